@@ -1,2 +1,81 @@
-//! Benchmarks.
-fn main() {}
+//! The roles of the end-to-end benchmarks, one process each; `run.py` starts and compares them.
+//!
+//! Every role prints JSON lines on standard output: `{"port": n}` when it listens, and one line with
+//! its counts, seconds and CPU seconds at the end.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "the results are what this program is for")]
+
+mod endpoint_roles;
+mod payload;
+mod raw_roles;
+mod report;
+
+use clap::{Parser, Subcommand};
+
+use crate::payload::Size;
+
+/// Options that every role shares.
+#[derive(Parser, Clone, Debug)]
+struct Common {
+    /// Number of messages.
+    #[arg(long, default_value_t = 1_000_000)]
+    count: u64,
+    /// Size class of the messages.
+    #[arg(long, value_enum, default_value_t = Size::Small)]
+    size: Size,
+    /// Speak TLS, as peers do by default.
+    #[arg(long)]
+    tls: bool,
+    /// Ports to connect to.
+    #[arg(long)]
+    port: Vec<u16>,
+    /// Number of endpoints in this process.
+    #[arg(long, default_value_t = 1)]
+    endpoints: usize,
+}
+
+#[derive(Parser)]
+#[command(about = "Roles of the end-to-end benchmarks")]
+struct Cli {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// Listens, receives `count` messages per endpoint and checks their order.
+    Subscribe(Common),
+    /// Connects to every port and publishes `count` messages.
+    Publish(Common),
+    /// Listens, subscribes by `forward` and relays until standard input ends.
+    Relay(Common),
+    /// Connects to a relay and receives like `subscribe`.
+    Join(Common),
+    /// Answers each ping with a pong until standard input ends.
+    Pong(Common),
+    /// Sends `count` pings one after the other and reports percentiles.
+    Ping(Common),
+    /// Receives raw frames on a plain socket and counts them.
+    RawReceive(Common),
+    /// Writes raw frames to a plain socket as fast as it goes.
+    RawSend(Common),
+    /// Copies frames from one socket to others, overwriting the sender.
+    BareRelay(Common),
+    /// Starts an idle endpoint and reports memory and threads.
+    Idle(Common),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().role {
+        Role::Subscribe(options) => endpoint_roles::subscribe(&options),
+        Role::Publish(options) => endpoint_roles::publish(&options),
+        Role::Relay(options) => endpoint_roles::relay(&options),
+        Role::Join(options) => endpoint_roles::join(&options),
+        Role::Pong(options) => endpoint_roles::pong(&options),
+        Role::Ping(options) => endpoint_roles::ping(&options),
+        Role::RawReceive(options) => raw_roles::receive(&options),
+        Role::RawSend(options) => raw_roles::send(&options),
+        Role::BareRelay(options) => raw_roles::relay(&options),
+        Role::Idle(options) => endpoint_roles::idle(&options),
+    }
+}
