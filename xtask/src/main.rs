@@ -1,2 +1,47 @@
-//! Repository chores.
-fn main() {}
+//! Repository chores: what is too long for a line of the Makefile and too dull for a person.
+//!
+//! - `manifests` which package may depend on which, read from `cargo metadata`
+//! - `sources`   rules about Rust files that no compiler lint covers
+//! - `documents` links and commands named in Markdown files exist
+//! - `tidy`      runs the three above over the tree and reports
+//! - `ci`        runs the Makefile's checks one after the other and times them
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod ci;
+mod documents;
+mod manifests;
+mod sources;
+mod tidy;
+
+#[derive(Parser)]
+#[command(about = "Repository chores; `make help` lists the everyday commands")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Check dependency direction, source rules and document links.
+    Tidy,
+    /// Run every step of the check that guards the main branch, timing each.
+    Ci,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let root = repository_root();
+    match Arguments::parse().chore {
+        Chore::Tidy => tidy::run(&root),
+        Chore::Ci => ci::run(&root),
+    }
+}
+
+/// Returns the directory of the workspace manifest; this package sits directly below it.
+fn repository_root() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package).to_path_buf()
+}

@@ -1,0 +1,172 @@
+# The front door: `make help` lists what there is. CI runs `make ci` and nothing else.
+#
+# Needed on the machine: a Rust toolchain, Python >= 3.9, a C compiler, make and perl (the last two
+# for the vendored OpenSSL); fuzzing also needs a C++ compiler. Python tools are installed into
+# `.venv`, never into the system.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The first interpreter that runs and is new enough, unless PYTHON names one.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10 \
+	python3.9 python; do $$python -c 'import sys; sys.exit(sys.version_info < (3, 9))' \
+	2>/dev/null && { echo $$python; break; }; done)
+PYTHON := $(PYTHON)
+
+CARGO ?= cargo
+# The committed lockfile decides; empty it while changing dependencies.
+LOCKED ?= --locked
+
+# How long `make fuzz` stays with each target, in seconds.
+FUZZ_SECONDS ?= 60
+
+VENV := .venv
+ABI3_VENV := .venv-abi3
+# Everything that ends up in a wheel. A change to any of it rebuilds both wheels.
+WHEEL_SOURCES := Cargo.toml Cargo.lock README.md LICENSE-APACHE LICENSE-MIT $(shell find crates \
+	python -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.py' -o -name '*.pyi' \
+	-o -name 'py.typed' \) -not -path '*/tests/*' -not -path '*/target/*' 2>/dev/null)
+MATURIN_BUILD = $(VENV)/bin/python -m maturin build --quiet --release $(LOCKED) \
+	-m python/Cargo.toml -i $(VENV)/bin/python
+# Warnings of our tests' own Python are errors; see python/pyproject.toml.
+PYTEST_FLAGS ?=
+
+FUZZ_TARGETS := value frame handshake routing_update
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+# libFuzzer's coverage instrumentation, spelled out so that a stable toolchain can do it.
+FUZZ_RUSTFLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+	-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares \
+	-Ccodegen-units=1 -Cdebug-assertions=on -Coverflow-checks=on
+
+.PHONY: help
+help: ## show this list
+	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+# --- Everyday ------------------------------------------------------------------------------------
+
+.PHONY: build test lint fmt doc demo
+build: ## compile the Rust crates (debug)
+	$(CARGO) build $(LOCKED)
+
+test: test-rust test-python test-abi3 stubs ## every test: Rust, Python on both wheels, stubs
+
+lint: $(VENV)/.tools ## clippy over all targets and every feature set, warnings are errors
+	PYO3_PYTHON=$(abspath $(VENV)/bin/python) \
+		$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	$(CARGO) clippy $(LOCKED) -p broker-data --all-targets --features serde -- -D warnings
+	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features -- -D warnings
+	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features tls -- -D warnings
+	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features serde -- -D warnings
+
+fmt: ## format the Rust code
+	$(CARGO) fmt --all
+
+doc: ## build the documentation, warnings are errors
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps --workspace \
+		--exclude broker-python --exclude broker-bench --exclude xtask
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps -p broker --features serde
+
+demo: $(VENV)/.wheel ## build, install into .venv and run the demonstration
+	$(VENV)/bin/python examples/demo.py
+
+# --- Tests, one kind at a time -------------------------------------------------------------------
+
+.PHONY: test-rust test-python test-abi3 stubs vectors smoke
+test-rust: ## Rust unit, vector and doc tests, with all features and with none
+	$(CARGO) test $(LOCKED) --workspace --exclude broker-python --all-features
+	$(CARGO) test $(LOCKED) -p broker --no-default-features --lib --tests
+
+test-python: $(VENV)/.wheel ## Python tests on the wheel for this interpreter
+	$(VENV)/bin/python -m pytest python/tests $(PYTEST_FLAGS)
+
+test-abi3: $(ABI3_VENV)/.wheel ## the same tests on the abi3 wheel
+	$(ABI3_VENV)/bin/python -m pytest python/tests $(PYTEST_FLAGS)
+
+stubs: $(VENV)/.wheel ## type stubs against the built module
+	$(VENV)/bin/python -m mypy.stubtest broker
+
+vectors: ## golden bytes and recorded sessions only
+	$(CARGO) test $(LOCKED) -p broker-data --test vectors
+	$(CARGO) test $(LOCKED) -p broker-proto --tests
+
+smoke: dist/cpython/.built ## install the wheel into an empty environment and peer once
+	rm -rf target/smoke-venv
+	$(PYTHON) -m venv target/smoke-venv
+	target/smoke-venv/bin/python -m pip install --quiet --disable-pip-version-check --no-index \
+		dist/cpython/*.whl
+	cd target/smoke-venv && bin/python $(abspath tools/smoke.py)
+
+# --- Wheels --------------------------------------------------------------------------------------
+
+.PHONY: py wheel
+py: $(VENV)/.wheel ## build the package and install it into .venv
+
+wheel: dist/cpython/.built dist/abi3/.built ## build both wheels: this interpreter's and abi3
+	@ls dist/cpython/*.whl dist/abi3/*.whl
+
+dist/cpython/.built: $(WHEEL_SOURCES) $(VENV)/.tools
+	rm -rf dist/cpython
+	$(MATURIN_BUILD) --out dist/cpython
+	touch $@
+
+dist/abi3/.built: $(WHEEL_SOURCES) $(VENV)/.tools
+	rm -rf dist/abi3
+	$(MATURIN_BUILD) --features abi3 --out dist/abi3
+	touch $@
+
+$(VENV)/.wheel: dist/cpython/.built
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps \
+		--force-reinstall dist/cpython/*.whl
+	touch $@
+
+$(ABI3_VENV)/.wheel: dist/abi3/.built $(ABI3_VENV)/.tools
+	$(ABI3_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps \
+		--force-reinstall dist/abi3/*.whl
+	touch $@
+
+$(VENV)/.tools $(ABI3_VENV)/.tools: tools/requirements-dev.txt
+	@test -n "$(PYTHON)" || { echo "no Python 3.9 or newer found: install one, or name it with PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(@D) || { echo "cannot create $(@D): Python's venv module is needed (Debian: python3-venv)" >&2; exit 1; }
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+# --- Slower checks -------------------------------------------------------------------------------
+
+.PHONY: fuzz fuzz-build bench
+fuzz: fuzz-build ## fuzz each target for FUZZ_SECONDS (default 60) on its kept corpus
+	@for target in $(FUZZ_TARGETS); do \
+		echo "fuzz $$target for $(FUZZ_SECONDS) s"; \
+		mkdir -p fuzz/target/corpus/$$target fuzz/artifacts/$$target; \
+		fuzz/target/$(HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
+			-rss_limit_mb=2048 -max_len=65536 -print_final_stats=1 -verbosity=0 \
+			-artifact_prefix=fuzz/artifacts/$$target/ \
+			fuzz/target/corpus/$$target fuzz/corpus/$$target || exit 1; \
+	done
+
+fuzz-build:
+	@command -v $${CXX:-c++} >/dev/null || { echo "make fuzz needs a C++ compiler (libFuzzer is C++): install one, for example g++, or name it with CXX=..." >&2; exit 1; }
+	RUSTFLAGS="$(FUZZ_RUSTFLAGS)" $(CARGO) build $(LOCKED) --quiet --release --target $(HOST) \
+		--manifest-path fuzz/Cargo.toml --target-dir fuzz/target
+
+bench: $(VENV)/.wheel ## benchmarks, end to end and micro; see bench/README.md
+	$(CARGO) build $(LOCKED) --release -p broker-bench
+	$(VENV)/bin/python bench/run.py
+	$(CARGO) bench $(LOCKED) -p broker-bench
+
+# --- Repository ----------------------------------------------------------------------------------
+
+.PHONY: tidy fmt-check ci clean
+tidy: ## dependency direction, source rules, links in documents
+	$(CARGO) run --quiet $(LOCKED) -p xtask -- tidy
+
+fmt-check: ## fail if the Rust code is not formatted
+	$(CARGO) fmt --all --check
+
+ci: ## what guards the main branch: everything above but the benchmarks, timed
+	$(CARGO) run --quiet $(LOCKED) -p xtask -- ci
+
+clean: ## remove everything that was built or installed
+	rm -rf dist $(VENV) $(ABI3_VENV) fuzz/target fuzz/artifacts
+	$(CARGO) clean

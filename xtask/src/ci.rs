@@ -1,0 +1,96 @@
+//! The check that guards the main branch: Makefile targets one after the other, each timed.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+/// What runs, in this order: the quick ones that fail most often come first, then what shares
+/// build output with its predecessor. Each is a target of the Makefile.
+const STEPS: &[(&str, &str)] = &[
+    ("fmt-check", "formatting"),
+    ("tidy", "dependency direction, source rules, documents"),
+    ("lint", "clippy over all targets and feature sets"),
+    ("doc", "documentation without warnings"),
+    ("test-rust", "Rust tests, doc tests, feature sets"),
+    (
+        "test-python",
+        "Python tests on the wheel of this interpreter",
+    ),
+    ("test-abi3", "Python tests on the abi3 wheel"),
+    ("stubs", "type stubs against the module"),
+    ("demo", "the demonstration"),
+    ("smoke", "the wheel in an empty environment"),
+    ("fuzz", "coverage-guided fuzzing on the kept corpora"),
+];
+
+/// Runs every step until one fails; ends with a table of durations.
+pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let mut finished: Vec<(&str, Duration)> = Vec::new();
+    let mut failed = None;
+    for (number, (target, what)) in (1..).zip(STEPS) {
+        say(&format!("== {number}/{} {target}: {what}", STEPS.len()))?;
+        let begun = Instant::now();
+        let status = Command::new("make")
+            .args(["--no-print-directory", target])
+            .current_dir(root)
+            .status()
+            .context("cannot run `make`")?;
+        let took = begun.elapsed();
+        finished.push((target, took));
+        if !status.success() {
+            say(&format!("== {target} FAILED after {}", clock(took)))?;
+            failed = Some(*target);
+            break;
+        }
+        say(&format!("== {target} ok in {}", clock(took)))?;
+    }
+
+    for (target, took) in &finished {
+        say(&format!("{target:>12}  {}", clock(*took)))?;
+    }
+    say(&format!("{:>12}  {}", "total", clock(started.elapsed())))?;
+    Ok(match failed {
+        None => ExitCode::SUCCESS,
+        Some(target) => {
+            say(&format!("ci failed at `make {target}`"))?;
+            ExitCode::FAILURE
+        }
+    })
+}
+
+/// Prints a line on stdout at once, so that it stands before the output of the step.
+fn say(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+fn clock(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    format!("{:>2}m{:02}s", seconds / 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_is_a_target_of_the_makefile() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let makefile = std::fs::read_to_string(root.join("Makefile")).unwrap();
+        for (target, _) in STEPS {
+            let rule = format!("\n{target}:");
+            assert!(makefile.contains(&rule), "no target `{target}`");
+        }
+    }
+
+    #[test]
+    fn durations_read_as_minutes_and_seconds() {
+        assert_eq!(clock(Duration::from_secs(725)), "12m05s");
+        assert_eq!(clock(Duration::from_millis(900)), " 0m00s");
+    }
+}
