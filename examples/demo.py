@@ -1,0 +1,257 @@
+#!/usr/bin/env python3
+"""Shows what the package does, and fails unless all of it works.
+
+Part 1: this process and a second one peer over TLS. Values of every type go there and come back, Zeek
+events are answered, and both sides watch the peering begin and end.
+
+Part 2: the same API talks to a recorded Zeek: a third process replays the sessions of a real Zeek from
+vectors/zeek and checks every byte we send.
+
+    make demo
+"""
+
+import datetime
+import ipaddress
+import json
+import pathlib
+import socket
+import subprocess
+import sys
+import threading
+
+import broker
+
+HERE = pathlib.Path(__file__).resolve().parent
+RECORDINGS = HERE.parent / "vectors" / "zeek"
+
+# No step of the demonstration takes more than a moment; only a failure waits this long.
+DEADLINE_S = 30.0
+
+LOCALHOST = "127.0.0.1"
+WIDTH = 100
+
+
+class Failure(Exception):
+    """Something did not arrive, or not as it should."""
+
+
+class Process:
+    """A Python program next to this one that prints its port, later what it saw."""
+
+    def __init__(self, *arguments):
+        self.name = pathlib.Path(arguments[0]).name
+        self.process = subprocess.Popen([sys.executable, *map(str, arguments)], text=True,
+                                        stdout=subprocess.PIPE)
+        # Whatever goes wrong over there, reading its output ends.
+        self.deadline = threading.Timer(2 * DEADLINE_S, self.process.kill)
+        self.deadline.daemon = True
+        self.deadline.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.deadline.cancel()
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def port(self):
+        line = self.process.stdout.readline()
+        require(line, "%s did not start" % self.name)
+        return json.loads(line)["port"]
+
+    def finish(self):
+        """Waits for the end and shows what the process printed."""
+        for line in self.process.stdout:
+            show(self.name, line.rstrip())
+        code = self.process.wait(DEADLINE_S)
+        require(code == 0, "%s ended with exit code %d" % (self.name, code))
+
+
+def require(fact, text):
+    if not fact:
+        raise Failure(text)
+
+
+def show(label, text):
+    line = "  %-20s %s" % (label, text)
+    print(line if len(line) <= WIDTH else line[:WIDTH - 4] + " ...", flush=True)
+
+
+def heading(text):
+    print("\n%s" % text, flush=True)
+
+
+def receive(subscriber, what):
+    """Returns the next message or status, or fails after the deadline."""
+    received = subscriber.get(1, DEADLINE_S)
+    require(received, "no %s within %d s" % (what, DEADLINE_S))
+    return received[0]
+
+
+def values():
+    """One value of every type, and what programs make of them."""
+    moment = datetime.datetime(2024, 2, 29, 12, 30, 0, 250000, tzinfo=datetime.timezone.utc)
+    address = ipaddress.ip_address
+    network = ipaddress.ip_network
+    return [
+        ("none", None),
+        ("boolean", True),
+        ("count", broker.Count(2**64 - 1)),
+        ("integer", -42),
+        ("real", 0.1),
+        ("string", "gr\u00fc\u00df dich"),
+        ("string (bytes)", b"\xff\x00\xfe"),
+        ("address (v4)", address("192.0.2.1")),
+        ("address (v6)", address("2001:db8::1")),
+        ("subnet (v4)", network("198.51.100.0/24")),
+        ("subnet (v6)", network("2001:db8::/32")),
+        ("port", broker.Port(443, broker.Port.TCP)),
+        ("timestamp", moment),
+        ("timespan", datetime.timedelta(minutes=-1, microseconds=7)),
+        ("enum", broker.Enum("Conn::LOG")),
+        ("set", {1, 2, 3}),
+        ("table", {"http": broker.Port(80, broker.Port.TCP), "dns": broker.Port(53, broker.Port.UDP)}),
+        ("vector", (1, "two", (3.0, None))),
+        ("record", ("CHhAvVGS1DHFjwGM9", moment, address("192.0.2.1"), None, {"a", "b"})),
+        ("64 KiB string", "x" * 65536),
+    ]
+
+
+def peer_over_tls(endpoint, statuses, port):
+    require(endpoint.peer(LOCALHOST, port, 0.0), "the peering failed")
+    for expected in (broker.SC.EndpointDiscovered, broker.SC.PeerAdded):
+        status = receive(statuses, "status event")
+        show("status", status)
+        require(type(status) is broker.Status and status.code() == expected,
+                "expected %s, got %s" % (expected, status))
+
+
+def send_values(endpoint, messages):
+    for name, value in values():
+        endpoint.publish("/demo/to-partner/value", value)
+        topic, echo = receive(messages, "echo of the %s" % name)
+        require(topic == "/demo/to-main/value", "unexpected topic %s" % topic)
+        require(type(echo) is type(value) and echo == value,
+                "%s came back as %r instead of %r" % (name, echo, value))
+        show(name, repr(echo))
+
+
+def send_events(endpoint, messages):
+    for n in range(5):
+        endpoint.publish("/demo/to-partner/event", broker.zeek.Event("ping", n, broker.Count(n)))
+        _, value = receive(messages, "pong")
+        event = broker.zeek.Event(value)
+        require(event.valid() and event.name() == "pong", "not a pong: %r" % (value,))
+        require(event.args() == [n, broker.Count(n)], "wrong arguments: %r" % (event.args(),))
+        show("event", "%s%s" % (event.name(), tuple(event.args())))
+
+
+def lose_the_peer(endpoint, statuses, partner):
+    endpoint.publish("/demo/to-partner/stop", None)
+    partner.finish()
+    for expected in (broker.SC.PeerLost, broker.SC.EndpointUnreachable):
+        status = receive(statuses, "status event")
+        show("status", status)
+        require(type(status) is broker.Status and status.code() == expected,
+                "expected %s, got %s" % (expected, status))
+
+
+def peer_with_nobody(endpoint, statuses):
+    with socket.create_server((LOCALHOST, 0)) as listener:
+        unused = listener.getsockname()[1]
+    require(not endpoint.peer(LOCALHOST, unused, 0.0), "peered with nobody")
+    error = receive(statuses, "error event")
+    show("error", error)
+    require(type(error) is broker.Error and error.code() == broker.EC.PeerUnavailable,
+            "expected PeerUnavailable, got %s" % error)
+
+
+def two_processes():
+    heading("Two processes, one TLS peering")
+    with Process(HERE / "demo_partner.py") as partner, broker.Endpoint() as endpoint, \
+            endpoint.make_subscriber("/demo/to-main") as messages, \
+            endpoint.make_status_subscriber(True) as statuses:
+        peer_over_tls(endpoint, statuses, partner.port())
+        send_values(endpoint, messages)
+        send_events(endpoint, messages)
+        lose_the_peer(endpoint, statuses, partner)
+        peer_with_nobody(endpoint, statuses)
+
+
+def plain_endpoint():
+    """An endpoint without TLS: the recordings hold what was inside of it."""
+    options = broker.BrokerOptions()
+    options.disable_ssl = True
+    return broker.Endpoint(broker.Configuration(options))
+
+
+def recorded_ping():
+    heading("A recorded Zeek answers ping events")
+    with Process(HERE / "zeek_replay.py", RECORDINGS / "zeek-ping-responder.json") as zeek, \
+            plain_endpoint() as endpoint, endpoint.make_subscriber("/topic/test") as messages:
+        port = zeek.port()
+        require(endpoint.peer(LOCALHOST, port, 0.0), "the recorded Zeek did not peer")
+        # Zeek's ping takes an int: it drops the event with a count, so no pong(9) comes back.
+        for argument in (0, 1, 2, broker.Count(9), 77):
+            endpoint.publish("/topic/test", broker.zeek.Event("ping", argument))
+            if isinstance(argument, broker.Count):
+                show("ping(%r)" % argument, "ignored by Zeek: wrong type")
+                continue
+            _, value = receive(messages, "pong")
+            event = broker.zeek.Event(value)
+            require(event.valid() and event.name() == "pong" and event.args() == [argument],
+                    "expected pong(%s), got %r" % (argument, value))
+            show("ping(%r)" % argument, "%s%s" % (event.name(), event.args()))
+        endpoint.unpeer(LOCALHOST, port)
+        zeek.finish()
+
+
+def recorded_types():
+    heading("A recorded Zeek sends every type it has")
+    address = ipaddress.ip_address
+    questions = [
+        (broker.zeek.Event("ask", broker.Count(42)), "all_types"),
+        (broker.zeek.Event("echo_any", broker.Count(1)), "[data=broker::data{1}]"),
+        (broker.zeek.Event("echo_any", "x"), "[data=broker::data{x}]"),
+        (broker.zeek.Event("echo_any", (broker.Count(1), "y")), "[data=broker::data{(1, y)}]"),
+        (broker.zeek.Event("echo_any", None), "[data=broker::data{nil}]"),
+        (broker.zeek.Event("echo_any", {address("10.0.0.1")}), "[data=broker::data{{10.0.0.1}}]"),
+    ]
+    with Process(HERE / "zeek_replay.py", RECORDINGS / "zeek-all-types.json") as zeek, \
+            plain_endpoint() as endpoint, endpoint.make_subscriber("/types/out") as messages:
+        port = zeek.port()
+        require(endpoint.peer(LOCALHOST, port, 0.0), "the recorded Zeek did not peer")
+        for question, expected in questions:
+            endpoint.publish("/types/in", question)
+            _, value = receive(messages, "answer to %s" % question.name())
+            event = broker.zeek.Event(value)
+            require(event.valid(), "not an event: %r" % (value,))
+            if expected == "all_types":
+                require(event.name() == expected and len(event.args()) == 20,
+                        "unexpected answer %r" % (value,))
+                for argument in event.args():
+                    show(type(argument).__name__, repr(argument))
+            else:
+                require(event.args() == [broker.Count(1), expected],
+                        "expected %s, got %r" % (expected, event.args()))
+                show(event.name(), event.args()[1])
+        endpoint.unpeer(LOCALHOST, port)
+        zeek.finish()
+
+
+def main():
+    try:
+        two_processes()
+        recorded_ping()
+        recorded_types()
+    except Failure as failure:
+        print("\ndemo FAILED: %s" % failure, file=sys.stderr)
+        return 1
+    heading("demo: everything arrived")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
