@@ -7,24 +7,39 @@ use broker_proto::{Filter, Topic};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 #[path = "../src/payload.rs"]
-#[expect(dead_code, reason = "shared with the end-to-end roles, which use all of it")]
+#[expect(
+    dead_code,
+    reason = "shared with the end-to-end roles, which use all of it"
+)]
 mod payload;
 
 use payload::{Event, Size, TOPIC, filler, sequence};
 
 fn values(c: &mut Criterion) {
     let filler = filler();
-    for (name, size) in [("small", Size::Small), ("medium", Size::Medium), ("large", Size::Large)] {
-        let event = Event { sequence: 7, size, filler: &filler };
+    for (name, size) in [
+        ("small", Size::Small),
+        ("medium", Size::Medium),
+        ("large", Size::Large),
+    ] {
+        let event = Event {
+            sequence: 7,
+            size,
+            filler: &filler,
+        };
         let mut bytes = Vec::new();
-        Encoder::new(&mut bytes).encode(&event).expect("the benchmark's own event is valid");
+        Encoder::new(&mut bytes)
+            .encode(&event)
+            .expect("the benchmark's own event is valid");
         let mut group = c.benchmark_group(name);
         group.throughput(Throughput::Elements(1));
         group.bench_function("encode", |b| {
             let mut out = Vec::with_capacity(bytes.len());
             b.iter(|| {
                 out.clear();
-                Encoder::new(&mut out).encode(black_box(&event)).expect("as above");
+                Encoder::new(&mut out)
+                    .encode(black_box(&event))
+                    .expect("as above");
             });
         });
         group.bench_function("validate", |b| b.iter(|| validate(black_box(&bytes))));

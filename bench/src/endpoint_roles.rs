@@ -79,7 +79,11 @@ fn receive(endpoint: &Endpoint, subscriber: &Subscriber, options: &Common) -> an
     Ok(())
 }
 
-fn count_only(endpoint: &Endpoint, subscriber: &Subscriber, options: &Common) -> anyhow::Result<()> {
+fn count_only(
+    endpoint: &Endpoint,
+    subscriber: &Subscriber,
+    options: &Common,
+) -> anyhow::Result<()> {
     check_all(subscriber, options, || ())?;
     endpoint.publish(REPLY_TOPIC, &"done")?;
     Ok(())
@@ -95,7 +99,10 @@ fn check_all(
     while next < options.count {
         if subscriber.recv_batch(BATCH, &mut batch) == 0 {
             subscriber.wait(Some(SILENCE_MAX));
-            ensure!(subscriber.available() > 0, "nothing came after message {next}");
+            ensure!(
+                subscriber.available() > 0,
+                "nothing came after message {next}"
+            );
             continue;
         }
         if next == 0 {
@@ -103,7 +110,10 @@ fn check_all(
         }
         for message in batch.drain(..) {
             let found = sequence(message.payload()).context("a message without number")?;
-            ensure!(found == next.cast_signed(), "expected message {next}, got {found}");
+            ensure!(
+                found == next.cast_signed(),
+                "expected message {next}, got {found}"
+            );
             next += 1;
         }
     }
@@ -128,12 +138,18 @@ pub(crate) fn publish(options: &Common) -> anyhow::Result<()> {
     let start = Instant::now();
     let cpu = report::cpu_seconds();
     for sequence in 0..options.count {
-        let event = Event { sequence: sequence.cast_signed(), size: options.size, filler: &filler };
+        let event = Event {
+            sequence: sequence.cast_signed(),
+            size: options.size,
+            filler: &filler,
+        };
         endpoint.publish(TOPIC, &event)?;
     }
     let published = start.elapsed();
     for _ in 0..receivers {
-        replies.recv_timeout(SILENCE_MAX * 4)?.context("a receiver never finished")?;
+        replies
+            .recv_timeout(SILENCE_MAX * 4)?
+            .context("a receiver never finished")?;
     }
     report::emit(&json!({ "publish_seconds": published.as_secs_f64() }))?;
     report::done(options.count, start.elapsed(), report::cpu_seconds() - cpu)?;
@@ -179,10 +195,17 @@ pub(crate) fn ping(options: &Common) -> anyhow::Result<()> {
     let cpu = report::cpu_seconds();
     for number in 0..options.count {
         let sent = Instant::now();
-        let event = Event { sequence: number.cast_signed(), size: Size::Small, filler: &filler };
+        let event = Event {
+            sequence: number.cast_signed(),
+            size: Size::Small,
+            filler: &filler,
+        };
         endpoint.publish(TOPIC, &event)?;
         let pong = pongs.recv_timeout(SILENCE_MAX)?.context("no pong")?;
-        ensure!(sequence(pong.payload()) == Some(number.cast_signed()), "a pong out of order");
+        ensure!(
+            sequence(pong.payload()) == Some(number.cast_signed()),
+            "a pong out of order"
+        );
         round_trips.push(sent.elapsed());
     }
     // The first tenth warms up both sides.
@@ -190,7 +213,9 @@ pub(crate) fn ping(options: &Common) -> anyhow::Result<()> {
     let mut measured: Vec<Duration> = round_trips.split_off(warm);
     measured.sort_unstable();
     let percentile = |p: usize| {
-        measured.get(measured.len() * p / 100).map_or(f64::NAN, |d| d.as_secs_f64() * 1e6)
+        measured
+            .get(measured.len() * p / 100)
+            .map_or(f64::NAN, |d| d.as_secs_f64() * 1e6)
     };
     report::emit(&json!({ "p50_us": percentile(50), "p99_us": percentile(99) }))?;
     report::done(options.count, start.elapsed(), report::cpu_seconds() - cpu)?;
@@ -203,8 +228,9 @@ pub(crate) fn idle(options: &Common) -> anyhow::Result<()> {
     const WATCHED: Duration = Duration::from_secs(5);
     let before = report::status_field("VmRSS");
     let start = Instant::now();
-    let endpoints =
-        (0..options.endpoints).map(|_| endpoint(options)).collect::<anyhow::Result<Vec<_>>>()?;
+    let endpoints = (0..options.endpoints)
+        .map(|_| endpoint(options))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let started = start.elapsed();
     let rss = report::status_field("VmRSS");
     let cpu = report::cpu_seconds();

@@ -2,7 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use broker_data::{Address, Encoder, EncodeError, Item, Port, Protocol, Reader, Source, Timespan, Timestamp};
+use broker_data::{
+    Address, EncodeError, Encoder, Item, Port, Protocol, Reader, Source, Timespan, Timestamp,
+};
 
 /// Topic of every benchmark message.
 pub(crate) const TOPIC: &str = "/benchmark/events";

@@ -25,7 +25,10 @@ pub(crate) fn receive(options: &Common) -> anyhow::Result<()> {
     let mut start = None;
     let mut cpu = 0.0;
     while received < options.count {
-        ensure!(frames.fill(&mut stream)?, "the sender closed after {received} frames");
+        ensure!(
+            frames.fill(&mut stream)?,
+            "the sender closed after {received} frames"
+        );
         if start.is_none() {
             start = Some(Instant::now());
             cpu = report::cpu_seconds();
@@ -52,10 +55,19 @@ pub(crate) fn send(options: &Common) -> anyhow::Result<()> {
     let mut out = Vec::with_capacity(2 * CHUNK);
     let me = EndpointId::from_random([7; 16]);
     for sequence in 0..options.count {
-        let event = Event { sequence: sequence.cast_signed(), size: options.size, filler: &filler };
-        write_envelope(&mut out, me, EndpointId::NIL, Tag::Data, TOPIC.as_bytes(), |out| {
-            broker_data::Encoder::new(out).encode(&event)
-        })?;
+        let event = Event {
+            sequence: sequence.cast_signed(),
+            size: options.size,
+            filler: &filler,
+        };
+        write_envelope(
+            &mut out,
+            me,
+            EndpointId::NIL,
+            Tag::Data,
+            TOPIC.as_bytes(),
+            |out| broker_data::Encoder::new(out).encode(&event),
+        )?;
         if out.len() >= CHUNK {
             stream.write_all(&out)?;
             out.clear();

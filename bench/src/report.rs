@@ -11,9 +11,13 @@ use serde_json::{Value, json};
 /// Reads the scheduler's own accounting, which has a resolution of one clock tick (10 ms).
 pub(crate) fn cpu_seconds() -> f64 {
     const TICKS_PER_SECOND: f64 = 100.0;
-    let Ok(stat) = fs::read_to_string("/proc/self/stat") else { return f64::NAN };
+    let Ok(stat) = fs::read_to_string("/proc/self/stat") else {
+        return f64::NAN;
+    };
     // The command name may hold blanks; the fields after it do not.
-    let Some((_, fields)) = stat.rsplit_once(')') else { return f64::NAN };
+    let Some((_, fields)) = stat.rsplit_once(')') else {
+        return f64::NAN;
+    };
     let fields: Vec<&str> = fields.split_whitespace().collect();
     let ticks = |index: usize| fields.get(index).and_then(|f| f.parse::<f64>().ok());
     match (ticks(11), ticks(12)) {
