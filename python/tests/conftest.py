@@ -1,0 +1,43 @@
+"""Fixtures: endpoints and scripted peers that end with their test."""
+
+import pytest
+
+from scene import Scene, connect
+
+
+@pytest.fixture
+def scene():
+    scene = Scene()
+    try:
+        yield scene
+    finally:
+        scene.close()
+
+
+@pytest.fixture
+def endpoint(scene):
+    return scene.endpoint()
+
+
+@pytest.fixture
+def pair(scene):
+    """Two peered endpoints: the one that dialed and the one that listens."""
+    dialer, listener = scene.endpoint(), scene.endpoint()
+    connect(dialer, listener)
+    return dialer, listener
+
+
+@pytest.fixture(params=[True, False], ids=["tls", "plain"])
+def tls(request):
+    return request.param
+
+
+@pytest.fixture(params=[True, False], ids=["peer-leads", "we-lead"])
+def small(request):
+    """Whether the scripted peer has the smaller id and so leads the handshake."""
+    return request.param
+
+
+@pytest.fixture(params=[True, False], ids=["peer-dials", "we-dial"])
+def peer_dials(request):
+    return request.param
