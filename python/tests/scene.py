@@ -23,6 +23,23 @@ def connect(dialer, listener):
     return port
 
 
+def call(scene, endpoint, peer, retry=0.0):
+    """Has the endpoint dial a scripted peer, which takes the call; the result of `peer()` is a future."""
+    peering = scene.background(endpoint.peer, scripted.LOCALHOST, peer.listen(), retry)
+    peer.accept()
+    return peering
+
+
+def meet(endpoint, peer, peer_dials=True):
+    """Connects a scripted peer either way; it is installed at the endpoint when this returns."""
+    if peer_dials:
+        peer.dial(listen(endpoint))
+    else:
+        endpoint.peer_nosync(scripted.LOCALHOST, peer.listen(), 0.0)
+        peer.accept()
+    return peer.shake_hands().sync()
+
+
 class Scene:
     """What takes part in a test: endpoints and scripted peers, put away in a sensible order."""
 
