@@ -1,1 +1,52 @@
-//! broker-proto
+//! The native protocol of Broker as state machines over bytes and time.
+//!
+//! Nothing here performs I/O or looks at a clock: no sockets, threads, files or random numbers.
+//! Bytes, time and randomness come in as arguments; what is to be done goes out as values. Nothing
+//! iterates a hash map, so the same inputs give the same outputs in the same order.
+//!
+//! # Map
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`id`], [`topic`] | names of endpoints and of what is published |
+//! | [`filter`] | what an endpoint wants to receive; matching |
+//! | [`frame`] | where a message ends, whom it is from and for |
+//! | [`message`] | the messages of the handshake; routing updates, pings, pongs |
+//! | [`routes`] | which peers and local consumers get a message |
+//! | [`status`] | events for the application; every code of the wire |
+//! | [`endpoint`] | the state machine: connections, handshakes, peers, retries, goodbyes |
+//! | [`config`] | every number somebody might ask about |
+//!
+//! # The way of one message
+//!
+//! A published value becomes one frame ([`frame::write_envelope`]). The runtime asks its snapshot
+//! of the [`routes::RoutingTable`] for targets and hands each of them the same bytes. At the
+//! other end [`frame::frame_size`] finds the end of the frame and [`frame::Envelope::parse`] its
+//! topic; data goes through the routing table there, everything else into
+//! [`Endpoint::handle_frame`].
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod endpoint;
+pub mod filter;
+pub mod frame;
+pub mod id;
+pub mod message;
+pub mod routes;
+pub mod status;
+pub mod topic;
+
+pub use crate::config::Config;
+pub use crate::endpoint::{
+    CloseCause, Closed, ConnectionId, Endpoint, Outcome, Output, PeerInfo, RequestId, Retry,
+    TimeoutReason,
+};
+pub use crate::filter::Filter;
+pub use crate::frame::{Envelope, EnvelopeError, Tag};
+pub use crate::id::EndpointId;
+pub use crate::routes::{LocalId, LocalKind, Origin, RoutingTable};
+pub use crate::status::{
+    EndpointInfo, ErrorCode, Event, Fault, NetworkAddress, PeerStatus, Status, StatusCode,
+};
+pub use crate::topic::Topic;

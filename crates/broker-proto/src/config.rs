@@ -1,0 +1,44 @@
+//! Every number of the protocol that somebody might ask about, with its unit.
+
+use broker_data::Timespan;
+
+use crate::id::EndpointId;
+
+const MILLISECOND_NS: i64 = 1_000_000;
+
+/// How long a goodbye may stay unanswered before the connection is closed all the same.
+/// Spec: wire 9.1.
+pub const BYE_TIMEOUT: Timespan = Timespan::from_ns(3_000 * MILLISECOND_NS);
+
+/// Shortest pause between two attempts of an outgoing peering, so that a retry interval of
+/// nanoseconds does not become a busy loop.
+pub const RETRY_MIN: Timespan = Timespan::from_ns(MILLISECOND_NS);
+
+/// Largest payload of a ping that is answered: the pings of all known peers have 8 or 11 bytes,
+/// and an answer must not cost more memory than a routine message.
+pub const PING_PAYLOAD_MAX: usize = 4 * 1024;
+
+/// Bytes kept of the reason a peer gives for dropping a connection; it ends up in events and logs.
+pub const REASON_MAX: usize = 512;
+
+/// What an [`Endpoint`](crate::Endpoint) needs to know from its start on.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The endpoint's id, fresh and random for every endpoint.
+    pub id: EndpointId,
+    /// Random number that makes the tokens of goodbyes unpredictable to peers.
+    pub seed: u64,
+    /// See [`BYE_TIMEOUT`].
+    pub bye_timeout: Timespan,
+}
+
+impl Config {
+    /// The defaults for an endpoint of that id.
+    pub const fn new(id: EndpointId, seed: u64) -> Self {
+        Self {
+            id,
+            seed,
+            bye_timeout: BYE_TIMEOUT,
+        }
+    }
+}

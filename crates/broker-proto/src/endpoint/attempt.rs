@@ -1,0 +1,229 @@
+//! Outgoing peerings on their way: dialing, retrying, giving up.
+//!
+//! Spec: wire 7.6. An attempt that turns out redundant while the other connection is not there yet
+//! follows that connection and shares its fate.
+
+use broker_data::{Timespan, Timestamp};
+
+use crate::config::RETRY_MIN;
+use crate::id::EndpointId;
+use crate::status::{
+    EndpointInfo, ErrorCode, Fault, NetworkAddress, TEXT_INVALID, TEXT_UNAVAILABLE,
+};
+
+use super::connection::{Connection, Stage};
+use super::{CloseCause, ConnectionId, Endpoint, Outcome, Output, RequestId, Retry};
+
+const NS_PER_SECOND: i64 = 1_000_000_000;
+
+/// Names an outgoing peering that is not established yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct AttemptId(pub(super) u64);
+
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) address: NetworkAddress,
+    pub(super) retry: Retry,
+    pub(super) request: Option<RequestId>,
+    pub(super) state: AttemptState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AttemptState {
+    /// It has a connection.
+    Connecting(ConnectionId),
+    /// The last one failed.
+    Waiting { until: Timestamp },
+    /// Whether it is needed depends on somebody else's connection.
+    Following(ConnectionId),
+}
+
+impl Attempt {
+    /// An attempt that waits for nothing but to be dialed.
+    pub(super) fn new(host: &str, port: u16, retry: Retry, request: Option<RequestId>) -> Self {
+        let (retry, seconds) = match retry {
+            Retry::After(pause) if pause > Timespan::ZERO => {
+                let seconds = u64::try_from(pause.ns() / NS_PER_SECOND).unwrap_or_default();
+                (Retry::After(pause.max(RETRY_MIN)), seconds)
+            }
+            Retry::After(_) | Retry::Never => (Retry::Never, 0),
+        };
+        let address = NetworkAddress {
+            host: host.to_owned(),
+            port,
+            retry_seconds: seconds,
+        };
+        let state = AttemptState::Waiting {
+            until: Timestamp::MIN,
+        };
+        Self {
+            address,
+            retry,
+            request,
+            state,
+        }
+    }
+
+    /// When it is to be dialed again.
+    pub(super) const fn due(&self) -> Option<Timestamp> {
+        match self.state {
+            AttemptState::Waiting { until } => Some(until),
+            AttemptState::Connecting(_) | AttemptState::Following(_) => None,
+        }
+    }
+}
+
+impl Endpoint {
+    pub(super) fn attempts_where(&self, matches: impl Fn(&Attempt) -> bool) -> Vec<AttemptId> {
+        self.attempts
+            .iter()
+            .filter(|(_, it)| matches(it))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    pub(super) fn set_attempt(&mut self, id: AttemptId, state: AttemptState) {
+        if let Some(attempt) = self.attempts.get_mut(&id) {
+            attempt.state = state;
+        }
+    }
+
+    pub(super) fn dial(&mut self, id: AttemptId) {
+        let connection = ConnectionId(self.number());
+        let Some(attempt) = self.attempts.get_mut(&id) else {
+            return;
+        };
+        attempt.state = AttemptState::Connecting(connection);
+        let NetworkAddress { host, port, .. } = attempt.address.clone();
+        self.connections
+            .insert(connection, Connection::dialing(id, attempt));
+        self.outputs.push_back(Output::Dial {
+            connection,
+            host,
+            port,
+        });
+    }
+
+    /// Dials an address again whose peering was lost.
+    pub(super) fn redial(&mut self, address: NetworkAddress, retry: Retry) {
+        let id = AttemptId(self.number());
+        let state = AttemptState::Waiting {
+            until: Timestamp::MIN,
+        };
+        self.attempts.insert(
+            id,
+            Attempt {
+                address,
+                retry,
+                request: None,
+                state,
+            },
+        );
+        self.dial(id);
+    }
+
+    /// An attempt came to nothing. Without a cause there was simply nobody.
+    pub(super) fn fail_attempt(&mut self, now: Timestamp, id: AttemptId, cause: Option<String>) {
+        let Some(attempt) = self.attempts.get_mut(&id) else {
+            return;
+        };
+        let text = match cause {
+            Some(cause) => format!("{TEXT_UNAVAILABLE}: {cause}"),
+            None => TEXT_UNAVAILABLE.to_owned(),
+        };
+        let code = ErrorCode::PeerUnavailable;
+        let network = Some(attempt.address.clone());
+        let context = Some(EndpointInfo { id: None, network });
+        let request = match attempt.retry {
+            Retry::After(pause) => {
+                attempt.state = AttemptState::Waiting {
+                    until: now.saturating_add(pause),
+                };
+                None
+            }
+            Retry::Never => self
+                .attempts
+                .remove(&id)
+                .and_then(|attempt| attempt.request),
+        };
+        self.event(Fault {
+            code,
+            context,
+            text: text.clone(),
+        });
+        if let Some(request) = request {
+            self.reply(request, Outcome::PeerFailed { code, text });
+        }
+    }
+
+    /// An attempt met a connection that is there already, or nearly so.
+    pub(super) fn resolve_redundant(&mut self, now: Timestamp, id: AttemptId, peer: EndpointId) {
+        let holder = self.holders.get(&peer).copied();
+        let stage = holder.and_then(|holder| Some(&self.connections.get(&holder)?.stage));
+        match (holder, stage) {
+            (Some(holder), Some(Stage::Peered { .. })) => self.settle_attempt(id, holder),
+            (Some(holder), Some(_)) => self.set_attempt(id, AttemptState::Following(holder)),
+            (_, None) | (None, _) => {
+                self.fail_attempt(now, id, Some("redundant connection".to_owned()));
+            }
+        }
+    }
+
+    /// The peering an attempt wanted is there.
+    ///
+    /// An address that is dialed again replaces one that is not. Spec: wire 9.3.
+    pub(super) fn settle_attempt(&mut self, id: AttemptId, holder: ConnectionId) {
+        let Some(attempt) = self.attempts.remove(&id) else {
+            return;
+        };
+        if let Some(connection) = self.connections.get_mut(&holder) {
+            if connection.retry == Retry::Never && attempt.retry != Retry::Never {
+                connection.address = attempt.address;
+                connection.retry = attempt.retry;
+            }
+        }
+        if let Some(request) = attempt.request {
+            self.reply(request, Outcome::Peered);
+        }
+    }
+
+    pub(super) fn followers(&self, connection: ConnectionId) -> Vec<AttemptId> {
+        self.attempts_where(|attempt| attempt.state == AttemptState::Following(connection))
+    }
+
+    /// Gives up whatever tries to reach an address.
+    pub(super) fn cancel_attempts(&mut self, now: Timestamp, host: &str, port: u16) {
+        for id in self.attempts_where(|attempt| attempt.address.is_same_place(host, port)) {
+            let Some(attempt) = self.attempts.remove(&id) else {
+                continue;
+            };
+            if let Some(request) = attempt.request {
+                let text = format!("{TEXT_UNAVAILABLE}: the peering was cancelled");
+                let code = ErrorCode::PeerUnavailable;
+                self.reply(request, Outcome::PeerFailed { code, text });
+            }
+            if let AttemptState::Connecting(connection) = attempt.state {
+                self.end_handshake(now, connection, Some(CloseCause::Cancelled), None);
+            }
+        }
+    }
+
+    pub(super) fn report_unknown_peer(&mut self, host: &str, port: u16) {
+        let network = Some(NetworkAddress::new(host, port));
+        let context = Some(EndpointInfo { id: None, network });
+        let text = TEXT_INVALID.to_owned();
+        self.event(Fault {
+            code: ErrorCode::PeerInvalid,
+            context,
+            text,
+        });
+    }
+
+    pub(super) fn reply_refused(&mut self, request: Option<RequestId>) {
+        if let Some(request) = request {
+            let text = format!("{TEXT_UNAVAILABLE}: the endpoint is shutting down");
+            let code = ErrorCode::ShuttingDown;
+            self.reply(request, Outcome::PeerFailed { code, text });
+        }
+    }
+}

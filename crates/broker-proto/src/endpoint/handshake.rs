@@ -1,0 +1,391 @@
+//! The handshake: from the first byte of a connection to the installation of a peer.
+//!
+//! Spec: wire 7. [`react`] is the table of wire 7.3 and decides nothing but what is legal; the
+//! methods below it admit, answer and refuse. Of two connections with one endpoint the originator
+//! keeps the first; the other one is paused until the first has finished, because the notice that
+//! it is redundant must not overtake the handshake it refers to.
+
+use broker_data::Timestamp;
+
+use crate::config::REASON_MAX;
+use crate::filter::Filter;
+use crate::id::EndpointId;
+use crate::message::{Handshake, VERSION};
+use crate::status::ErrorCode;
+
+use super::connection::{Connection, Stage};
+use super::{CloseCause, Closed, ConnectionId, Endpoint, Output};
+
+pub(super) const TEXT_SHUTTING_DOWN: &str = "shutting down";
+const TEXT_REDUNDANT: &str = "redundant connection";
+const TEXT_REDUNDANT_RESPONDER: &str = "detected redundant connection at the responder";
+
+/// What a handshake waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The connecting side at its start.
+    AwaitHelloOrVersionSelect,
+    /// The accepting side at its start.
+    AwaitHello,
+    AwaitVersionSelect,
+    AwaitOriginatorSyn,
+    AwaitResponderSynAck {
+        /// Version of the filter that was sent.
+        sent: u64,
+    },
+    AwaitOriginatorAck {
+        sent: u64,
+        /// What the originator wants.
+        filter: Filter,
+    },
+}
+
+/// What a message means at a step.
+#[derive(Debug, PartialEq, Eq)]
+enum Reaction {
+    Ignore,
+    /// The other side has the larger id: lead the handshake.
+    Lead(EndpointId),
+    /// The other side has the smaller id: let it lead.
+    ReturnHello(EndpointId),
+    /// The other side leads.
+    Follow(EndpointId),
+    Dropped {
+        id: EndpointId,
+        code: ErrorCode,
+        text: String,
+    },
+    /// The originator's filter: answer with ours.
+    Answer(Filter),
+    /// The responder's filter: acknowledge, done.
+    Acknowledge {
+        sent: u64,
+        filter: Filter,
+    },
+    /// The acknowledgement: done.
+    Done {
+        sent: u64,
+        filter: Filter,
+    },
+    Illegal,
+}
+
+/// The table of wire 7.3.
+fn react(me: EndpointId, step: &Step, message: Handshake) -> Reaction {
+    use Handshake as M;
+    match (step, message) {
+        (
+            Step::AwaitHelloOrVersionSelect | Step::AwaitHello | Step::AwaitVersionSelect,
+            M::Probe,
+        ) => Reaction::Ignore,
+        (Step::AwaitHelloOrVersionSelect | Step::AwaitHello, M::Hello { id, .. }) => {
+            if me < id {
+                Reaction::Lead(id)
+            } else {
+                Reaction::ReturnHello(id)
+            }
+        }
+        (
+            Step::AwaitHelloOrVersionSelect | Step::AwaitVersionSelect,
+            M::VersionSelect { id, .. },
+        ) => Reaction::Follow(id),
+        (
+            Step::AwaitHelloOrVersionSelect | Step::AwaitHello | Step::AwaitVersionSelect,
+            M::DropConn { id, code, text },
+        ) => Reaction::Dropped { id, code, text },
+        (Step::AwaitOriginatorSyn, M::OriginatorSyn(filter)) => Reaction::Answer(filter),
+        (Step::AwaitResponderSynAck { sent }, M::ResponderSynAck(filter)) => {
+            Reaction::Acknowledge {
+                sent: *sent,
+                filter,
+            }
+        }
+        (Step::AwaitOriginatorAck { sent, filter }, M::OriginatorAck) => Reaction::Done {
+            sent: *sent,
+            filter: filter.clone(),
+        },
+        (
+            Step::AwaitHelloOrVersionSelect | Step::AwaitVersionSelect | Step::AwaitHello,
+            M::OriginatorSyn(_) | M::ResponderSynAck(_) | M::OriginatorAck,
+        )
+        | (Step::AwaitHello, M::VersionSelect { .. })
+        | (Step::AwaitVersionSelect, M::Hello { .. })
+        | (
+            Step::AwaitOriginatorSyn
+            | Step::AwaitResponderSynAck { .. }
+            | Step::AwaitOriginatorAck { .. },
+            M::Hello { .. } | M::Probe | M::VersionSelect { .. } | M::DropConn { .. },
+        )
+        | (Step::AwaitOriginatorSyn, M::ResponderSynAck(_) | M::OriginatorAck)
+        | (Step::AwaitResponderSynAck { .. }, M::OriginatorSyn(_) | M::OriginatorAck)
+        | (Step::AwaitOriginatorAck { .. }, M::OriginatorSyn(_) | M::ResponderSynAck(_)) => {
+            Reaction::Illegal
+        }
+    }
+}
+
+/// What a message means while the connection is paused: it has nothing to say that could matter.
+fn react_paused(message: Handshake) -> Reaction {
+    match message {
+        Handshake::Probe => Reaction::Ignore,
+        Handshake::DropConn { id, code, text } => Reaction::Dropped { id, code, text },
+        Handshake::Hello { .. }
+        | Handshake::VersionSelect { .. }
+        | Handshake::OriginatorSyn(_)
+        | Handshake::ResponderSynAck(_)
+        | Handshake::OriginatorAck => Reaction::Illegal,
+    }
+}
+
+impl Endpoint {
+    pub(super) fn on_handshake_frame(&mut self, now: Timestamp, id: ConnectionId, payload: &[u8]) {
+        if payload.is_empty() {
+            // Spec: wire 2. Not even worth a refusal.
+            let cause = Some(self.stranger_cause(id, "an empty frame"));
+            self.end_handshake(now, id, Some(CloseCause::Illegal), cause);
+            return;
+        }
+        let message = match Handshake::parse(payload) {
+            Ok(message) => message,
+            Err(refusal) => {
+                let cause = match refusal.code {
+                    ErrorCode::PeerIncompatible => refusal.text.clone(),
+                    _ => self.stranger_cause(id, &refusal.text),
+                };
+                self.refuse(now, id, refusal.code, &refusal.text, cause);
+                return;
+            }
+        };
+        let me = self.config.id;
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        connection.heard = true;
+        // Told in a state where it is not expected, the reason is worth repeating all the same.
+        let reason = match &message {
+            Handshake::DropConn { text, .. } => shorten(text),
+            _ => "unexpected handshake message".to_owned(),
+        };
+        let reaction = match &connection.stage {
+            Stage::Handshake(step) => react(me, step, message),
+            Stage::Paused => react_paused(message),
+            Stage::Dialing | Stage::Peered { .. } | Stage::Goodbye { .. } => Reaction::Illegal,
+        };
+        match reaction {
+            Reaction::Ignore => {}
+            Reaction::Lead(peer) => self.lead(now, id, peer),
+            Reaction::ReturnHello(peer) => {
+                connection.peer = Some(peer);
+                connection.stage = Stage::Handshake(Step::AwaitVersionSelect);
+                self.send_hello(id);
+            }
+            Reaction::Follow(peer) => self.follow(now, id, peer),
+            Reaction::Dropped {
+                id: peer,
+                code,
+                text,
+            } => {
+                self.on_dropped(now, id, peer, code, &text);
+            }
+            Reaction::Answer(filter) => {
+                let sent = self.filter_version;
+                connection.stage = Stage::Handshake(Step::AwaitOriginatorAck { sent, filter });
+                self.send(id, Handshake::ResponderSynAck(self.filter.clone()).encode());
+            }
+            Reaction::Acknowledge { sent, filter } => {
+                self.send(id, Handshake::OriginatorAck.encode());
+                self.install(now, id, sent, filter);
+            }
+            Reaction::Done { sent, filter } => self.install(now, id, sent, filter),
+            Reaction::Illegal => {
+                self.end_handshake(now, id, Some(CloseCause::Illegal), Some(reason));
+            }
+        }
+    }
+
+    /// The admission check of the originator. Spec: wire 7.5.
+    fn lead(&mut self, now: Timestamp, id: ConnectionId, peer: EndpointId) {
+        let holder = self.holder(peer).map(|holder| holder.stage.is_peering());
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        connection.peer = Some(peer);
+        match holder {
+            None => {
+                let sent = self.filter_version;
+                connection.stage = Stage::Handshake(Step::AwaitResponderSynAck { sent });
+                self.holders.insert(peer, id);
+                let select = Handshake::VersionSelect {
+                    id: self.config.id,
+                    version: VERSION,
+                };
+                self.send(id, select.encode());
+                self.send(id, Handshake::OriginatorSyn(self.filter.clone()).encode());
+            }
+            Some(false) => {
+                connection.stage = Stage::Paused;
+                self.outputs.push_back(Output::Pause { connection: id });
+            }
+            Some(true) => self.drop_redundant(now, id, peer),
+        }
+    }
+
+    /// The admission check of the responder. Spec: wire 7.5.
+    fn follow(&mut self, now: Timestamp, id: ConnectionId, peer: EndpointId) {
+        let held = self.holders.contains_key(&peer);
+        let me = self.config.id;
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        // Nobody has our id, and nobody changes its own halfway.
+        if peer == me || connection.peer.is_some_and(|said| said != peer) {
+            let cause = "the id changed during the handshake".to_owned();
+            self.end_handshake(now, id, Some(CloseCause::Illegal), Some(cause));
+        } else if held {
+            let text = TEXT_REDUNDANT_RESPONDER;
+            self.refuse(now, id, ErrorCode::LogicError, text, text.to_owned());
+        } else {
+            connection.peer = Some(peer);
+            connection.stage = Stage::Handshake(Step::AwaitOriginatorSyn);
+            self.holders.insert(peer, id);
+        }
+    }
+
+    /// The other side does not want this connection. Spec: wire 7.4.
+    fn on_dropped(
+        &mut self,
+        now: Timestamp,
+        id: ConnectionId,
+        peer: EndpointId,
+        code: ErrorCode,
+        text: &str,
+    ) {
+        let cause = CloseCause::Dropped(code);
+        if code == ErrorCode::RedundantConnection && self.holders.contains_key(&peer) {
+            self.close(id, cause);
+            self.end_redundant(now, id, peer);
+        } else {
+            self.end_handshake(now, id, Some(cause), Some(shorten(text)));
+        }
+    }
+
+    /// Tells the other side that its connection is one too many.
+    pub(super) fn drop_redundant(&mut self, now: Timestamp, id: ConnectionId, peer: EndpointId) {
+        let code = ErrorCode::RedundantConnection;
+        self.send_drop(id, code, TEXT_REDUNDANT);
+        self.close(id, CloseCause::Refused(code));
+        self.end_redundant(now, id, peer);
+    }
+
+    fn end_redundant(&mut self, now: Timestamp, id: ConnectionId, peer: EndpointId) {
+        if let Some(attempt) = self.forget(id).and_then(|connection| connection.attempt) {
+            self.resolve_redundant(now, attempt, peer);
+        }
+    }
+
+    /// Tells the other side what is wrong with it.
+    fn refuse(
+        &mut self,
+        now: Timestamp,
+        id: ConnectionId,
+        code: ErrorCode,
+        text: &str,
+        cause: String,
+    ) {
+        self.send_drop(id, code, text);
+        self.end_handshake(now, id, Some(CloseCause::Refused(code)), Some(cause));
+    }
+
+    /// Ends a connection that never became a peering. Without `close` it is closed already.
+    pub(super) fn end_handshake(
+        &mut self,
+        now: Timestamp,
+        id: ConnectionId,
+        close: Option<CloseCause>,
+        cause: Option<String>,
+    ) {
+        if let Some(close) = close {
+            self.close(id, close);
+        }
+        let Some(Connection { attempt, peer, .. }) = self.forget(id) else {
+            return;
+        };
+        for follower in self.followers(id) {
+            self.fail_attempt(now, follower, cause.clone());
+        }
+        if let Some(attempt) = attempt {
+            self.fail_attempt(now, attempt, cause);
+        }
+        if let Some(peer) = peer {
+            self.resume_paused(now, peer);
+        }
+        self.check_complete();
+    }
+
+    /// The connection that others were paused for came to nothing: the first of them is next.
+    fn resume_paused(&mut self, now: Timestamp, peer: EndpointId) {
+        if self.holders.contains_key(&peer) {
+            return;
+        }
+        if let Some(id) = self.paused(peer).first().copied() {
+            self.outputs.push_back(Output::Resume { connection: id });
+            self.lead(now, id, peer);
+        }
+    }
+
+    pub(super) fn paused(&self, peer: EndpointId) -> Vec<ConnectionId> {
+        self.connections_where(|it| matches!(it.stage, Stage::Paused) && it.peer == Some(peer))
+    }
+
+    pub(super) fn send_hello(&mut self, id: ConnectionId) {
+        let hello = Handshake::Hello {
+            id: self.config.id,
+            min: VERSION,
+            max: VERSION,
+        };
+        self.send(id, hello.encode());
+    }
+
+    pub(super) fn send_drop(&mut self, id: ConnectionId, code: ErrorCode, text: &str) {
+        let drop = Handshake::DropConn {
+            id: self.config.id,
+            code,
+            text: text.to_owned(),
+        };
+        self.send(id, drop.encode());
+    }
+
+    /// Why a handshake ended that the other side or the network ended.
+    pub(super) fn handshake_cause(&self, id: ConnectionId, closed: Closed) -> String {
+        let peer = self
+            .connections
+            .get(&id)
+            .and_then(|connection| connection.peer);
+        match closed {
+            Closed::Remote if peer == Some(self.config.id) => {
+                "the address leads back to this endpoint".to_owned()
+            }
+            Closed::Remote => "connection closed during the handshake".to_owned(),
+            Closed::Broken(cause) => cause,
+            Closed::Overflow => "connection overflowed during the handshake".to_owned(),
+            Closed::TimedOut => "no answer during the handshake".to_owned(),
+        }
+    }
+
+    /// Who never said anything that makes sense is something else altogether.
+    fn stranger_cause(&self, id: ConnectionId, otherwise: &str) -> String {
+        match self.connections.get(&id) {
+            Some(connection) if connection.heard => shorten(otherwise),
+            _ => "not a Broker endpoint".to_owned(),
+        }
+    }
+}
+
+/// Cuts what a peer says to a length fit for events.
+fn shorten(text: &str) -> String {
+    let mut end = text.len().min(REASON_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default().to_owned()
+}

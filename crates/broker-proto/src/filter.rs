@@ -1,0 +1,306 @@
+//! Filters: what an endpoint wants to receive, as a set of topic prefixes.
+//!
+//! Spec: wire 8.1, 8.2. Entries are sorted and no entry is a prefix of another. Everything between
+//! an entry and a topic it is a prefix of starts with that entry too, so in a prefix-free list the
+//! last entry not above a topic is the only one that can match it: one binary search decides.
+//!
+//! Peers may send entries in any order and with redundant ones among them; reading normalises.
+
+use broker_data::{DecodeError, Reader, put_string, put_varbyte};
+
+use crate::topic::{TOPIC_MAX, Topic};
+
+/// Bytes a filter may have on the wire: far more than anybody subscribes to, and few enough that it
+/// always fits a frame.
+pub const FILTER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Bytes in front of an entry or of all of them, at most.
+const VARBYTE_MAX: usize = 5;
+
+/// Sorted, prefix-free list of topic prefixes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Filter {
+    entries: Vec<Topic>,
+}
+
+impl Filter {
+    /// A filter that matches nothing.
+    pub const fn new() -> Self {
+        Self {
+            entries: Vec::new(),
+        }
+    }
+
+    /// Adds a prefix; tells whether that changed anything.
+    ///
+    /// Topics that are local to the endpoint are not for peers to know and never enter. Neither do
+    /// prefixes too long to match any topic that fits an envelope, nor anything beyond
+    /// [`FILTER_BYTES_MAX`].
+    pub fn add(&mut self, topic: Topic) -> bool {
+        if topic.is_local() || topic.as_bytes().len() > TOPIC_MAX || self.matches(topic.as_bytes())
+        {
+            return false;
+        }
+        let bytes = |topic: &Topic| VARBYTE_MAX + topic.as_bytes().len();
+        if self.entries.iter().map(bytes).sum::<usize>() + bytes(&topic) > FILTER_BYTES_MAX {
+            return false;
+        }
+        // Those it is a prefix of follow each other, the first one is the first not below it.
+        let first = self.entries.partition_point(|entry| *entry < topic);
+        let covered = self
+            .entries
+            .iter()
+            .skip(first)
+            .take_while(|entry| topic.is_prefix_of(entry.as_bytes()))
+            .count();
+        self.entries.splice(first..first + covered, [topic]);
+        true
+    }
+
+    /// Whether an entry is a prefix of the topic.
+    #[inline]
+    pub fn matches(&self, topic: &[u8]) -> bool {
+        let above = self
+            .entries
+            .partition_point(|entry| entry.as_bytes() <= topic);
+        above
+            .checked_sub(1)
+            .and_then(|last| self.entries.get(last))
+            .is_some_and(|entry| entry.is_prefix_of(topic))
+    }
+
+    /// The entries in ascending order.
+    pub fn entries(&self) -> &[Topic] {
+        &self.entries
+    }
+
+    /// Whether it matches nothing.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Appends the wire form: count, then entries. Spec: wire 5.1.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        // More than 2^32 entries do not fit into memory; if they did, the first ones are sent.
+        let count = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        put_varbyte(out, count);
+        for entry in self.entries.iter().take(count as usize) {
+            put_string(out, entry.as_bytes()).expect("entries are at most TOPIC_MAX bytes long");
+        }
+    }
+
+    /// Reads the filter of a handshake message: as many entries as announced, whatever follows is
+    /// ignored. Spec: wire 2, 5.1.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the bytes end before the last entry does.
+    pub fn decode_handshake(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let count = reader.varbyte()?;
+        let mut entries = Entries::default();
+        for _ in 0..count {
+            entries.push(reader.string()?);
+        }
+        Ok(entries.finish())
+    }
+
+    /// Reads the filter of a routing update: entries up to the end, whatever the announced count;
+    /// no bytes at all are an empty filter. Spec: wire 6.3.
+    ///
+    /// # Errors
+    ///
+    /// Fails when an entry runs past the end.
+    pub fn decode_update(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let mut entries = Entries::default();
+        if reader.remaining() > 0 {
+            reader.varbyte()?;
+        }
+        while reader.remaining() > 0 {
+            entries.push(reader.string()?);
+        }
+        Ok(entries.finish())
+    }
+}
+
+/// Normalises and keeps local topics too: local consumers have filters of their own.
+impl FromIterator<Topic> for Filter {
+    fn from_iter<I: IntoIterator<Item = Topic>>(topics: I) -> Self {
+        let mut entries: Vec<Topic> = topics.into_iter().collect();
+        entries.sort_unstable();
+        // Whatever an entry is a prefix of follows it directly.
+        entries.dedup_by(|next, kept| kept.is_prefix_of(next.as_bytes()));
+        entries.retain(|entry| entry.as_bytes().len() <= TOPIC_MAX);
+        Self { entries }
+    }
+}
+
+/// Entries being read, normalised every now and then: a peer cannot make us hold millions of
+/// copies of one short entry.
+#[derive(Default)]
+struct Entries<'a> {
+    entries: Vec<&'a [u8]>,
+    /// Number of entries at which the next normalisation is due.
+    due: usize,
+}
+
+/// Entries that are collected before the first normalisation: a page or four of memory.
+const ENTRIES_UNSORTED_MAX: usize = 1024;
+
+impl<'a> Entries<'a> {
+    fn push(&mut self, entry: &'a [u8]) {
+        if entry.len() > TOPIC_MAX {
+            return;
+        }
+        self.entries.push(entry);
+        if self.entries.len() >= self.due.max(ENTRIES_UNSORTED_MAX) {
+            self.normalise();
+            self.due = self.entries.len().saturating_mul(2);
+        }
+    }
+
+    fn normalise(&mut self) {
+        self.entries.sort_unstable();
+        self.entries.dedup_by(|next, kept| next.starts_with(kept));
+    }
+
+    fn finish(mut self) -> Filter {
+        self.normalise();
+        Filter {
+            entries: self.entries.into_iter().map(Topic::from).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn filter(topics: &[&str]) -> Filter {
+        let mut filter = Filter::new();
+        for topic in topics {
+            filter.add(Topic::from(*topic));
+        }
+        filter
+    }
+
+    fn texts(filter: &Filter) -> Vec<String> {
+        filter.entries().iter().map(Topic::to_string).collect()
+    }
+
+    #[test]
+    fn add_keeps_the_list_sorted_and_free_of_prefixes() {
+        let mut filter = filter(&["/b/1", "/a", "/b/2", "/c"]);
+        assert_eq!(texts(&filter), ["/a", "/b/1", "/b/2", "/c"]);
+        assert!(!filter.add(Topic::from("/a/x")));
+        assert!(!filter.add(Topic::from("/a")));
+        assert!(filter.add(Topic::from("/b")));
+        assert_eq!(texts(&filter), ["/a", "/b", "/c"]);
+        assert!(filter.add(Topic::from("")));
+        assert_eq!(texts(&filter), [""]);
+    }
+
+    #[test]
+    fn local_and_overlong_topics_never_enter() {
+        let mut filter = Filter::new();
+        assert!(!filter.add(Topic::from("<$>/local/data/errors")));
+        assert!(!filter.add(Topic::from(vec![b'x'; TOPIC_MAX + 1])));
+        assert!(filter.add(Topic::from(vec![b'x'; TOPIC_MAX])));
+        assert_eq!(filter.len(), 1);
+    }
+
+    #[test]
+    fn matching_knows_no_segments() {
+        let filter = filter(&["/foo"]);
+        assert!(filter.matches(b"/foo"));
+        assert!(filter.matches(b"/foobar"));
+        assert!(!filter.matches(b"/fo"));
+        assert!(!Filter::new().matches(b""));
+    }
+
+    #[test]
+    fn handshake_form_ignores_what_follows() {
+        let decoded = Filter::decode_handshake(b"\x02\x02/b\x02/arest").unwrap();
+        assert_eq!(texts(&decoded), ["/a", "/b"]);
+        assert!(Filter::decode_handshake(b"").is_err());
+        assert!(Filter::decode_handshake(b"\x02\x02/a").is_err());
+        assert!(Filter::decode_handshake(b"\x01\x05/a").is_err());
+    }
+
+    #[test]
+    fn update_form_ignores_the_count() {
+        assert!(Filter::decode_update(b"").unwrap().is_empty());
+        assert!(Filter::decode_update(b"\x07").unwrap().is_empty());
+        assert_eq!(
+            texts(&Filter::decode_update(b"\x00\x02/b\x02/a").unwrap()),
+            ["/a", "/b"]
+        );
+        assert!(Filter::decode_update(b"\x01\x05/a").is_err());
+    }
+
+    #[test]
+    fn repeated_entries_take_no_memory() {
+        let mut bytes = Vec::new();
+        put_varbyte(&mut bytes, 1_000_000);
+        for index in 0..1_000_000u32 {
+            put_string(&mut bytes, &[b'a' + (index % 3) as u8]).unwrap();
+        }
+        assert_eq!(
+            texts(&Filter::decode_handshake(&bytes).unwrap()),
+            ["a", "b", "c"]
+        );
+    }
+
+    fn topic() -> impl Strategy<Value = Vec<u8>> {
+        // Few letters and short, so that prefixes and duplicates are common.
+        proptest::collection::vec(
+            prop_oneof![Just(0u8), Just(b'a'), Just(b'b'), Just(255)],
+            0..5,
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn match_is_that_of_a_naive_scan(
+            topics in proptest::collection::vec(topic(), 0..12),
+            probes in proptest::collection::vec(topic(), 1..40),
+        ) {
+            let by_add = {
+                let mut filter = Filter::new();
+                for topic in &topics {
+                    filter.add(Topic::from(&topic[..]));
+                }
+                filter
+            };
+            let collected: Filter = topics.iter().map(|topic| Topic::from(&topic[..])).collect();
+            prop_assert_eq!(&by_add, &collected);
+            for probe in probes.iter().chain(&topics) {
+                let naive = topics.iter().any(|topic| probe.starts_with(topic));
+                prop_assert_eq!(collected.matches(probe), naive);
+            }
+        }
+
+        #[test]
+        fn wire_form_round_trips(topics in proptest::collection::vec(topic(), 0..12)) {
+            let filter: Filter = topics.iter().map(|topic| Topic::from(&topic[..])).collect();
+            let mut bytes = Vec::new();
+            filter.encode(&mut bytes);
+            prop_assert_eq!(Filter::decode_handshake(&bytes).unwrap(), filter.clone());
+            prop_assert_eq!(Filter::decode_update(&bytes).unwrap(), filter);
+        }
+
+        #[test]
+        fn reading_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = Filter::decode_handshake(&bytes);
+            let _ = Filter::decode_update(&bytes);
+        }
+    }
+}

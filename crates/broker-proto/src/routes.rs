@@ -1,0 +1,365 @@
+//! The routing table: which peers and which local consumers get a message.
+//!
+//! Spec: wire 8.3, endpoint 3. The table is a value: the runtime changes a copy and publishes it as
+//! a snapshot that everybody reads without asking. It knows where a message came from only as an
+//! [`Origin`]; what a target is made of (`T`) is the runtime's business.
+//!
+//! | origin | own subscribers | hubs | peers |
+//! |---|---|---|---|
+//! | publisher of this endpoint | only if directed to this endpoint | yes | yes |
+//! | hub | yes | the other ones | yes |
+//! | event of this endpoint | yes | yes | never |
+//! | peer | yes | yes | the other ones, if forwarding |
+//! | peer, without a sender of its own | as if from a publisher | as if from a publisher | the other ones |
+//!
+//! "yes" asks for a topic that matches. A message directed to one peer goes to that peer whatever
+//! its filter says, and from the network to no local consumer.
+
+use crate::filter::Filter;
+use crate::id::EndpointId;
+use crate::topic::Topic;
+
+/// Names a local consumer. The caller chooses the numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LocalId(pub u64);
+
+/// Kind of a local consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LocalKind {
+    /// Gets nothing that publishers of the same endpoint send.
+    Subscriber,
+    /// Gets everything but what it sends itself.
+    Hub,
+}
+
+/// Where a message came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// A publisher of this endpoint.
+    Endpoint,
+    /// A hub of this endpoint.
+    Hub(LocalId),
+    /// The endpoint itself: events, which never leave it.
+    Internal,
+    /// The peer at the other end of a connection, named as sender.
+    Peer(EndpointId),
+    /// That peer, with a sender that is nil or our own id: taken for produced here, except that it
+    /// does not go back to where it came from. Spec: wire 6.1.
+    Spoofed(EndpointId),
+}
+
+/// Whom messages go to.
+#[derive(Debug, Clone)]
+pub struct RoutingTable<T> {
+    me: EndpointId,
+    version: u64,
+    /// Ordered by id.
+    peers: Vec<PeerRoute<T>>,
+    /// Ordered by id.
+    locals: Vec<LocalRoute<T>>,
+}
+
+#[derive(Debug, Clone)]
+struct PeerRoute<T> {
+    id: EndpointId,
+    filter: Filter,
+    target: T,
+}
+
+#[derive(Debug, Clone)]
+struct LocalRoute<T> {
+    id: LocalId,
+    kind: LocalKind,
+    topics: Filter,
+    target: T,
+}
+
+impl<T: Clone> RoutingTable<T> {
+    /// A table without any target.
+    pub const fn new(me: EndpointId) -> Self {
+        Self {
+            me,
+            version: 1,
+            peers: Vec::new(),
+            locals: Vec::new(),
+        }
+    }
+
+    /// Rises with every change, so that whoever remembers targets knows when to forget them.
+    #[inline]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Adds a peer, or replaces what is known of it.
+    pub fn add_peer(&mut self, id: EndpointId, filter: Filter, target: T) {
+        let route = PeerRoute { id, filter, target };
+        match self.find_peer(id) {
+            Ok(index) => self.peers[index] = route,
+            Err(index) => self.peers.insert(index, route),
+        }
+        self.changed();
+    }
+
+    /// Replaces a peer's filter; does nothing for an unknown peer.
+    pub fn set_peer_filter(&mut self, id: EndpointId, filter: Filter) {
+        if let Ok(index) = self.find_peer(id) {
+            self.peers[index].filter = filter;
+            self.changed();
+        }
+    }
+
+    /// Takes a peer out; does nothing for an unknown peer.
+    pub fn remove_peer(&mut self, id: EndpointId) {
+        if let Ok(index) = self.find_peer(id) {
+            self.peers.remove(index);
+            self.changed();
+        }
+    }
+
+    /// Adds a local consumer of everything below some topics, or replaces what is known of it.
+    pub fn add_local(&mut self, id: LocalId, kind: LocalKind, topics: Vec<Topic>, target: T) {
+        let route = LocalRoute {
+            id,
+            kind,
+            topics: topics.into_iter().collect(),
+            target,
+        };
+        match self.find_local(id) {
+            Ok(index) => self.locals[index] = route,
+            Err(index) => self.locals.insert(index, route),
+        }
+        self.changed();
+    }
+
+    /// Replaces the topics of a local consumer; does nothing for an unknown one.
+    pub fn set_local_topics(&mut self, id: LocalId, topics: Vec<Topic>) {
+        if let Ok(index) = self.find_local(id) {
+            self.locals[index].topics = topics.into_iter().collect();
+            self.changed();
+        }
+    }
+
+    /// Takes a local consumer out; does nothing for an unknown one.
+    pub fn remove_local(&mut self, id: LocalId) {
+        if let Ok(index) = self.find_local(id) {
+            self.locals.remove(index);
+            self.changed();
+        }
+    }
+
+    /// The peers, in the order of their ids.
+    pub fn peers(&self) -> impl Iterator<Item = (EndpointId, &Filter, &T)> {
+        self.peers
+            .iter()
+            .map(|peer| (peer.id, &peer.filter, &peer.target))
+    }
+
+    /// The local consumers, in the order of their ids.
+    pub fn locals(&self) -> impl Iterator<Item = (LocalId, LocalKind, &T)> {
+        self.locals
+            .iter()
+            .map(|local| (local.id, local.kind, &local.target))
+    }
+
+    /// Everybody a data message goes to: peers first, then local consumers.
+    ///
+    /// `receiver` is nil for everybody. `forwarding` says whether what one peer sent is passed on
+    /// to another. Commands follow the same rules towards peers.
+    pub fn targets(
+        &self,
+        origin: Origin,
+        receiver: EndpointId,
+        topic: &[u8],
+        forwarding: bool,
+    ) -> Vec<T> {
+        let peers = self
+            .peers
+            .iter()
+            .filter(|peer| self.peer_gets(peer, origin, receiver, topic, forwarding))
+            .map(|peer| &peer.target);
+        let locals = self
+            .locals
+            .iter()
+            .filter(|local| self.local_gets(local, origin, receiver))
+            .filter(|local| local.topics.matches(topic))
+            .map(|local| &local.target);
+        peers.chain(locals).cloned().collect()
+    }
+
+    fn peer_gets(
+        &self,
+        peer: &PeerRoute<T>,
+        origin: Origin,
+        receiver: EndpointId,
+        topic: &[u8],
+        forwarding: bool,
+    ) -> bool {
+        let leaves = match origin {
+            Origin::Endpoint | Origin::Hub(_) => true,
+            Origin::Internal => false,
+            Origin::Peer(hop) => forwarding && hop != peer.id,
+            Origin::Spoofed(hop) => hop != peer.id,
+        };
+        let addressed = if receiver.is_nil() {
+            peer.filter.matches(topic)
+        } else {
+            receiver == peer.id
+        };
+        leaves && addressed
+    }
+
+    fn local_gets(&self, local: &LocalRoute<T>, origin: Origin, receiver: EndpointId) -> bool {
+        let to_me = receiver == self.me;
+        let to_me_or_all = to_me || receiver.is_nil();
+        match (origin, local.kind) {
+            (Origin::Endpoint | Origin::Spoofed(_), LocalKind::Subscriber) => to_me,
+            // Even what is directed to a peer. Spec: endpoint 3.
+            (Origin::Endpoint, LocalKind::Hub) => true,
+            (Origin::Spoofed(_), LocalKind::Hub) => to_me_or_all,
+            (Origin::Hub(_), LocalKind::Subscriber) => to_me_or_all,
+            (Origin::Hub(sender), LocalKind::Hub) => sender != local.id,
+            (Origin::Internal, _) => true,
+            (Origin::Peer(_), _) => to_me_or_all,
+        }
+    }
+
+    fn find_peer(&self, id: EndpointId) -> Result<usize, usize> {
+        self.peers.binary_search_by(|peer| peer.id.cmp(&id))
+    }
+
+    fn find_local(&self, id: LocalId) -> Result<usize, usize> {
+        self.locals.binary_search_by(|local| local.id.cmp(&id))
+    }
+
+    fn changed(&mut self) {
+        self.version = self.version.wrapping_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topic::STATUSES;
+
+    const ME: EndpointId = EndpointId::from_bytes([1; 16]);
+    const A: EndpointId = EndpointId::from_bytes([0xa; 16]);
+    const B: EndpointId = EndpointId::from_bytes([0xb; 16]);
+    const ALL: EndpointId = EndpointId::NIL;
+    const HUB: LocalId = LocalId(2);
+
+    fn topics(names: &[&str]) -> Vec<Topic> {
+        names.iter().map(|name| Topic::from(*name)).collect()
+    }
+
+    fn table() -> RoutingTable<&'static str> {
+        let mut table = RoutingTable::new(ME);
+        table.add_peer(B, topics(&["/t"]).into_iter().collect(), "B");
+        table.add_peer(A, topics(&["/t"]).into_iter().collect(), "A");
+        table.add_local(HUB, LocalKind::Hub, topics(&["/t"]), "hub");
+        table.add_local(LocalId(3), LocalKind::Hub, topics(&["/t"]), "other hub");
+        table.add_local(LocalId(1), LocalKind::Subscriber, topics(&["/t"]), "sub");
+        table
+    }
+
+    #[test]
+    fn who_gets_what() {
+        use Origin::{Endpoint, Hub, Internal, Peer, Spoofed};
+        let everybody = ["A", "B", "sub", "hub", "other hub"];
+        let cases: &[(Origin, EndpointId, bool, &[&str])] = &[
+            (Endpoint, ALL, true, &["A", "B", "hub", "other hub"]),
+            (Endpoint, ALL, false, &["A", "B", "hub", "other hub"]),
+            (Endpoint, A, true, &["A", "hub", "other hub"]),
+            (Endpoint, ME, true, &["sub", "hub", "other hub"]),
+            (Hub(HUB), ALL, false, &["A", "B", "sub", "other hub"]),
+            (Hub(LocalId(9)), ALL, false, &everybody),
+            (Hub(HUB), B, false, &["B", "other hub"]),
+            (Internal, ME, true, &["sub", "hub", "other hub"]),
+            (Peer(A), ALL, true, &["B", "sub", "hub", "other hub"]),
+            (Peer(A), ALL, false, &["sub", "hub", "other hub"]),
+            (Peer(A), ME, true, &["sub", "hub", "other hub"]),
+            (Peer(A), B, true, &["B"]),
+            (Peer(A), B, false, &[]),
+            (Peer(A), A, true, &[]),
+            (Peer(A), EndpointId::from_bytes([9; 16]), true, &[]),
+            (Spoofed(A), ALL, true, &["B", "hub", "other hub"]),
+            (Spoofed(A), ALL, false, &["B", "hub", "other hub"]),
+            (Spoofed(A), ME, false, &["sub", "hub", "other hub"]),
+        ];
+        let table = table();
+        for (origin, receiver, forwarding, expected) in cases {
+            let targets = table.targets(*origin, *receiver, b"/t/x", *forwarding);
+            assert_eq!(
+                targets, *expected,
+                "{origin:?} to {receiver}, forwarding {forwarding}"
+            );
+        }
+    }
+
+    #[test]
+    fn directed_messages_ignore_the_filter_of_a_peer_only() {
+        let table = table();
+        assert_eq!(table.targets(Origin::Endpoint, A, b"/else", true), ["A"]);
+        assert!(
+            table
+                .targets(Origin::Endpoint, ALL, b"/else", true)
+                .is_empty()
+        );
+        assert!(
+            table
+                .targets(Origin::Peer(A), ME, b"/else", true)
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn local_consumers_may_ask_for_local_topics() {
+        let mut table = table();
+        table.add_local(
+            LocalId(7),
+            LocalKind::Subscriber,
+            topics(&[STATUSES]),
+            "status",
+        );
+        let targets = table.targets(Origin::Internal, ME, STATUSES.as_bytes(), true);
+        assert_eq!(targets, ["status"]);
+    }
+
+    #[test]
+    fn every_change_moves_the_version() {
+        let mut table = table();
+        let mut versions = vec![table.version()];
+        let changes: [fn(&mut RoutingTable<&'static str>); 6] = [
+            |table| table.set_peer_filter(A, Filter::new()),
+            |table| table.set_local_topics(HUB, Vec::new()),
+            |table| table.remove_peer(A),
+            |table| table.remove_local(HUB),
+            |table| table.add_peer(A, Filter::new(), "A"),
+            |table| table.add_local(HUB, LocalKind::Hub, Vec::new(), "hub"),
+        ];
+        for change in changes {
+            change(&mut table);
+            versions.push(table.version());
+        }
+        assert!(versions.is_sorted_by(|before, after| before < after));
+        let version = table.version();
+        table.remove_peer(ME);
+        table.set_peer_filter(ME, Filter::new());
+        table.remove_local(LocalId(99));
+        table.set_local_topics(LocalId(99), Vec::new());
+        assert_eq!(table.version(), version);
+    }
+
+    #[test]
+    fn filters_follow_updates() {
+        let mut table = table();
+        table.set_peer_filter(A, topics(&["/u"]).into_iter().collect());
+        table.set_local_topics(HUB, topics(&["/u"]));
+        assert_eq!(
+            table.targets(Origin::Endpoint, ALL, b"/u", true),
+            ["A", "hub"]
+        );
+        assert_eq!(table.peers().map(|peer| peer.0).collect::<Vec<_>>(), [A, B]);
+        assert_eq!(table.locals().count(), 3);
+    }
+}
