@@ -247,8 +247,10 @@ def test_await_peer_has_a_default_timeout(scene, pair):
         assert one.await_peer(two.node_id(), timeout) is True
 
 
-@pytest.mark.parametrize("node", ["nonsense", "", "00000000-0000-0000-0000-00000000000",
-                                  "00112233-4455-0677-8899-aabbccddeeff", "00112233-4455-9677-8899-aabbccddeeff"])
+@pytest.mark.parametrize("node", [
+    "nonsense", "", "00000000-0000-0000-0000-00000000000", "00112233-4455-0677-8899-aabbccddeeff",
+    "00112233-4455-9677-8899-aabbccddeeff",
+])
 def test_await_peer_refuses_what_is_no_id(endpoint, node):
     with pytest.raises(ValueError):
         endpoint.await_peer(node, 0.05)
@@ -422,7 +424,8 @@ def test_publish_batch(scene):
 
 
 @pytest.mark.parametrize("item, error", [
-    (("/t",), ValueError), (("/t", 1, 2), ValueError), (("/t", object()), TypeError), ((None, 1), TypeError), (5, TypeError),
+    (("/t",), ValueError), (("/t", 1, 2), ValueError), (("/t", object()), TypeError), ((None, 1), TypeError),
+    (5, TypeError),
 ], ids=repr)
 def test_one_bad_item_sends_nothing(scene, item, error):
     one, two = scene.endpoint(), scene.endpoint()

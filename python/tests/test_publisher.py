@@ -81,10 +81,9 @@ def test_reset(channel):
     publisher, _ = channel
     publisher.reset()
     publisher.reset()
-    for use in (lambda: publisher.publish(1), lambda: publisher.publish_batch(1), lambda: publisher.buffered(),
-                lambda: publisher.fd()):
+    for name, arguments in (("publish", (1,)), ("publish_batch", (1,)), ("buffered", ()), ("fd", ())):
         with pytest.raises(AttributeError):
-            use()
+            getattr(publisher, name)(*arguments)
 
 
 def test_publishing_after_shutdown_is_silent(scene):

@@ -1,0 +1,78 @@
+"""The programs of the manual: the same calls in the same order, as processes of their own."""
+
+import os
+import pathlib
+import socket
+
+import pytest
+
+from process import Program
+
+# A directory with the manual's own scripts, to run them as they are.
+SCRIPTS = os.environ.get("BROKER_MANUAL_SCRIPTS")
+
+
+def test_ping():
+    with Program("pong.py") as pong, Program("ping.py", pong.line()) as ping:
+        for n in range(5):
+            ping.expect("received pong[%d]" % n)
+        ping.finish()
+        pong.finish()
+
+
+def test_communication():
+    with Program("listen.py") as listener:
+        port, node = listener.line(), listener.line()
+        with Program("talk.py", port, node) as talker:
+            talker.expect("True")
+            listener.expect("/test ('ping',)")
+            listener.expect("/test/2 (1, 2, 3)")
+            listener.expect("/test/3 (42, 'foo', {'a': 'A', 'b': IPv4Address('1.2.3.4')})")
+            listener.expect("0 [] int")
+            listener.expect("changed")
+            talker.tell("go on")
+            listener.expect("/more last")
+            listener.finish()
+            talker.finish()
+
+
+def test_status_messages():
+    with Program("watch.py") as one, Program("watch.py", one.line()) as two:
+        two.expect("True")
+        two.expect("True")
+        one.expect("True")
+        two.tell("leave")
+        two.expect("[<SC.PeerRemoved: 2>, <SC.EndpointUnreachable: 5>]")
+        one.tell("leave")
+        one.line()
+        two.finish()
+        one.finish()
+
+
+def test_error_messages():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with Program("nobody.py", port) as program:
+        program.expect("False")
+        program.expect("True True")
+        program.finish()
+
+
+def test_where_the_package_is():
+    with Program(code="import broker; print(broker.__file__)") as program:
+        assert program.line().endswith("broker/__init__.py")
+        program.finish()
+
+
+@pytest.mark.skipif(SCRIPTS is None, reason="BROKER_MANUAL_SCRIPTS does not name the manual's scripts")
+def test_the_ping_script_as_it_is():
+    """The script has the port 9999 in it."""
+    pong = (pathlib.Path(__file__).parent / "programs" / "pong.py").read_text()
+    with Program(code=pong.replace('"127.0.0.1", 0', '"127.0.0.1", 9999')) as listener:
+        listener.expect("9999")
+        script = (pathlib.Path(SCRIPTS) / "ping.py").read_text()
+        with Program(code=script) as ping:
+            for n in range(5):
+                ping.expect("received pong[%d]" % n)
+            ping.finish()
+            listener.finish()
