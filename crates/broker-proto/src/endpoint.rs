@@ -15,6 +15,8 @@ mod attempt;
 mod connection;
 mod handshake;
 mod peering;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 

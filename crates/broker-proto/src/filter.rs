@@ -14,13 +14,12 @@ use crate::topic::{TOPIC_MAX, Topic};
 /// always fits a frame.
 pub const FILTER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// Bytes in front of an entry or of all of them, at most.
-const VARBYTE_MAX: usize = 5;
-
 /// Sorted, prefix-free list of topic prefixes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Filter {
     entries: Vec<Topic>,
+    /// Upper bound of the size on the wire.
+    size: usize,
 }
 
 impl Filter {
@@ -28,6 +27,7 @@ impl Filter {
     pub const fn new() -> Self {
         Self {
             entries: Vec::new(),
+            size: 0,
         }
     }
 
@@ -41,20 +41,24 @@ impl Filter {
         {
             return false;
         }
-        let bytes = |topic: &Topic| VARBYTE_MAX + topic.as_bytes().len();
-        if self.entries.iter().map(bytes).sum::<usize>() + bytes(&topic) > FILTER_BYTES_MAX {
+        let size = self.size + entry_size(&topic);
+        if size > FILTER_BYTES_MAX {
             return false;
         }
         // Those it is a prefix of follow each other, the first one is the first not below it.
         let first = self.entries.partition_point(|entry| *entry < topic);
-        let covered = self
-            .entries
-            .iter()
-            .skip(first)
+        let above = self.entries.iter().skip(first);
+        let covered = above
             .take_while(|entry| topic.is_prefix_of(entry.as_bytes()))
             .count();
-        self.entries.splice(first..first + covered, [topic]);
+        let removed = self.entries.splice(first..first + covered, [topic]);
+        self.size = size - removed.map(|entry| entry_size(&entry)).sum::<usize>();
         true
+    }
+
+    fn from_normalised(entries: Vec<Topic>) -> Self {
+        let size = entries.iter().map(entry_size).sum();
+        Self { entries, size }
     }
 
     /// Whether an entry is a prefix of the topic.
@@ -129,6 +133,12 @@ impl Filter {
     }
 }
 
+/// Bytes of an entry on the wire, at most.
+fn entry_size(entry: &Topic) -> usize {
+    const LENGTH_SIZE_MAX: usize = 5;
+    entry.as_bytes().len() + LENGTH_SIZE_MAX
+}
+
 /// Normalises and keeps local topics too: local consumers have filters of their own.
 impl FromIterator<Topic> for Filter {
     fn from_iter<I: IntoIterator<Item = Topic>>(topics: I) -> Self {
@@ -137,7 +147,7 @@ impl FromIterator<Topic> for Filter {
         // Whatever an entry is a prefix of follows it directly.
         entries.dedup_by(|next, kept| kept.is_prefix_of(next.as_bytes()));
         entries.retain(|entry| entry.as_bytes().len() <= TOPIC_MAX);
-        Self { entries }
+        Self::from_normalised(entries)
     }
 }
 
@@ -172,9 +182,7 @@ impl<'a> Entries<'a> {
 
     fn finish(mut self) -> Filter {
         self.normalise();
-        Filter {
-            entries: self.entries.into_iter().map(Topic::from).collect(),
-        }
+        Filter::from_normalised(self.entries.into_iter().map(Topic::from).collect())
     }
 }
 
