@@ -1,0 +1,370 @@
+"""Threads, signals, forks, event loops and the end of the interpreter. Spec: python-api 2, python-pain B."""
+
+import asyncio
+import select
+import threading
+import time
+
+import pytest
+
+import broker
+import peer as scripted
+from deadline import Stopwatch, take, take_one, wait_until
+from process import Program
+from scene import connect, listen
+
+# Between Ctrl-C and KeyboardInterrupt.
+INTERRUPT_S = 0.5
+
+
+# --- Ctrl-C --------------------------------------------------------------------------------------
+
+
+def interrupt(program):
+    program.expect("ready")
+    program.wait_asleep()
+    sent = program.interrupt()
+    word, when = program.line().split()
+    assert word == "interrupted"
+    took = float(when) - sent
+    print("KeyboardInterrupt after %.0f ms" % (took * 1000))
+    program.expect("usable True")
+    assert took < INTERRUPT_S
+
+
+@pytest.mark.parametrize("call", [
+    "get", "get-float", "get-inf", "get-int", "get-int-float", "status", "status-int", "await-peer",
+])
+def test_ctrl_c_while_waiting(call):
+    with Program("block.py", call) as program:
+        interrupt(program)
+        program.finish()
+
+
+def test_ctrl_c_while_nobody_listens():
+    with scripted.Peer() as peer:
+        port = peer.listen()
+        peer.close()
+        with Program("block.py", "peer-retry", port) as program:
+            interrupt(program)
+            program.finish()
+
+
+def test_ctrl_c_while_the_other_side_says_nothing():
+    with scripted.Peer(tls=False) as peer, Program("block.py", "peer-silent", peer.listen()) as program:
+        peer.accept()
+        interrupt(program)
+        program.finish()
+
+
+@pytest.mark.parametrize("call", ["publish", "publisher", "publish-batch"])
+def test_ctrl_c_while_the_other_side_does_not_read(call):
+    with scripted.Peer(["/x"]) as peer, Program("block.py", call, peer.listen()) as program:
+        peer.accept().shake_hands()
+        interrupt(program)
+        peer.hang_up()
+        program.finish()
+
+
+# --- fork ----------------------------------------------------------------------------------------
+
+
+def test_fork():
+    with Program("fork.py") as program:
+        lines = program.finish(30)
+    refused = [line for line in lines if "refused" in line]
+    assert len(refused) == 9, lines
+    for line in refused:
+        assert " refused: " in line and "fork" in line, line
+    assert lines[9:] == [
+        "values (1, Count(2))", "child ended with 7", "work done", "process ended with 0", "program ran",
+        "parent got True", "peers 1 1",
+    ]
+
+
+# --- the end of the interpreter ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how, code", [("quiet", 0), ("return", 0), ("exit", 3), ("raise", 1)])
+def test_the_interpreter_ends_with_everything_alive(how, code):
+    with Program("leave.py", how) as program:
+        program.expect("leaving")
+        with Stopwatch() as took:
+            rest = program.finish(20, code)
+        assert took.seconds < 5.0
+        assert not [line for line in rest if "panic" in line or "Fatal" in line], rest
+
+
+def test_the_import_alone_starts_nothing():
+    script = ("import broker, os, threading; broker.Data([1]); "
+              "print(len(os.listdir('/proc/self/task')), threading.active_count())")
+    with Program(code=script) as program:
+        program.expect("1 1")
+        program.finish()
+
+
+# --- threads -------------------------------------------------------------------------------------
+
+
+def test_shutdown_from_another_thread(scene, pair):
+    for endpoint in pair:
+        with Stopwatch() as took:
+            scene.background(endpoint.shutdown).result(10)
+        assert took.seconds < 2.0
+
+
+def test_many_threads_shut_one_endpoint_down(scene, pair):
+    calls = [scene.background(endpoint.shutdown) for endpoint in pair * 10]
+    for call in calls:
+        assert call.result(10) is None
+
+
+def test_endpoints_made_in_other_threads(scene):
+    endpoints = [call.result(10) for call in [scene.background(scene.endpoint) for _ in range(8)]]
+    port = listen(endpoints[0])
+    for call in [scene.background(endpoint.peer, "127.0.0.1", port, 0.0) for endpoint in endpoints[1:]]:
+        assert call.result(10) is True
+    wait_until(lambda: len(endpoints[0].peers()) == 7, "seven peers")
+
+
+def test_many_threads_publish_and_one_receives(scene):
+    one, two = scene.endpoint(), scene.endpoint()
+    messages = scene.use(two.make_subscriber("/x"))
+    connect(one, two)
+
+    def publish(thread):
+        for number in range(2000):
+            one.publish("/x", (thread, number))
+
+    calls = [scene.background(publish, thread) for thread in range(8)]
+    received = [data for _, data in take(messages, 16000, 30)]
+    for call in calls:
+        call.result(10)
+    for thread in range(8):
+        assert [number for sender, number in received if sender == thread] == list(range(2000))
+
+
+def test_many_threads_share_a_subscriber(scene):
+    one, two = scene.endpoint(), scene.endpoint()
+    messages = scene.use(two.make_subscriber("/x"))
+    connect(one, two)
+
+    def receive(form):
+        received = []
+        while True:
+            try:
+                got = messages.get(*form)
+            except RuntimeError:
+                return received
+            if got is None:
+                continue
+            for _, number in got if isinstance(got, list) else [got]:
+                received.append(number)
+
+    calls = [scene.background(receive, form) for form in ((), (0.05,), (3, 0.05), (1,), (7, 0.05), ())]
+    for number in range(5000):
+        one.publish("/x", number)
+    wait_until(lambda: messages.available() == 0, "everything is taken")
+    two.shutdown()
+    received = [call.result(10) for call in calls]
+    assert sorted(number for part in received for number in part) == list(range(5000))
+    for part in received:
+        assert part == sorted(part)
+
+
+class Ticker:
+    """Counts milliseconds in a thread of its own, which needs the interpreter for each."""
+
+    def __enter__(self):
+        self.ticks = 0
+        self.running = True
+        self.thread = threading.Thread(target=self._tick)
+        self.thread.start()
+        return self
+
+    def _tick(self):
+        while self.running:
+            time.sleep(0.001)
+            self.ticks += 1
+
+    def __exit__(self, *exception):
+        self.running = False
+        self.thread.join()
+
+
+WAITS = {
+    "get": lambda endpoint, messages, statuses: messages.get(0.5),
+    "get-int": lambda endpoint, messages, statuses: messages.get(2, 0.5),
+    "status": lambda endpoint, messages, statuses: statuses.get(1, 0.5),
+    "await-peer": lambda endpoint, messages, statuses: endpoint.await_peer(scripted.id_text(scripted.new_id()), 0.5),
+}
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_other_threads_run_while_one_waits(scene, endpoint, name):
+    messages, statuses = scene.use(endpoint.make_subscriber("/x")), scene.use(endpoint.make_status_subscriber())
+    with Ticker() as ticker, Stopwatch() as took:
+        WAITS[name](endpoint, messages, statuses)
+    print("%d ticks in %.2f s" % (ticker.ticks, took.seconds))
+    assert ticker.ticks > 200 * took.seconds
+
+
+def test_other_threads_run_while_one_peers_and_one_shuts_down(scene):
+    endpoint = scene.endpoint(tls=False)
+    silent = scene.peer(tls=False)
+    peering = scene.background(endpoint.peer, "127.0.0.1", silent.listen(), 0.0)
+    silent.accept()
+    with Ticker() as ticker:
+        wait_until(lambda: ticker.ticks > 100, "ticks while peer() waits")
+    assert not peering.done()
+    silent.shake_hands()
+    silent.answers_pings = False
+    with Ticker() as ticker, Stopwatch() as took:
+        endpoint.shutdown()
+    print("%d ticks in %.2f s of shutdown" % (ticker.ticks, took.seconds))
+    assert ticker.ticks > 200 * took.seconds
+
+
+# --- descriptors in event loops ------------------------------------------------------------------
+
+
+@pytest.fixture
+def stream(scene):
+    one, two = scene.endpoint(), scene.endpoint()
+    messages = scene.use(two.make_subscriber("/x"))
+    connect(one, two)
+    return one, messages
+
+
+def test_select(stream):
+    endpoint, messages = stream
+    for number in range(100):
+        endpoint.publish("/x", number)
+        assert select.select([messages.fd()], [], [], 5.0)[0]
+        assert messages.get() == ("/x", number)
+    assert not select.select([messages.fd()], [], [], 0.01)[0]
+
+
+def test_poll_and_epoll(stream):
+    endpoint, messages = stream
+    poller = select.poll()
+    poller.register(messages.fd(), select.POLLIN)
+    with select.epoll() as epoll:
+        epoll.register(messages.fd(), select.EPOLLIN)
+        for number in range(100):
+            endpoint.publish("/x", number)
+            assert poller.poll(5000) == [(messages.fd(), select.POLLIN)]
+            assert epoll.poll(5.0) == [(messages.fd(), select.EPOLLIN)]
+            assert messages.poll() == [("/x", number)]
+        assert poller.poll(0) == []
+        assert epoll.poll(0) == []
+
+
+def test_asyncio(stream):
+    endpoint, messages = stream
+
+    async def collect(number):
+        loop = asyncio.get_running_loop()
+        done, received = loop.create_future(), []
+
+        def drain():
+            received.extend(messages.poll())
+            if len(received) >= number and not done.done():
+                done.set_result(received)
+
+        loop.add_reader(messages.fd(), drain)
+        try:
+            for value in range(number):
+                endpoint.publish("/x", value)
+                if value % 100 == 0:
+                    await asyncio.sleep(0)
+            return await asyncio.wait_for(done, 10)
+        finally:
+            loop.remove_reader(messages.fd())
+
+    assert [data for _, data in asyncio.run(collect(5000))] == list(range(5000))
+
+
+def test_messages_that_come_while_one_is_taken_are_not_overlooked(scene, stream):
+    """The descriptor may not lose a wake-up between reading and sleeping."""
+    endpoint, messages = stream
+    total = 20000
+
+    def publish():
+        for number in range(total):
+            endpoint.publish("/x", number)
+
+    publishing = scene.background(publish)
+    received = []
+    while len(received) < total:
+        assert select.select([messages.fd()], [], [], 5.0)[0], "asleep after %d" % len(received)
+        received += messages.get(3, 0)
+    publishing.result(10)
+    assert [data for _, data in received] == list(range(total))
+
+
+# --- use after the end ---------------------------------------------------------------------------
+
+
+def test_nothing_crashes_after_the_end(scene, pair):
+    """Every method of every closed object returns or raises an ordinary exception."""
+    one, two = pair
+    objects = [one.make_subscriber("/x"), one.make_safe_subscriber("/x"), one.make_status_subscriber(True),
+               one.make_publisher("/x"), one]
+    closers = ["reset", "reset", "reset", "reset", "shutdown"]
+    arguments = {
+        "get": (1, 0.01), "publish": ("/x", 1), "listen": ("127.0.0.1", 0), "peer": ("127.0.0.1", 9, 0.0),
+        "peer_nosync": ("127.0.0.1", 9, 0.0), "unpeer": ("127.0.0.1", 9), "unpeer_nosync": ("127.0.0.1", 9),
+        "await_peer": (two.node_id(), 0.01), "forward": ("/x",), "make_subscriber": ("/x",),
+        "make_safe_subscriber": ("/x",), "make_publisher": ("/x",), "add_topic": ("/x",), "remove_topic": ("/x",),
+        "attach_master": ("x", broker.Backend.Memory), "attach_clone": ("x",),
+    }
+    for target, closer in zip(objects, closers):
+        getattr(target, closer)()
+        for name in dir(target):
+            if name.startswith("_") or not callable(getattr(target, name)):
+                continue
+            given = arguments.get(name, ())
+            if name == "publish" and target is not one:
+                given = (1,)
+            try:
+                getattr(target, name)(*given)
+            except (RuntimeError, AttributeError, TypeError, ValueError, NotImplementedError):
+                pass
+        repr(target)
+
+
+# --- other things called broker ------------------------------------------------------------------
+
+
+def test_a_directory_of_the_same_name_does_not_matter(tmp_path):
+    (tmp_path / "broker").mkdir()
+    with Program(code="import broker; print(broker.Count(1))", cwd=tmp_path) as program:
+        program.expect("1")
+        program.finish()
+
+
+@pytest.mark.parametrize("name", ["_broker", "zeek", "types_", "aio"])
+def test_modules_of_similar_names_do_not_matter(tmp_path, name):
+    (tmp_path / (name + ".py")).write_text("raise ImportError('the wrong module')\n")
+    script = "import broker, broker.zeek; print(broker.zeek.Event('x').name())"
+    with Program(code=script, cwd=tmp_path) as program:
+        program.expect("x")
+        program.finish()
+
+
+def test_another_package_of_the_name_can_be_told_apart(tmp_path):
+    """A foreign `broker` that comes first wins, as Python has it; ours says who it is."""
+    (tmp_path / "broker.py").write_text("name = 'foreign'\n")
+    with Program(code="import broker; print(broker.name)", cwd=tmp_path) as program:
+        program.expect("foreign")
+        program.finish()
+    assert broker.Version.string() == "2.8.0"
+    assert broker._broker.__name__ == "broker._broker"
+
+
+def test_a_message_taken_in_one_thread_can_be_used_in_another(scene, stream):
+    endpoint, messages = stream
+    endpoint.publish("/x", {"a": [broker.Count(1)]})
+    _, data = scene.background(take_one, messages).result(10)
+    assert data == {"a": (broker.Count(1),)}
