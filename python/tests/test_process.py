@@ -192,17 +192,19 @@ class Ticker:
         self.thread.join()
 
 
+STRANGER = scripted.id_text(scripted.new_id())
 WAITS = {
     "get": lambda endpoint, messages, statuses: messages.get(0.5),
     "get-int": lambda endpoint, messages, statuses: messages.get(2, 0.5),
     "status": lambda endpoint, messages, statuses: statuses.get(1, 0.5),
-    "await-peer": lambda endpoint, messages, statuses: endpoint.await_peer(scripted.id_text(scripted.new_id()), 0.5),
+    "await-peer": lambda endpoint, messages, statuses: endpoint.await_peer(STRANGER, 0.5),
 }
 
 
 @pytest.mark.parametrize("name", WAITS)
 def test_other_threads_run_while_one_waits(scene, endpoint, name):
-    messages, statuses = scene.use(endpoint.make_subscriber("/x")), scene.use(endpoint.make_status_subscriber())
+    messages = scene.use(endpoint.make_subscriber("/x"))
+    statuses = scene.use(endpoint.make_status_subscriber())
     with Ticker() as ticker, Stopwatch() as took:
         WAITS[name](endpoint, messages, statuses)
     print("%d ticks in %.2f s" % (ticker.ticks, took.seconds))
@@ -316,8 +318,8 @@ def test_nothing_crashes_after_the_end(scene, pair):
         "get": (1, 0.01), "publish": ("/x", 1), "listen": ("127.0.0.1", 0), "peer": ("127.0.0.1", 9, 0.0),
         "peer_nosync": ("127.0.0.1", 9, 0.0), "unpeer": ("127.0.0.1", 9), "unpeer_nosync": ("127.0.0.1", 9),
         "await_peer": (two.node_id(), 0.01), "forward": ("/x",), "make_subscriber": ("/x",),
-        "make_safe_subscriber": ("/x",), "make_publisher": ("/x",), "add_topic": ("/x",), "remove_topic": ("/x",),
-        "attach_master": ("x", broker.Backend.Memory), "attach_clone": ("x",),
+        "make_safe_subscriber": ("/x",), "make_publisher": ("/x",), "add_topic": ("/x",),
+        "remove_topic": ("/x",), "attach_master": ("x", broker.Backend.Memory), "attach_clone": ("x",),
     }
     for target, closer in zip(objects, closers):
         getattr(target, closer)()

@@ -149,7 +149,9 @@ def test_errors_only_unless_asked_for_more(scene):
     assert (type(error), errors.poll()) == (broker.Error, [])
 
 
-@pytest.mark.parametrize("argument, statuses", [(True, True), (1, True), (False, False), (0, False), (None, False)])
+@pytest.mark.parametrize("argument, statuses", [
+    (True, True), (1, True), (False, False), (0, False), (None, False),
+])
 def test_asking_for_statuses(scene, argument, statuses):
     one, two = scene.endpoint(), scene.endpoint()
     events = scene.use(one.make_status_subscriber(receive_statuses=argument))
