@@ -6,7 +6,7 @@
 //!
 //! Invariants:
 //! - at most one connection per remote id holds that id, from admission to the end;
-//! - an outgoing peering is one [`Attempt`] from the call until it is established; afterwards the
+//! - an outgoing peering is one `Attempt` from the call until it is established; afterwards the
 //!   connection remembers the address and the retry interval;
 //! - every request gets exactly one reply, unless it is cancelled;
 //! - `Uninstall` follows every `Install`, and events come in pairs around them.
@@ -15,8 +15,6 @@ mod attempt;
 mod connection;
 mod handshake;
 mod peering;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -543,10 +541,10 @@ impl Endpoint {
     /// Takes a connection out of all books.
     fn forget(&mut self, id: ConnectionId) -> Option<Connection> {
         let connection = self.connections.remove(&id)?;
-        if let Some(peer) = connection.peer {
-            if self.holders.get(&peer) == Some(&id) {
-                self.holders.remove(&peer);
-            }
+        if let Some(peer) = connection.peer
+            && self.holders.get(&peer) == Some(&id)
+        {
+            self.holders.remove(&peer);
         }
         Some(connection)
     }
@@ -597,3 +595,6 @@ impl Endpoint {
         self.numbers
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -176,11 +176,12 @@ impl Endpoint {
         let Some(attempt) = self.attempts.remove(&id) else {
             return;
         };
-        if let Some(connection) = self.connections.get_mut(&holder) {
-            if connection.retry == Retry::Never && attempt.retry != Retry::Never {
-                connection.address = attempt.address;
-                connection.retry = attempt.retry;
-            }
+        if let Some(connection) = self.connections.get_mut(&holder)
+            && connection.retry == Retry::Never
+            && attempt.retry != Retry::Never
+        {
+            connection.address = attempt.address;
+            connection.retry = attempt.retry;
         }
         if let Some(request) = attempt.request {
             self.reply(request, Outcome::Peered);

@@ -54,7 +54,7 @@ impl Connection {
             attempt: None,
             peer: None,
             heard: false,
-            stage: Stage::Handshake(Step::AwaitHello),
+            stage: Stage::Handshake(Step::Hello),
         }
     }
 
@@ -72,7 +72,7 @@ impl Connection {
 
 impl Stage {
     pub(super) const fn dialed() -> Self {
-        Self::Handshake(Step::AwaitHelloOrVersionSelect)
+        Self::Handshake(Step::HelloOrVersionSelect)
     }
 
     /// Whether the other end is a peer, welcome or not.

@@ -20,20 +20,20 @@ pub(super) const TEXT_SHUTTING_DOWN: &str = "shutting down";
 const TEXT_REDUNDANT: &str = "redundant connection";
 const TEXT_REDUNDANT_RESPONDER: &str = "detected redundant connection at the responder";
 
-/// What a handshake waits for.
+/// The message a handshake waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     /// The connecting side at its start.
-    AwaitHelloOrVersionSelect,
+    HelloOrVersionSelect,
     /// The accepting side at its start.
-    AwaitHello,
-    AwaitVersionSelect,
-    AwaitOriginatorSyn,
-    AwaitResponderSynAck {
+    Hello,
+    VersionSelect,
+    OriginatorSyn,
+    ResponderSynAck {
         /// Version of the filter that was sent.
         sent: u64,
     },
-    AwaitOriginatorAck {
+    OriginatorAck {
         sent: u64,
         /// What the originator wants.
         filter: Filter,
@@ -74,51 +74,45 @@ enum Reaction {
 fn react(me: EndpointId, step: &Step, message: Handshake) -> Reaction {
     use Handshake as M;
     match (step, message) {
-        (
-            Step::AwaitHelloOrVersionSelect | Step::AwaitHello | Step::AwaitVersionSelect,
-            M::Probe,
-        ) => Reaction::Ignore,
-        (Step::AwaitHelloOrVersionSelect | Step::AwaitHello, M::Hello { id, .. }) => {
+        (Step::HelloOrVersionSelect | Step::Hello | Step::VersionSelect, M::Probe) => {
+            Reaction::Ignore
+        }
+        (Step::HelloOrVersionSelect | Step::Hello, M::Hello { id, .. }) => {
             if me < id {
                 Reaction::Lead(id)
             } else {
                 Reaction::ReturnHello(id)
             }
         }
+        (Step::HelloOrVersionSelect | Step::VersionSelect, M::VersionSelect { id, .. }) => {
+            Reaction::Follow(id)
+        }
         (
-            Step::AwaitHelloOrVersionSelect | Step::AwaitVersionSelect,
-            M::VersionSelect { id, .. },
-        ) => Reaction::Follow(id),
-        (
-            Step::AwaitHelloOrVersionSelect | Step::AwaitHello | Step::AwaitVersionSelect,
+            Step::HelloOrVersionSelect | Step::Hello | Step::VersionSelect,
             M::DropConn { id, code, text },
         ) => Reaction::Dropped { id, code, text },
-        (Step::AwaitOriginatorSyn, M::OriginatorSyn(filter)) => Reaction::Answer(filter),
-        (Step::AwaitResponderSynAck { sent }, M::ResponderSynAck(filter)) => {
-            Reaction::Acknowledge {
-                sent: *sent,
-                filter,
-            }
-        }
-        (Step::AwaitOriginatorAck { sent, filter }, M::OriginatorAck) => Reaction::Done {
+        (Step::OriginatorSyn, M::OriginatorSyn(filter)) => Reaction::Answer(filter),
+        (Step::ResponderSynAck { sent }, M::ResponderSynAck(filter)) => Reaction::Acknowledge {
+            sent: *sent,
+            filter,
+        },
+        (Step::OriginatorAck { sent, filter }, M::OriginatorAck) => Reaction::Done {
             sent: *sent,
             filter: filter.clone(),
         },
         (
-            Step::AwaitHelloOrVersionSelect | Step::AwaitVersionSelect | Step::AwaitHello,
+            Step::HelloOrVersionSelect | Step::VersionSelect | Step::Hello,
             M::OriginatorSyn(_) | M::ResponderSynAck(_) | M::OriginatorAck,
         )
-        | (Step::AwaitHello, M::VersionSelect { .. })
-        | (Step::AwaitVersionSelect, M::Hello { .. })
+        | (Step::Hello, M::VersionSelect { .. })
+        | (Step::VersionSelect, M::Hello { .. })
         | (
-            Step::AwaitOriginatorSyn
-            | Step::AwaitResponderSynAck { .. }
-            | Step::AwaitOriginatorAck { .. },
+            Step::OriginatorSyn | Step::ResponderSynAck { .. } | Step::OriginatorAck { .. },
             M::Hello { .. } | M::Probe | M::VersionSelect { .. } | M::DropConn { .. },
         )
-        | (Step::AwaitOriginatorSyn, M::ResponderSynAck(_) | M::OriginatorAck)
-        | (Step::AwaitResponderSynAck { .. }, M::OriginatorSyn(_) | M::OriginatorAck)
-        | (Step::AwaitOriginatorAck { .. }, M::OriginatorSyn(_) | M::ResponderSynAck(_)) => {
+        | (Step::OriginatorSyn, M::ResponderSynAck(_) | M::OriginatorAck)
+        | (Step::ResponderSynAck { .. }, M::OriginatorSyn(_) | M::OriginatorAck)
+        | (Step::OriginatorAck { .. }, M::OriginatorSyn(_) | M::ResponderSynAck(_)) => {
             Reaction::Illegal
         }
     }
@@ -176,7 +170,7 @@ impl Endpoint {
             Reaction::Lead(peer) => self.lead(now, id, peer),
             Reaction::ReturnHello(peer) => {
                 connection.peer = Some(peer);
-                connection.stage = Stage::Handshake(Step::AwaitVersionSelect);
+                connection.stage = Stage::Handshake(Step::VersionSelect);
                 self.send_hello(id);
             }
             Reaction::Follow(peer) => self.follow(now, id, peer),
@@ -189,7 +183,7 @@ impl Endpoint {
             }
             Reaction::Answer(filter) => {
                 let sent = self.filter_version;
-                connection.stage = Stage::Handshake(Step::AwaitOriginatorAck { sent, filter });
+                connection.stage = Stage::Handshake(Step::OriginatorAck { sent, filter });
                 self.send(id, Handshake::ResponderSynAck(self.filter.clone()).encode());
             }
             Reaction::Acknowledge { sent, filter } => {
@@ -213,7 +207,7 @@ impl Endpoint {
         match holder {
             None => {
                 let sent = self.filter_version;
-                connection.stage = Stage::Handshake(Step::AwaitResponderSynAck { sent });
+                connection.stage = Stage::Handshake(Step::ResponderSynAck { sent });
                 self.holders.insert(peer, id);
                 let select = Handshake::VersionSelect {
                     id: self.config.id,
@@ -246,7 +240,7 @@ impl Endpoint {
             self.refuse(now, id, ErrorCode::LogicError, text, text.to_owned());
         } else {
             connection.peer = Some(peer);
-            connection.stage = Stage::Handshake(Step::AwaitOriginatorSyn);
+            connection.stage = Stage::Handshake(Step::OriginatorSyn);
             self.holders.insert(peer, id);
         }
     }
