@@ -164,7 +164,16 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in ["", "1.2.3", "256.1.1.1", "[::1]", "fe80::1%eth0", " ::1", "::1/8", "x"] {
+        for text in [
+            "",
+            "1.2.3",
+            "256.1.1.1",
+            "[::1]",
+            "fe80::1%eth0",
+            " ::1",
+            "::1/8",
+            "x",
+        ] {
             let error = text.parse::<Address>().expect_err(text);
             assert!(error.to_string().contains("IPv4 or IPv6"), "{error}");
         }

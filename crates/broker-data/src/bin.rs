@@ -8,9 +8,19 @@
 //! which is what everything here is built on: the common case arrives ordered, and what does not
 //! is brought into order once, from the inside out.
 
+// Bytes from the network are read here, so nothing may panic or wrap around unseen.
+#![warn(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing
+)]
+
 pub(crate) mod compare;
 pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod order;
 pub(crate) mod reader;
 pub(crate) mod real;
+
+#[cfg(test)]
+mod properties;

@@ -75,7 +75,11 @@ impl<T: Into<Self>> From<BTreeSet<T>> for Value {
 impl<K: Into<Self>, V: Into<Self>> From<BTreeMap<K, V>> for Value {
     fn from(entries: BTreeMap<K, V>) -> Self {
         let entries = entries.into_iter();
-        Self::Table(entries.map(|(key, value)| (key.into(), value.into())).collect())
+        Self::Table(
+            entries
+                .map(|(key, value)| (key.into(), value.into()))
+                .collect(),
+        )
     }
 }
 
@@ -185,9 +189,15 @@ mod tests {
         ] {
             assert_eq!(value.to_string(), text);
         }
-        assert_eq!(Value::try_from(Duration::from_nanos(5)), Ok(Timespan::from_ns(5).into()));
+        assert_eq!(
+            Value::try_from(Duration::from_nanos(5)),
+            Ok(Timespan::from_ns(5).into())
+        );
         assert_eq!(Value::try_from(Duration::MAX), Err(TimeRangeError));
-        assert_eq!(Value::try_from(SystemTime::UNIX_EPOCH), Ok(Timestamp::EPOCH.into()));
+        assert_eq!(
+            Value::try_from(SystemTime::UNIX_EPOCH),
+            Ok(Timestamp::EPOCH.into())
+        );
     }
 
     #[test]

@@ -125,7 +125,10 @@ mod tests {
     #[test]
     fn tags_and_kinds_are_one_to_one() {
         for tag in 0..=u8::MAX {
-            assert_eq!(Kind::from_tag(tag).map(Kind::tag), (tag < 15).then_some(tag));
+            assert_eq!(
+                Kind::from_tag(tag).map(Kind::tag),
+                (tag < 15).then_some(tag)
+            );
         }
         for (index, kind) in Kind::ALL.into_iter().enumerate() {
             assert_eq!(usize::from(kind.tag()), index);

@@ -63,13 +63,13 @@ mod view;
 pub use address::Address;
 pub use bin::compare::compare;
 pub use bin::decode::{decode, decode_prefix, validate};
-pub use bin::encode::{
-    Encoder, SetEncoder, TableEncoder, put_string, put_varbyte, to_bytes,
-};
+pub use bin::encode::{Encoder, SetEncoder, TableEncoder, put_string, put_varbyte, to_bytes};
 pub use bin::reader::{Item, Reader};
 pub use byte_string::ByteString;
 pub use enum_value::EnumValue;
-pub use error::{ConvertError, DecodeError, DecodeErrorKind, EncodeError, ParseError, TimeRangeError};
+pub use error::{
+    ConvertError, DecodeError, DecodeErrorKind, EncodeError, ParseError, TimeRangeError,
+};
 pub use kind::Kind;
 pub use port::{Port, Protocol};
 #[cfg(feature = "serde")]

@@ -146,7 +146,17 @@ mod tests {
 
     #[test]
     fn other_text_is_refused() {
-        for text in ["", "80", "/tcp", "80/", "80/TCP", "65536/tcp", "-1/tcp", "+1/tcp", "a/tcp"] {
+        for text in [
+            "",
+            "80",
+            "/tcp",
+            "80/",
+            "80/TCP",
+            "65536/tcp",
+            "-1/tcp",
+            "+1/tcp",
+            "a/tcp",
+        ] {
             assert!(text.parse::<Port>().is_err(), "{text}");
         }
     }
@@ -161,7 +171,10 @@ mod tests {
     fn protocols_and_numbers_are_one_to_one() {
         for number in 0..=u8::MAX {
             let protocol = Protocol::from_number(number);
-            assert_eq!(protocol.map(Protocol::number), (number < 4).then_some(number));
+            assert_eq!(
+                protocol.map(Protocol::number),
+                (number < 4).then_some(number)
+            );
         }
     }
 }

@@ -142,7 +142,7 @@ mod tests {
         set.extend([Value::Count(0), Value::Count(3)]);
         assert_eq!(set.as_slice(), [0_u64, 1, 3].map(Value::from));
         set.clear();
-        assert!(set.is_empty() && set.len() == 0);
+        assert_eq!((set.is_empty(), set.len()), (true, 0));
     }
 
     #[test]

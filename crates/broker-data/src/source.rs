@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
 use crate::{
-    Address, ByteString, EncodeError, Encoder, EnumValue, Kind, Port, Set, Subnet, Table, Timespan,
+    Address, ByteString, EncodeError, Encoder, EnumValue, Port, Set, Subnet, Table, Timespan,
     Timestamp, Value, View,
 };
 
@@ -74,44 +74,19 @@ impl<T: Source> Source for Option<T> {
 
 impl Source for Value {
     fn encode(&self, enc: &mut Encoder<'_>) -> Result<(), EncodeError> {
-        match self {
-            Self::None => enc.none(),
-            Self::Boolean(value) => enc.boolean(*value),
-            Self::Count(value) => enc.count(*value),
-            Self::Integer(value) => enc.integer(*value),
-            Self::Real(value) => enc.real(*value),
-            Self::String(value) => return enc.string(value.as_bytes()),
-            Self::Address(value) => enc.address(*value),
-            Self::Subnet(value) => enc.subnet(*value),
-            Self::Port(value) => enc.port(*value),
-            Self::Timestamp(value) => enc.timestamp(*value),
-            Self::Timespan(value) => enc.timespan(*value),
-            Self::EnumValue(value) => return enc.enum_value(value.as_bytes()),
-            Self::Set(value) => return value.encode(enc),
-            Self::Table(value) => return value.encode(enc),
-            Self::Vector(value) => return value.encode(enc),
-        }
-        Ok(())
+        enc.value(self)
     }
 }
 
 impl Source for Set {
     fn encode(&self, enc: &mut Encoder<'_>) -> Result<(), EncodeError> {
-        enc.container(Kind::Set, self.len(), self.len(), |enc| {
-            self.iter().try_for_each(|value| value.encode(enc))
-        })
+        enc.sorted_set(self.as_slice())
     }
 }
 
 impl Source for Table {
     fn encode(&self, enc: &mut Encoder<'_>) -> Result<(), EncodeError> {
-        let values = self.len().saturating_mul(2);
-        enc.container(Kind::Table, self.len(), values, |enc| {
-            self.iter().try_for_each(|(key, value)| {
-                key.encode(enc)?;
-                value.encode(enc)
-            })
-        })
+        enc.sorted_table(self.as_slice())
     }
 }
 
@@ -182,9 +157,9 @@ fn encode_table<K: Source, V: Source>(
     enc: &mut Encoder<'_>,
 ) -> Result<(), EncodeError> {
     enc.table(|table| {
-        entries
-            .into_iter()
-            .try_for_each(|(key, value)| table.entry(|enc| enc.encode(&key), |enc| enc.encode(&value)))
+        entries.into_iter().try_for_each(|(key, value)| {
+            table.entry(|enc| enc.encode(&key), |enc| enc.encode(&value))
+        })
     })
 }
 
@@ -302,4 +277,72 @@ source_tuple! {
     10: A B C D E F G H I J;
     11: A B C D E F G H I J K;
     12: A B C D E F G H I J K L;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Protocol, to_bytes};
+
+    fn text<S: Source + ?Sized>(source: &S) -> String {
+        let bytes = to_bytes(source).expect("the source is valid");
+        View::new(&bytes)
+            .expect("what was written is valid")
+            .to_string()
+    }
+
+    #[test]
+    fn kinds_follow_the_types() {
+        assert_eq!(text(&()), "nil");
+        assert_eq!(text(&true), "T");
+        assert_eq!(
+            text(&(1_u8, 2_u16, 3_u32, 4_u64, 5_usize)),
+            "(1, 2, 3, 4, 5)"
+        );
+        assert_eq!(
+            text(&(-1_i8, -2_i16, -3_i32, -4_i64, -5_isize)),
+            "(-1, -2, -3, -4, -5)"
+        );
+        assert_eq!(text(&[0.5_f32]), "(0.500000)");
+        assert_eq!(text("text"), "text");
+        assert_eq!(text(&Some(&Box::new(String::from("text")))), "text");
+        assert_eq!(text(&ByteString::from(b"\xff")), "\u{fffd}");
+        assert_eq!(text(&EnumValue::new("X::Y")), "X::Y");
+        assert_eq!(text(&[IpAddr::V4(Ipv4Addr::LOCALHOST)][..]), "(127.0.0.1)");
+        assert_eq!(text(&Ipv6Addr::LOCALHOST), "::1");
+        assert_eq!(text(&Port::new(53, Protocol::Udp)), "53/udp");
+        assert_eq!(text(&Subnet::default()), "::/0");
+        assert_eq!(
+            text(&(Timestamp::from_ns(1), Timespan::from_ns(2))),
+            "(1ns, 2ns)"
+        );
+        assert_eq!(
+            text(&(SystemTime::UNIX_EPOCH, Duration::from_nanos(5))),
+            "(0ns, 5ns)"
+        );
+        assert_eq!(text(&BTreeSet::from([2_u64, 1])), "{1, 2}");
+        assert_eq!(text(&HashSet::from(["b", "a", "c"])), "{a, b, c}");
+        assert_eq!(text(&BTreeMap::from([("a", 1_u64)])), "{a -> 1}");
+        assert_eq!(
+            text(&HashMap::from([(2_u64, "b"), (1, "a")])),
+            "{1 -> a, 2 -> b}"
+        );
+    }
+
+    #[test]
+    fn the_order_of_the_set_is_that_of_values() {
+        // Rust puts -1 first, the wire has the same order here, but not for options.
+        assert_eq!(text(&BTreeSet::from([1_i64, -1])), "{-1, 1}");
+        assert_eq!(text(&BTreeSet::from([Some("a"), None])), "{nil, a}");
+    }
+
+    #[test]
+    fn times_out_of_range_are_refused() {
+        assert!(matches!(
+            to_bytes(&Duration::MAX),
+            Err(EncodeError::Time(_))
+        ));
+        let late = SystemTime::UNIX_EPOCH + Duration::from_secs(10_000_000_000);
+        assert!(matches!(to_bytes(&late), Err(EncodeError::Time(_))));
+    }
 }

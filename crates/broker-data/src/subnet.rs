@@ -94,7 +94,11 @@ impl Subnet {
 /// Writes `network/length`; the length of an irregular IPv4 network may be negative.
 impl fmt::Display for Subnet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let before = if self.network.is_v4() { V4_BITS_BEFORE } else { 0 };
+        let before = if self.network.is_v4() {
+            V4_BITS_BEFORE
+        } else {
+            0
+        };
         let length = i16::from(self.raw_length) - i16::from(before);
         write!(f, "{}/{length}", self.network)
     }
@@ -140,8 +144,17 @@ mod tests {
     #[test]
     fn lengths_beyond_the_family_are_refused() {
         for text in [
-            "10.0.0.0/33", "2001:db8::/129", "::/256", "10.0.0.0/-1", "10.0.0.0/+8", "10.0.0.0/ 8",
-            "10.0.0.0/8x", "10.0.0.0/", "10.0.0.0", "x/8", "10.0.0.0/255.0.0.0",
+            "10.0.0.0/33",
+            "2001:db8::/129",
+            "::/256",
+            "10.0.0.0/-1",
+            "10.0.0.0/+8",
+            "10.0.0.0/ 8",
+            "10.0.0.0/8x",
+            "10.0.0.0/",
+            "10.0.0.0",
+            "x/8",
+            "10.0.0.0/255.0.0.0",
         ] {
             assert!(text.parse::<Subnet>().is_err(), "{text}");
         }
@@ -155,7 +168,10 @@ mod tests {
         let network = "10.1.2.3".parse().unwrap();
         assert_eq!(Subnet::from_raw(network, 104).to_string(), "10.1.2.3/8");
         let short = Subnet::from_raw(network, 24);
-        assert_eq!((short.to_string().as_str(), short.length()), ("10.1.2.3/-72", 0));
+        assert_eq!(
+            (short.to_string().as_str(), short.length()),
+            ("10.1.2.3/-72", 0)
+        );
         let long = Subnet::from_raw("1111::".parse().unwrap(), 200);
         assert_eq!(long.to_string(), "1111::/200");
         assert!(long.contains(&"1111::".parse().unwrap()));

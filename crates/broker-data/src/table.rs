@@ -198,7 +198,10 @@ mod tests {
             .map(|(key, value)| (key.into(), value.into()))
             .into_iter()
             .collect();
-        assert_eq!(Value::Table(table.clone()).to_string(), "{0 -> d, 1 -> e, 2 -> b}");
+        assert_eq!(
+            Value::Table(table.clone()).to_string(),
+            "{0 -> d, 1 -> e, 2 -> b}"
+        );
         assert_eq!(table.keys().len(), 3);
         assert_eq!(table.values().next_back(), Some(&"b".into()));
         assert_eq!(table.iter().next(), Some((&0_u64.into(), &"d".into())));
@@ -208,7 +211,10 @@ mod tests {
         assert_eq!(table.remove(&2_u64.into()), Some("b".into()));
         assert_eq!(table.remove(&2_u64.into()), None);
         table.extend([(0_u64.into(), Value::None)]);
-        assert_eq!(Value::Table(table).to_string(), "{0 -> nil, 1 -> f, 3 -> g}");
+        assert_eq!(
+            Value::Table(table).to_string(),
+            "{0 -> nil, 1 -> f, 3 -> g}"
+        );
     }
 
     #[test]

@@ -238,24 +238,41 @@ mod tests {
 
     #[test]
     fn durations_are_never_negative_and_spans_are_bounded() {
-        assert_eq!(Duration::try_from(Timespan::MAX), Ok(Duration::from_nanos(i64::MAX as u64)));
+        assert_eq!(
+            Duration::try_from(Timespan::MAX),
+            Ok(Duration::from_nanos(i64::MAX as u64))
+        );
         assert_eq!(Duration::try_from(Timespan::MIN), Err(TimeRangeError));
         assert_eq!(Timespan::try_from(Duration::MAX), Err(TimeRangeError));
     }
 
     #[test]
     fn arithmetic_stops_at_the_limits() {
-        assert_eq!(Timestamp::MAX.saturating_add(Timespan::from_ns(1)), Timestamp::MAX);
+        assert_eq!(
+            Timestamp::MAX.saturating_add(Timespan::from_ns(1)),
+            Timestamp::MAX
+        );
         assert_eq!(Timestamp::MIN.since(Timestamp::MAX), Timespan::MIN);
         assert_eq!(Timespan::from_secs(i64::MAX), Timespan::MAX);
-        assert_eq!(Timespan::from_millis(1500), Timespan::from_ns(1_500_000_000));
+        assert_eq!(
+            Timespan::from_millis(1500),
+            Timespan::from_ns(1_500_000_000)
+        );
     }
 
     #[test]
     fn text_form_goes_both_ways() {
         assert_eq!("-5ns".parse(), Ok(Timespan::from_ns(-5)));
         assert_eq!("9223372036854775807ns".parse(), Ok(Timestamp::MAX));
-        for text in ["", "ns", "5", "5s", "1.5ns", "9223372036854775808ns", " 5ns"] {
+        for text in [
+            "",
+            "ns",
+            "5",
+            "5s",
+            "1.5ns",
+            "9223372036854775808ns",
+            " 5ns",
+        ] {
             assert!(text.parse::<Timespan>().is_err(), "{text}");
         }
     }

@@ -3,9 +3,7 @@
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 
-use crate::{
-    Address, ByteString, EnumValue, Kind, Port, Set, Subnet, Table, Timespan, Timestamp,
-};
+use crate::{Address, ByteString, EnumValue, Kind, Port, Set, Subnet, Table, Timespan, Timestamp};
 
 /// A value of any of the fifteen kinds.
 ///
@@ -319,7 +317,16 @@ mod tests {
 
     #[test]
     fn reals_have_a_total_order_with_nan_last() {
-        let reals = [f64::NEG_INFINITY, -1.0, -f64::MIN_POSITIVE / 2.0, 0.0, 5e-324, 1.0, f64::INFINITY, f64::NAN];
+        let reals = [
+            f64::NEG_INFINITY,
+            -1.0,
+            -f64::MIN_POSITIVE / 2.0,
+            0.0,
+            5e-324,
+            1.0,
+            f64::INFINITY,
+            f64::NAN,
+        ];
         for pair in reals.windows(2) {
             assert!(Value::Real(pair[0]) < Value::Real(pair[1]), "{pair:?}");
         }
@@ -339,3 +346,6 @@ mod tests {
         assert_ne!(hash(&Value::Count(1)), hash(&Value::Integer(1)));
     }
 }
+
+#[cfg(test)]
+pub(crate) mod arbitrary;

@@ -233,7 +233,9 @@ impl<'a> View<'a> {
     /// Builds the value; none when the bytes are not valid.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        decode_prefix(self.bytes).map(|(value, _)| value).unwrap_or_default()
+        decode_prefix(self.bytes)
+            .map(|(value, _)| value)
+            .unwrap_or_default()
     }
 }
 

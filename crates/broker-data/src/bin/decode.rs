@@ -245,38 +245,84 @@ fn build_scanned(bytes: &[u8], found: Scan) -> Result<Value, DecodeError> {
     }
 }
 
-/// Builds one value from ordered bytes; recursion is bounded by their depth.
-fn build(reader: &mut Reader<'_>) -> Result<Value, DecodeError> {
-    match reader.next_item()? {
-        Item::Vector(count) => build_values(reader, count).map(Value::Vector),
-        Item::Set(count) => {
-            let values = build_values(reader, count)?;
-            Ok(Value::Set(Set::from_sorted(values)))
+/// A container that is being built.
+struct Unfinished {
+    /// Elements, or keys and mapped values, still to come.
+    remaining: usize,
+    content: Content,
+}
+
+enum Content {
+    Vector(Vec<Value>),
+    Set(Vec<Value>),
+    /// Entries, and the key of the next one.
+    Table(Vec<(Value, Value)>, Option<Value>),
+}
+
+impl Unfinished {
+    /// Makes room for what is inside of a container; `None` for scalars and empty containers.
+    fn open(item: &Item<'_>, rest: usize) -> Option<Self> {
+        // The count was checked against the bytes; the bound costs nothing and needs no proof.
+        let (remaining, content) = match *item {
+            Item::Vector(count) => (count, Content::Vector(Vec::with_capacity(count.min(rest)))),
+            Item::Set(count) => (count, Content::Set(Vec::with_capacity(count.min(rest)))),
+            Item::Table(count) => {
+                let entries = Vec::with_capacity(count.min(rest));
+                (count.saturating_mul(2), Content::Table(entries, None))
+            }
+            _ => return None,
+        };
+        (remaining > 0).then_some(Self { remaining, content })
+    }
+
+    fn push(&mut self, value: Value) {
+        self.remaining = self.remaining.saturating_sub(1);
+        match &mut self.content {
+            Content::Vector(values) | Content::Set(values) => values.push(value),
+            Content::Table(entries, next) => match next.take() {
+                Some(key) => entries.push((key, value)),
+                None => *next = Some(value),
+            },
         }
-        Item::Table(count) => build_table(reader, count),
-        item => Ok(scalar(item)),
+    }
+
+    fn finish(self) -> Value {
+        match self.content {
+            Content::Vector(values) => Value::Vector(values),
+            Content::Set(values) => Value::Set(Set::from_sorted(values)),
+            Content::Table(entries, _) => Value::Table(Table::from_sorted(entries)),
+        }
     }
 }
 
-fn build_values(reader: &mut Reader<'_>, count: usize) -> Result<Vec<Value>, DecodeError> {
-    // The count was checked against the bytes; the bound costs nothing and needs no proof.
-    let mut values = Vec::with_capacity(count.min(reader.remaining()));
-    for _ in 0..count {
-        values.push(build(reader)?);
+/// Builds one value from ordered bytes. A stack of its own keeps that of the thread flat.
+fn build(reader: &mut Reader<'_>) -> Result<Value, DecodeError> {
+    let mut outer: Vec<Unfinished> = Vec::new();
+    let mut top: Option<Unfinished> = None;
+    loop {
+        let item = reader.next_item()?;
+        if let Some(inner) = Unfinished::open(&item, reader.remaining()) {
+            outer.extend(top.replace(inner));
+            continue;
+        }
+        let mut value = scalar(item);
+        // A value is complete, and perhaps the containers that it is the last of.
+        loop {
+            let Some(mut container) = top.take() else {
+                return Ok(value);
+            };
+            container.push(value);
+            if container.remaining > 0 {
+                top = Some(container);
+                break;
+            }
+            value = container.finish();
+            top = outer.pop();
+        }
     }
-    Ok(values)
 }
 
-fn build_table(reader: &mut Reader<'_>, count: usize) -> Result<Value, DecodeError> {
-    let mut entries = Vec::with_capacity(count.min(reader.remaining()));
-    for _ in 0..count {
-        let key = build(reader)?;
-        entries.push((key, build(reader)?));
-    }
-    Ok(Value::Table(Table::from_sorted(entries)))
-}
-
-/// Turns an item into a value; containers, of which it holds the head only, become empty ones.
+/// Turns an item without anything inside into a value.
 fn scalar(item: Item<'_>) -> Value {
     match item {
         Item::None => Value::None,

@@ -5,11 +5,11 @@ use std::cmp::Ordering;
 use crate::bin::compare::compare_ordered;
 use crate::bin::decode::scan;
 use crate::bin::order::{Entry, Equals, arrange, settle};
-use crate::bin::real;
 use crate::bin::reader::Reader;
+use crate::bin::real;
 use crate::{
     Address, DEPTH_MAX, DecodeError, DecodeErrorKind, EncodeError, Kind, Port, Source, Subnet,
-    Timespan, Timestamp,
+    Timespan, Timestamp, Value,
 };
 
 /// Appends a length or count: seven bits per byte, least significant group first.
@@ -195,7 +195,25 @@ impl<'a> Encoder<'a> {
         length: usize,
         write: impl FnOnce(&mut Encoder<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.container(Kind::Vector, length, length, write)
+        if self.depth >= DEPTH_MAX {
+            return Err(EncodeError::TooDeep.into());
+        }
+        let start = self.out.len();
+        let count = length_on_wire(length)?;
+        self.out.push(Kind::Vector.tag());
+        put_varbyte(self.out, count);
+        let mut inside = Encoder {
+            out: &mut *self.out,
+            depth: self.depth.saturating_add(1),
+            written: 0,
+        };
+        let mut result = write(&mut inside);
+        let written = inside.written;
+        if result.is_ok() && written != length {
+            let announced = length;
+            result = Err(EncodeError::Count { announced, written }.into());
+        }
+        self.finish(start, result)
     }
 
     /// Writes a set of elements that come in any order; of equal elements the first stays.
@@ -288,36 +306,98 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// Writes a container whose values come in the order of the wire.
-    ///
-    /// `length` is the count on the wire, `values` the number of values that follow.
-    #[inline]
-    pub(crate) fn container<E: From<EncodeError>>(
+    /// Writes a value; its sets and tables are in the order of the wire.
+    pub(crate) fn value(&mut self, value: &Value) -> Result<(), EncodeError> {
+        self.restored(|enc| enc.put_value(value))
+    }
+
+    /// Writes the elements of a set, which are in the order of the wire.
+    pub(crate) fn sorted_set(&mut self, values: &[Value]) -> Result<(), EncodeError> {
+        self.restored(|enc| enc.put_values(Kind::Set, values))
+    }
+
+    /// Writes the entries of a table, which are in the order of the wire.
+    pub(crate) fn sorted_table(&mut self, entries: &[(Value, Value)]) -> Result<(), EncodeError> {
+        self.restored(|enc| enc.put_entries(entries))
+    }
+
+    /// Takes everything back when `write` fails.
+    fn restored(
         &mut self,
-        kind: Kind,
-        length: usize,
-        values: usize,
-        write: impl FnOnce(&mut Encoder<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        if self.depth >= DEPTH_MAX {
-            return Err(EncodeError::TooDeep.into());
+        write: impl FnOnce(&mut Self) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        let (start, depth, written) = (self.out.len(), self.depth, self.written);
+        let result = write(self);
+        if result.is_err() {
+            self.out.truncate(start);
+            (self.depth, self.written) = (depth, written);
         }
-        let start = self.out.len();
+        result
+    }
+
+    /// Recursion is bounded by the depth limit; what is not needed in it is kept out of it.
+    fn put_value(&mut self, value: &Value) -> Result<(), EncodeError> {
+        match value {
+            Value::Vector(values) => self.put_values(Kind::Vector, values),
+            Value::Set(values) => self.put_values(Kind::Set, values.as_slice()),
+            Value::Table(table) => self.put_entries(table.as_slice()),
+            scalar => self.put_scalar(scalar),
+        }
+    }
+
+    fn put_values(&mut self, kind: Kind, values: &[Value]) -> Result<(), EncodeError> {
+        let before = self.enter(kind, values.len())?;
+        for value in values {
+            self.put_value(value)?;
+        }
+        self.leave(before);
+        Ok(())
+    }
+
+    fn put_entries(&mut self, entries: &[(Value, Value)]) -> Result<(), EncodeError> {
+        let before = self.enter(Kind::Table, entries.len())?;
+        for (key, mapped) in entries {
+            self.put_value(key)?;
+            self.put_value(mapped)?;
+        }
+        self.leave(before);
+        Ok(())
+    }
+
+    fn put_scalar(&mut self, value: &Value) -> Result<(), EncodeError> {
+        match value {
+            Value::None => self.none(),
+            Value::Boolean(value) => self.boolean(*value),
+            Value::Count(value) => self.count(*value),
+            Value::Integer(value) => self.integer(*value),
+            Value::Real(value) => self.real(*value),
+            Value::String(value) => return self.string(value.as_bytes()),
+            Value::Address(value) => self.address(*value),
+            Value::Subnet(value) => self.subnet(*value),
+            Value::Port(value) => self.port(*value),
+            Value::Timestamp(value) => self.timestamp(*value),
+            Value::Timespan(value) => self.timespan(*value),
+            Value::EnumValue(value) => return self.enum_value(value.as_bytes()),
+            container => return self.put_value(container),
+        }
+        Ok(())
+    }
+
+    /// Writes the head of a container; returns what `leave` needs behind what is inside.
+    fn enter(&mut self, kind: Kind, length: usize) -> Result<usize, EncodeError> {
+        if self.depth >= DEPTH_MAX {
+            return Err(EncodeError::TooDeep);
+        }
         let count = length_on_wire(length)?;
         self.out.push(kind.tag());
         put_varbyte(self.out, count);
-        let mut inside = Encoder {
-            out: &mut *self.out,
-            depth: self.depth.saturating_add(1),
-            written: 0,
-        };
-        let mut result = write(&mut inside);
-        let written = inside.written;
-        if result.is_ok() && written != values {
-            let announced = values;
-            result = Err(EncodeError::Count { announced, written }.into());
-        }
-        self.finish(start, result)
+        self.depth = self.depth.saturating_add(1);
+        Ok(self.written)
+    }
+
+    fn leave(&mut self, before: usize) {
+        self.depth = self.depth.saturating_sub(1);
+        self.written = before.saturating_add(1);
     }
 
     /// Counts a container that was written, or takes back what was written of it.

@@ -277,7 +277,11 @@ impl<'a> Reader<'a> {
             1 => Item::Boolean(self.array("a boolean").map(|[byte]| byte != 0)?),
             2 => Item::Count(self.array("a count").map(u64::from_be_bytes)?),
             3 => Item::Integer(self.array("an integer").map(i64::from_be_bytes)?),
-            4 => Item::Real(self.array("a real").map(u64::from_be_bytes).map(real::from_wire)?),
+            4 => Item::Real(
+                self.array("a real")
+                    .map(u64::from_be_bytes)
+                    .map(real::from_wire)?,
+            ),
             5 => Item::String(self.string()?),
             6 => Item::Address(self.array("an address").map(Address::from_octets)?),
             7 => {
@@ -287,10 +291,14 @@ impl<'a> Reader<'a> {
             }
             8 => Item::Port(self.port()?),
             9 => Item::Timestamp(
-                self.array("a timestamp").map(i64::from_be_bytes).map(Timestamp::from_ns)?,
+                self.array("a timestamp")
+                    .map(i64::from_be_bytes)
+                    .map(Timestamp::from_ns)?,
             ),
             10 => Item::Timespan(
-                self.array("a timespan").map(i64::from_be_bytes).map(Timespan::from_ns)?,
+                self.array("a timespan")
+                    .map(i64::from_be_bytes)
+                    .map(Timespan::from_ns)?,
             ),
             11 => Item::EnumValue(self.string()?),
             12 => Item::Set(self.count()?),
@@ -419,12 +427,30 @@ mod tests {
     #[test]
     fn errors_say_where_and_what() {
         for (bytes, text) in [
-            (&b""[..], "at byte 0: expected a type tag, found the end of the input"),
-            (b"\x0f", "at byte 0: expected a type tag from 0 to 14, found 15"),
-            (b"\x02\x00", "at byte 1: expected a count, found the end of the input"),
-            (b"\x08\x00\x50\x04", "at byte 3: expected a port protocol from 0 to 3, found 4"),
-            (b"\x05\xff\xff\xff\xff\x10", "at byte 1: expected a length of at most 5 bytes and 32 bits"),
-            (b"\x05\x05abc", "at byte 2: expected as many bytes as a string is long, found the end of the input"),
+            (
+                &b""[..],
+                "at byte 0: expected a type tag, found the end of the input",
+            ),
+            (
+                b"\x0f",
+                "at byte 0: expected a type tag from 0 to 14, found 15",
+            ),
+            (
+                b"\x02\x00",
+                "at byte 1: expected a count, found the end of the input",
+            ),
+            (
+                b"\x08\x00\x50\x04",
+                "at byte 3: expected a port protocol from 0 to 3, found 4",
+            ),
+            (
+                b"\x05\xff\xff\xff\xff\x10",
+                "at byte 1: expected a length of at most 5 bytes and 32 bits",
+            ),
+            (
+                b"\x05\x05abc",
+                "at byte 2: expected as many bytes as a string is long, found the end of the input",
+            ),
         ] {
             let by_item = Reader::new(bytes).next_item().expect_err(text);
             assert_eq!(by_item.to_string(), text);
@@ -434,13 +460,17 @@ mod tests {
 
     #[test]
     fn primitives_are_big_endian() {
-        let mut reader = Reader::new(b"\x01\x01\x02\0\0\0\0\0\0\0\x05\xff\xff\xff\xff\xff\xff\xff\xff\x02abc");
+        let mut reader =
+            Reader::new(b"\x01\x01\x02\0\0\0\0\0\0\0\x05\xff\xff\xff\xff\xff\xff\xff\xff\x02abc");
         assert_eq!(reader.u8(), Ok(1));
         assert_eq!(reader.u16(), Ok(0x0102));
         assert_eq!(reader.u64(), Ok(5));
         assert_eq!(reader.i64(), Ok(-1));
         assert_eq!(reader.string(), Ok(&b"ab"[..]));
-        assert_eq!((reader.position(), reader.remaining(), reader.rest()), (22, 1, &b"c"[..]));
+        assert_eq!(
+            (reader.position(), reader.remaining(), reader.rest()),
+            (22, 1, &b"c"[..])
+        );
         assert!(reader.bytes(2).is_err());
         assert_eq!(reader.bytes(1), Ok(&b"c"[..]));
     }

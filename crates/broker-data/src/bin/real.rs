@@ -79,7 +79,10 @@ mod tests {
     fn subnormals_are_ieee_bits() {
         assert_eq!(to_wire(5e-324), 1);
         assert_eq!(from_wire(1), 5e-324);
-        assert_eq!(from_wire(0x800f_ffff_ffff_ffff), -2.225_073_858_507_201e-308);
+        assert_eq!(
+            from_wire(0x800f_ffff_ffff_ffff),
+            -2.225_073_858_507_201e-308
+        );
     }
 
     proptest! {
