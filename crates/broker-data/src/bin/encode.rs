@@ -64,13 +64,12 @@ pub fn to_bytes<S: Source + ?Sized>(source: &S) -> Result<Vec<u8>, EncodeError> 
 /// Encoder::new(&mut bytes).vector(2, |enc| {
 ///     enc.string(b"ping")?;
 ///     enc.set(|set| {
-///         for number in [3, 1, 2, 1] {
+///         [3, 1, 2, 1].iter().try_for_each(|number| {
 ///             set.element(|enc| {
-///                 enc.count(number);
-///                 Ok(())
-///             })?;
-///         }
-///         Ok::<(), EncodeError>(())
+///                 enc.count(*number);
+///                 Ok::<(), EncodeError>(())
+///             })
+///         })
 ///     })
 /// })?;
 /// assert_eq!(View::new(&bytes)?.to_string(), "(ping, {1, 2, 3})");
