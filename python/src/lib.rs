@@ -1,1 +1,57 @@
 //! The native module behind the `broker` Python package.
+//!
+//! It turns Python objects into the wire's bytes and back and lets Python threads wait for the
+//! runtime. It must never contain decisions of the protocol, nor Python code that runs per
+//! message; and no thread of the runtime ever takes the interpreter.
+//!
+//! Map: `encode` and `decode` convert; `data` and `types` are the classes for values; `zeek` the
+//! events of Zeek; `endpoint`, `publisher`, `subscriber`, `status_subscriber` the handles, whose
+//! receiving side is `inbox`; `status` what they report; `configuration` what they are made with;
+//! `wait` is the only place that blocks; `process` deals with forks and the interpreter's exit;
+//! `error` has the exceptions.
+//!
+//! The way of one message out: `Endpoint.publish` -> `encode` writes its bytes -> the runtime
+//! frames and sends them. In: the runtime queues a validated frame -> `Subscriber.get` takes it
+//! off in the caller's thread -> `decode` builds the objects.
+
+mod configuration;
+mod data;
+mod decode;
+mod encode;
+mod endpoint;
+mod error;
+mod inbox;
+mod process;
+mod publisher;
+mod status;
+mod status_subscriber;
+mod subscriber;
+mod types;
+mod version;
+mod wait;
+mod zeek;
+
+use pyo3::prelude::*;
+
+/// Native part of the package `broker`.
+#[pymodule(gil_used = false)]
+fn _broker(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    types::register(module)?;
+    module.add_class::<data::Data>()?;
+    data::register(module)?;
+    error::register(module)?;
+    module.add_class::<configuration::BrokerOptions>()?;
+    module.add_class::<configuration::Configuration>()?;
+    module.add_class::<endpoint::Endpoint>()?;
+    module.add_class::<publisher::Publisher>()?;
+    module.add_class::<subscriber::Subscriber>()?;
+    module.add_class::<status_subscriber::StatusSubscriber>()?;
+    status::register(module)?;
+    version::register(module)?;
+    zeek::register(module)?;
+    module.add_function(wrap_pyfunction!(types::time::now, module)?)?;
+    module.add_function(wrap_pyfunction!(types::time::infinite, module)?)?;
+    module.add_function(wrap_pyfunction!(data::immutable_to_py, module)?)?;
+    process::register(module)
+}

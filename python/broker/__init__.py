@@ -1,0 +1,234 @@
+"""Exchange typed messages with Zeek and other programs that speak its Broker protocol.
+
+    with broker.Endpoint() as endpoint, endpoint.make_subscriber("/topic") as messages:
+        endpoint.peer("127.0.0.1", 9999)
+        endpoint.publish("/topic", ["ping", 1])
+        topic, value = messages.get()
+
+Values are plain Python objects where Python has a type for them; `Count`, `Port`, `Enum` and a few
+others stand for the rest. Everything that works per message is native code; this file holds the
+names.
+"""
+
+# Tells `broker.zeek` that its package is this one, whatever else is named `broker`.
+__distribution__ = "zeek-broker"
+
+
+def _refuse_other_package():
+    """Raises ImportError when files of another distribution named `broker` are mixed with ours."""
+    import os
+
+    ours = {"__init__.py", "__init__.pyi", "_broker.pyi", "zeek.py", "zeek.pyi", "py.typed"}
+    for directory in __path__:
+        try:
+            names = os.listdir(directory)
+        except OSError:
+            continue  # Not a plain directory, so nobody can have written into it.
+        foreign = sorted(name for name in names
+                         if name.endswith((".py", ".pyi")) and name not in ours)
+        if foreign:
+            raise ImportError(
+                "another distribution that is imported as `broker` is installed over zeek-broker:"
+                " %s has %s; uninstall one of the two (the other is most likely `broker` on PyPI),"
+                " then reinstall zeek-broker" % (directory, ", ".join(foreign)))
+
+
+_refuse_other_package()
+
+try:
+    from . import _broker
+except ImportError as error:
+    raise ImportError(
+        "the native module of zeek-broker cannot be loaded from %s: %s. If another distribution"
+        " named `broker` is installed as well, uninstall it and reinstall zeek-broker"
+        % (", ".join(__path__), error)) from error
+
+# Reachable as attributes since ever; `utc` is the very object that timestamps carry.
+import collections
+import datetime
+import ipaddress
+import types
+from datetime import timezone
+
+from ._broker import (
+    EC,
+    SC,
+    Address,
+    APIFlags,
+    Backend,
+    BrokerError,
+    BrokerOptions,
+    ClosedError,
+    Configuration,
+    ConfigurationError,
+    Count,
+    EndpointInfo,
+    Enum,
+    Error,
+    Frontend,
+    NetworkInfo,
+    PeerFlags,
+    PeerInfo,
+    PeerStatus,
+    Port,
+    Set,
+    Status,
+    Subnet,
+    Table,
+    Timespan,
+    Timestamp,
+    Topic,
+    Vector,
+    Version,
+    __version__,
+    now,
+)
+
+__all__ = [
+    "APIFlags",
+    "Address",
+    "Backend",
+    "BrokerOptions",
+    "Configuration",
+    "Count",
+    "Data",
+    "EC",
+    "Endpoint",
+    "EndpointInfo",
+    "Enum",
+    "Error",
+    "Frontend",
+    "ImmutableData",
+    "Message",
+    "NetworkInfo",
+    "PeerFlags",
+    "PeerInfo",
+    "PeerStatus",
+    "Port",
+    "Publisher",
+    "SC",
+    "SafeSubscriber",
+    "Set",
+    "Status",
+    "StatusSubscriber",
+    "Store",
+    "Subnet",
+    "Subscriber",
+    "Table",
+    "Timespan",
+    "Timestamp",
+    "Topic",
+    "Vector",
+    "Version",
+    "now",
+    "utc",
+    "zeek",
+]
+
+utc = timezone.utc
+
+
+class Data(_broker.Data):
+    """One value; see the native class for its methods."""
+
+
+class ImmutableData(Data):
+    """A value whose `to_py` makes hashable, read-only objects of sets and tables."""
+
+    class HashableReadOnlyDict(dict):
+        """A `dict` that can be hashed, and therefore not be changed."""
+
+        __slots__ = ()
+
+        def __hash__(self):
+            return hash(frozenset(self.items()))
+
+        def _refuse(self, *args, **kwargs):
+            raise TypeError("cannot modify this dict")
+
+        __setitem__ = _refuse
+        __delitem__ = _refuse
+        __ior__ = _refuse
+        clear = _refuse
+        pop = _refuse
+        popitem = _refuse
+        setdefault = _refuse
+        update = _refuse
+
+        def __reduce__(self):
+            return type(self), (dict(self),)
+
+        def __deepcopy__(self, memo):
+            import copy
+            return type(self)(copy.deepcopy(dict(self), memo))
+
+    to_py = staticmethod(_broker.immutable_to_py)
+
+
+class Subscriber(_broker.Subscriber):
+    """Receives messages; made by `Endpoint.make_subscriber`."""
+
+
+class SafeSubscriber(Subscriber):
+    """Receives messages as hashable, read-only values; made by `Endpoint.make_safe_subscriber`."""
+
+    def __init__(self, internal_subscriber):
+        super().__init__(internal_subscriber, _safe=True)
+
+
+class StatusSubscriber(_broker.StatusSubscriber):
+    """Receives status and error events; made by `Endpoint.make_status_subscriber`."""
+
+
+class Publisher(_broker.Publisher):
+    """Publishes messages under one topic; made by `Endpoint.make_publisher`."""
+
+
+class Store:
+    """A data store. Not available yet: stores are not part of this release."""
+
+    def __init__(self, internal_store):
+        raise NotImplementedError("data stores are not part of this release of zeek-broker")
+
+
+class Endpoint(_broker.Endpoint):
+    """Sends and receives messages.
+
+    `Endpoint()` speaks TLS without authentication; `Endpoint(config)` what the `Configuration`
+    says. As a context manager it is shut down at the end. Raises ValueError when the TLS settings
+    cannot be used.
+    """
+
+    def make_subscriber(self, topics, qsize=20, subscriber_class=Subscriber):
+        """Makes a subscriber to topics: one (str, bytes or Topic), or an iterable of them.
+
+        `subscriber_class` is called with the native subscriber. `qsize` has no effect.
+        """
+        return subscriber_class(super().make_subscriber(topics, qsize))
+
+    def make_safe_subscriber(self, topics, qsize=20):
+        """Makes a subscriber whose values are hashable and read-only."""
+        return self.make_subscriber(topics, qsize, SafeSubscriber)
+
+    def make_status_subscriber(self, receive_statuses=False, *, discovery=False):
+        """Makes a subscriber to errors and, if asked for, statuses.
+
+        With `discovery` its `get()` also delivers the EndpointDiscovered that goes before each
+        PeerAdded; all its other methods always do.
+        """
+        return StatusSubscriber(
+            super().make_status_subscriber(receive_statuses, discovery=discovery))
+
+    def make_publisher(self, topic):
+        """Makes a publisher for one topic (str, bytes or Topic)."""
+        return Publisher(super().make_publisher(topic))
+
+
+class Message:
+    """Left over from old releases; programs import the name."""
+
+    def to_broker(self):
+        raise AssertionError("not implemented by subclass")
+
+
+from . import zeek

@@ -1,0 +1,273 @@
+//! `BrokerOptions` and `Configuration`: what an endpoint is made with.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::exceptions::{PyTypeError, PyUnicodeDecodeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyTuple};
+
+use crate::error::from_broker;
+use crate::types::enum_value::text;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A boolean property's new value: numbers and None count, text does not.
+pub(crate) fn flag(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if value.is_none()
+        || value.is_instance_of::<PyBool>()
+        || value.is_instance_of::<PyInt>()
+        || value.is_instance_of::<PyFloat>()
+    {
+        return value.is_truthy();
+    }
+    Err(PyTypeError::new_err(format!(
+        "expected a bool, found {}",
+        value.get_type().qualname()?
+    )))
+}
+
+#[derive(Debug, Clone)]
+struct Flags {
+    disable_ssl: bool,
+    disable_forwarding: bool,
+    ignore_broker_conf: bool,
+    use_real_time: bool,
+}
+
+impl Default for Flags {
+    fn default() -> Self {
+        Self {
+            disable_ssl: false,
+            disable_forwarding: false,
+            ignore_broker_conf: false,
+            use_real_time: true,
+        }
+    }
+}
+
+/// Options of an endpoint that are on or off.
+#[pyclass(frozen, subclass, module = "broker._broker")]
+#[derive(Debug, Default)]
+pub(crate) struct BrokerOptions(Mutex<Flags>);
+
+#[pymethods]
+impl BrokerOptions {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]
+    fn py_new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self::default()
+    }
+
+    fn __init__(&self) {}
+
+    /// Plain TCP instead of TLS; both sides must agree. Default: False.
+    #[getter]
+    fn disable_ssl(&self) -> bool {
+        lock(&self.0).disable_ssl
+    }
+
+    #[setter]
+    fn set_disable_ssl(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = flag(value)?;
+        lock(&self.0).disable_ssl = value;
+        Ok(())
+    }
+
+    /// Never pass on messages of one peer to another. Default: False.
+    #[getter]
+    fn disable_forwarding(&self) -> bool {
+        lock(&self.0).disable_forwarding
+    }
+
+    #[setter]
+    fn set_disable_forwarding(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = flag(value)?;
+        lock(&self.0).disable_forwarding = value;
+        Ok(())
+    }
+
+    /// Accepted; configuration files are never read. Default: False.
+    #[getter]
+    fn ignore_broker_conf(&self) -> bool {
+        lock(&self.0).ignore_broker_conf
+    }
+
+    #[setter]
+    fn set_ignore_broker_conf(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = flag(value)?;
+        lock(&self.0).ignore_broker_conf = value;
+        Ok(())
+    }
+
+    /// Accepted; clocks are always real. Default: True.
+    #[getter]
+    fn use_real_time(&self) -> bool {
+        lock(&self.0).use_real_time
+    }
+
+    #[setter]
+    fn set_use_real_time(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = flag(value)?;
+        lock(&self.0).use_real_time = value;
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct Settings {
+    flags: Flags,
+    cafile: String,
+    capath: String,
+    certificate: String,
+    key: String,
+    passphrase: String,
+    threads_max: i64,
+}
+
+/// Configuration of an endpoint: options, and certificates for authentication.
+///
+/// `Configuration(options)` copies the options. As soon as one of the `openssl_` settings is not
+/// empty, peers authenticate each other, and certificate and key are mandatory.
+#[pyclass(frozen, subclass, module = "broker._broker")]
+#[derive(Debug, Default)]
+pub(crate) struct Configuration(Mutex<Settings>);
+
+impl Configuration {
+    /// The options of the runtime.
+    ///
+    /// # Errors
+    ///
+    /// `ConfigurationError` when an environment variable has a value it cannot have.
+    pub(crate) fn options(&self) -> PyResult<broker::Options> {
+        let settings = lock(&self.0).clone();
+        let path = |text: String| (!text.is_empty()).then(|| PathBuf::from(text));
+        let defaults = broker::Options::from_env().map_err(|error| from_broker(&error))?;
+        Ok(broker::Options {
+            disable_ssl: settings.flags.disable_ssl,
+            disable_forwarding: settings.flags.disable_forwarding,
+            tls: broker::TlsOptions {
+                certificate: path(settings.certificate),
+                key: path(settings.key),
+                passphrase: (!settings.passphrase.is_empty()).then_some(settings.passphrase),
+                ca_file: path(settings.cafile),
+                ca_path: path(settings.capath),
+            },
+            ..defaults
+        })
+    }
+}
+
+/// A text setting's new value, from str or bytes.
+fn setting(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let bytes = text(value)?.into_vec();
+    String::from_utf8(bytes).map_err(|error| {
+        PyUnicodeDecodeError::new_err_from_utf8(value.py(), error.as_bytes(), error.utf8_error())
+    })
+}
+
+#[pymethods]
+impl Configuration {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(options=..., /)")]
+    fn py_new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self::default()
+    }
+
+    #[pyo3(signature = (*options))]
+    fn __init__(&self, options: &Bound<'_, PyTuple>) -> PyResult<()> {
+        let expected = || PyTypeError::new_err("expected no argument or a BrokerOptions");
+        match options.len() {
+            0 => Ok(()),
+            1 => {
+                let options = options.get_item(0)?;
+                let options = options.cast::<BrokerOptions>().map_err(|_| expected())?;
+                let flags = lock(&options.get().0).clone();
+                lock(&self.0).flags = flags;
+                Ok(())
+            }
+            _ => Err(expected()),
+        }
+    }
+
+    /// PEM file with trusted authorities.
+    #[getter]
+    fn openssl_cafile(&self) -> String {
+        lock(&self.0).cafile.clone()
+    }
+
+    #[setter]
+    fn set_openssl_cafile(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = setting(value)?;
+        lock(&self.0).cafile = value;
+        Ok(())
+    }
+
+    /// Directory with trusted authorities, hashed as OpenSSL wants it.
+    #[getter]
+    fn openssl_capath(&self) -> String {
+        lock(&self.0).capath.clone()
+    }
+
+    #[setter]
+    fn set_openssl_capath(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = setting(value)?;
+        lock(&self.0).capath = value;
+        Ok(())
+    }
+
+    /// PEM file with the endpoint's certificate chain.
+    #[getter]
+    fn openssl_certificate(&self) -> String {
+        lock(&self.0).certificate.clone()
+    }
+
+    #[setter]
+    fn set_openssl_certificate(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = setting(value)?;
+        lock(&self.0).certificate = value;
+        Ok(())
+    }
+
+    /// PEM file with the certificate's private key.
+    #[getter]
+    fn openssl_key(&self) -> String {
+        lock(&self.0).key.clone()
+    }
+
+    #[setter]
+    fn set_openssl_key(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = setting(value)?;
+        lock(&self.0).key = value;
+        Ok(())
+    }
+
+    /// Passphrase of the private key.
+    #[getter]
+    fn openssl_passphrase(&self) -> String {
+        lock(&self.0).passphrase.clone()
+    }
+
+    #[setter]
+    fn set_openssl_passphrase(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = setting(value)?;
+        lock(&self.0).passphrase = value;
+        Ok(())
+    }
+
+    /// Accepted; the number of threads follows the number of processors. Default: 0.
+    #[getter]
+    fn max_threads(&self) -> i64 {
+        lock(&self.0).threads_max
+    }
+
+    #[setter]
+    fn set_max_threads(&self, value: i64) {
+        // Numbers that cannot be meant leave the setting as it was.
+        if value > 0 {
+            lock(&self.0).threads_max = value;
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! `Endpoint`: the one object a program begins with.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use broker::{EndpointId, Retry};
+use pyo3::exceptions::{PyNotImplementedError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyTuple};
+
+use crate::configuration::{Configuration, flag};
+use crate::error::{closed, from_broker};
+use crate::process::{Owned, may_start, remember};
+use crate::publisher::{Publisher, finish, write};
+use crate::status::{EndpointInfo, PeerInfo};
+use crate::status_subscriber::StatusSubscriber;
+use crate::subscriber::Subscriber;
+use crate::types::enum_value::text;
+use crate::types::port::number;
+use crate::types::topic::{self, Topic};
+use crate::wait::{timeout, wait_for, wait_forever};
+
+/// What `await_peer` waits when nothing or zero is asked for.
+const AWAIT_PEER_TIMEOUT_S: f64 = 10.0;
+
+/// Longest pause between attempts to peer that can be asked for, in seconds: a century.
+const RETRY_MAX_S: f64 = 3_155_760_000.0;
+
+/// Sends and receives messages. Made of a `Configuration`, or of the defaults: TLS without
+/// authentication.
+///
+/// As a context manager it is shut down at the end. Raises ValueError when the TLS settings
+/// cannot be used.
+#[pyclass(frozen, subclass, weakref, module = "broker._broker")]
+#[derive(Debug)]
+pub(crate) struct Endpoint(OnceLock<Arc<Owned<broker::Endpoint>>>);
+
+/// A host or listening address as text.
+fn host(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    Ok(String::from_utf8_lossy(&text(value)?).into_owned())
+}
+
+/// Seconds between attempts, truncated to whole ones; less than one means one attempt.
+fn retry(seconds: f64) -> PyResult<Retry> {
+    if seconds.is_nan() {
+        return Err(PyValueError::new_err(
+            "expected seconds between attempts, found nan",
+        ));
+    }
+    Ok(match seconds.clamp(0.0, RETRY_MAX_S).trunc() {
+        0.0 => Retry::Never,
+        whole => Retry::After(Duration::from_secs_f64(whole)),
+    })
+}
+
+fn endpoint_id(text: &str) -> PyResult<EndpointId> {
+    text.parse()
+        .map_err(|_| PyValueError::new_err(format!("not an endpoint id: `{text}`")))
+}
+
+/// The id that a `to` argument names: an `EndpointInfo`, a `PeerInfo`'s peer, or text.
+fn receiver(value: &Bound<'_, PyAny>) -> PyResult<EndpointId> {
+    if let Ok(info) = value.cast::<EndpointInfo>() {
+        return Ok(info.get().id());
+    }
+    match value.cast::<PyString>() {
+        Ok(id) => endpoint_id(&id.to_cow()?),
+        Err(_) => Err(PyTypeError::new_err(format!(
+            "expected an EndpointInfo or the id of an endpoint, found {}",
+            value.get_type().qualname()?
+        ))),
+    }
+}
+
+impl Endpoint {
+    /// The endpoint, shut down or not.
+    fn any(&self) -> PyResult<&broker::Endpoint> {
+        match self.0.get() {
+            Some(endpoint) => endpoint.get(),
+            None => Err(PyRuntimeError::new_err("Endpoint.__init__ was not called")),
+        }
+    }
+
+    /// The endpoint, if it was not shut down.
+    fn live(&self) -> PyResult<&broker::Endpoint> {
+        let endpoint = self.any()?;
+        if endpoint.is_shut_down() {
+            Err(closed("endpoint is shut down"))
+        } else {
+            Ok(endpoint)
+        }
+    }
+
+    fn send(
+        &self,
+        receiver: Option<EndpointId>,
+        topic: &Bound<'_, PyAny>,
+        data: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let (py, topic) = (topic.py(), topic::bytes_of(topic)?);
+        // Conversion may run code of the program, so it is over before locks are taken.
+        let mut bytes = Vec::new();
+        write(data, &mut bytes)?;
+        self.send_encoded(py, receiver, &topic, &bytes)
+    }
+
+    fn send_encoded(
+        &self,
+        py: Python<'_>,
+        receiver: Option<EndpointId>,
+        topic: &[u8],
+        bytes: &[u8],
+    ) -> PyResult<()> {
+        let offered = self.any()?.offer(receiver, topic, |out| {
+            out.extend_from_slice(bytes);
+            Ok(())
+        });
+        finish(py, offered)
+    }
+}
+
+#[pymethods]
+impl Endpoint {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(config=..., /)")]
+    fn py_new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self(OnceLock::new())
+    }
+
+    #[pyo3(signature = (*config))]
+    fn __init__(&self, config: &Bound<'_, PyTuple>) -> PyResult<()> {
+        let py = config.py();
+        let expected = || PyTypeError::new_err("expected no argument or a Configuration");
+        let options = match config.len() {
+            0 => Configuration::default().options()?,
+            1 => {
+                let config = config.get_item(0)?;
+                config
+                    .cast::<Configuration>()
+                    .map_err(|_| expected())?
+                    .get()
+                    .options()?
+            }
+            _ => return Err(expected()),
+        };
+        may_start()?;
+        let made = py.detach(|| broker::Endpoint::builder().options(options).build());
+        let endpoint = Arc::new(Owned::new(made.map_err(|error| from_broker(&error))?));
+        remember(Arc::downgrade(&endpoint));
+        self.0
+            .set(endpoint)
+            .map_err(|_| PyRuntimeError::new_err("Endpoint.__init__ was called twice"))
+    }
+
+    /// The endpoint's id as UUID text.
+    fn node_id(&self) -> PyResult<String> {
+        Ok(self.any()?.id().to_string())
+    }
+
+    /// Listens for peers. Returns the port, or 0 when that failed.
+    ///
+    /// The address "" means all interfaces, the port 0 any free one.
+    #[pyo3(signature = (address, port, /))]
+    fn listen(
+        &self,
+        py: Python<'_>,
+        address: &Bound<'_, PyAny>,
+        port: &Bound<'_, PyAny>,
+    ) -> PyResult<u16> {
+        let (address, port) = (host(address)?, number(port)?);
+        let pending = self.live()?.listen(&address, port);
+        match wait_forever(py, pending)? {
+            Ok(port) => Ok(port),
+            Err(error @ broker::Error::ShutDown) => Err(from_broker(&error)),
+            Err(_) => Ok(0),
+        }
+    }
+
+    /// Peers with the endpoint that listens at an address. Returns whether that worked.
+    ///
+    /// `retry` is the pause between attempts in whole seconds; below 1 there is one attempt. With
+    /// retries it waits until somebody listens, or for at most `timeout` (seconds, timedelta,
+    /// Timespan; None: no limit); attempts go on after that. When it returns True the other
+    /// side's subscriptions are known, so what is published from then on arrives.
+    #[pyo3(signature = (addr, port, retry = 10.0, *, timeout = None),
+           text_signature = "($self, addr, port, retry=10.0, *, timeout=None)")]
+    fn peer(
+        &self,
+        py: Python<'_>,
+        addr: &Bound<'_, PyAny>,
+        port: &Bound<'_, PyAny>,
+        retry: f64,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        let (addr, port, limit) = (host(addr)?, number(port)?, self::timeout(timeout)?);
+        let pending = self.live()?.peer(&addr, port, self::retry(retry)?);
+        match wait_for(py, limit, pending)? {
+            Some(Ok(())) => Ok(true),
+            Some(Err(error @ broker::Error::ShutDown)) => Err(from_broker(&error)),
+            Some(Err(_)) | None => Ok(false),
+        }
+    }
+
+    /// Like `peer`, but returns at once; status events tell how it went.
+    #[pyo3(signature = (addr, port, retry = 10.0),
+           text_signature = "($self, addr, port, retry=10.0)")]
+    fn peer_nosync(
+        &self,
+        addr: &Bound<'_, PyAny>,
+        port: &Bound<'_, PyAny>,
+        retry: f64,
+    ) -> PyResult<()> {
+        let (addr, port) = (host(addr)?, number(port)?);
+        self.live()?.peer_nosync(&addr, port, self::retry(retry)?);
+        Ok(())
+    }
+
+    /// Ends the peering with the endpoint at an address, as given to `peer`. Returns True, even
+    /// when there was none (then an Error event follows).
+    #[pyo3(signature = (addr, port, /))]
+    fn unpeer(
+        &self,
+        py: Python<'_>,
+        addr: &Bound<'_, PyAny>,
+        port: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        let (addr, port) = (host(addr)?, number(port)?);
+        let pending = self.live()?.unpeer(&addr, port);
+        wait_forever(py, pending)?;
+        Ok(true)
+    }
+
+    /// Like `unpeer`, but returns at once.
+    #[pyo3(signature = (addr, port, /))]
+    fn unpeer_nosync(&self, addr: &Bound<'_, PyAny>, port: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (addr, port) = (host(addr)?, number(port)?);
+        drop(self.live()?.unpeer(&addr, port));
+        Ok(())
+    }
+
+    /// Waits until the endpoint with that id is a direct peer. Returns whether it is.
+    ///
+    /// `timeout` is in seconds; None and 0 mean 10. Raises ValueError when `node` is no id.
+    #[pyo3(signature = (node, timeout = None))]
+    fn await_peer(
+        &self,
+        py: Python<'_>,
+        node: &Bound<'_, PyString>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        let seconds = match timeout {
+            None => AWAIT_PEER_TIMEOUT_S,
+            Some(timeout) => {
+                let seconds = py
+                    .get_type::<PyFloat>()
+                    .call1((timeout,))?
+                    .extract::<f64>()?;
+                if seconds.is_nan() {
+                    return Err(PyValueError::new_err("expected seconds, found nan"));
+                }
+                if seconds == 0.0 {
+                    AWAIT_PEER_TIMEOUT_S
+                } else {
+                    seconds.max(0.0)
+                }
+            }
+        };
+        let id = endpoint_id(&node.to_cow()?)?;
+        // Too long for a duration is as good as for ever.
+        let span = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        let pending = self.live()?.await_peer(id, span);
+        wait_forever(py, pending)
+    }
+
+    /// The peers, a new list of PeerInfo.
+    fn peers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let list = PyList::empty(py);
+        for peer in self.live()?.peers() {
+            list.append(Bound::new(py, PeerInfo::new(py, &peer)?)?)?;
+        }
+        Ok(list)
+    }
+
+    /// The topics that peers subscribed to, a new list of Topic.
+    fn peer_subscriptions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let list = PyList::empty(py);
+        for topic in self.live()?.peer_subscriptions() {
+            list.append(Bound::new(py, Topic::new(topic.as_bytes()))?)?;
+        }
+        Ok(list)
+    }
+
+    /// Passes on messages with these topics (one, or an iterable) although nobody here subscribes.
+    #[pyo3(signature = (topics))]
+    fn forward(&self, py: Python<'_>, topics: &Bound<'_, PyAny>) -> PyResult<()> {
+        let topics = topic::several(topics)?;
+        let endpoint = self.live()?;
+        py.detach(|| endpoint.forward(topics))
+            .map_err(|error| from_broker(&error))
+    }
+
+    /// Publishes a message to the peers that subscribe to its topic; with `to` (EndpointInfo or
+    /// id) only to that peer. Waits while a peer that takes messages has no room for more.
+    ///
+    /// Our own subscribers do not get it. Raises TypeError for values without a counterpart,
+    /// OverflowError for numbers and times that do not fit. After `shutdown` it does nothing.
+    #[pyo3(signature = (topic, data, *directed, to = None),
+           text_signature = "($self, topic, data, *, to=None)")]
+    fn publish(
+        &self,
+        topic: &Bound<'_, PyAny>,
+        data: &Bound<'_, PyAny>,
+        directed: &Bound<'_, PyTuple>,
+        to: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        match directed.len() {
+            0 => self.send(to.map(receiver).transpose()?, topic, data),
+            // The native form of the original: receiver, topic, data.
+            1 => self.send(Some(receiver(topic)?), data, &directed.get_item(0)?),
+            _ => Err(PyTypeError::new_err("expected a topic and a value")),
+        }
+    }
+
+    /// Publishes (topic, value) pairs. When one cannot be converted none is sent.
+    #[pyo3(signature = (*batch))]
+    fn publish_batch(&self, batch: &Bound<'_, PyTuple>) -> PyResult<()> {
+        let messages: Vec<(Vec<u8>, Vec<u8>)> = batch
+            .iter()
+            .map(|item| {
+                let pair: Vec<Bound<'_, PyAny>> = item.try_iter()?.collect::<PyResult<_>>()?;
+                let [topic, value] = pair.as_slice() else {
+                    return Err(PyValueError::new_err(format!(
+                        "expected a topic and a value, found {} items",
+                        pair.len()
+                    )));
+                };
+                let mut bytes = Vec::new();
+                write(value, &mut bytes)?;
+                Ok((topic::bytes_of(topic)?.into_owned(), bytes))
+            })
+            .collect::<PyResult<_>>()?;
+        for (topic, bytes) in messages {
+            self.send_encoded(batch.py(), None, &topic, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a subscriber to topics: one, or an iterable. `max_qsize` has no effect.
+    #[pyo3(signature = (topics, max_qsize = 20))]
+    fn make_subscriber(
+        &self,
+        py: Python<'_>,
+        topics: &Bound<'_, PyAny>,
+        max_qsize: usize,
+    ) -> PyResult<Subscriber> {
+        let _unused = max_qsize;
+        let topics = topic::several(topics)?;
+        let endpoint = self.live()?;
+        let made = py.detach(|| endpoint.subscriber(topics));
+        made.map(Subscriber::new)
+            .map_err(|error| from_broker(&error))
+    }
+
+    /// Makes a subscriber to errors and, if asked for, statuses.
+    ///
+    /// With `discovery` its `get()` also delivers the EndpointDiscovered that goes before each
+    /// PeerAdded; all its other methods always do.
+    #[pyo3(signature = (receive_statuses = None, *, discovery = false),
+           text_signature = "($self, receive_statuses=False, *, discovery=False)")]
+    fn make_status_subscriber(
+        &self,
+        py: Python<'_>,
+        receive_statuses: Option<&Bound<'_, PyAny>>,
+        discovery: bool,
+    ) -> PyResult<StatusSubscriber> {
+        let statuses = match receive_statuses {
+            None => false,
+            Some(value) => flag(value)?,
+        };
+        let endpoint = self.live()?;
+        let made = py.detach(|| endpoint.status_subscriber(statuses));
+        made.map(|queue| StatusSubscriber::new(queue, discovery))
+            .map_err(|error| from_broker(&error))
+    }
+
+    /// Makes a publisher for one topic.
+    #[pyo3(signature = (topic))]
+    fn make_publisher(&self, topic: &Bound<'_, PyAny>) -> PyResult<Publisher> {
+        let topic = topic::bytes_of(topic)?;
+        Ok(Publisher::new(self.live()?.publisher(topic.as_ref())))
+    }
+
+    /// Not available yet: stores are not part of this release.
+    #[pyo3(signature = (name, r#type = None, opts = None))]
+    fn attach_master(
+        &self,
+        name: &Bound<'_, PyAny>,
+        r#type: Option<&Bound<'_, PyAny>>,
+        opts: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let _unused = (name, r#type, opts);
+        Err(no_stores())
+    }
+
+    /// Not available yet: stores are not part of this release.
+    #[pyo3(signature = (name))]
+    fn attach_clone(&self, name: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let _unused = name;
+        Err(no_stores())
+    }
+
+    /// Says goodbye to peers, closes sockets and ends subscriptions; takes at most about 5 s.
+    /// Any thread may call it, more than once.
+    fn shutdown(&self, py: Python<'_>) -> PyResult<()> {
+        let pending = self.any()?.shutdown();
+        wait_forever(py, pending)
+    }
+
+    fn __repr__(&self) -> PyResult<String> {
+        self.node_id()
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (r#type, value, traceback))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        r#type: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let _exception = (r#type, value, traceback);
+        self.shutdown(py)
+    }
+}
+
+fn no_stores() -> PyErr {
+    PyNotImplementedError::new_err("data stores are not part of this release of zeek-broker")
+}

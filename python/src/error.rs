@@ -1,0 +1,178 @@
+//! What is raised: exceptions of this package, and how failures of the crates below become
+//! exceptions.
+//!
+//! Every exception of ours derives from `BrokerError` and from the builtin type that callers of
+//! the original had to expect, so that old `except` clauses keep working.
+
+use pyo3::exceptions::{
+    PyAttributeError, PyException, PyOverflowError, PyRuntimeError, PyValueError,
+};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple, PyType};
+
+use broker::data::EncodeError;
+
+use crate::types::enumeration::ErrorCode;
+
+/// A failed conversion or call, on its way to becoming an exception.
+///
+/// Closures given to the encoder and to `offer` return it, because foreign error types cannot be
+/// turned into `PyErr` directly.
+#[derive(Debug)]
+pub(crate) struct Failure(PyErr);
+
+pub(crate) type Fallible = Result<(), Failure>;
+
+impl From<PyErr> for Failure {
+    fn from(error: PyErr) -> Self {
+        Self(error)
+    }
+}
+
+impl From<Failure> for PyErr {
+    fn from(failure: Failure) -> Self {
+        failure.0
+    }
+}
+
+impl From<EncodeError> for Failure {
+    fn from(error: EncodeError) -> Self {
+        Self(match error {
+            EncodeError::Count { .. } => {
+                PyRuntimeError::new_err("the container changed while it was converted")
+            }
+            EncodeError::TooLong { .. } | EncodeError::Time(_) => {
+                PyOverflowError::new_err(error.to_string())
+            }
+            other => PyValueError::new_err(other.to_string()),
+        })
+    }
+}
+
+impl From<broker::Error> for Failure {
+    fn from(error: broker::Error) -> Self {
+        Self(from_broker(&error))
+    }
+}
+
+/// The exception classes of this package.
+struct Classes {
+    base: Py<PyType>,
+    closed: Py<PyType>,
+    configuration: Py<PyType>,
+}
+
+static CLASSES: PyOnceLock<Classes> = PyOnceLock::new();
+
+fn classes(py: Python<'_>) -> PyResult<&Classes> {
+    CLASSES.get_or_try_init(py, || {
+        let base = derive(
+            "BrokerError",
+            "Base of the exceptions of this package. `code` is the error's `EC`.",
+            &[&py.get_type::<PyException>()],
+        )?;
+        base.setattr("code", Bound::new(py, ErrorCode::new(UNSPECIFIED))?)?;
+        let closed = derive(
+            "ClosedError",
+            "The endpoint was shut down, or the object was reset.",
+            &[
+                &base,
+                &py.get_type::<PyRuntimeError>(),
+                &py.get_type::<PyAttributeError>(),
+            ],
+        )?;
+        let configuration = derive(
+            "ConfigurationError",
+            "A setting of an endpoint cannot be used.",
+            &[&base, &py.get_type::<PyValueError>()],
+        )?;
+        let (base, closed, configuration) =
+            (base.unbind(), closed.unbind(), configuration.unbind());
+        Ok(Classes {
+            base,
+            closed,
+            configuration,
+        })
+    })
+}
+
+/// Makes an exception class with several parents.
+fn derive<'py>(
+    name: &str,
+    doc: &str,
+    parents: &[&Bound<'py, PyType>],
+) -> PyResult<Bound<'py, PyType>> {
+    let py = parents[0].py();
+    let fields = PyDict::new(py);
+    fields.set_item("__module__", "broker._broker")?;
+    fields.set_item("__doc__", doc)?;
+    let class = py
+        .get_type::<PyType>()
+        .call1((name, PyTuple::new(py, parents)?, fields))?;
+    Ok(class.cast_into()?)
+}
+
+/// Adds the exception classes to the module.
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let classes = classes(module.py())?;
+    module.add("BrokerError", &classes.base)?;
+    module.add("ClosedError", &classes.closed)?;
+    module.add("ConfigurationError", &classes.configuration)
+}
+
+fn raise(pick: impl FnOnce(&Classes) -> &Py<PyType>, code: u8, text: String) -> PyErr {
+    Python::attach(|py| {
+        let class = match classes(py) {
+            Ok(classes) => pick(classes).bind(py).clone(),
+            Err(error) => return error,
+        };
+        let error = PyErr::from_type(class, text);
+        match error.value(py).setattr("code", ErrorCode::new(code)) {
+            Ok(()) => error,
+            Err(failed) => failed,
+        }
+    })
+}
+
+/// The number of `unspecified` among the error codes.
+const UNSPECIFIED: u8 = 1;
+
+/// The number of `shutting_down` among the error codes.
+const SHUTTING_DOWN: u8 = 28;
+
+/// The object was closed by its owner, or its endpoint was shut down.
+pub(crate) fn closed(text: &str) -> PyErr {
+    raise(|classes| &classes.closed, SHUTTING_DOWN, text.to_owned())
+}
+
+/// Whether it is the exception made by [`closed`].
+pub(crate) fn is_closed(py: Python<'_>, error: &PyErr) -> bool {
+    classes(py).is_ok_and(|classes| error.is_instance(py, classes.closed.bind(py)))
+}
+
+/// The exception for an error of the runtime.
+pub(crate) fn from_broker(error: &broker::Error) -> PyErr {
+    let text = error.to_string();
+    let code = error.code().number();
+    match error {
+        broker::Error::ShutDown => raise(
+            |classes| &classes.closed,
+            code,
+            "endpoint is shut down".to_owned(),
+        ),
+        broker::Error::Closed => raise(
+            |classes| &classes.closed,
+            code,
+            "subscriber queue closed".to_owned(),
+        ),
+        broker::Error::Option { .. } | broker::Error::Tls { .. } => {
+            raise(|classes| &classes.configuration, code, text)
+        }
+        broker::Error::TopicTooLong { .. } | broker::Error::MessageTooLarge { .. } => {
+            PyValueError::new_err(text)
+        }
+        broker::Error::Value(cause) => Failure::from(cause.clone()).into(),
+        _ => raise(|classes| &classes.base, code, text),
+    }
+}

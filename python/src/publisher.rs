@@ -1,0 +1,202 @@
+//! `Publisher`: publishes under one topic; and how any publish waits for room.
+
+use std::io::{PipeReader, PipeWriter, Write};
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use broker::BlockedPublish;
+use broker::data::Encoder;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::encode::encode;
+use crate::error::{Failure, Fallible, closed};
+use crate::process::Owned;
+use crate::wait::{Limit, wait};
+use crate::zeek::Message;
+
+/// Encodes the value of a message. Events come first: they are what programs publish.
+pub(crate) fn write(value: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> Fallible {
+    if let Ok(message) = value.cast::<Message>() {
+        out.extend_from_slice(message.get().encoded().bytes());
+        return Ok(());
+    }
+    encode(value, &mut Encoder::new(out))
+}
+
+/// Waits until a message that found no room is through. An endpoint that was shut down takes no
+/// messages, which publishing has never reported.
+pub(crate) fn finish(
+    py: Python<'_>,
+    offered: Result<Option<BlockedPublish>, broker::Error>,
+) -> PyResult<()> {
+    match offered {
+        Ok(None) | Err(broker::Error::ShutDown) => Ok(()),
+        Ok(Some(mut blocked)) => {
+            wait(py, Limit::Forever, |slice| {
+                blocked.wait_timeout(slice).then_some(())
+            })?;
+            Ok(())
+        }
+        Err(error) => Err(Failure::from(error).into()),
+    }
+}
+
+/// What the object made by an endpoint and the objects wrapped around it share.
+#[derive(Debug)]
+struct Shared {
+    publisher: Owned<broker::Publisher>,
+    /// A pipe that is always readable: publishing can always be tried.
+    ready: Mutex<Option<(PipeReader, PipeWriter)>>,
+}
+
+/// Publishes messages under one topic; made by `Endpoint.make_publisher`.
+#[pyclass(frozen, subclass, module = "broker._broker")]
+#[derive(Debug)]
+pub(crate) struct Publisher(Mutex<Option<Arc<Shared>>>);
+
+impl Publisher {
+    pub(crate) fn new(publisher: broker::Publisher) -> Self {
+        let shared = Shared {
+            publisher: Owned::new(publisher),
+            ready: Mutex::default(),
+        };
+        Self(Mutex::new(Some(Arc::new(shared))))
+    }
+
+    fn shared(&self) -> PyResult<Arc<Shared>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .ok_or_else(|| closed("publisher was reset"))
+    }
+}
+
+fn offer(
+    publisher: &broker::Publisher,
+    bytes: &[u8],
+) -> Result<Option<BlockedPublish>, broker::Error> {
+    publisher.offer(|out| {
+        out.extend_from_slice(bytes);
+        Ok(())
+    })
+}
+
+#[pymethods]
+impl Publisher {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(internal_publisher)")]
+    fn py_new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self(Mutex::default())
+    }
+
+    fn __init__(&self, internal_publisher: &Bound<'_, PyAny>) -> PyResult<()> {
+        let Ok(internal) = internal_publisher.cast::<Self>() else {
+            return Err(PyTypeError::new_err(
+                "publishers are made by Endpoint.make_publisher",
+            ));
+        };
+        let shared = internal.get().shared()?;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(shared);
+        Ok(())
+    }
+
+    /// Publishes one message. Waits while a peer that takes messages has no room for more.
+    ///
+    /// Raises TypeError for values without a counterpart, OverflowError for numbers and times
+    /// that do not fit.
+    fn publish(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut bytes = Vec::new();
+        write(data, &mut bytes)?;
+        let shared = self.shared()?;
+        finish(py, offer(shared.publisher.get()?, &bytes))
+    }
+
+    /// Publishes each argument as one message. One that cannot be converted sends none.
+    #[pyo3(signature = (*batch))]
+    fn publish_batch(&self, batch: &Bound<'_, PyTuple>) -> PyResult<()> {
+        let py = batch.py();
+        let messages: Vec<Vec<u8>> = batch
+            .iter()
+            .map(|item| {
+                let mut bytes = Vec::new();
+                write(&item, &mut bytes)?;
+                Ok(bytes)
+            })
+            .collect::<PyResult<_>>()?;
+        let shared = self.shared()?;
+        for bytes in messages {
+            finish(py, offer(shared.publisher.get()?, &bytes))?;
+        }
+        Ok(())
+    }
+
+    /// The number of messages that wait for room.
+    fn buffered(&self) -> PyResult<usize> {
+        Ok(self.shared()?.publisher.get()?.buffered())
+    }
+
+    /// The number of messages that fit before publishing waits.
+    fn capacity(&self) -> PyResult<usize> {
+        Ok(self.shared()?.publisher.get()?.capacity())
+    }
+
+    /// The number of messages that can be published right now without waiting.
+    fn demand(&self) -> PyResult<usize> {
+        self.free_capacity()
+    }
+
+    /// The number of messages that can be published right now without waiting.
+    fn free_capacity(&self) -> PyResult<usize> {
+        Ok(self.capacity()?.saturating_sub(self.buffered()?))
+    }
+
+    /// Always 0: rates are not measured.
+    fn send_rate(&self) -> PyResult<usize> {
+        self.shared()?.publisher.get().map(|_| 0)
+    }
+
+    /// A descriptor that is readable: publishing can always be tried, and waits if it must.
+    fn fd(&self) -> PyResult<i32> {
+        let shared = self.shared()?;
+        shared.publisher.get()?;
+        let mut ready = shared.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((reader, _)) = &*ready {
+            return Ok(reader.as_raw_fd());
+        }
+        let (reader, mut writer) = std::io::pipe()?;
+        writer.write_all(b"!")?;
+        let descriptor = reader.as_raw_fd();
+        *ready = Some((reader, writer));
+        Ok(descriptor)
+    }
+
+    /// Does nothing: what was published is on its way.
+    fn drop_all_on_destruction(&self) -> PyResult<()> {
+        self.shared().map(|_| ())
+    }
+
+    /// Gives the publisher up. Other methods raise ClosedError from then on.
+    fn reset(&self, py: Python<'_>) {
+        let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        py.detach(|| drop(shared));
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (r#type, value, traceback))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        r#type: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        traceback: &Bound<'_, PyAny>,
+    ) {
+        let _exception = (r#type, value, traceback);
+        self.reset(py);
+    }
+}

@@ -1,0 +1,301 @@
+//! `Subscriber`: messages of peers.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use broker::Message;
+use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+
+use crate::decode::{Flavour, decode};
+use crate::error::{closed, from_broker, is_closed};
+use crate::inbox::{Inbox, Queue, Request};
+use crate::types::topic;
+use crate::wait::{Limit, timeout};
+
+impl Queue for broker::Subscriber {
+    type Item = Message;
+
+    fn take(&self, max: usize, into: &mut Vec<Message>) {
+        self.recv_batch(max, into);
+    }
+
+    fn wait(&self, timeout: Duration) -> bool {
+        self.wait(Some(timeout))
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed()
+    }
+
+    fn available(&self) -> usize {
+        self.available()
+    }
+}
+
+/// What the object made by an endpoint and the objects wrapped around it share.
+#[derive(Debug)]
+struct Shared {
+    inbox: Inbox<broker::Subscriber>,
+    /// The last topic and its Python object: most messages repeat it.
+    topic: Mutex<Option<(Box<[u8]>, Py<PyString>)>>,
+}
+
+impl Shared {
+    fn topic<'py>(&self, py: Python<'py>, topic: &[u8]) -> PyResult<Bound<'py, PyString>> {
+        if let Some((known, object)) = &*self.topic.lock().unwrap_or_else(PoisonError::into_inner)
+            && **known == *topic
+        {
+            return Ok(object.bind(py).clone());
+        }
+        let object = topic::to_str(py, topic)?;
+        let remembered = Some((topic.into(), object.clone().unbind()));
+        let previous = std::mem::replace(
+            &mut *self.topic.lock().unwrap_or_else(PoisonError::into_inner),
+            remembered,
+        );
+        drop(previous);
+        Ok(object)
+    }
+
+    /// The tuple of topic and value.
+    fn object<'py>(
+        &self,
+        py: Python<'py>,
+        message: &Message,
+        flavour: Flavour,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let topic = self.topic(py, message.topic())?;
+        let value = decode(py, message.payload(), flavour).map_err(|error| {
+            // A note keeps the text, which programs compare, as it is. Python 3.11 and later.
+            let note = format!("the message had the topic {topic}; safe subscribers can take it");
+            let _ = error
+                .value(py)
+                .call_method1(intern!(py, "add_note"), (note,));
+            error
+        })?;
+        Ok(PyTuple::new(py, [topic.into_any(), value])?.into_any())
+    }
+}
+
+/// Receives messages; made by `Endpoint.make_subscriber`.
+#[pyclass(frozen, subclass, module = "broker._broker")]
+#[derive(Debug)]
+pub(crate) struct Subscriber {
+    shared: Mutex<Option<Arc<Shared>>>,
+    flavour: Mutex<Flavour>,
+}
+
+impl Subscriber {
+    pub(crate) fn new(queue: broker::Subscriber) -> Self {
+        let shared = Shared {
+            inbox: Inbox::new(queue),
+            topic: Mutex::default(),
+        };
+        Self {
+            shared: Mutex::new(Some(Arc::new(shared))),
+            flavour: Mutex::new(Flavour::Mutable),
+        }
+    }
+
+    fn shared(&self) -> PyResult<Arc<Shared>> {
+        self.shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .ok_or_else(|| closed("subscriber was reset"))
+    }
+
+    fn flavour(&self) -> Flavour {
+        *self.flavour.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn one<'py>(&self, py: Python<'py>, limit: Limit) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let shared = self.shared()?;
+        let message = shared.inbox.next(py, limit)?;
+        message
+            .map(|message| shared.object(py, &message, self.flavour()))
+            .transpose()
+    }
+
+    fn many<'py>(
+        &self,
+        py: Python<'py>,
+        count: usize,
+        limit: Limit,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let shared = self.shared()?;
+        let messages = shared.inbox.gather(py, count, limit)?;
+        let flavour = self.flavour();
+        shared
+            .inbox
+            .list(py, messages, |message| shared.object(py, message, flavour))
+    }
+}
+
+#[pymethods]
+impl Subscriber {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(internal_subscriber)")]
+    fn py_new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self {
+            shared: Mutex::default(),
+            flavour: Mutex::new(Flavour::Mutable),
+        }
+    }
+
+    #[pyo3(signature = (internal_subscriber, *, _safe = false))]
+    fn __init__(&self, internal_subscriber: &Bound<'_, PyAny>, _safe: bool) -> PyResult<()> {
+        let Ok(internal) = internal_subscriber.cast::<Self>() else {
+            return Err(PyTypeError::new_err(
+                "subscribers are made by Endpoint.make_subscriber and its like",
+            ));
+        };
+        let shared = internal.get().shared()?;
+        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(shared);
+        if _safe {
+            *self.flavour.lock().unwrap_or_else(PoisonError::into_inner) = Flavour::Immutable;
+        }
+        Ok(())
+    }
+
+    /// Receives messages; a message is a tuple of its topic (str) and its value.
+    ///
+    /// get() waits for one message; get(t: float) does so for at most t seconds and returns None
+    /// when none came; get(n: int) waits for a list of n messages; get(n, t) returns a list of up
+    /// to n messages that came within t seconds.
+    ///
+    /// Raises RuntimeError once the endpoint is shut down and nothing is left, TypeError for a
+    /// message that Python cannot represent (only that message is lost).
+    #[pyo3(signature = (*args))]
+    fn get<'py>(&self, args: &Bound<'py, PyTuple>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = args.py();
+        match Request::parse(args)? {
+            Request::One(limit) => self.one(py, limit),
+            Request::Many(count, limit) => Ok(Some(self.many(py, count, limit)?.into_any())),
+        }
+    }
+
+    /// Waits for one message, for at most `timeout` (seconds, timedelta, Timespan; None: no
+    /// limit). Returns None when none came.
+    #[pyo3(signature = (timeout = None))]
+    fn recv<'py>(
+        &self,
+        py: Python<'py>,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.one(py, self::timeout(timeout)?)
+    }
+
+    /// Waits for `count` messages, for at most `timeout` (seconds, timedelta, Timespan; None: no
+    /// limit). Returns those that came.
+    #[pyo3(signature = (count, timeout = None))]
+    fn recv_many<'py>(
+        &self,
+        py: Python<'py>,
+        count: usize,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        self.many(py, count, self::timeout(timeout)?)
+    }
+
+    /// Returns the messages that are there, without waiting.
+    fn poll<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let shared = self.shared()?;
+        let messages = shared.inbox.take(usize::MAX)?;
+        let flavour = self.flavour();
+        shared
+            .inbox
+            .list(py, messages, |message| shared.object(py, message, flavour))
+    }
+
+    /// The number of messages that wait.
+    fn available(&self) -> PyResult<usize> {
+        self.shared()?.inbox.available()
+    }
+
+    /// A descriptor that is readable while messages wait. Never read from it; `poll` drains it.
+    fn fd(&self) -> PyResult<i32> {
+        Ok(self.shared()?.inbox.queue()?.fd()?)
+    }
+
+    /// Subscribes to one more topic (str, bytes or Topic). It is in effect when this returns.
+    #[pyo3(signature = (topic, block = None))]
+    fn add_topic(
+        &self,
+        py: Python<'_>,
+        topic: &Bound<'_, PyAny>,
+        block: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let _always = block;
+        let topic = topic::bytes_of(topic)?.into_owned();
+        let shared = self.shared()?;
+        let queue = shared.inbox.queue()?;
+        py.detach(|| queue.add_topic(&topic))
+            .map_err(|error| from_broker(&error))
+    }
+
+    /// Takes a topic out of the subscription; unknown ones are ignored.
+    #[pyo3(signature = (topic, block = None))]
+    fn remove_topic(
+        &self,
+        py: Python<'_>,
+        topic: &Bound<'_, PyAny>,
+        block: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let _always = block;
+        let topic = topic::bytes_of(topic)?.into_owned();
+        let shared = self.shared()?;
+        let queue = shared.inbox.queue()?;
+        py.detach(|| queue.remove_topic(&topic))
+            .map_err(|error| from_broker(&error))
+    }
+
+    /// Ends the subscription. Other methods raise ClosedError from then on.
+    fn reset(&self, py: Python<'_>) -> PyResult<()> {
+        let shared = self
+            .shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(shared) = shared {
+            let queue = shared.inbox.queue()?;
+            py.detach(|| queue.close());
+        }
+        Ok(())
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    /// The next message; the iteration ends when the endpoint is shut down.
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let shared = self.shared()?;
+        match shared.inbox.next(py, Limit::Forever) {
+            Ok(message) => message
+                .map(|message| shared.object(py, &message, self.flavour()))
+                .transpose(),
+            Err(error) if is_closed(py, &error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (r#type, value, traceback))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        r#type: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let _exception = (r#type, value, traceback);
+        self.reset(py)
+    }
+}

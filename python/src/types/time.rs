@@ -1,0 +1,284 @@
+//! `Timespan` and `Timestamp`: nanoseconds in 64 bits; and the clock.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::SystemTime;
+
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError, PyZeroDivisionError};
+use pyo3::prelude::*;
+use pyo3::pyclass::CompareOp;
+use pyo3::types::{PyFloat, PyString, PyTuple, PyType};
+
+use super::hash_of_integer;
+
+const NANOSECONDS: i64 = 1_000_000_000;
+
+/// -2**63 and 2**63 as reals; the second is the first number too large.
+const LOW: f64 = i64::MIN as f64;
+const HIGH: f64 = -LOW;
+
+fn out_of_range() -> PyErr {
+    PyOverflowError::new_err("out of the range of 64-bit nanoseconds, about 292 years")
+}
+
+/// Real seconds as nanoseconds, truncated.
+pub(crate) fn from_seconds(seconds: f64) -> PyResult<i64> {
+    if seconds.is_nan() {
+        return Err(PyValueError::new_err("expected seconds, found nan"));
+    }
+    let nanoseconds = seconds * NANOSECONDS as f64;
+    if (LOW..HIGH).contains(&nanoseconds) {
+        Ok(nanoseconds as i64)
+    } else {
+        Err(out_of_range())
+    }
+}
+
+fn wrong_type(expected: &str, found: &Bound<'_, PyAny>) -> PyErr {
+    match found.get_type().qualname() {
+        Ok(name) => PyTypeError::new_err(format!("expected {expected}, found {name}")),
+        Err(error) => error,
+    }
+}
+
+/// An integer; too large for 64 bits is an `OverflowError`, anything else a `TypeError`.
+fn integer(value: &Bound<'_, PyAny>, expected: &str) -> PyResult<i64> {
+    value.extract().map_err(|error: PyErr| {
+        if error.is_instance_of::<PyOverflowError>(value.py()) {
+            out_of_range()
+        } else {
+            wrong_type(expected, value)
+        }
+    })
+}
+
+/// Span of time in nanoseconds.
+///
+/// `Timespan(int)` takes nanoseconds, `Timespan(float)` seconds, truncated to nanoseconds.
+/// Raises `OverflowError` beyond 64 bits and `ValueError` for nan. Received timespans arrive as
+/// `datetime.timedelta`.
+#[pyclass(frozen, subclass, module = "broker._broker")]
+#[derive(Debug)]
+pub(crate) struct Timespan(AtomicI64);
+
+impl Timespan {
+    pub(crate) fn new(nanoseconds: i64) -> Self {
+        Self(AtomicI64::new(nanoseconds))
+    }
+
+    pub(crate) fn ns(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The right side of `%` and `/`.
+enum Divisor {
+    Span(i64),
+    Integer(i64),
+}
+
+fn divisor(value: &Bound<'_, PyAny>) -> PyResult<Option<Divisor>> {
+    let divisor = if let Ok(span) = value.cast::<Timespan>() {
+        Divisor::Span(span.get().ns())
+    } else if value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyString>() {
+        return Ok(None);
+    } else {
+        match value.extract::<i64>() {
+            Ok(number) => Divisor::Integer(number),
+            Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => return Err(error),
+            Err(_) => return Ok(None),
+        }
+    };
+    match divisor {
+        Divisor::Span(0) | Divisor::Integer(0) => Err(PyZeroDivisionError::new_err(
+            "division of a timespan by zero",
+        )),
+        other => Ok(Some(other)),
+    }
+}
+
+#[pymethods]
+impl Timespan {
+    #[new]
+    #[pyo3(signature = (*_args), text_signature = "(nanoseconds_or_seconds=0, /)")]
+    fn py_new(_args: &Bound<'_, PyTuple>) -> Self {
+        Self::new(0)
+    }
+
+    #[pyo3(signature = (value = None, /))]
+    fn __init__(&self, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let Some(value) = value else { return Ok(()) };
+        let nanoseconds = match value.cast::<PyFloat>() {
+            Ok(seconds) => from_seconds(seconds.value())?,
+            Err(_) => integer(value, "nanoseconds as int or seconds as float")?,
+        };
+        self.0.store(nanoseconds, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The nanoseconds.
+    fn count(&self) -> i64 {
+        self.ns()
+    }
+
+    fn __add__(&self, other: &Bound<'_, Self>) -> PyResult<Self> {
+        self.ns()
+            .checked_add(other.get().ns())
+            .map(Self::new)
+            .ok_or_else(out_of_range)
+    }
+
+    fn __sub__(&self, other: &Bound<'_, Self>) -> PyResult<Self> {
+        self.ns()
+            .checked_sub(other.get().ns())
+            .map(Self::new)
+            .ok_or_else(out_of_range)
+    }
+
+    fn __mul__(&self, factor: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let py = factor.py();
+        match factor.extract::<i64>() {
+            Ok(factor) => {
+                let product = self.ns().checked_mul(factor).ok_or_else(out_of_range)?;
+                Ok(Py::new(py, Self::new(product))?.into_any())
+            }
+            Err(error) if error.is_instance_of::<PyOverflowError>(py) => Err(out_of_range()),
+            Err(_) => Ok(py.NotImplemented()),
+        }
+    }
+
+    fn __rmul__(&self, factor: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        self.__mul__(factor)
+    }
+
+    fn __truediv__(&self, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let py = other.py();
+        let Some(divisor) = divisor(other)? else {
+            return Ok(py.NotImplemented());
+        };
+        let (Divisor::Span(number) | Divisor::Integer(number)) = divisor;
+        // Truncates toward zero, as in C.
+        let quotient = self.ns().checked_div(number).ok_or_else(out_of_range)?;
+        match divisor {
+            Divisor::Span(_) => Ok(quotient.into_pyobject(py)?.into_any().unbind()),
+            Divisor::Integer(_) => Ok(Py::new(py, Self::new(quotient))?.into_any()),
+        }
+    }
+
+    fn __mod__(&self, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let py = other.py();
+        let Some(divisor) = divisor(other)? else {
+            return Ok(py.NotImplemented());
+        };
+        let (Divisor::Span(number) | Divisor::Integer(number)) = divisor;
+        let rest = self.ns().checked_rem(number).unwrap_or(0);
+        Ok(Py::new(py, Self::new(rest))?.into_any())
+    }
+
+    fn __hash__(&self) -> isize {
+        hash_of_integer(self.ns())
+    }
+
+    fn __richcmp__(&self, other: &Bound<'_, Self>, op: CompareOp) -> bool {
+        op.matches(self.ns().cmp(&other.get().ns()))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("{}ns", self.ns())
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyType>, (i64,)) {
+        (slf.get_type(), (slf.get().ns(),))
+    }
+}
+
+/// Point in time: nanoseconds since 1970-01-01 00:00 UTC.
+///
+/// `Timestamp(seconds)` takes an int or a float, `Timestamp(Timespan)` is exact. Raises
+/// `OverflowError` beyond 64 bits of nanoseconds and `ValueError` for nan. Received timestamps
+/// arrive as aware `datetime.datetime`.
+#[pyclass(frozen, subclass, module = "broker._broker")]
+#[derive(Debug)]
+pub(crate) struct Timestamp(AtomicI64);
+
+impl Timestamp {
+    pub(crate) fn new(nanoseconds: i64) -> Self {
+        Self(AtomicI64::new(nanoseconds))
+    }
+
+    pub(crate) fn ns(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[pymethods]
+impl Timestamp {
+    #[new]
+    #[pyo3(signature = (*_args), text_signature = "(seconds_or_timespan=0, /)")]
+    fn py_new(_args: &Bound<'_, PyTuple>) -> Self {
+        Self::new(0)
+    }
+
+    #[pyo3(signature = (value = None, /))]
+    fn __init__(&self, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let Some(value) = value else { return Ok(()) };
+        let nanoseconds = if let Ok(span) = value.cast::<Timespan>() {
+            span.get().ns()
+        } else if let Ok(seconds) = value.cast::<PyFloat>() {
+            from_seconds(seconds.value())?
+        } else {
+            integer(value, "seconds as int or float, or a Timespan")?
+                .checked_mul(NANOSECONDS)
+                .ok_or_else(out_of_range)?
+        };
+        self.0.store(nanoseconds, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Makes a timestamp from exact nanoseconds since 1970 UTC.
+    #[staticmethod]
+    fn from_ns(nanoseconds: &Bound<'_, PyAny>) -> PyResult<Self> {
+        integer(nanoseconds, "nanoseconds as int").map(Self::new)
+    }
+
+    /// Exact nanoseconds since 1970 UTC.
+    fn to_ns(&self) -> i64 {
+        self.ns()
+    }
+
+    /// The span from 1970-01-01 00:00 UTC until this point.
+    fn time_since_epoch(&self) -> Timespan {
+        Timespan::new(self.ns())
+    }
+
+    fn __hash__(&self) -> isize {
+        hash_of_integer(self.ns())
+    }
+
+    fn __richcmp__(&self, other: &Bound<'_, Self>, op: CompareOp) -> bool {
+        op.matches(self.ns().cmp(&other.get().ns()))
+    }
+
+    fn __repr__(&self) -> String {
+        self.ns().to_string()
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyType>, (Timespan,)) {
+        (slf.get_type(), (slf.get().time_since_epoch(),))
+    }
+}
+
+/// Returns the current time.
+#[pyfunction]
+pub(crate) fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    // A clock before 1970 or after 2262 is broken; the ends of the range say so.
+    let nanoseconds = since_epoch.map_or(0, |span| span.as_nanos());
+    Timestamp::new(i64::try_from(nanoseconds).unwrap_or(i64::MAX))
+}
+
+/// Returns the longest timespan, 2**63 - 1 nanoseconds.
+#[pyfunction]
+#[pyo3(name = "Infinite")]
+pub(crate) fn infinite() -> Timespan {
+    Timespan::new(i64::MAX)
+}

@@ -1,0 +1,143 @@
+//! `Topic`: what messages are addressed to.
+//!
+//! Topics are bytes on the wire and usually UTF-8. Other bytes appear in Python as surrogate
+//! escapes, the way file names do, and turn into the same bytes again.
+
+use std::borrow::Cow;
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::pyclass::CompareOp;
+use pyo3::types::{PyBytes, PyString, PyTuple, PyType};
+
+use super::hash_of;
+
+/// Topic of messages; a subscription to it covers all topics that begin with it.
+///
+/// `a / b` joins two topics with a slash. Topics with the same text are equal.
+#[pyclass(frozen, subclass, module = "broker._broker")]
+#[derive(Debug)]
+pub(crate) struct Topic(Mutex<Box<[u8]>>);
+
+impl Topic {
+    pub(crate) fn new(topic: &[u8]) -> Self {
+        Self(Mutex::new(topic.into()))
+    }
+
+    pub(crate) fn bytes(&self) -> Box<[u8]> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// The bytes of a topic given as `str`, `bytes` or `Topic`.
+pub(crate) fn bytes_of<'a>(topic: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, [u8]>> {
+    if let Ok(text) = topic.cast::<PyString>() {
+        return match text.to_cow() {
+            Ok(Cow::Borrowed(text)) => Ok(Cow::Borrowed(text.as_bytes())),
+            Ok(Cow::Owned(text)) => Ok(Cow::Owned(text.into_bytes())),
+            Err(_) => {
+                let bytes = text.call_method1("encode", ("utf-8", "surrogateescape"))?;
+                Ok(Cow::Owned(bytes.cast::<PyBytes>()?.as_bytes().to_vec()))
+            }
+        };
+    }
+    if let Ok(topic) = topic.cast::<Topic>() {
+        return Ok(Cow::Owned(topic.get().bytes().into_vec()));
+    }
+    if let Ok(bytes) = topic.cast::<PyBytes>() {
+        return Ok(Cow::Borrowed(bytes.as_bytes()));
+    }
+    Err(PyTypeError::new_err(format!(
+        "expected a topic as str, bytes or Topic, found {}",
+        topic.get_type().qualname()?
+    )))
+}
+
+/// One topic, or any iterable of topics.
+pub(crate) fn several(topics: &Bound<'_, PyAny>) -> PyResult<Vec<Vec<u8>>> {
+    if let Ok(topic) = bytes_of(topics) {
+        return Ok(vec![topic.into_owned()]);
+    }
+    let Ok(topics) = topics.try_iter() else {
+        return Err(PyTypeError::new_err(format!(
+            "expected a topic or an iterable of topics, found {}",
+            topics.get_type().qualname()?
+        )));
+    };
+    topics
+        .map(|topic| Ok(bytes_of(&topic?)?.into_owned()))
+        .collect()
+}
+
+/// A topic as `str`.
+pub(crate) fn to_str<'py>(py: Python<'py>, topic: &[u8]) -> PyResult<Bound<'py, PyString>> {
+    match std::str::from_utf8(topic) {
+        Ok(text) => Ok(PyString::new(py, text)),
+        Err(_) => Ok(PyBytes::new(py, topic)
+            .call_method1("decode", ("utf-8", "surrogateescape"))?
+            .cast_into()?),
+    }
+}
+
+#[pymethods]
+impl Topic {
+    #[new]
+    #[pyo3(signature = (*_args), text_signature = "(topic, /)")]
+    fn py_new(_args: &Bound<'_, PyTuple>) -> Self {
+        Self::new(b"")
+    }
+
+    #[pyo3(signature = (topic, /))]
+    fn __init__(&self, topic: &Bound<'_, PyAny>) -> PyResult<()> {
+        let topic = bytes_of(topic)?;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = topic.as_ref().into();
+        Ok(())
+    }
+
+    /// The topic as `str`.
+    fn string<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        to_str(py, &self.bytes())
+    }
+
+    fn __truediv__(&self, other: &Bound<'_, Self>) -> Self {
+        let (left, right) = (self.bytes(), other.get().bytes());
+        let mut joined = left.into_vec();
+        if !joined.is_empty() && !right.is_empty() && !right.starts_with(b"/") {
+            joined.push(b'/');
+        }
+        joined.extend_from_slice(&right);
+        if joined.ends_with(b"/") {
+            joined.pop();
+        }
+        Self(Mutex::new(joined.into()))
+    }
+
+    fn __hash__(&self) -> isize {
+        hash_of(&self.bytes())
+    }
+
+    fn __richcmp__(&self, other: &Bound<'_, Self>, op: CompareOp) -> PyResult<Py<PyAny>> {
+        let py = other.py();
+        let equal = self.bytes() == other.get().bytes();
+        Ok(match op {
+            CompareOp::Eq => equal.into_pyobject(py)?.to_owned().into_any().unbind(),
+            CompareOp::Ne => (!equal).into_pyobject(py)?.to_owned().into_any().unbind(),
+            _ => py.NotImplemented(),
+        })
+    }
+
+    fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.string(py)
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyType>, (Bound<'py, PyBytes>,)) {
+        (
+            slf.get_type(),
+            (PyBytes::new(slf.py(), &slf.get().bytes()),),
+        )
+    }
+}

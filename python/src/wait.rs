@@ -1,0 +1,127 @@
+//! The only door to blocking: every call that can wait goes through here.
+//!
+//! A wait gives up the interpreter and comes back in slices, so that other Python threads run and
+//! Ctrl-C is noticed within a slice. What is at hand is returned without any of this.
+
+use std::time::{Duration, Instant};
+
+use broker::Pending;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDelta, PyDeltaAccess, PyFloat, PyInt};
+
+use crate::types::time::Timespan;
+
+/// Longest time between two looks at the signals: short for a person, long for a processor.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// How long a call may wait.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Limit {
+    /// Until it succeeds.
+    Forever,
+    /// Until then.
+    Until(Instant),
+}
+
+impl Limit {
+    /// A time that has passed: look once, do not wait.
+    pub(crate) fn now() -> Self {
+        Self::Until(Instant::now())
+    }
+
+    /// Seconds from now; none when negative, without end when infinite or absurdly many.
+    ///
+    /// # Errors
+    ///
+    /// `ValueError` for nan.
+    pub(crate) fn after(seconds: f64) -> PyResult<Self> {
+        if seconds.is_nan() {
+            return Err(PyValueError::new_err("expected seconds, found nan"));
+        }
+        let end = Duration::try_from_secs_f64(seconds.max(0.0))
+            .ok()
+            .and_then(|span| Instant::now().checked_add(span));
+        Ok(end.map_or(Self::Forever, Self::Until))
+    }
+
+    /// The time of the next slice; nothing when the limit is reached.
+    fn slice(self) -> Option<Duration> {
+        match self {
+            Self::Forever => Some(SLICE),
+            Self::Until(end) => {
+                let left = end.saturating_duration_since(Instant::now());
+                (!left.is_zero()).then(|| left.min(SLICE))
+            }
+        }
+    }
+}
+
+/// Repeats a step that waits for at most the given time, until it returns something or the limit
+/// is reached.
+///
+/// # Errors
+///
+/// Whatever a signal handler raises, `KeyboardInterrupt` above all.
+pub(crate) fn wait<T: Send>(
+    py: Python<'_>,
+    limit: Limit,
+    mut step: impl FnMut(Duration) -> Option<T> + Send,
+) -> PyResult<Option<T>> {
+    while let Some(slice) = limit.slice() {
+        if let Some(result) = py.detach(|| step(slice)) {
+            return Ok(Some(result));
+        }
+        py.check_signals()?;
+    }
+    Ok(None)
+}
+
+/// Waits for the answer of a control call; `None` when the limit is reached first.
+pub(crate) fn wait_for<T: Send>(
+    py: Python<'_>,
+    limit: Limit,
+    mut pending: Pending<T>,
+) -> PyResult<Option<T>> {
+    let answered = py.detach(|| pending.wait_timeout(Duration::ZERO));
+    match answered {
+        Some(answer) => Ok(Some(answer)),
+        None => wait(py, limit, |slice| pending.wait_timeout(slice)),
+    }
+}
+
+/// Waits without limit for the answer of a control call.
+pub(crate) fn wait_forever<T: Send>(py: Python<'_>, pending: Pending<T>) -> PyResult<T> {
+    let answer = wait_for(py, Limit::Forever, pending)?;
+    Ok(answer.expect("a wait without limit ends with an answer"))
+}
+
+/// Seconds given as int or float; `None` for anything else.
+pub(crate) fn plain_seconds(value: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
+    if value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>() {
+        return value.extract().map(Some);
+    }
+    Ok(None)
+}
+
+/// The limit that a `timeout` argument means: seconds, a `timedelta`, a `Timespan`, or None for
+/// no limit.
+pub(crate) fn timeout(value: Option<&Bound<'_, PyAny>>) -> PyResult<Limit> {
+    let Some(value) = value else {
+        return Ok(Limit::Forever);
+    };
+    if let Some(seconds) = plain_seconds(value)? {
+        return Limit::after(seconds);
+    }
+    if let Ok(span) = value.cast::<Timespan>() {
+        return Limit::after(span.get().ns() as f64 / 1e9);
+    }
+    if let Ok(span) = value.cast::<PyDelta>() {
+        let seconds = f64::from(span.get_days()) * 86_400.0 + f64::from(span.get_seconds());
+        return Limit::after(seconds + f64::from(span.get_microseconds()) / 1e6);
+    }
+    Err(PyTypeError::new_err(format!(
+        "expected seconds, a timedelta, a Timespan or None, found {}",
+        value.get_type().qualname()?
+    )))
+}

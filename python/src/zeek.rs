@@ -1,0 +1,319 @@
+//! `broker._broker.zeek`: events as Zeek exchanges them.
+//!
+//! An event is a value like any other: `(1, 1, (name, (args..) [, ((key, value)..)]))`, the first
+//! two being counts. It is kept as that value's bytes and taken apart when asked.
+
+use std::sync::{Mutex, PoisonError};
+
+use broker::data::{self, Encoder, Kind, View};
+use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
+
+use crate::data::{Data, Encoded};
+use crate::decode::{Flavour, decode};
+use crate::encode::encode;
+use crate::error::Fallible;
+use crate::types::count::{Count, number};
+use crate::types::enum_value::{text, utf8};
+
+/// Version of Zeek's message format.
+const VERSION: u64 = 1;
+
+/// Zeek's number for events among its messages.
+const EVENT: u64 = 1;
+
+/// Metadata with this key holds the network timestamp.
+const NETWORK_TIMESTAMP: u64 = 1;
+
+/// Message of Zeek. Cannot be constructed; `Event` is the only kind there is.
+#[pyclass(frozen, subclass, module = "broker._broker.zeek")]
+#[derive(Debug)]
+pub(crate) struct Message(Mutex<Encoded>);
+
+impl Message {
+    pub(crate) fn encoded(&self) -> Encoded {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, encoded: Encoded) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = encoded;
+    }
+}
+
+#[pymethods]
+impl Message {
+    /// The message as a value.
+    fn as_data(&self) -> Data {
+        Data::new(self.encoded())
+    }
+
+    fn __getstate__<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.encoded().bytes())
+    }
+
+    fn __setstate__(&self, state: &Bound<'_, PyBytes>) -> PyResult<()> {
+        data::validate(state.as_bytes())
+            .map_err(|error| PyValueError::new_err(format!("not an encoded value: {error}")))?;
+        self.set(Encoded::trusted(state.as_bytes()));
+        Ok(())
+    }
+}
+
+/// Event of Zeek; see `broker.zeek.Event`.
+#[pyclass(frozen, subclass, extends = Message, module = "broker._broker.zeek")]
+#[derive(Debug)]
+pub(crate) struct Event;
+
+/// The parts of a valid event.
+struct Parts<'a> {
+    name: &'a [u8],
+    arguments: View<'a>,
+    metadata: Option<View<'a>>,
+}
+
+/// Takes an event apart.
+fn parse(event: View<'_>) -> Result<Parts<'_>, &'static str> {
+    const NOT_AN_EVENT: &str = "invalid Event data/type";
+    const MALFORMED: &str = "invalid Event data";
+    if event.kind() != Kind::Vector {
+        return Err(NOT_AN_EVENT);
+    }
+    let mut fields = event.elements();
+    let (version, kind, content) = (fields.next(), fields.next(), fields.next());
+    if version.and_then(|field| field.as_count()) != Some(VERSION)
+        || kind.and_then(|field| field.as_count()) != Some(EVENT)
+    {
+        return Err(NOT_AN_EVENT);
+    }
+    let content = content
+        .filter(|field| field.kind() == Kind::Vector)
+        .ok_or(MALFORMED)?;
+    let mut fields = content.elements();
+    let name = fields
+        .next()
+        .filter(|field| field.kind() == Kind::String)
+        .and_then(|field| field.as_bytes())
+        .ok_or(MALFORMED)?;
+    let arguments = fields
+        .next()
+        .filter(|field| field.kind() == Kind::Vector)
+        .ok_or(MALFORMED)?;
+    let metadata = fields.next();
+    if metadata.is_some_and(|entries| !is_metadata(entries)) {
+        return Err(MALFORMED);
+    }
+    Ok(Parts {
+        name,
+        arguments,
+        metadata,
+    })
+}
+
+/// Whether it is a vector of pairs, each a count and anything, as the count demands.
+fn is_metadata(entries: View<'_>) -> bool {
+    entries.kind() == Kind::Vector
+        && entries.elements().all(|entry| {
+            if entry.kind() != Kind::Vector {
+                return false;
+            }
+            let mut fields = entry.elements();
+            match (fields.next(), fields.next(), fields.next()) {
+                (Some(key), Some(value), None) => match key.as_count() {
+                    Some(NETWORK_TIMESTAMP) => value.kind() == Kind::Timestamp,
+                    Some(_) => true,
+                    None => false,
+                },
+                _ => false,
+            }
+        })
+}
+
+/// Encodes a new event.
+fn build(
+    name: &[u8],
+    arguments: &[Bound<'_, PyAny>],
+    metadata: Option<&[Bound<'_, PyAny>]>,
+) -> PyResult<Encoded> {
+    let mut bytes = Vec::new();
+    let enc = &mut Encoder::new(&mut bytes);
+    enc.vector(3, |enc| -> Fallible {
+        enc.count(VERSION);
+        enc.count(EVENT);
+        enc.vector(if metadata.is_some() { 3 } else { 2 }, |enc| -> Fallible {
+            enc.string(name)?;
+            enc.vector(arguments.len(), |enc| -> Fallible {
+                arguments
+                    .iter()
+                    .try_for_each(|argument| encode(argument, enc))
+            })?;
+            if let Some(entries) = metadata {
+                enc.vector(entries.len(), |enc| -> Fallible {
+                    entries
+                        .iter()
+                        .try_for_each(|entry| metadata_entry(entry, enc))
+                })?;
+            }
+            Ok(())
+        })
+    })?;
+    Ok(Encoded::trusted(&bytes))
+}
+
+/// Writes one pair. A plain integer as the key becomes a count, and items after the value are
+/// dropped; with a `Count` the entry is taken as it is.
+fn metadata_entry(entry: &Bound<'_, PyAny>, enc: &mut Encoder<'_>) -> Fallible {
+    let key = entry.get_item(0)?;
+    if key.is_instance_of::<PyInt>() {
+        let key = number(&key)?;
+        let value = entry.get_item(1)?;
+        return enc.vector(2, |enc| {
+            enc.count(key);
+            encode(&value, enc)
+        });
+    }
+    if key.is_instance_of::<Count>() {
+        return encode(entry, enc);
+    }
+    let found = key.get_type().qualname()?;
+    Err(PyTypeError::new_err(format!(
+        "expected metadata keys as int or Count, found {found}"
+    ))
+    .into())
+}
+
+/// The entries of the `metadata` argument: those of a mapping, or of any iterable of pairs.
+fn metadata_entries<'py>(metadata: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let entries = match metadata.getattr_opt(intern!(metadata.py(), "items"))? {
+        Some(items) => items.call0()?,
+        None => metadata.clone(),
+    };
+    entries.try_iter()?.collect()
+}
+
+impl Event {
+    fn with_parts<R>(
+        slf: &Bound<'_, Self>,
+        read: impl FnOnce(Parts<'_>) -> PyResult<R>,
+    ) -> PyResult<R> {
+        let encoded = slf.as_super().get().encoded();
+        read(parse(encoded.view()).map_err(PyValueError::new_err)?)
+    }
+
+    fn arguments<'py>(slf: &Bound<'py, Self>, flavour: Flavour) -> PyResult<Bound<'py, PyList>> {
+        Self::with_parts(slf, |parts| {
+            let list = PyList::empty(slf.py());
+            for argument in parts.arguments.elements() {
+                list.append(decode(slf.py(), argument.bytes(), flavour)?)?;
+            }
+            Ok(list)
+        })
+    }
+
+    fn metadata_in<'py>(
+        slf: &Bound<'py, Self>,
+        flavour: Flavour,
+    ) -> PyResult<Option<Bound<'py, PyList>>> {
+        Self::with_parts(slf, |parts| {
+            let list = PyList::empty(slf.py());
+            for entry in parts.metadata.iter().flat_map(|entries| entries.elements()) {
+                list.append(decode(slf.py(), entry.bytes(), flavour)?)?;
+            }
+            Ok((!list.is_empty()).then_some(list))
+        })
+    }
+}
+
+#[pymethods]
+impl Event {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(*args, metadata=None)")]
+    fn py_new(
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyClassInitializer<Self> {
+        PyClassInitializer::from(Message(Mutex::new(Encoded::nil()))).add_subclass(Self)
+    }
+
+    #[pyo3(signature = (*args, metadata = None))]
+    fn __init__(
+        slf: &Bound<'_, Self>,
+        args: &Bound<'_, PyTuple>,
+        metadata: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let mut items = args.iter();
+        let Some(first) = items.next() else {
+            return Err(PyIndexError::new_err("an event needs a name"));
+        };
+        let encoded = if args.len() == 1 && !first.is_instance_of::<PyString>() {
+            Encoded::of(&first)?
+        } else {
+            let name = text(&first)?;
+            let arguments: Vec<_> = items.collect();
+            let metadata = metadata.map(metadata_entries).transpose()?;
+            build(&name, &arguments, metadata.as_deref())?
+        };
+        slf.as_super().get().set(encoded);
+        Ok(())
+    }
+
+    /// Whether this is a well-formed event; the other methods raise `ValueError` if not.
+    fn valid(slf: &Bound<'_, Self>) -> bool {
+        parse(slf.as_super().get().encoded().view()).is_ok()
+    }
+
+    /// The event's name.
+    fn name(slf: &Bound<'_, Self>) -> PyResult<String> {
+        Self::with_parts(slf, |parts| utf8(slf.py(), parts.name).map(str::to_owned))
+    }
+
+    /// The arguments as a list. Raises `TypeError` when one cannot be hashed where Python needs
+    /// it; `SafeEvent` can convert those too.
+    fn args<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        Self::arguments(slf, Flavour::Mutable)
+    }
+
+    /// The metadata as a list of (Count, value) pairs; None when there is none.
+    fn metadata<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyList>>> {
+        Self::metadata_in(slf, Flavour::Mutable)
+    }
+
+    /// The arguments as a list of hashable, read-only values.
+    fn _immutable_args<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        Self::arguments(slf, Flavour::Immutable)
+    }
+
+    /// The metadata with hashable, read-only values.
+    fn _immutable_metadata<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyList>>> {
+        Self::metadata_in(slf, Flavour::Immutable)
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let class = slf.get_type().name()?;
+        let encoded = slf.as_super().get().encoded();
+        Ok(match parse(encoded.view()) {
+            Ok(parts) => {
+                let name = String::from_utf8_lossy(parts.name);
+                format!("<{class} {name}{}>", parts.arguments)
+            }
+            Err(problem) => format!("<{class}: {problem}>"),
+        })
+    }
+}
+
+/// The native module's `zeek` part.
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    let zeek = PyModule::new(py, "broker._broker.zeek")?;
+    zeek.add_class::<Message>()?;
+    zeek.add_class::<Event>()?;
+    // Pickles name classes by their module, which must therefore be importable.
+    py.import("sys")?
+        .getattr("modules")?
+        .set_item("broker._broker.zeek", &zeek)?;
+    module.add("zeek", zeek)
+}
