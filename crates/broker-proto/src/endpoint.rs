@@ -2,7 +2,7 @@
 //!
 //! Spec: wire 7 to 9, endpoint 2 and 6. The runtime owns sockets and clock; it reports what
 //! happened and does what [`Endpoint::poll_output`] says. Data never passes through here: from
-//! [`Output::Install`] on the runtime routes it by itself.
+//! [`Output::Install`] on the runtime routes it by itself. See ADR 0010.
 //!
 //! Invariants:
 //! - at most one connection per remote id holds that id, from admission to the end;
@@ -205,7 +205,7 @@ pub struct Endpoint {
     phase: Phase,
     connections: BTreeMap<ConnectionId, Connection>,
     /// Which connection holds a remote id. Together with the stage of that connection it is the
-    /// peer status map of the specification.
+    /// peer status map of the specification; those who left are forgotten. See ADR 0011.
     holders: BTreeMap<EndpointId, ConnectionId>,
     attempts: BTreeMap<AttemptId, Attempt>,
     waiters: Vec<Waiter>,

@@ -5,6 +5,7 @@
 //! last entry not above a topic is the only one that can match it: one binary search decides.
 //!
 //! Peers may send entries in any order and with redundant ones among them; reading normalises.
+//! See ADR 0013.
 
 use broker_data::{DecodeError, Reader, put_string, put_varbyte};
 

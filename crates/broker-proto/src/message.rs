@@ -5,6 +5,7 @@
 
 use broker_data::{DecodeError, Reader, put_string};
 
+use crate::config::REASON_MAX;
 use crate::filter::Filter;
 use crate::frame::{EnvelopeError, FRAME_LEN_SIZE, Tag, close_frame, write_envelope};
 use crate::id::EndpointId;
@@ -55,7 +56,7 @@ pub enum Handshake {
         id: EndpointId,
         /// Why.
         code: ErrorCode,
-        /// Why, in words.
+        /// Why, in words; the first [`REASON_MAX`] bytes of what was received.
         text: String,
     },
     /// The filter of the endpoint with the smaller id.
@@ -137,7 +138,7 @@ impl Handshake {
                 let code = reader.u8().map_err(unreadable)?;
                 let text = reader.string().map_err(unreadable)?;
                 check_magic(magic)?;
-                let text = String::from_utf8_lossy(text).into_owned();
+                let text = shorten(&String::from_utf8_lossy(text)).to_owned();
                 match ErrorCode::from_number(code).filter(|code| code.number() <= DROP_CODE_MAX) {
                     Some(code) => Ok(Self::DropConn { id, code, text }),
                     None => Err(Refusal::new(ErrorCode::Unspecified, text)),
@@ -169,7 +170,7 @@ impl Handshake {
             Self::DropConn { id, code, text } => frame(DROP_CONN, |out| {
                 write_start(out, *id);
                 out.push(code.number());
-                put_string(out, text.as_bytes()).expect("texts are far shorter than 4 GiB");
+                put_string(out, text.as_bytes()).expect("texts are far smaller than 4 GiB");
             }),
             Self::OriginatorSyn(filter) => frame(ORIGINATOR_SYN, |out| filter.encode(out)),
             Self::ResponderSynAck(filter) => frame(RESPONDER_SYN_ACK, |out| filter.encode(out)),
@@ -251,6 +252,15 @@ fn check_magic(magic: &[u8]) -> Result<(), Refusal> {
             "wrong magic number",
         ))
     }
+}
+
+/// Cuts what a peer says to a length fit for events.
+fn shorten(text: &str) -> &str {
+    let mut end = text.len().min(REASON_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
 }
 
 const fn message_name(tag: u8) -> &'static str {
@@ -389,6 +399,22 @@ mod tests {
             refusal(&drop[4..]),
             (ErrorCode::Unspecified, "why".to_owned())
         );
+    }
+
+    #[test]
+    fn long_reasons_are_cut() {
+        let text = "grund f\u{fc}r ".repeat(100);
+        let drop = Handshake::DropConn {
+            id: ID,
+            code: ErrorCode::LogicError,
+            text: text.clone(),
+        };
+        let Ok(Handshake::DropConn { text: read, .. }) = Handshake::parse(&drop.encode()[4..])
+        else {
+            panic!("a long reason is still a reason")
+        };
+        assert!(read.len() <= REASON_MAX && read.len() > REASON_MAX - 4);
+        assert!(text.starts_with(&read));
     }
 
     #[test]

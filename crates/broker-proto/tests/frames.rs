@@ -1,5 +1,7 @@
 //! Every kind of frame, as the original wrote it: read, and written again.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail wherever it likes")]
+
 use std::path::Path;
 
 use broker_proto::frame::{FRAME_LEN_SIZE, TTL, frame_size, write_envelope};

@@ -3,6 +3,8 @@
 //! Every endpoint of the described release is replaced by ours in turn. See
 //! `vectors/transcripts/README.md` for the layout.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail wherever it likes")]
+
 use std::path::Path;
 
 use broker_proto::{EndpointId, NetworkAddress, Outcome};

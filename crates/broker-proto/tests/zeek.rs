@@ -2,6 +2,8 @@
 //!
 //! Our endpoint takes the place of the one inside Zeek, which always accepts the connection.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail wherever it likes")]
+
 use broker_proto::{EndpointId, NetworkAddress};
 
 #[path = "replay/session.rs"]

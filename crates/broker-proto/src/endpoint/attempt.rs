@@ -1,7 +1,7 @@
 //! Outgoing peerings on their way: dialing, retrying, giving up.
 //!
 //! Spec: wire 7.6. An attempt that turns out redundant while the other connection is not there yet
-//! follows that connection and shares its fate.
+//! follows that connection and shares its fate. See ADR 0011.
 
 use broker_data::{Timespan, Timestamp};
 
@@ -122,7 +122,7 @@ impl Endpoint {
         self.dial(id);
     }
 
-    /// An attempt came to nothing. Without a cause there was simply nobody.
+    /// An attempt came to nothing. Without a cause there was simply nobody. See ADR 0016.
     pub(super) fn fail_attempt(&mut self, now: Timestamp, id: AttemptId, cause: Option<String>) {
         let Some(attempt) = self.attempts.get_mut(&id) else {
             return;
@@ -192,7 +192,7 @@ impl Endpoint {
         self.attempts_where(|attempt| attempt.state == AttemptState::Following(connection))
     }
 
-    /// Gives up whatever tries to reach an address.
+    /// Gives up whatever tries to reach an address. See ADR 0012.
     pub(super) fn cancel_attempts(&mut self, now: Timestamp, host: &str, port: u16) {
         for id in self.attempts_where(|attempt| attempt.address.is_same_place(host, port)) {
             let Some(attempt) = self.attempts.remove(&id) else {

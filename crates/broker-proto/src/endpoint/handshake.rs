@@ -7,7 +7,6 @@
 
 use broker_data::Timestamp;
 
-use crate::config::REASON_MAX;
 use crate::filter::Filter;
 use crate::id::EndpointId;
 use crate::message::{Handshake, VERSION};
@@ -157,7 +156,7 @@ impl Endpoint {
         connection.heard = true;
         // Told in a state where it is not expected, the reason is worth repeating all the same.
         let reason = match &message {
-            Handshake::DropConn { text, .. } => shorten(text),
+            Handshake::DropConn { text, .. } => text.clone(),
             _ => "unexpected handshake message".to_owned(),
         };
         let reaction = match &connection.stage {
@@ -259,7 +258,7 @@ impl Endpoint {
             self.close(id, cause);
             self.end_redundant(now, id, peer);
         } else {
-            self.end_handshake(now, id, Some(cause), Some(shorten(text)));
+            self.end_handshake(now, id, Some(cause), Some(text.to_owned()));
         }
     }
 
@@ -317,6 +316,7 @@ impl Endpoint {
     }
 
     /// The connection that others were paused for came to nothing: the first of them is next.
+    /// See ADR 0011.
     fn resume_paused(&mut self, now: Timestamp, peer: EndpointId) {
         if self.holders.contains_key(&peer) {
             return;
@@ -369,17 +369,8 @@ impl Endpoint {
     /// Who never said anything that makes sense is something else altogether.
     fn stranger_cause(&self, id: ConnectionId, otherwise: &str) -> String {
         match self.connections.get(&id) {
-            Some(connection) if connection.heard => shorten(otherwise),
+            Some(connection) if connection.heard => otherwise.to_owned(),
             _ => "not a Broker endpoint".to_owned(),
         }
     }
-}
-
-/// Cuts what a peer says to a length fit for events.
-fn shorten(text: &str) -> String {
-    let mut end = text.len().min(REASON_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default().to_owned()
 }
