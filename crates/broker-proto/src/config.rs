@@ -15,7 +15,7 @@ pub const BYE_TIMEOUT: Timespan = Timespan::from_ns(3_000 * MILLISECOND_NS);
 pub const RETRY_MIN: Timespan = Timespan::from_ns(MILLISECOND_NS);
 
 /// Largest payload of a ping that is answered: the pings of all known peers have 8 or 11 bytes,
-/// and an answer must not cost more memory than a routine message.
+/// and an answer must not cost more memory than a routine message. See ADR 0014.
 pub const PING_PAYLOAD_MAX: usize = 4 * 1024;
 
 /// Bytes kept of the reason a peer gives for dropping a connection; it ends up in events and logs.

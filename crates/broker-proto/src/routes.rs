@@ -44,7 +44,7 @@ pub enum Origin {
     /// The peer at the other end of a connection, named as sender.
     Peer(EndpointId),
     /// That peer, with a sender that is nil or our own id: taken for produced here, except that it
-    /// does not go back to where it came from. Spec: wire 6.1.
+    /// does not go back to where it came from. Spec: wire 6.1, ADR 0015.
     Spoofed(EndpointId),
 }
 

@@ -427,6 +427,7 @@ fn read_fault_context(view: View<'_>) -> Option<(Option<EndpointInfo>, String)> 
 }
 
 /// The id may be any 16 bytes: an event about a peer with an odd id is better than none.
+/// See ADR 0016.
 fn read_info(view: View<'_>) -> Option<EndpointInfo> {
     let mut fields = view.elements();
     let (id, host, port, retry) = (
