@@ -7,15 +7,9 @@ use crate::bin::order::arrange;
 use crate::bin::reader::{Head, Item, Reader};
 use crate::{ByteString, DEPTH_MAX, DecodeError, DecodeErrorKind, EnumValue, Set, Table, Value};
 
-/// Open containers for which the first attempt has room. Messages of Zeek have up to six; every
-/// level costs 40 bytes to clear per message, so room for all of [`DEPTH_MAX`] is only made when
-/// it is needed.
-const DEPTH_USUAL: usize = 8;
-
 /// Checks that `bytes` are exactly one value.
 ///
-/// This is the check for messages from the network. It needs no recursion, and neither allocates
-/// nor looks at a byte twice as long as sets and tables are in ascending order, as every known
+/// This is the check for messages from the network. It neither allocates nor looks at a byte twice as long as sets and tables are in ascending order, as every known
 /// sender writes them. Other orders are valid too and cost O(n log n).
 ///
 /// ```
@@ -85,154 +79,110 @@ pub(crate) struct Scan {
 }
 
 /// Checks everything but the uniqueness of elements and keys that are out of order.
+#[inline]
 pub(crate) fn scan(bytes: &[u8]) -> Result<Scan, DecodeError> {
-    match Scanner::<DEPTH_USUAL>::new(bytes).run() {
-        Err(error) if error.kind == DecodeErrorKind::Depth => {
-            Scanner::<DEPTH_MAX>::new(bytes).run()
-        }
-        result => result,
-    }
-}
-
-/// A container that is being scanned.
-#[derive(Clone, Copy)]
-struct Level {
-    /// Elements, or keys and mapped values, still to come.
-    remaining: u64,
-    keys: Keys,
-    /// Where the element or key that is being scanned starts.
-    start: usize,
-    /// Where the element or key before it starts and ends; the end of none is zero.
-    previous: (usize, usize),
-}
-
-/// Which values inside of a container must be unique.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Keys {
-    None,
-    All,
-    EverySecond,
-}
-
-impl Level {
-    const CLEAR: Self = Self {
-        remaining: 0,
-        keys: Keys::None,
-        start: 0,
-        previous: (0, 0),
+    let mut scanner = Scanner {
+        bytes,
+        reader: Reader::new(bytes),
+        room: DEPTH_MAX,
+        room_min: DEPTH_MAX,
+        unordered: false,
     };
+    scanner.value()?;
+    Ok(Scan {
+        length: scanner.reader.position(),
+        depth: DEPTH_MAX.saturating_sub(scanner.room_min),
+        unordered: scanner.unordered,
+    })
 }
 
-struct Scanner<'a, const DEPTH: usize> {
+/// Walks a value. It recurses once per container, which the depth limit bounds to what fits a
+/// small stack many times, and keeps what it knows of a container in registers: no levels to be
+/// cleared for each message, most of which are a few small vectors.
+struct Scanner<'a> {
     bytes: &'a [u8],
     reader: Reader<'a>,
-    /// The containers around the innermost one, in front of `depth`.
-    outer: [Level; DEPTH],
-    /// The innermost container, when `depth` is not zero.
-    top: Level,
-    depth: usize,
-    found: Scan,
+    /// Number of containers that may still be opened here.
+    room: usize,
+    /// The least room there was.
+    room_min: usize,
+    /// A set or table is out of order; from there on order is not looked at.
+    unordered: bool,
 }
 
-impl<'a, const DEPTH: usize> Scanner<'a, DEPTH> {
-    fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            reader: Reader::new(bytes),
-            outer: [Level::CLEAR; DEPTH],
-            top: Level::CLEAR,
-            depth: 0,
-            found: Scan {
-                length: 0,
-                depth: 0,
-                unordered: false,
-            },
+impl Scanner<'_> {
+    #[inline]
+    fn value(&mut self) -> Result<(), DecodeError> {
+        let position = self.reader.position();
+        match self.reader.skip_item()? {
+            Head::Scalar => Ok(()),
+            Head::Vector(count) => self.vector(count, position),
+            Head::Set(count) => self.keyed(count, false, position),
+            Head::Table(count) => self.keyed(count, true, position),
         }
     }
 
     #[inline]
-    fn run(mut self) -> Result<Scan, DecodeError> {
-        loop {
-            let position = self.reader.position();
-            let entered = match self.reader.skip_item()? {
-                Head::Scalar => false,
-                Head::Vector(count) => self.enter(Keys::None, u64::from(count), position)?,
-                Head::Set(count) => self.enter(Keys::All, u64::from(count), position)?,
-                Head::Table(count) => {
-                    let items = u64::from(count).saturating_mul(2);
-                    self.enter(Keys::EverySecond, items, position)?
-                }
-            };
-            if !entered && self.close_value()? {
-                self.found.length = self.reader.position();
-                return Ok(self.found);
-            }
-        }
-    }
-
-    /// Opens a container; returns whether there is anything inside.
-    #[inline]
-    fn enter(&mut self, keys: Keys, items: u64, position: usize) -> Result<bool, DecodeError> {
-        let Some(slot) = self.outer.get_mut(self.depth) else {
+    fn enter(&mut self, position: usize) -> Result<(), DecodeError> {
+        let Some(room) = self.room.checked_sub(1) else {
             return Err(DecodeError::new(position, DecodeErrorKind::Depth));
         };
-        let inside = self.depth.saturating_add(1);
-        self.found.depth = self.found.depth.max(inside);
-        if items == 0 {
-            return Ok(false);
+        self.room = room;
+        self.room_min = self.room_min.min(room);
+        Ok(())
+    }
+
+    fn leave(&mut self) {
+        self.room = self.room.saturating_add(1);
+    }
+
+    #[inline(never)]
+    fn vector(&mut self, count: u32, position: usize) -> Result<(), DecodeError> {
+        self.enter(position)?;
+        for _ in 0..count {
+            self.value()?;
         }
-        *slot = self.top;
-        self.depth = inside;
-        self.top = Level {
-            remaining: items,
-            keys,
-            start: self.reader.position(),
-            previous: (0, 0),
+        self.leave();
+        Ok(())
+    }
+
+    /// Walks a set or, when something is mapped to the keys, a table.
+    #[inline(never)]
+    fn keyed(&mut self, count: u32, mapped: bool, position: usize) -> Result<(), DecodeError> {
+        self.enter(position)?;
+        let mut previous = None;
+        for _ in 0..count {
+            let start = self.reader.position();
+            self.value()?;
+            if !self.unordered {
+                self.check_order(&mut previous, start)?;
+            }
+            if mapped {
+                self.value()?;
+            }
+        }
+        self.leave();
+        Ok(())
+    }
+
+    /// Compares the element or key that ends here with the one before it.
+    fn check_order(
+        &mut self,
+        previous: &mut Option<(usize, usize)>,
+        start: usize,
+    ) -> Result<(), DecodeError> {
+        let key = (start, self.reader.position());
+        let Some(before) = previous.replace(key) else {
+            return Ok(());
         };
-        Ok(true)
-    }
-
-    /// Notes that a value is complete, and perhaps the containers that it is the last of; returns
-    /// whether that was all.
-    #[inline]
-    fn close_value(&mut self) -> Result<bool, DecodeError> {
-        while self.depth > 0 {
-            if self.top.keys != Keys::None {
-                self.check_key()?;
-            }
-            self.top.remaining = self.top.remaining.saturating_sub(1);
-            if self.top.remaining > 0 {
-                return Ok(false);
-            }
-            self.depth = self.depth.saturating_sub(1);
-            self.top = self.outer.get(self.depth).copied().unwrap_or(Level::CLEAR);
-        }
-        Ok(true)
-    }
-
-    /// Compares the value that has just been completed with the element or key before it.
-    fn check_key(&mut self) -> Result<(), DecodeError> {
-        let level = &mut self.top;
-        let (start, end) = (level.start, self.reader.position());
-        level.start = end;
-        let is_mapped = level.keys == Keys::EverySecond && !level.remaining.is_multiple_of(2);
-        if is_mapped || self.found.unordered {
-            return Ok(());
-        }
-        let before = std::mem::replace(&mut level.previous, (start, end));
-        if before.1 == 0 {
-            return Ok(());
-        }
         // All that is complete so far is in order, so this is a comparison of ordered encodings.
-        let key = |(start, end): (usize, usize)| self.bytes.get(start..end).unwrap_or_default();
-        match compare_ordered(key(before), key((start, end))) {
-            Ordering::Less => Ok(()),
-            Ordering::Equal => Err(DecodeError::new(start, DecodeErrorKind::Unique)),
-            Ordering::Greater => {
-                self.found.unordered = true;
-                Ok(())
-            }
+        let bytes = |(start, end): (usize, usize)| self.bytes.get(start..end).unwrap_or_default();
+        match compare_ordered(bytes(before), bytes(key)) {
+            Ordering::Less => {}
+            Ordering::Equal => return Err(DecodeError::new(start, DecodeErrorKind::Unique)),
+            Ordering::Greater => self.unordered = true,
         }
+        Ok(())
     }
 }
 
@@ -297,27 +247,27 @@ impl Unfinished {
 
 /// Builds one value from ordered bytes. A stack of its own keeps that of the thread flat.
 fn build(reader: &mut Reader<'_>) -> Result<Value, DecodeError> {
-    let mut outer: Vec<Unfinished> = Vec::new();
-    let mut top: Option<Unfinished> = None;
+    let mut open: Vec<Unfinished> = Vec::new();
     loop {
         let item = reader.next_item()?;
-        if let Some(inner) = Unfinished::open(&item, reader.remaining()) {
-            outer.extend(top.replace(inner));
+        if let Some(container) = Unfinished::open(&item, reader.remaining()) {
+            open.push(container);
             continue;
         }
         let mut value = scalar(item);
         // A value is complete, and perhaps the containers that it is the last of.
         loop {
-            let Some(mut container) = top.take() else {
+            let Some(top) = open.last_mut() else {
                 return Ok(value);
             };
-            container.push(value);
-            if container.remaining > 0 {
-                top = Some(container);
+            top.push(value);
+            if top.remaining > 0 {
                 break;
             }
-            value = container.finish();
-            top = outer.pop();
+            let Some(done) = open.pop() else {
+                return Ok(Value::None);
+            };
+            value = done.finish();
         }
     }
 }

@@ -8,6 +8,17 @@ use crate::{
 /// Most bytes of a `varbyte`.
 const VARBYTE_SIZE_MAX: u32 = 5;
 
+// What may be missing, as it stands in errors.
+const A_BOOLEAN: &str = "a boolean";
+const A_COUNT: &str = "a count";
+const AN_INTEGER: &str = "an integer";
+const A_REAL: &str = "a real";
+const AN_ADDRESS: &str = "an address";
+const A_SUBNET: &str = "a subnet";
+const A_TIMESTAMP: &str = "a timestamp";
+const A_TIMESPAN: &str = "a timespan";
+const CONTENT: &str = "as many bytes as a string is long";
+
 /// One item of an encoded value: a whole scalar, or the head of a container.
 ///
 /// The elements of a container follow it as items of their own: as many as the count says for
@@ -258,7 +269,7 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn string(&mut self) -> Result<&'a [u8], DecodeError> {
         let length = self.count()?;
-        self.slice(length, "as many bytes as a string is long")
+        self.slice(length, CONTENT)
     }
 
     /// Takes one item: a tag with a scalar, or a tag with the count of a container.
@@ -274,29 +285,28 @@ impl<'a> Reader<'a> {
         Ok(match tag {
             0 => Item::None,
             // Every number but zero is true, as in the original.
-            1 => Item::Boolean(self.array("a boolean").map(|[byte]| byte != 0)?),
-            2 => Item::Count(self.array("a count").map(u64::from_be_bytes)?),
-            3 => Item::Integer(self.array("an integer").map(i64::from_be_bytes)?),
+            1 => Item::Boolean(self.array(A_BOOLEAN).map(|[byte]| byte != 0)?),
+            2 => Item::Count(self.array(A_COUNT).map(u64::from_be_bytes)?),
+            3 => Item::Integer(self.array(AN_INTEGER).map(i64::from_be_bytes)?),
             4 => Item::Real(
-                self.array("a real")
+                self.array(A_REAL)
                     .map(u64::from_be_bytes)
                     .map(real::from_wire)?,
             ),
             5 => Item::String(self.string()?),
-            6 => Item::Address(self.array("an address").map(Address::from_octets)?),
+            6 => Item::Address(self.array(AN_ADDRESS).map(Address::from_octets)?),
             7 => {
-                let octets = self.array("the address of a subnet")?;
-                let [length] = self.array("the length of a subnet")?;
+                let [octets @ .., length] = self.array::<17>(A_SUBNET)?;
                 Item::Subnet(Subnet::from_raw(Address::from_octets(octets), length))
             }
             8 => Item::Port(self.port()?),
             9 => Item::Timestamp(
-                self.array("a timestamp")
+                self.array(A_TIMESTAMP)
                     .map(i64::from_be_bytes)
                     .map(Timestamp::from_ns)?,
             ),
             10 => Item::Timespan(
-                self.array("a timespan")
+                self.array(A_TIMESPAN)
                     .map(i64::from_be_bytes)
                     .map(Timespan::from_ns)?,
             ),
@@ -310,8 +320,8 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn port(&mut self) -> Result<Port, DecodeError> {
-        let number = self.array("the number of a port").map(u16::from_be_bytes)?;
-        let [protocol] = self.array("the protocol of a port")?;
+        let [high, low, protocol] = self.array("a port")?;
+        let number = u16::from_be_bytes([high, low]);
         match Protocol::from_number(protocol) {
             Some(protocol) => Ok(Port::new(number, protocol)),
             None => Err(self.error_behind(DecodeErrorKind::Protocol(protocol))),
@@ -322,45 +332,45 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(crate) fn skip_item(&mut self) -> Result<Head, DecodeError> {
         let [tag] = self.array("a type tag")?;
-        match tag {
-            0 => {}
-            1 => {
-                self.array::<1>("a boolean")?;
-            }
-            2 => {
-                self.array::<8>("a count")?;
-            }
-            3 => {
-                self.array::<8>("an integer")?;
-            }
-            4 => {
-                self.array::<8>("a real")?;
-            }
-            5 | 11 => {
-                self.string()?;
-            }
-            6 => {
-                self.array::<16>("an address")?;
-            }
-            7 => {
-                self.array::<16>("the address of a subnet")?;
-                self.array::<1>("the length of a subnet")?;
-            }
+        // One check for room for all of fixed size; what it was is only worth knowing on failure.
+        let size = match tag {
+            0 => 0,
+            1 => 1,
+            2..=4 | 9 | 10 => 8,
+            6 => 16,
+            7 => 17,
+            5 | 11 => self.count()?,
             8 => {
                 self.port()?;
-            }
-            9 => {
-                self.array::<8>("a timestamp")?;
-            }
-            10 => {
-                self.array::<8>("a timespan")?;
+                0
             }
             12 => return Ok(Head::Set(self.varbyte()?)),
             13 => return Ok(Head::Table(self.varbyte()?)),
             14 => return Ok(Head::Vector(self.varbyte()?)),
             _ => return Err(self.error_behind(DecodeErrorKind::Tag(tag))),
+        };
+        match self.rest.split_at_checked(size) {
+            Some((_, rest)) => {
+                self.rest = rest;
+                Ok(Head::Scalar)
+            }
+            None => Err(self.truncated_scalar(tag)),
         }
-        Ok(Head::Scalar)
+    }
+
+    #[cold]
+    fn truncated_scalar(&self, tag: u8) -> DecodeError {
+        self.error(DecodeErrorKind::Truncated(match tag {
+            1 => A_BOOLEAN,
+            2 => A_COUNT,
+            3 => AN_INTEGER,
+            4 => A_REAL,
+            6 => AN_ADDRESS,
+            7 => A_SUBNET,
+            9 => A_TIMESTAMP,
+            10 => A_TIMESPAN,
+            _ => CONTENT,
+        }))
     }
 
     /// Passes over one value with everything inside of it, however deep.
