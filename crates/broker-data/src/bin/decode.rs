@@ -116,6 +116,14 @@ impl Scanner<'_> {
         let position = self.reader.position();
         match self.reader.skip_item()? {
             Head::Scalar => Ok(()),
+            head => self.container(head, position),
+        }
+    }
+
+    #[inline]
+    fn container(&mut self, head: Head, position: usize) -> Result<(), DecodeError> {
+        match head {
+            Head::Scalar => Ok(()),
             Head::Vector(count) => self.vector(count, position),
             Head::Set(count) => self.keyed(count, false, position),
             Head::Table(count) => self.keyed(count, true, position),
@@ -139,9 +147,20 @@ impl Scanner<'_> {
     #[inline(never)]
     fn vector(&mut self, count: u32, position: usize) -> Result<(), DecodeError> {
         self.enter(position)?;
+        // A reader of its own can stay in registers for as long as there are scalars.
+        let mut reader = self.reader.clone();
         for _ in 0..count {
-            self.value()?;
+            let position = reader.position();
+            match reader.skip_item()? {
+                Head::Scalar => {}
+                head => {
+                    self.reader = reader;
+                    self.container(head, position)?;
+                    reader = self.reader.clone();
+                }
+            }
         }
+        self.reader = reader;
         self.leave();
         Ok(())
     }
