@@ -16,7 +16,7 @@ use crate::error::Fallible;
 use crate::types::address::Address;
 use crate::types::containers::{Set, Table, Vector};
 use crate::types::enum_value::{Enum, utf8};
-use crate::types::enumeration::DataType;
+use crate::types::enumeration::{DataType, TypeNames};
 use crate::types::hash_of;
 use crate::types::port::Port;
 use crate::types::subnet::Subnet;
@@ -170,8 +170,8 @@ impl Data {
     }
 
     /// The type of the value.
-    fn get_type(&self) -> DataType {
-        DataType::new(self.encoded().bytes().first().copied().unwrap_or(0))
+    fn get_type<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, DataType>> {
+        DataType::object(py, self.encoded().bytes().first().copied().unwrap_or(0))
     }
 
     /// The address. Raises `RuntimeError` for other types, like all `as_` methods.
@@ -292,6 +292,7 @@ pub(crate) fn append(encoded: &Encoded, enc: &mut data::Encoder<'_>) -> Fallible
 /// Puts the nested enumeration on the class.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
+    TypeNames::register(py)?;
     py.get_type::<Data>()
         .setattr("Type", DataType::register(py, "Data.Type")?)
 }

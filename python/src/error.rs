@@ -72,7 +72,7 @@ fn classes(py: Python<'_>) -> PyResult<&Classes> {
             "Base of the exceptions of this package. `code` is the error's `EC`.",
             &[&py.get_type::<PyException>()],
         )?;
-        base.setattr("code", Bound::new(py, ErrorCode::new(UNSPECIFIED))?)?;
+        base.setattr("code", ErrorCode::object(py, UNSPECIFIED)?)?;
         let closed = derive(
             "ClosedError",
             "The endpoint was shut down, or the object was reset.",
@@ -128,7 +128,8 @@ fn raise(pick: impl FnOnce(&Classes) -> &Py<PyType>, code: u8, text: String) -> 
             Err(error) => return error,
         };
         let error = PyErr::from_type(class, text);
-        match error.value(py).setattr("code", ErrorCode::new(code)) {
+        let code = ErrorCode::object(py, code);
+        match code.and_then(|code| error.value(py).setattr("code", code)) {
             Ok(()) => error,
             Err(failed) => failed,
         }

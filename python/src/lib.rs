@@ -53,5 +53,7 @@ fn _broker(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(types::time::now, module)?)?;
     module.add_function(wrap_pyfunction!(types::time::infinite, module)?)?;
     module.add_function(wrap_pyfunction!(data::immutable_to_py, module)?)?;
-    process::register(module)
+    process::register(module)?;
+    // The original has none, and ours would not be what a star import should bring.
+    module.delattr("__all__")
 }

@@ -207,8 +207,8 @@ impl PeerInfo {
                 Some(&peer.network),
                 "native",
             )?),
-            flags: Mutex::new(Py::new(py, PeerFlags::new(REMOTE))?),
-            status: Mutex::new(Py::new(py, PeerStatus::new(peer.status as u8))?),
+            flags: Mutex::new(PeerFlags::object(py, REMOTE)?.unbind()),
+            status: Mutex::new(PeerStatus::object(py, peer.status as u8)?.unbind()),
         })
     }
 }
@@ -275,8 +275,8 @@ impl Status {
     }
 
     /// What happened, an `SC`.
-    fn code(&self) -> StatusCode {
-        StatusCode::new(self.event.code.number())
+    fn code<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, StatusCode>> {
+        StatusCode::object(py, self.event.code.number())
     }
 
     /// Whom it is about; None when there is nobody.
@@ -318,8 +318,8 @@ impl Error {
     }
 
     /// The error's code as `EC`.
-    fn ec(&self) -> ErrorCode {
-        ErrorCode::new(self.code())
+    fn ec<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, ErrorCode>> {
+        ErrorCode::object(py, self.code())
     }
 
     /// Whom it is about; None when there is nobody.

@@ -138,7 +138,7 @@ impl Subscriber {
 #[pymethods]
 impl Subscriber {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(internal_subscriber)")]
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(internal_subscriber, *, _safe=False)")]
     fn py_new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self {
             shared: Mutex::default(),
@@ -222,7 +222,7 @@ impl Subscriber {
     }
 
     /// Subscribes to one more topic (str, bytes or Topic). It is in effect when this returns.
-    #[pyo3(signature = (topic, block = None))]
+    #[pyo3(signature = (topic, block = None), text_signature = "($self, topic, block=False)")]
     fn add_topic(
         &self,
         py: Python<'_>,
@@ -238,7 +238,7 @@ impl Subscriber {
     }
 
     /// Takes a topic out of the subscription; unknown ones are ignored.
-    #[pyo3(signature = (topic, block = None))]
+    #[pyo3(signature = (topic, block = None), text_signature = "($self, topic, block=False)")]
     fn remove_topic(
         &self,
         py: Python<'_>,

@@ -36,5 +36,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     py.import("sys")?
         .getattr("modules")?
         .set_item("broker._broker.Version", &version)?;
+    version.delattr("__all__")?;
     module.add("Version", version)
 }

@@ -315,5 +315,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     py.import("sys")?
         .getattr("modules")?
         .set_item("broker._broker.zeek", &zeek)?;
+    zeek.delattr("__all__")?;
     module.add("zeek", zeek)
 }

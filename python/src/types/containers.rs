@@ -153,7 +153,7 @@ impl Vector {
     }
 
     /// Removes and returns the last element, or the one at index `i`.
-    #[pyo3(signature = (i = -1))]
+    #[pyo3(signature = (i = -1), text_signature = "($self, i=-1)")]
     fn pop<'py>(&self, py: Python<'py>, i: isize) -> PyResult<Bound<'py, PyAny>> {
         self.through_list(py, |list| list.call_method1("pop", (i,)))
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
-use pyo3::types::{PyDict, PyInt, PyType};
+use pyo3::types::{PyAny, PyDict, PyInt, PyTuple, PyType};
 
 /// The value of one object. Only unpickling changes it.
 #[derive(Debug)]
@@ -72,8 +72,16 @@ fn compare(
 macro_rules! enumeration {
     ($(#[$doc:meta])* $class:ident, $name:literal, $width:ty, integers = $integers:literal,
      [$($member:literal = $value:literal),* $(,)?]) => {
+        enumeration!(
+            $(#[$doc])* $class, $name, $width, integers = $integers, [$($member = $value),*],
+            extends = PyAny, make = PyClassInitializer::from
+        );
+    };
+    ($(#[$doc:meta])* $class:ident, $name:literal, $width:ty, integers = $integers:literal,
+     [$($member:literal = $value:literal),* $(,)?],
+     extends = $base:ident, make = $make:expr) => {
         $(#[$doc])*
-        #[pyclass(frozen, module = "broker._broker", name = $name)]
+        #[pyclass(frozen, extends = $base, module = "broker._broker", name = $name)]
         #[derive(Debug)]
         pub(crate) struct $class(pub(crate) Number);
 
@@ -85,6 +93,15 @@ macro_rules! enumeration {
                 Self(Number::new(i64::from(value)))
             }
 
+            /// A new object of the class.
+            pub(crate) fn object(
+                py: Python<'_>,
+                value: $width,
+            ) -> PyResult<Bound<'_, Self>> {
+                let make: fn(Self) -> PyClassInitializer<Self> = $make;
+                Bound::new(py, make(Self::new(value)))
+            }
+
             /// Puts the members on the class, which `qualified` names within the module.
             pub(crate) fn register<'py>(
                 py: Python<'py>,
@@ -93,8 +110,10 @@ macro_rules! enumeration {
                 let class = py.get_type::<Self>();
                 let members = PyDict::new(py);
                 $(
-                    let member = Bound::new(py, Self::new($value))?;
-                    class.setattr($member, &member)?;
+                    let member = Self::object(py, $value)?;
+                    if !class.hasattr($member)? {
+                        class.setattr($member, &member)?;
+                    }
                     members.set_item($member, member)?;
                 )*
                 class.setattr("__members__", members)?;
@@ -107,8 +126,9 @@ macro_rules! enumeration {
         impl $class {
             #[new]
             #[pyo3(signature = (*_args), text_signature = "(value)")]
-            fn py_new(_args: &Bound<'_, pyo3::types::PyTuple>) -> Self {
-                Self(Number::new(0))
+            fn py_new(_args: &Bound<'_, PyTuple>) -> PyClassInitializer<Self> {
+                let make: fn(Self) -> PyClassInitializer<Self> = $make;
+                make(Self(Number::new(0)))
             }
 
             fn __init__(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -285,6 +305,19 @@ enumeration!(
     ByteOrder, "ByteOrder", u8, integers = false, ["Host" = 0, "Network" = 1]
 );
 
+/// Has the one name of a member that a type stub cannot write down: `None`.
+#[pyclass(frozen, subclass, module = "broker._broker", name = "_TypeNames")]
+#[derive(Debug)]
+pub(crate) struct TypeNames;
+
+impl TypeNames {
+    /// Puts the name on the class; the enumeration inherits it.
+    pub(crate) fn register(py: Python<'_>) -> PyResult<()> {
+        py.get_type::<Self>()
+            .setattr("None", DataType::object(py, 0)?)
+    }
+}
+
 enumeration!(
     /// The type of a value.
     DataType, "Type", u8, integers = false, [
@@ -304,7 +337,9 @@ enumeration!(
         "Set" = 12,
         "Table" = 13,
         "Vector" = 14,
-    ]
+    ],
+    extends = TypeNames,
+    make = |me| PyClassInitializer::from(TypeNames).add_subclass(me)
 );
 
 /// Adds the enumerations that are not nested in another class.

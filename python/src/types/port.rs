@@ -38,7 +38,7 @@ pub(crate) fn number(value: &Bound<'_, PyAny>) -> PyResult<u16> {
 #[pymethods]
 impl Port {
     #[new]
-    #[pyo3(signature = (*_args), text_signature = "(number=..., protocol=..., /)")]
+    #[pyo3(signature = (*_args), text_signature = "(port=..., protocol=..., /)")]
     fn py_new(_args: &Bound<'_, PyTuple>) -> Self {
         Self::new(data::Port::new(0, data::Protocol::Unknown))
     }
@@ -80,8 +80,8 @@ impl Port {
     }
 
     /// The protocol.
-    fn get_type(&self) -> Protocol {
-        Protocol::new(self.value().protocol() as u8)
+    fn get_type<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Protocol>> {
+        Protocol::object(py, self.value().protocol() as u8)
     }
 
     fn __hash__(&self) -> isize {
@@ -96,9 +96,14 @@ impl Port {
         self.value().to_string()
     }
 
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyType>, (u16, Protocol)) {
+    fn __reduce__<'py>(
+        slf: &Bound<'py, Self>,
+    ) -> PyResult<(Bound<'py, PyType>, (u16, Bound<'py, Protocol>))> {
         let port = slf.get();
-        (slf.get_type(), (port.value().number(), port.get_type()))
+        Ok((
+            slf.get_type(),
+            (port.value().number(), port.get_type(slf.py())?),
+        ))
     }
 }
 

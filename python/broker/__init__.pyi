@@ -1,0 +1,152 @@
+"""Exchange typed messages with Zeek and other programs that speak its Broker protocol."""
+
+import collections as collections
+import datetime as datetime
+import ipaddress as ipaddress
+import types as types
+from collections.abc import Callable, Iterable
+from datetime import timezone as timezone
+from typing import Any, NoReturn, TypeVar, overload
+
+from typing_extensions import TypeAlias
+
+from . import _broker
+from . import zeek as zeek
+from ._broker import EC as EC
+from ._broker import SC as SC
+from ._broker import Address as Address
+from ._broker import APIFlags as APIFlags
+from ._broker import Backend as Backend
+from ._broker import BrokerError as BrokerError
+from ._broker import BrokerOptions as BrokerOptions
+from ._broker import ClosedError as ClosedError
+from ._broker import Configuration as Configuration
+from ._broker import ConfigurationError as ConfigurationError
+from ._broker import Count as Count
+from ._broker import EndpointInfo as EndpointInfo
+from ._broker import Enum as Enum
+from ._broker import Error as Error
+from ._broker import Frontend as Frontend
+from ._broker import NetworkInfo as NetworkInfo
+from ._broker import PeerFlags as PeerFlags
+from ._broker import PeerInfo as PeerInfo
+from ._broker import PeerStatus as PeerStatus
+from ._broker import Port as Port
+from ._broker import Set as Set
+from ._broker import Status as Status
+from ._broker import Subnet as Subnet
+from ._broker import Table as Table
+from ._broker import Timespan as Timespan
+from ._broker import Timestamp as Timestamp
+from ._broker import Topic as Topic
+from ._broker import Vector as Vector
+from ._broker import Version as Version
+from ._broker import now as now
+
+__all__ = [
+    "APIFlags",
+    "Address",
+    "Backend",
+    "BrokerOptions",
+    "Configuration",
+    "Count",
+    "Data",
+    "EC",
+    "Endpoint",
+    "EndpointInfo",
+    "Enum",
+    "Error",
+    "Frontend",
+    "ImmutableData",
+    "Message",
+    "NetworkInfo",
+    "PeerFlags",
+    "PeerInfo",
+    "PeerStatus",
+    "Port",
+    "Publisher",
+    "SC",
+    "SafeSubscriber",
+    "Set",
+    "Status",
+    "StatusSubscriber",
+    "Store",
+    "Subnet",
+    "Subscriber",
+    "Table",
+    "Timespan",
+    "Timestamp",
+    "Topic",
+    "Vector",
+    "Version",
+    "now",
+    "utc",
+    "zeek",
+]
+
+__version__: str
+__distribution__: str
+
+utc: timezone
+
+_T = TypeVar("_T")
+_OneTopic: TypeAlias = str | bytes | Topic
+_Topics: TypeAlias = _OneTopic | Iterable[_OneTopic]
+
+class Data(_broker.Data): ...
+
+class ImmutableData(Data):
+    class HashableReadOnlyDict(dict[Any, Any]):
+        def __hash__(self) -> int: ...  # type: ignore[override]
+        def __setitem__(self, *args: Any, **kwargs: Any) -> NoReturn: ...
+        def __delitem__(self, *args: Any, **kwargs: Any) -> NoReturn: ...
+        def __ior__(self, *args: Any, **kwargs: Any) -> NoReturn: ...  # type: ignore[override,misc]
+        def clear(self, *args: Any, **kwargs: Any) -> NoReturn: ...
+        def pop(self, *args: Any, **kwargs: Any) -> NoReturn: ...
+        def popitem(self, *args: Any, **kwargs: Any) -> NoReturn: ...
+        def setdefault(self, *args: Any, **kwargs: Any) -> NoReturn: ...
+        def update(self, *args: Any, **kwargs: Any) -> NoReturn: ...
+        def __deepcopy__(self, memo: dict[int, Any]) -> ImmutableData.HashableReadOnlyDict: ...
+
+    @staticmethod
+    def to_py(d: _broker.Data) -> Any: ...
+
+class Subscriber(_broker.Subscriber): ...
+
+class SafeSubscriber(Subscriber):
+    def __init__(self, internal_subscriber: _broker.Subscriber) -> None: ...
+
+class StatusSubscriber(_broker.StatusSubscriber): ...
+class Publisher(_broker.Publisher): ...
+
+class Store:
+    def __init__(self, internal_store: Any) -> None: ...
+
+class Endpoint(_broker.Endpoint):
+    @overload
+    def make_subscriber(
+        self,
+        topics: _Topics,
+        qsize: int = 20,
+        subscriber_class: type[Subscriber] = ...,
+    ) -> Subscriber: ...
+    @overload
+    def make_subscriber(
+        self, topics: _Topics, qsize: int, subscriber_class: Callable[[_broker.Subscriber], _T]
+    ) -> _T: ...
+    @overload
+    def make_subscriber(
+        self,
+        topics: _Topics,
+        qsize: int = 20,
+        *,
+        subscriber_class: Callable[[_broker.Subscriber], _T],
+    ) -> _T: ...
+    def make_safe_subscriber(self, topics: _Topics, qsize: int = 20) -> SafeSubscriber: ...
+    def make_status_subscriber(
+        self, receive_statuses: bool | float | None = False, *, discovery: bool = False
+    ) -> StatusSubscriber: ...
+    def make_publisher(self, topic: _OneTopic) -> Publisher: ...
+
+class Message:
+    def to_broker(self) -> NoReturn: ...
