@@ -1,6 +1,7 @@
 """Threads, signals, forks, event loops and the end of the interpreter. Spec: python-api 2, python-pain B."""
 
 import asyncio
+import pathlib
 import select
 import threading
 import time
@@ -363,6 +364,41 @@ def test_another_package_of_the_name_can_be_told_apart(tmp_path):
         program.finish()
     assert broker.Version.string() == "2.8.0"
     assert broker._broker.__name__ == "broker._broker"
+
+
+def install(directory, *names):
+    """Puts our package, or parts of it, under a directory, as an installer would."""
+    target = directory / "broker"
+    target.mkdir()
+    for path in pathlib.Path(broker.__file__).parent.iterdir():
+        if path.is_file() and (not names or path.name in names):
+            (target / path.name).symlink_to(path)
+    return target
+
+
+IMPORT = """
+try:
+    import %s
+    print("imported")
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_another_package_installed_over_ours_is_named(tmp_path):
+    (install(tmp_path) / "connection.py").write_text("")
+    with Program(code=IMPORT % "broker", cwd=tmp_path) as program:
+        text = program.line()
+        program.finish()
+    assert "connection.py" in text and "uninstall" in text and str(tmp_path) in text
+
+
+def test_another_package_that_replaced_ours_is_named(tmp_path):
+    (install(tmp_path, "zeek.py") / "__init__.py").write_text("name = 'foreign'\n")
+    with Program(code=IMPORT % "broker.zeek", cwd=tmp_path) as program:
+        text = program.line()
+        program.finish()
+    assert "another distribution" in text and "uninstall" in text
 
 
 def test_a_message_taken_in_one_thread_can_be_used_in_another(scene, stream):

@@ -333,6 +333,19 @@ def test_poll_loses_only_the_bad_message_too(scene):
     assert ([data for _, data in received], errors) == ([1, 2], 1)
 
 
+def test_the_descriptor_does_not_forget_what_a_bad_message_left_behind(scene):
+    """Whoever waits for the descriptor must hear of the messages around the bad one."""
+    source = Source(scene)
+    source.send(1, UNHASHABLE, 2)
+    descriptor = source.messages.fd()
+    with pytest.raises(TypeError):
+        source.messages.poll()
+    assert source.messages.available() == 2
+    assert is_readable(descriptor, 1.0)
+    assert [data for _, data in source.messages.poll()] == [1, 2]
+    assert not is_readable(descriptor)
+
+
 def test_safe_subscribers_have_no_such_trouble(scene):
     source = Source(scene, "make_safe_subscriber")
     source.send(UNHASHABLE, frozenset([frozenset([1])]))
