@@ -87,18 +87,22 @@ pub(crate) fn scan(bytes: &[u8]) -> Result<Scan, DecodeError> {
         room: DEPTH_MAX,
         room_min: DEPTH_MAX,
         unordered: false,
+        error: None,
     };
-    scanner.value()?;
-    Ok(Scan {
-        length: scanner.reader.position(),
-        depth: DEPTH_MAX.saturating_sub(scanner.room_min),
-        unordered: scanner.unordered,
-    })
+    scanner.value();
+    match scanner.error {
+        Some(error) => Err(error),
+        None => Ok(Scan {
+            length: scanner.reader.position(),
+            depth: DEPTH_MAX.saturating_sub(scanner.room_min),
+            unordered: scanner.unordered,
+        }),
+    }
 }
 
 /// Walks a value. It recurses once per container, which the depth limit bounds to what fits a
-/// small stack many times, and keeps what it knows of a container in registers: no levels to be
-/// cleared for each message, most of which are a few small vectors.
+/// small stack, and keeps what it knows of a container in registers: no levels to be cleared for
+/// each message, most of which are a few small vectors.
 struct Scanner<'a> {
     bytes: &'a [u8],
     reader: Reader<'a>,
@@ -108,100 +112,99 @@ struct Scanner<'a> {
     room_min: usize,
     /// A set or table is out of order; from there on order is not looked at.
     unordered: bool,
+    /// Why the walk ended. It is kept here because results in every frame would be most of it.
+    error: Option<DecodeError>,
 }
 
+// Every method tells whether the walk goes on.
 impl Scanner<'_> {
+    #[cold]
+    fn fail(&mut self, error: DecodeError) -> bool {
+        self.error = Some(error);
+        false
+    }
+
     #[inline]
-    fn value(&mut self) -> Result<(), DecodeError> {
+    fn value(&mut self) -> bool {
         let position = self.reader.position();
-        match self.reader.skip_item()? {
-            Head::Scalar => Ok(()),
-            head => self.container(head, position),
+        match self.reader.skip_item() {
+            Ok(Head::Scalar) => true,
+            Ok(head) => self.container(head, position),
+            Err(error) => self.fail(error),
         }
     }
 
     #[inline]
-    fn container(&mut self, head: Head, position: usize) -> Result<(), DecodeError> {
-        match head {
-            Head::Scalar => Ok(()),
-            Head::Vector(count) => self.vector(count, position),
-            Head::Set(count) => self.keyed(count, false, position),
-            Head::Table(count) => self.keyed(count, true, position),
-        }
-    }
-
-    #[inline]
-    fn enter(&mut self, position: usize) -> Result<(), DecodeError> {
+    fn container(&mut self, head: Head, position: usize) -> bool {
         let Some(room) = self.room.checked_sub(1) else {
-            return Err(DecodeError::new(position, DecodeErrorKind::Depth));
+            return self.fail(DecodeError::new(position, DecodeErrorKind::Depth));
         };
         self.room = room;
         self.room_min = self.room_min.min(room);
-        Ok(())
-    }
-
-    fn leave(&mut self) {
+        let goes = match head {
+            Head::Scalar => true,
+            Head::Vector(count) => self.vector(count),
+            Head::Set(count) => self.keyed(count, false),
+            Head::Table(count) => self.keyed(count, true),
+        };
         self.room = self.room.saturating_add(1);
+        goes
     }
 
     #[inline(never)]
-    fn vector(&mut self, count: u32, position: usize) -> Result<(), DecodeError> {
-        self.enter(position)?;
+    fn vector(&mut self, count: u32) -> bool {
         // A reader of its own can stay in registers for as long as there are scalars.
         let mut reader = self.reader.clone();
         for _ in 0..count {
             let position = reader.position();
-            match reader.skip_item()? {
-                Head::Scalar => {}
-                head => {
+            match reader.skip_item() {
+                Ok(Head::Scalar) => {}
+                Ok(head) => {
                     self.reader = reader;
-                    self.container(head, position)?;
+                    if !self.container(head, position) {
+                        return false;
+                    }
                     reader = self.reader.clone();
                 }
+                Err(error) => return self.fail(error),
             }
         }
         self.reader = reader;
-        self.leave();
-        Ok(())
+        true
     }
 
     /// Walks a set or, when something is mapped to the keys, a table.
     #[inline(never)]
-    fn keyed(&mut self, count: u32, mapped: bool, position: usize) -> Result<(), DecodeError> {
-        self.enter(position)?;
+    fn keyed(&mut self, count: u32, mapped: bool) -> bool {
         let mut previous = None;
         for _ in 0..count {
             let start = self.reader.position();
-            self.value()?;
-            if !self.unordered {
-                self.check_order(&mut previous, start)?;
-            }
-            if mapped {
-                self.value()?;
+            let goes = self.value()
+                && (self.unordered || self.check_order(&mut previous, start))
+                && (!mapped || self.value());
+            if !goes {
+                return false;
             }
         }
-        self.leave();
-        Ok(())
+        true
     }
 
     /// Compares the element or key that ends here with the one before it.
-    fn check_order(
-        &mut self,
-        previous: &mut Option<(usize, usize)>,
-        start: usize,
-    ) -> Result<(), DecodeError> {
+    fn check_order(&mut self, previous: &mut Option<(usize, usize)>, start: usize) -> bool {
         let key = (start, self.reader.position());
         let Some(before) = previous.replace(key) else {
-            return Ok(());
+            return true;
         };
         // All that is complete so far is in order, so this is a comparison of ordered encodings.
         let bytes = |(start, end): (usize, usize)| self.bytes.get(start..end).unwrap_or_default();
         match compare_ordered(bytes(before), bytes(key)) {
-            Ordering::Less => {}
-            Ordering::Equal => return Err(DecodeError::new(start, DecodeErrorKind::Unique)),
-            Ordering::Greater => self.unordered = true,
+            Ordering::Less => true,
+            Ordering::Equal => self.fail(DecodeError::new(start, DecodeErrorKind::Unique)),
+            Ordering::Greater => {
+                self.unordered = true;
+                true
+            }
         }
-        Ok(())
     }
 }
 

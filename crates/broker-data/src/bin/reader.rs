@@ -81,6 +81,9 @@ impl Item<'_> {
     }
 }
 
+// Where items are taken in a loop, a call per item with its result in memory costs four times the
+// work itself, hence `inline(always)`; without optimisation it would only make frames large.
+
 /// Reads encoded bytes from front to back, without recursion or allocation.
 ///
 /// After an error the position is that of the last complete primitive; there is nothing sensible
@@ -148,7 +151,7 @@ impl<'a> Reader<'a> {
         DecodeError::new(self.position().saturating_sub(1), kind)
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
         match self.rest.split_first_chunk() {
             Some((array, rest)) => {
@@ -159,7 +162,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn slice(&mut self, size: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         match self.rest.split_at_checked(size) {
             Some((slice, rest)) => {
@@ -278,7 +281,7 @@ impl<'a> Reader<'a> {
     ///
     /// When the tag is unknown or the item is not complete. Neither depth nor uniqueness is
     /// checked; [`validate`](crate::validate) does that.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn next_item(&mut self) -> Result<Item<'a>, DecodeError> {
         // Spec: wire 4
         let [tag] = self.array("a type tag")?;
@@ -329,7 +332,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes one item without looking at its value; returns how many items follow inside of it.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn skip_item(&mut self) -> Result<Head, DecodeError> {
         let [tag] = self.array("a type tag")?;
         // One check for room for all of fixed size; what it was is only worth knowing on failure.
