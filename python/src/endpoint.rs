@@ -11,7 +11,7 @@ use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyTuple};
 use crate::configuration::{Configuration, flag};
 use crate::error::{closed, from_broker};
 use crate::process::{Owned, may_start, remember};
-use crate::publisher::{Publisher, finish, write};
+use crate::publisher::{Publisher, encoded, finish, write};
 use crate::status::{EndpointInfo, PeerInfo};
 use crate::status_subscriber::StatusSubscriber;
 use crate::subscriber::Subscriber;
@@ -98,10 +98,7 @@ impl Endpoint {
         data: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let (py, topic) = (topic.py(), topic::bytes_of(topic)?);
-        // Conversion may run code of the program, so it is over before locks are taken.
-        let mut bytes = Vec::new();
-        write(data, &mut bytes)?;
-        self.send_encoded(py, receiver, &topic, &bytes)
+        encoded(data, |bytes| self.send_encoded(py, receiver, &topic, bytes))
     }
 
     fn send_encoded(
@@ -234,7 +231,7 @@ impl Endpoint {
     #[pyo3(signature = (addr, port, /))]
     fn unpeer_nosync(&self, addr: &Bound<'_, PyAny>, port: &Bound<'_, PyAny>) -> PyResult<()> {
         let (addr, port) = (host(addr)?, number(port)?);
-        drop(self.live()?.unpeer(&addr, port));
+        let _nobody_waits = self.live()?.unpeer(&addr, port);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! `Publisher`: publishes under one topic; and how any publish waits for room.
 
+use std::cell::Cell;
 use std::io::{PipeReader, PipeWriter, Write};
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +24,34 @@ pub(crate) fn write(value: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> Fallible {
         return Ok(());
     }
     encode(value, &mut Encoder::new(out))
+}
+
+/// A buffer larger than this is given back to the system after use.
+const SCRATCH_SIZE_MAX: usize = 64 * 1024;
+
+thread_local! {
+    /// Saves an allocation per message. It is taken out while in use, because conversion may run
+    /// code of the program that publishes, too.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Encodes the value of a message and lends the bytes to a function.
+///
+/// Conversion is over before the function begins, so that it may take locks.
+pub(crate) fn encoded<R>(
+    value: &Bound<'_, PyAny>,
+    function: impl FnOnce(&[u8]) -> PyResult<R>,
+) -> PyResult<R> {
+    let mut buffer = SCRATCH.take();
+    buffer.clear();
+    let result = match write(value, &mut buffer) {
+        Ok(()) => function(&buffer),
+        Err(failure) => Err(failure.into()),
+    };
+    if buffer.capacity() <= SCRATCH_SIZE_MAX {
+        SCRATCH.set(buffer);
+    }
+    result
 }
 
 /// Waits until a message that found no room is through. An endpoint that was shut down takes no
@@ -108,10 +137,9 @@ impl Publisher {
     /// Raises TypeError for values without a counterpart, OverflowError for numbers and times
     /// that do not fit.
     fn publish(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        let mut bytes = Vec::new();
-        write(data, &mut bytes)?;
         let shared = self.shared()?;
-        finish(py, offer(shared.publisher.get()?, &bytes))
+        let publisher = shared.publisher.get()?;
+        encoded(data, |bytes| finish(py, offer(publisher, bytes)))
     }
 
     /// Publishes each argument as one message. One that cannot be converted sends none.

@@ -35,12 +35,15 @@ impl Queue for broker::Subscriber {
     }
 }
 
+/// A topic and its Python object.
+type KnownTopic = (Box<[u8]>, Py<PyString>);
+
 /// What the object made by an endpoint and the objects wrapped around it share.
 #[derive(Debug)]
 struct Shared {
     inbox: Inbox<broker::Subscriber>,
     /// The last topic and its Python object: most messages repeat it.
-    topic: Mutex<Option<(Box<[u8]>, Py<PyString>)>>,
+    topic: Mutex<Option<KnownTopic>>,
 }
 
 impl Shared {
@@ -68,13 +71,12 @@ impl Shared {
         flavour: Flavour,
     ) -> PyResult<Bound<'py, PyAny>> {
         let topic = self.topic(py, message.topic())?;
-        let value = decode(py, message.payload(), flavour).map_err(|error| {
+        let value = decode(py, message.payload(), flavour).inspect_err(|error| {
             // A note keeps the text, which programs compare, as it is. Python 3.11 and later.
             let note = format!("the message had the topic {topic}; safe subscribers can take it");
             let _ = error
                 .value(py)
                 .call_method1(intern!(py, "add_note"), (note,));
-            error
         })?;
         Ok(PyTuple::new(py, [topic.into_any(), value])?.into_any())
     }

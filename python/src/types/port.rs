@@ -6,7 +6,7 @@ use broker::data;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::PyTuple;
 
 use super::enumeration::Protocol;
 use super::hash_of;
@@ -96,14 +96,9 @@ impl Port {
         self.value().to_string()
     }
 
-    fn __reduce__<'py>(
-        slf: &Bound<'py, Self>,
-    ) -> PyResult<(Bound<'py, PyType>, (u16, Bound<'py, Protocol>))> {
-        let port = slf.get();
-        Ok((
-            slf.get_type(),
-            (port.value().number(), port.get_type(slf.py())?),
-        ))
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
+        let (py, port) = (slf.py(), slf.get());
+        (slf.get_type(), (port.value().number(), port.get_type(py)?)).into_pyobject(py)
     }
 }
 
