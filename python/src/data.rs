@@ -11,7 +11,7 @@ use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyBytes, PyTuple, PyType};
 
 use crate::decode::{Flavour, decode};
-use crate::encode::to_bytes;
+use crate::encode::{encode, with_scratch};
 use crate::error::Fallible;
 use crate::types::address::Address;
 use crate::types::containers::{Set, Table, Vector};
@@ -36,11 +36,19 @@ impl Encoded {
     }
 
     /// Encodes any convertible Python value.
+    ///
+    /// # Errors
+    ///
+    /// `TypeError` for types without a counterpart, `OverflowError` for numbers and times that do
+    /// not fit, `ValueError` for too many levels, `UnicodeEncodeError` for lone surrogates.
     pub(crate) fn of(value: &Bound<'_, PyAny>) -> PyResult<Self> {
         if let Ok(data) = value.cast::<Data>() {
             return Ok(data.get().encoded());
         }
-        to_bytes(value).map(|bytes| Self(bytes.into()))
+        with_scratch(
+            |bytes| encode(value, &mut data::Encoder::new(bytes)),
+            |bytes| Ok(Self::trusted(bytes)),
+        )
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

@@ -4,6 +4,7 @@
 //! and rarities follow. Nothing here can panic whatever the objects do: containers are walked
 //! with iterators that notice changes, and nesting is bounded by the encoder.
 
+use std::cell::Cell;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use broker::data::{self, Encoder};
@@ -28,16 +29,32 @@ use crate::types::subnet::Subnet;
 use crate::types::time::{Timespan, Timestamp};
 use crate::zeek::Message;
 
-/// Encodes one value into a fresh buffer.
+/// A buffer larger than this is given back to the system after use.
+const SCRATCH_SIZE_MAX: usize = 64 * 1024;
+
+thread_local! {
+    /// Saves growing a new buffer for each value. It is taken out while in use, because
+    /// conversion may run code of the program that converts, too.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Has one function write bytes and lends them to another.
 ///
-/// # Errors
-///
-/// `TypeError` for types without a counterpart, `OverflowError` for numbers and times that do not
-/// fit, `ValueError` for too many levels, `UnicodeEncodeError` for lone surrogates.
-pub(crate) fn to_bytes(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
-    let mut bytes = Vec::new();
-    encode(value, &mut Encoder::new(&mut bytes))?;
-    Ok(bytes)
+/// Conversion is over before the second begins, so that it may take locks.
+pub(crate) fn with_scratch<R>(
+    write: impl FnOnce(&mut Vec<u8>) -> Fallible,
+    read: impl FnOnce(&[u8]) -> PyResult<R>,
+) -> PyResult<R> {
+    let mut buffer = SCRATCH.take();
+    buffer.clear();
+    let result = match write(&mut buffer) {
+        Ok(()) => read(&buffer),
+        Err(failure) => Err(failure.into()),
+    };
+    if buffer.capacity() <= SCRATCH_SIZE_MAX {
+        SCRATCH.set(buffer);
+    }
+    result
 }
 
 /// The classes of `ipaddress`.

@@ -1,6 +1,5 @@
 //! `Publisher`: publishes under one topic; and how any publish waits for room.
 
-use std::cell::Cell;
 use std::io::{PipeReader, PipeWriter, Write};
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +10,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::encode::encode;
+use crate::encode::{encode, with_scratch};
 use crate::error::{Failure, Fallible, closed};
 use crate::process::Owned;
 use crate::wait::{Limit, wait};
@@ -26,32 +25,12 @@ pub(crate) fn write(value: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> Fallible {
     encode(value, &mut Encoder::new(out))
 }
 
-/// A buffer larger than this is given back to the system after use.
-const SCRATCH_SIZE_MAX: usize = 64 * 1024;
-
-thread_local! {
-    /// Saves an allocation per message. It is taken out while in use, because conversion may run
-    /// code of the program that publishes, too.
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
 /// Encodes the value of a message and lends the bytes to a function.
-///
-/// Conversion is over before the function begins, so that it may take locks.
 pub(crate) fn encoded<R>(
     value: &Bound<'_, PyAny>,
     function: impl FnOnce(&[u8]) -> PyResult<R>,
 ) -> PyResult<R> {
-    let mut buffer = SCRATCH.take();
-    buffer.clear();
-    let result = match write(value, &mut buffer) {
-        Ok(()) => function(&buffer),
-        Err(failure) => Err(failure.into()),
-    };
-    if buffer.capacity() <= SCRATCH_SIZE_MAX {
-        SCRATCH.set(buffer);
-    }
-    result
+    with_scratch(|bytes| write(value, bytes), function)
 }
 
 /// Waits until a message that found no room is through. An endpoint that was shut down takes no

@@ -13,7 +13,7 @@ use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
 use crate::data::{Data, Encoded};
 use crate::decode::{Flavour, decode};
-use crate::encode::encode;
+use crate::encode::{encode, with_scratch};
 use crate::error::Fallible;
 use crate::types::count::{Count, number};
 use crate::types::enum_value::{text, utf8};
@@ -133,23 +133,21 @@ fn is_metadata(entries: View<'_>) -> bool {
         })
 }
 
-/// Encodes a new event.
+/// Writes a new event; the first of the arguments is its name.
 fn build(
     name: &[u8],
-    arguments: &[Bound<'_, PyAny>],
+    arguments: &Bound<'_, PyTuple>,
     metadata: Option<&[Bound<'_, PyAny>]>,
-) -> PyResult<Encoded> {
-    let mut bytes = Vec::new();
-    let enc = &mut Encoder::new(&mut bytes);
+    enc: &mut Encoder<'_>,
+) -> Fallible {
     enc.vector(3, |enc| -> Fallible {
         enc.count(VERSION);
         enc.count(EVENT);
         enc.vector(if metadata.is_some() { 3 } else { 2 }, |enc| -> Fallible {
             enc.string(name)?;
-            enc.vector(arguments.len(), |enc| -> Fallible {
-                arguments
-                    .iter()
-                    .try_for_each(|argument| encode(argument, enc))
+            enc.vector(arguments.len() - 1, |enc| -> Fallible {
+                let mut arguments = arguments.iter_borrowed().skip(1);
+                arguments.try_for_each(|argument| encode(&argument, enc))
             })?;
             if let Some(entries) = metadata {
                 enc.vector(entries.len(), |enc| -> Fallible {
@@ -160,8 +158,7 @@ fn build(
             }
             Ok(())
         })
-    })?;
-    Ok(Encoded::trusted(&bytes))
+    })
 }
 
 /// Writes one pair. A plain integer as the key becomes a count, and items after the value are
@@ -245,17 +242,18 @@ impl Event {
         args: &Bound<'_, PyTuple>,
         metadata: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let mut items = args.iter();
-        let Some(first) = items.next() else {
+        let Ok(first) = args.get_borrowed_item(0) else {
             return Err(PyIndexError::new_err("an event needs a name"));
         };
         let encoded = if args.len() == 1 && !first.is_instance_of::<PyString>() {
             Encoded::of(&first)?
         } else {
             let name = text(&first)?;
-            let arguments: Vec<_> = items.collect();
             let metadata = metadata.map(metadata_entries).transpose()?;
-            build(&name, &arguments, metadata.as_deref())?
+            let write = |bytes: &mut Vec<u8>| {
+                build(&name, args, metadata.as_deref(), &mut Encoder::new(bytes))
+            };
+            with_scratch(write, |bytes| Ok(Encoded::trusted(bytes)))?
         };
         slf.as_super().get().set(encoded);
         Ok(())
