@@ -6,9 +6,9 @@ import ipaddress as ipaddress
 import types as types
 from collections.abc import Callable, Iterable
 from datetime import timezone as timezone
-from typing import Any, NoReturn, TypeVar, overload
+from typing import Any, NoReturn
 
-from typing_extensions import TypeAlias
+from typing_extensions import TypeAlias, TypeVar
 
 from . import _broker
 from . import zeek as zeek
@@ -89,7 +89,7 @@ __distribution__: str
 
 utc: timezone
 
-_T = TypeVar("_T")
+_T = TypeVar("_T", default=Subscriber)
 _OneTopic: TypeAlias = str | bytes | Topic
 _Topics: TypeAlias = _OneTopic | Iterable[_OneTopic]
 
@@ -100,7 +100,7 @@ class ImmutableData(Data):
         def __hash__(self) -> int: ...  # type: ignore[override]
         def __setitem__(self, *args: Any, **kwargs: Any) -> NoReturn: ...
         def __delitem__(self, *args: Any, **kwargs: Any) -> NoReturn: ...
-        def __ior__(self, *args: Any, **kwargs: Any) -> NoReturn: ...  # type: ignore[override,misc]
+        def __ior__(self, *args: Any, **kwargs: Any) -> NoReturn: ...  # type: ignore[misc]
         def clear(self, *args: Any, **kwargs: Any) -> NoReturn: ...
         def pop(self, *args: Any, **kwargs: Any) -> NoReturn: ...
         def popitem(self, *args: Any, **kwargs: Any) -> NoReturn: ...
@@ -123,24 +123,11 @@ class Store:
     def __init__(self, internal_store: Any) -> None: ...
 
 class Endpoint(_broker.Endpoint):
-    @overload
     def make_subscriber(
         self,
         topics: _Topics,
         qsize: int = 20,
-        subscriber_class: type[Subscriber] = ...,
-    ) -> Subscriber: ...
-    @overload
-    def make_subscriber(
-        self, topics: _Topics, qsize: int, subscriber_class: Callable[[_broker.Subscriber], _T]
-    ) -> _T: ...
-    @overload
-    def make_subscriber(
-        self,
-        topics: _Topics,
-        qsize: int = 20,
-        *,
-        subscriber_class: Callable[[_broker.Subscriber], _T],
+        subscriber_class: Callable[[_broker.Subscriber], _T] = ...,
     ) -> _T: ...
     def make_safe_subscriber(self, topics: _Topics, qsize: int = 20) -> SafeSubscriber: ...
     def make_status_subscriber(
