@@ -90,9 +90,10 @@ fn parse(event: View<'_>) -> Result<Parts<'_>, &'static str> {
     {
         return Err(NOT_AN_EVENT);
     }
-    let content = content
-        .filter(|field| field.kind() == Kind::Vector)
-        .ok_or(MALFORMED)?;
+    let content = content.ok_or(NOT_AN_EVENT)?;
+    if content.kind() != Kind::Vector {
+        return Err(MALFORMED);
+    }
     let mut fields = content.elements();
     let name = fields
         .next()

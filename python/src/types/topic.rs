@@ -25,6 +25,20 @@ impl Topic {
         Self(Mutex::new(topic.into()))
     }
 
+    /// This topic and another below it: one slash goes between them unless there is one, and one
+    /// at the end is dropped.
+    fn joined(&self, other: &Self) -> Box<[u8]> {
+        let (mut joined, right) = (self.bytes().into_vec(), other.bytes());
+        if !joined.is_empty() && !right.is_empty() && !right.starts_with(b"/") {
+            joined.push(b'/');
+        }
+        joined.extend_from_slice(&right);
+        if joined.ends_with(b"/") {
+            joined.pop();
+        }
+        joined.into()
+    }
+
     pub(crate) fn bytes(&self) -> Box<[u8]> {
         self.0
             .lock()
@@ -104,16 +118,12 @@ impl Topic {
     }
 
     fn __truediv__(&self, other: &Bound<'_, Self>) -> Self {
-        let (left, right) = (self.bytes(), other.get().bytes());
-        let mut joined = left.into_vec();
-        if !joined.is_empty() && !right.is_empty() && !right.starts_with(b"/") {
-            joined.push(b'/');
-        }
-        joined.extend_from_slice(&right);
-        if joined.ends_with(b"/") {
-            joined.pop();
-        }
-        Self(Mutex::new(joined.into()))
+        Self(Mutex::new(self.joined(other.get())))
+    }
+
+    fn __itruediv__(&self, other: &Bound<'_, Self>) {
+        let joined = self.joined(other.get());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = joined;
     }
 
     fn __hash__(&self) -> isize {
