@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyTuple};
 
 use crate::configuration::{Configuration, flag};
-use crate::error::{closed, from_broker};
+use crate::error::{Fallible, closed, from_broker};
 use crate::process::{Owned, may_start, remember};
 use crate::publisher::{Publisher, encoded, finish, write};
 use crate::status::{EndpointInfo, PeerInfo};
@@ -97,22 +97,11 @@ impl Endpoint {
         topic: &Bound<'_, PyAny>,
         data: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let (py, topic) = (topic.py(), topic::bytes_of(topic)?);
-        encoded(data, |bytes| self.send_encoded(py, receiver, &topic, bytes))
-    }
-
-    fn send_encoded(
-        &self,
-        py: Python<'_>,
-        receiver: Option<EndpointId>,
-        topic: &[u8],
-        bytes: &[u8],
-    ) -> PyResult<()> {
-        let offered = self.any()?.offer(receiver, topic, |out| {
-            out.extend_from_slice(bytes);
-            Ok(())
-        });
-        finish(py, offered)
+        let topic = topic::bytes_of(topic)?;
+        // The value is written straight into the frame. No lock is held meanwhile, as conversion
+        // may run code of the program.
+        let offered = self.any()?.offer(receiver, &topic, |out| write(data, out));
+        finish(data.py(), offered)
     }
 }
 
@@ -292,8 +281,8 @@ impl Endpoint {
     fn forward(&self, py: Python<'_>, topics: &Bound<'_, PyAny>) -> PyResult<()> {
         let topics = topic::several(topics)?;
         let endpoint = self.live()?;
-        py.detach(|| endpoint.forward(topics))
-            .map_err(|error| from_broker(&error))
+        py.detach(|| endpoint.forward(topics));
+        Ok(())
     }
 
     /// Publishes a message to the peers that subscribe to its topic; with `to` (EndpointInfo or
@@ -331,13 +320,15 @@ impl Endpoint {
                         pair.len()
                     )));
                 };
-                let mut bytes = Vec::new();
-                write(value, &mut bytes)?;
-                Ok((topic::bytes_of(topic)?.into_owned(), bytes))
+                Ok((topic::bytes_of(topic)?.into_owned(), encoded(value)?))
             })
             .collect::<PyResult<_>>()?;
         for (topic, bytes) in messages {
-            self.send_encoded(batch.py(), None, &topic, &bytes)?;
+            let offered = self.any()?.offer(None, &topic, |out| -> Fallible {
+                out.extend_from_slice(&bytes);
+                Ok(())
+            });
+            finish(batch.py(), offered)?;
         }
         Ok(())
     }

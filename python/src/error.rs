@@ -20,25 +20,31 @@ use crate::types::enumeration::ErrorCode;
 /// Closures given to the encoder and to `offer` return it, because foreign error types cannot be
 /// turned into `PyErr` directly.
 #[derive(Debug)]
-pub(crate) struct Failure(PyErr);
+pub(crate) enum Failure {
+    Python(PyErr),
+    Runtime(broker::Error),
+}
 
 pub(crate) type Fallible = Result<(), Failure>;
 
 impl From<PyErr> for Failure {
     fn from(error: PyErr) -> Self {
-        Self(error)
+        Self::Python(error)
     }
 }
 
 impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
-        failure.0
+        match failure {
+            Failure::Python(error) => error,
+            Failure::Runtime(error) => from_broker(&error),
+        }
     }
 }
 
 impl From<EncodeError> for Failure {
     fn from(error: EncodeError) -> Self {
-        Self(match error {
+        Self::Python(match error {
             EncodeError::Count { .. } => {
                 PyRuntimeError::new_err("the container changed while it was converted")
             }
@@ -52,7 +58,7 @@ impl From<EncodeError> for Failure {
 
 impl From<broker::Error> for Failure {
     fn from(error: broker::Error) -> Self {
-        Self(from_broker(&error))
+        Self::Runtime(error)
     }
 }
 

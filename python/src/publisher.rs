@@ -10,7 +10,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::encode::{encode, with_scratch};
+use crate::encode::encode;
 use crate::error::{Failure, Fallible, closed};
 use crate::process::Owned;
 use crate::wait::{Limit, wait};
@@ -25,29 +25,28 @@ pub(crate) fn write(value: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> Fallible {
     encode(value, &mut Encoder::new(out))
 }
 
-/// Encodes the value of a message and lends the bytes to a function.
-pub(crate) fn encoded<R>(
-    value: &Bound<'_, PyAny>,
-    function: impl FnOnce(&[u8]) -> PyResult<R>,
-) -> PyResult<R> {
-    with_scratch(|bytes| write(value, bytes), function)
+/// Encodes the value of a message ahead of time.
+pub(crate) fn encoded(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    let mut bytes = Vec::new();
+    write(value, &mut bytes)?;
+    Ok(bytes)
 }
 
 /// Waits until a message that found no room is through. An endpoint that was shut down takes no
 /// messages, which publishing has never reported.
 pub(crate) fn finish(
     py: Python<'_>,
-    offered: Result<Option<BlockedPublish>, broker::Error>,
+    offered: Result<Option<BlockedPublish>, Failure>,
 ) -> PyResult<()> {
     match offered {
-        Ok(None) | Err(broker::Error::ShutDown) => Ok(()),
+        Ok(None) | Err(Failure::Runtime(broker::Error::ShutDown)) => Ok(()),
         Ok(Some(mut blocked)) => {
             wait(py, Limit::Forever, |slice| {
                 blocked.wait_timeout(slice).then_some(())
             })?;
             Ok(())
         }
-        Err(error) => Err(Failure::from(error).into()),
+        Err(failure) => Err(failure.into()),
     }
 }
 
@@ -82,16 +81,6 @@ impl Publisher {
     }
 }
 
-fn offer(
-    publisher: &broker::Publisher,
-    bytes: &[u8],
-) -> Result<Option<BlockedPublish>, broker::Error> {
-    publisher.offer(|out| {
-        out.extend_from_slice(bytes);
-        Ok(())
-    })
-}
-
 #[pymethods]
 impl Publisher {
     #[new]
@@ -118,7 +107,7 @@ impl Publisher {
     fn publish(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let shared = self.shared()?;
         let publisher = shared.publisher.get()?;
-        encoded(data, |bytes| finish(py, offer(publisher, bytes)))
+        finish(py, publisher.offer(|out| write(data, out)))
     }
 
     /// Publishes each argument as one message. One that cannot be converted sends none.
@@ -127,15 +116,15 @@ impl Publisher {
         let py = batch.py();
         let messages: Vec<Vec<u8>> = batch
             .iter()
-            .map(|item| {
-                let mut bytes = Vec::new();
-                write(&item, &mut bytes)?;
-                Ok(bytes)
-            })
+            .map(|item| encoded(&item))
             .collect::<PyResult<_>>()?;
         let shared = self.shared()?;
         for bytes in messages {
-            finish(py, offer(shared.publisher.get()?, &bytes))?;
+            let offered = shared.publisher.get()?.offer(|out| -> Fallible {
+                out.extend_from_slice(&bytes);
+                Ok(())
+            });
+            finish(py, offered)?;
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ impl Queue for broker::StatusSubscriber {
     type Item = Event;
 
     fn take(&self, max: usize, into: &mut Vec<Event>) {
-        self.recv_batch(max, into);
+        into.extend(std::iter::from_fn(|| self.try_recv()).take(max));
     }
 
     fn wait(&self, timeout: Duration) -> bool {

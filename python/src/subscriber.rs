@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use crate::decode::{Flavour, decode};
-use crate::error::{closed, from_broker, is_closed};
+use crate::error::{closed, is_closed};
 use crate::inbox::{Inbox, Queue, Request};
 use crate::types::topic;
 use crate::wait::{Limit, timeout};
@@ -232,11 +232,11 @@ impl Subscriber {
         block: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let _always = block;
-        let topic = topic::bytes_of(topic)?.into_owned();
+        let topic = broker::Topic::from(topic::bytes_of(topic)?.as_ref());
         let shared = self.shared()?;
         let queue = shared.inbox.queue()?;
-        py.detach(|| queue.add_topic(&topic))
-            .map_err(|error| from_broker(&error))
+        py.detach(|| queue.add_topic(topic));
+        Ok(())
     }
 
     /// Takes a topic out of the subscription; unknown ones are ignored.
@@ -251,8 +251,8 @@ impl Subscriber {
         let topic = topic::bytes_of(topic)?.into_owned();
         let shared = self.shared()?;
         let queue = shared.inbox.queue()?;
-        py.detach(|| queue.remove_topic(&topic))
-            .map_err(|error| from_broker(&error))
+        py.detach(|| queue.remove_topic(&topic));
+        Ok(())
     }
 
     /// Ends the subscription. Other methods raise ClosedError from then on.

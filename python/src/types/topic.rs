@@ -72,9 +72,9 @@ pub(crate) fn bytes_of<'a>(topic: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, [u8]
 }
 
 /// One topic, or any iterable of topics.
-pub(crate) fn several(topics: &Bound<'_, PyAny>) -> PyResult<Vec<Vec<u8>>> {
+pub(crate) fn several(topics: &Bound<'_, PyAny>) -> PyResult<Vec<broker::Topic>> {
     if let Ok(topic) = bytes_of(topics) {
-        return Ok(vec![topic.into_owned()]);
+        return Ok(vec![broker::Topic::from(topic.as_ref())]);
     }
     let Ok(topics) = topics.try_iter() else {
         return Err(PyTypeError::new_err(format!(
@@ -83,7 +83,7 @@ pub(crate) fn several(topics: &Bound<'_, PyAny>) -> PyResult<Vec<Vec<u8>>> {
         )));
     };
     topics
-        .map(|topic| Ok(bytes_of(&topic?)?.into_owned()))
+        .map(|topic| Ok(broker::Topic::from(bytes_of(&topic?)?.as_ref())))
         .collect()
 }
 
