@@ -2,6 +2,7 @@
 //!
 //! Spec: wire 8.2. There are no path segments: a topic is matched by every prefix of its bytes.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Div;
 use std::sync::Arc;
@@ -70,6 +71,12 @@ impl Div<&Topic> for &Topic {
 
     fn div(self, other: &Topic) -> Topic {
         self.join(other)
+    }
+}
+
+impl Borrow<[u8]> for Topic {
+    fn borrow(&self) -> &[u8] {
+        &self.0
     }
 }
 

@@ -1,1 +1,92 @@
-//! broker
+//! Typed publish/subscribe for Zeek and its tools: endpoints that peer over the native protocol.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! let endpoint = broker::Endpoint::new()?;
+//! let subscriber = endpoint.subscriber(["/topic/test"])?;
+//! endpoint.peer("127.0.0.1", 9999, broker::Retry::Never).wait()?;
+//! endpoint.publish("/topic/test", &(1u64, "hello"))?;
+//! if let Some(message) = subscriber.recv_timeout(Duration::from_secs(5))? {
+//!     println!("{}", message.view());
+//! }
+//! # Ok::<(), broker::Error>(())
+//! ```
+//!
+//! # Map
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `endpoint`, `publisher`, `subscriber`, `status_subscriber`, `hub` | the public handles, thin |
+//! | `config`, `error`, `message`, `pending` | options, failures, what was received, what will be |
+//! | `control` | the protocol's state machine and what its outputs mean out here |
+//! | `listener`, `connector`, `tls`, `socket` | how connections come to be |
+//! | `link`, `peer`, `inbound` | one connection: its shared half, its task, what it reads |
+//! | `mailbox`, `ready_fd`, `routing` | the data path: queues, and who gets what |
+//!
+//! # The way of one message
+//!
+//! [`Endpoint::publish`] encodes the value into a complete frame on the caller's thread, looks up
+//! who wants the topic, and appends the frame to their mailboxes. The task of a peer writes what its
+//! mailbox holds. At the other end the task of that connection splits frames, checks their values,
+//! and appends runs of them to mailboxes in the same way; [`Subscriber::recv`] takes a message out,
+//! and [`Message::view`] reads its value where it lies.
+//!
+//! Nothing in here interprets a value to route it, and no lock is held while waiting.
+
+mod blocked;
+mod config;
+mod connector;
+mod control;
+mod endpoint;
+mod error;
+mod hub;
+mod inbound;
+mod link;
+mod listener;
+mod mailbox;
+mod message;
+mod peer;
+mod pending;
+mod publisher;
+mod ready_fd;
+mod routing;
+mod runtime;
+mod shared;
+mod socket;
+mod status_subscriber;
+mod subscriber;
+#[cfg(feature = "tls")]
+mod tls;
+
+pub use broker_data as data;
+pub use broker_proto as proto;
+
+pub use broker_data::{
+    Address, ByteString, EncodeError, Encoder, EnumValue, Kind, Port, Protocol, Set, Source,
+    Subnet, Table, Timespan, Timestamp, Value, View,
+};
+#[cfg(feature = "serde")]
+pub use broker_data::{SerdeError, from_value, to_value};
+pub use broker_proto::{
+    EndpointId, EndpointInfo, ErrorCode, Event, Fault, NetworkAddress, PeerInfo, PeerStatus,
+    Status, StatusCode, Topic,
+};
+
+/// The name that the original gives to [`Value`].
+pub type Data = Value;
+
+pub use blocked::BlockedPublish;
+pub use config::{
+    AWAIT_PEER_TIMEOUT, CONNECT_TIMEOUT, Capacity, DEAD_PEER_TIMEOUT, FRAME_BYTES_MAX,
+    HANDSHAKE_TIMEOUT, MAILBOX_BYTES_MAX, MAILBOX_MESSAGES_MAX, Options, Overflow,
+    PENDING_CONNECTIONS_MAX, RETRY_DEFAULT, SHUTDOWN_TIMEOUT, STALL_LIMIT, TlsOptions, Verbosity,
+};
+pub use endpoint::{Builder, Endpoint, Retry};
+pub use error::Error;
+pub use hub::Hub;
+pub use message::Message;
+pub use pending::Pending;
+pub use publisher::Publisher;
+pub use status_subscriber::StatusSubscriber;
+pub use subscriber::Subscriber;

@@ -1,0 +1,187 @@
+//! Publishing: into a frame, to whoever has room, and the rest of a message that met a full mailbox.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use broker_proto::EndpointId;
+use broker_proto::frame::{Tag, write_envelope};
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::mailbox::{Patience, Pushed, Run, SHARED_RUN_MIN};
+use crate::routing::{Target, TargetList, TopicMemo};
+use crate::shared::Shared;
+
+/// The longest nap of a waiting publisher. It is woken when there is room; the nap only bounds how
+/// late it notices that a consumer stalled.
+const NAP_MAX: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// Frames are built here, so that a small message needs no allocation.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Encodes a message and hands it to everybody who has room; what remains is returned. Never waits.
+pub(crate) fn offer<E: From<Error>>(
+    shared: &Arc<Shared>,
+    memo: &Mutex<TopicMemo>,
+    receiver: Option<EndpointId>,
+    topic: &[u8],
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<Option<BlockedPublish>, E> {
+    if shared.is_shut_down() {
+        return Err(Error::ShutDown.into());
+    }
+    // Taken, not borrowed: `write` may be code of the application, and may publish itself.
+    let mut frame = SCRATCH.with(RefCell::take);
+    frame.clear();
+    let outcome = offer_from(shared, memo, receiver, topic, write, &mut frame);
+    if frame.capacity() > 0 {
+        SCRATCH.with(|scratch| scratch.replace(frame));
+    }
+    outcome
+}
+
+/// Either kind of failure while a frame is written.
+enum Failure<E> {
+    Envelope(Error),
+    Value(E),
+}
+
+impl<E> From<broker_proto::EnvelopeError> for Failure<E> {
+    fn from(error: broker_proto::EnvelopeError) -> Self {
+        Self::Envelope(error.into())
+    }
+}
+
+fn offer_from<E: From<Error>>(
+    shared: &Arc<Shared>,
+    memo: &Mutex<TopicMemo>,
+    receiver: Option<EndpointId>,
+    topic: &[u8],
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    frame: &mut Vec<u8>,
+) -> Result<Option<BlockedPublish>, E> {
+    let to = receiver.unwrap_or(EndpointId::NIL);
+    write_envelope(frame, shared.id, to, Tag::Data, topic, |out| {
+        write(out).map_err(Failure::Value)
+    })
+    .map_err(|failure| match failure {
+        Failure::Envelope(error) => E::from(error),
+        Failure::Value(error) => error,
+    })?;
+    let targets: TargetList = {
+        let table = shared.routes.load();
+        let mut memo = memo.lock().unwrap_or_else(PoisonError::into_inner);
+        match receiver {
+            None => memo.targets(&table, topic).clone(),
+            Some(receiver) => table.targets(memo.origin(), receiver, topic, true).into(),
+        }
+    };
+    if targets.is_empty() {
+        return Ok(None);
+    }
+    let shared_frame;
+    let run = if frame.len() < SHARED_RUN_MIN {
+        Run::copied(frame, 1)
+    } else {
+        shared_frame = Bytes::from(std::mem::take(frame));
+        Run::shared(&shared_frame, 1)
+    };
+    let mut full = Vec::new();
+    for target in targets.iter() {
+        match target.mailbox.push(run, Patience::Waits) {
+            Pushed::Full { .. } => full.push(target.clone()),
+            pushed => shared.report_drops(pushed, target),
+        }
+    }
+    if full.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(BlockedPublish {
+        shared: shared.clone(),
+        frame: run.to_bytes(),
+        targets: full,
+    }))
+}
+
+/// The rest of a published message: some of those who want it had no room.
+///
+/// Dropping it gives the rest up.
+#[must_use = "some consumers have not got the message yet"]
+pub struct BlockedPublish {
+    shared: Arc<Shared>,
+    frame: Bytes,
+    targets: Vec<Target>,
+}
+
+impl BlockedPublish {
+    /// Blocks the calling thread for at most `timeout`; `true` says that it is done: everybody has
+    /// the message or lost it to their overflow policy.
+    pub fn wait_timeout(&mut self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let nap = self.push();
+            let Some(target) = self.targets.first() else {
+                return true;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            target.mailbox.wait_room(self.frame.len(), 1, nap.min(left));
+        }
+    }
+
+    pub(crate) fn wait(mut self) {
+        while !self.wait_timeout(NAP_MAX) {}
+    }
+
+    /// As [`wait_timeout`](Self::wait_timeout) without a limit, for async code.
+    pub async fn finished(mut self) {
+        loop {
+            let nap = self.push();
+            if self.targets.is_empty() {
+                return;
+            }
+            let room = poll_fn(|cx| self.poll_room(cx));
+            let _ = tokio::time::timeout(nap, room).await;
+        }
+    }
+
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.targets.first() {
+            Some(target) => target.mailbox.poll_room(cx, self.frame.len(), 1),
+            None => Poll::Ready(()),
+        }
+    }
+
+    /// Tries again; returns how long to wait before the next try at the latest.
+    fn push(&mut self) -> Duration {
+        let mut nap = NAP_MAX;
+        let run = Run::shared(&self.frame, 1);
+        self.targets
+            .retain(|target| match target.mailbox.push(run, Patience::Waits) {
+                Pushed::Full { stalls_in } => {
+                    nap = nap.min(stalls_in);
+                    true
+                }
+                pushed => {
+                    self.shared.report_drops(pushed, target);
+                    false
+                }
+            });
+        nap
+    }
+}
+
+impl std::fmt::Debug for BlockedPublish {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlockedPublish")
+            .field("targets", &self.targets.len())
+            .finish_non_exhaustive()
+    }
+}

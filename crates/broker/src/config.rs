@@ -1,0 +1,291 @@
+//! Options of an endpoint, their defaults and the environment variables that change them.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::Error;
+
+/// Bytes a mailbox may hold: seconds of traffic at full speed, and a bounded share of memory.
+pub const MAILBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Messages a mailbox may hold. Small messages reach this and [`MAILBOX_BYTES_MAX`] together, so
+/// it only matters as a second line: no bookkeeping per message can grow beyond it.
+pub const MAILBOX_MESSAGES_MAX: usize = 1 << 20;
+
+/// How long a consumer may take nothing from a full mailbox before its overflow policy applies.
+pub const STALL_LIMIT: Duration = Duration::from_secs(5);
+
+/// Time for one attempt to reach one address. Spec: wire 7.6.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Time from the TCP connection to the end of the handshake: far more than any link needs, short
+/// enough that strangers cannot park connections.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time after which a peer that vanished without a word is given up.
+pub const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Accepted connections that have not finished their handshake: at 64 KiB each they hold 16 MiB.
+pub const PENDING_CONNECTIONS_MAX: usize = 256;
+
+/// Largest frame accepted from a peer, length prefix excluded: what native peers accept.
+/// Spec: wire 2. Buffers grow with the bytes received, so a large limit costs nothing by itself.
+pub const FRAME_BYTES_MAX: usize = 2_147_483_643;
+
+/// Default pause before an outgoing peering is tried again. Spec: endpoint 1.
+pub const RETRY_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Default time [`Endpoint::await_peer`](crate::Endpoint::await_peer) callers wait.
+/// Spec: endpoint 1.
+pub const AWAIT_PEER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Upper limit of [`Endpoint::shutdown`](crate::Endpoint::shutdown). Spec: endpoint 6.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Topics remembered with their targets, per publisher and per peer: more than busy systems use,
+/// and at most a megabyte or two if somebody invents topics.
+pub(crate) const MEMO_TOPICS_MAX: usize = 4096;
+
+/// What happens to messages for a consumer that is full and took nothing for the stall limit.
+///
+/// While the consumer still moves, producers wait for it and nothing is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// The consumer is cut off: a peer's connection is closed, a subscriber is closed.
+    #[default]
+    Disconnect,
+    /// New messages are dropped until the consumer moves again.
+    DropNewest,
+    /// The oldest waiting messages make room for new ones.
+    DropOldest,
+    /// Publishers wait for as long as it takes. Messages that are merely forwarded are dropped
+    /// after the stall limit all the same: one consumer must not hold up a whole connection.
+    Block,
+}
+
+/// Bounds of one mailbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capacity {
+    /// Messages; see [`MAILBOX_MESSAGES_MAX`].
+    pub messages_max: usize,
+    /// Bytes of frames; see [`MAILBOX_BYTES_MAX`].
+    pub bytes_max: usize,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self {
+            messages_max: MAILBOX_MESSAGES_MAX,
+            bytes_max: MAILBOX_BYTES_MAX,
+        }
+    }
+}
+
+/// Certificates and keys. All empty means encryption without authentication.
+///
+/// As soon as any field is set, both ends authenticate each other, and certificate and key are
+/// mandatory. Spec: wire 10.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsOptions {
+    /// PEM file with the certificate chain, the endpoint's own certificate first.
+    pub certificate: Option<PathBuf>,
+    /// PEM file with the private key.
+    pub key: Option<PathBuf>,
+    /// Passphrase of the private key, at most 127 bytes.
+    pub passphrase: Option<String>,
+    /// PEM file with the trusted authorities.
+    pub ca_file: Option<PathBuf>,
+    /// Directory with trusted authorities, hashed as OpenSSL wants it.
+    pub ca_path: Option<PathBuf>,
+}
+
+impl TlsOptions {
+    /// Whether peers authenticate each other.
+    pub fn is_authenticated(&self) -> bool {
+        self.certificate.is_some()
+            || self.key.is_some()
+            || self.passphrase.is_some()
+            || self.ca_file.is_some()
+            || self.ca_path.is_some()
+    }
+}
+
+/// Options of an [`Endpoint`](crate::Endpoint).
+///
+/// ```
+/// let options = broker::Options { disable_ssl: true, ..broker::Options::default() };
+/// let endpoint = broker::Endpoint::builder().options(options).build()?;
+/// # endpoint.shutdown().wait();
+/// # Ok::<(), broker::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Plain TCP instead of TLS. Both ends must agree.
+    pub disable_ssl: bool,
+    /// Never pass on messages of one peer to another.
+    pub disable_forwarding: bool,
+    /// Certificates and keys.
+    pub tls: TlsOptions,
+    /// Messages buffered per peer. `None`: [`Options::capacity`] with back-pressure. A number is
+    /// a strict limit: the policy applies as soon as that many messages wait.
+    pub peer_buffer_size: Option<usize>,
+    /// What happens to a peer that does not take its messages.
+    pub peer_overflow: Overflow,
+    /// What happens to a subscriber that does not take its messages.
+    pub subscriber_overflow: Overflow,
+    /// Bounds of the mailboxes of peers and subscribers.
+    pub capacity: Capacity,
+    /// See [`STALL_LIMIT`].
+    pub stall_limit: Duration,
+    /// See [`CONNECT_TIMEOUT`].
+    pub connect_timeout: Duration,
+    /// See [`HANDSHAKE_TIMEOUT`].
+    pub handshake_timeout: Duration,
+    /// See [`DEAD_PEER_TIMEOUT`]; zero leaves it to the system's defaults.
+    pub dead_peer_timeout: Duration,
+    /// See [`PENDING_CONNECTIONS_MAX`].
+    pub pending_connections_max: usize,
+    /// See [`FRAME_BYTES_MAX`].
+    pub frame_bytes_max: usize,
+    /// Verbosity of the console log, for programs that print one.
+    pub console_verbosity: Verbosity,
+    /// Verbosity of the file log, for programs that write one.
+    pub file_verbosity: Verbosity,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            disable_ssl: false,
+            disable_forwarding: false,
+            tls: TlsOptions::default(),
+            peer_buffer_size: None,
+            peer_overflow: Overflow::Disconnect,
+            subscriber_overflow: Overflow::DropNewest,
+            capacity: Capacity::default(),
+            stall_limit: STALL_LIMIT,
+            connect_timeout: CONNECT_TIMEOUT,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+            dead_peer_timeout: DEAD_PEER_TIMEOUT,
+            pending_connections_max: PENDING_CONNECTIONS_MAX,
+            frame_bytes_max: FRAME_BYTES_MAX,
+            console_verbosity: Verbosity::Error,
+            file_verbosity: Verbosity::Quiet,
+        }
+    }
+}
+
+impl Options {
+    /// The defaults, changed by `BROKER_CONSOLE_VERBOSITY` and `BROKER_FILE_VERBOSITY`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a variable has a value it cannot have. Spec: endpoint 1.
+    pub fn from_env() -> Result<Self, Error> {
+        Self::from_variables(|name| env::var_os(name))
+    }
+
+    fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, Error> {
+        let verbosity = |name: &'static str, default| match variable(name) {
+            None => Ok(default),
+            Some(value) => value
+                .to_str()
+                .and_then(Verbosity::parse)
+                .ok_or_else(|| Error::Option {
+                    name,
+                    cause: format!(
+                        "`{}` is none of trace, debug, info, warning, error, quiet",
+                        value.to_string_lossy()
+                    ),
+                }),
+        };
+        let default = Self::default();
+        Ok(Self {
+            console_verbosity: verbosity("BROKER_CONSOLE_VERBOSITY", default.console_verbosity)?,
+            file_verbosity: verbosity("BROKER_FILE_VERBOSITY", default.file_verbosity)?,
+            ..default
+        })
+    }
+
+    /// Refuses values that could never work.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let positive = |name, value: usize| match value {
+            0 => Err(Error::Option {
+                name,
+                cause: "must be at least 1".to_owned(),
+            }),
+            _ => Ok(()),
+        };
+        positive("peer_buffer_size", self.peer_buffer_size.unwrap_or(1))?;
+        positive("capacity.messages_max", self.capacity.messages_max)?;
+        positive("capacity.bytes_max", self.capacity.bytes_max)?;
+        positive("pending_connections_max", self.pending_connections_max)?;
+        positive("frame_bytes_max", self.frame_bytes_max)
+    }
+}
+
+/// Levels of the logs, by the names configuration uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Nothing.
+    Quiet,
+    /// What is broken.
+    Error,
+    /// What is worth a look.
+    Warning,
+    /// Changes of state.
+    Info,
+    /// Odd paths.
+    Debug,
+    /// Everything, down to single messages.
+    Trace,
+}
+
+impl Verbosity {
+    fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "quiet" => Self::Quiet,
+            "error" => Self::Error,
+            "warning" => Self::Warning,
+            "info" => Self::Info,
+            "debug" => Self::Debug,
+            "trace" => Self::Trace,
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn environment_sets_the_verbosity() {
+        let options = Options::from_variables(|name| {
+            (name == "BROKER_CONSOLE_VERBOSITY").then(|| "debug".into())
+        });
+        assert_eq!(options.unwrap().console_verbosity, Verbosity::Debug);
+    }
+
+    #[test]
+    fn an_unknown_verbosity_is_refused_by_name() {
+        let error = Options::from_variables(|_| Some("loud".into())).unwrap_err();
+        assert!(
+            error.to_string().contains("BROKER_CONSOLE_VERBOSITY"),
+            "{error}"
+        );
+        assert!(error.to_string().contains("`loud`"), "{error}");
+    }
+
+    #[test]
+    fn limits_of_zero_are_refused() {
+        let options = Options {
+            peer_buffer_size: Some(0),
+            ..Options::default()
+        };
+        assert!(options.check().is_err());
+    }
+}

@@ -1,0 +1,516 @@
+//! The control plane: the protocol's state machine, and what its outputs mean out here.
+//!
+//! The machine sits behind one mutex. Whoever has something for it (a connection's task, the timer,
+//! an application's thread) locks, hands it in and carries out the outputs. None of them waits:
+//! frames go into mailboxes, dials become tasks, routes are swapped. That makes every command
+//! synchronous: a subscription is part of the filter when the call returns. See ADR 0020.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use broker_data::{Encoder, Source, Timestamp};
+use broker_proto::endpoint::{ConnectionId, Endpoint as Machine, Outcome, Output, RequestId};
+use broker_proto::frame::{EnvelopeError, Tag, write_envelope};
+use broker_proto::routes::{LocalId, Origin};
+use broker_proto::{EndpointId, ErrorCode, Event, Fault};
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::connector;
+use crate::error::Error;
+use crate::link::Link;
+use crate::mailbox::{Mailbox, Patience, Pushed, Run};
+use crate::pending::Resolver;
+use crate::routing::{Target, TargetKind};
+use crate::shared::Shared;
+
+/// Everything the mutex protects.
+pub(crate) struct Control {
+    machine: Machine,
+    links: BTreeMap<ConnectionId, Arc<Link>>,
+    requests: BTreeMap<RequestId, Request>,
+    next_request: u64,
+    next_local: u64,
+    /// Listener tasks, to be ended by the shutdown.
+    listeners: Vec<tokio::task::JoinHandle<()>>,
+    shutdown: Shutdown,
+}
+
+/// Who waits for an answer of the machine.
+enum Request {
+    Peer {
+        host: String,
+        port: u16,
+        resolver: Resolver<Result<(), Error>>,
+    },
+    Unpeer(Resolver<()>),
+    AwaitPeer(Resolver<bool>),
+}
+
+enum Shutdown {
+    Running,
+    /// The machine says goodbye to its peers; the sender fires when it is through.
+    Leaving {
+        left: Option<oneshot::Sender<()>>,
+        waiting: Vec<Resolver<()>>,
+    },
+    Over,
+}
+
+/// Answers that are given after the mutex is released: they may run code of the application.
+enum Answer {
+    Peer(Resolver<Result<(), Error>>, Result<(), Error>),
+    Unpeer(Resolver<()>),
+    AwaitPeer(Resolver<bool>, bool),
+}
+
+impl Answer {
+    fn give(self) {
+        match self {
+            Self::Peer(resolver, outcome) => resolver.resolve(outcome),
+            Self::Unpeer(resolver) => resolver.resolve(()),
+            Self::AwaitPeer(resolver, outcome) => resolver.resolve(outcome),
+        }
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control")
+            .field("links", &self.links.len())
+            .field("requests", &self.requests.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Control {
+    pub(crate) fn new(machine: Machine) -> Self {
+        Self {
+            machine,
+            links: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            next_request: 0,
+            next_local: 0,
+            listeners: Vec::new(),
+            shutdown: Shutdown::Running,
+        }
+    }
+
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// A number for a new consumer of this endpoint.
+    pub(crate) fn new_local(&mut self) -> LocalId {
+        self.next_local += 1;
+        LocalId(self.next_local)
+    }
+
+    /// Keeps a listener's task; `false` says that it came too late.
+    pub(crate) fn add_listener(&mut self, task: tokio::task::JoinHandle<()>) -> bool {
+        let running = matches!(self.shutdown, Shutdown::Running);
+        if running {
+            self.listeners.push(task);
+        } else {
+            task.abort();
+        }
+        running
+    }
+
+    fn request(&mut self, request: Request) -> RequestId {
+        self.next_request += 1;
+        let id = RequestId(self.next_request);
+        self.requests.insert(id, request);
+        id
+    }
+}
+
+/// Inputs of the machine. Each call locks, acts and carries out what follows.
+impl Shared {
+    pub(crate) fn lock_control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn act<T>(self: &Arc<Self>, action: impl FnOnce(&mut Control, Timestamp) -> T) -> T {
+        let mut control = self.lock_control();
+        let before = control.machine.next_timeout().map(|(at, _)| at);
+        let result = action(&mut control, self.now());
+        let answers = self.carry_out(&mut control);
+        let after = control.machine.next_timeout().map(|(at, _)| at);
+        drop(control);
+        if after.is_some() && after != before {
+            self.timer.notify_one();
+        }
+        for answer in answers {
+            answer.give();
+        }
+        result
+    }
+
+    pub(crate) fn act_on_timeout(self: &Arc<Self>) {
+        self.act(|control, now| control.machine.handle_timeout(now));
+    }
+
+    /// An incoming connection is up. `None`: the endpoint is being shut down.
+    pub(crate) fn accepted(
+        self: &Arc<Self>,
+        remote: broker_proto::NetworkAddress,
+    ) -> Option<(ConnectionId, Arc<Link>)> {
+        self.act(|control, now| {
+            if !matches!(control.shutdown, Shutdown::Running) {
+                return None;
+            }
+            let connection = control.machine.handle_accepted(now, remote);
+            let link = Arc::new(Link::new(self.peer_mailbox()));
+            control.links.insert(connection, link.clone());
+            Some((connection, link))
+        })
+    }
+
+    /// An outgoing connection is up; `false` says that nobody wants it any more.
+    pub(crate) fn dialed(self: &Arc<Self>, connection: ConnectionId) -> bool {
+        self.act(|control, now| {
+            let wanted = control.links.contains_key(&connection);
+            if wanted {
+                control.machine.handle_dialed(now, connection);
+            }
+            wanted
+        })
+    }
+
+    pub(crate) fn dial_failed(self: &Arc<Self>, connection: ConnectionId, cause: Option<String>) {
+        self.act(|control, now| {
+            if control.links.remove(&connection).is_some() {
+                control.machine.handle_dial_failed(now, connection, cause);
+            }
+        });
+    }
+
+    pub(crate) fn control_frame(self: &Arc<Self>, connection: ConnectionId, payload: &[u8]) {
+        self.act(|control, now| {
+            if control.links.contains_key(&connection) {
+                control.machine.handle_frame(now, connection, payload);
+            }
+        });
+    }
+
+    pub(crate) fn connection_ended(
+        self: &Arc<Self>,
+        connection: ConnectionId,
+        why: broker_proto::endpoint::Closed,
+    ) {
+        self.act(|control, now| {
+            if let Some(link) = control.links.remove(&connection) {
+                link.close();
+                control.machine.handle_closed(now, connection, why);
+            }
+        });
+    }
+}
+
+/// Commands of the application.
+impl Shared {
+    pub(crate) fn peer(
+        self: &Arc<Self>,
+        host: &str,
+        port: u16,
+        retry: broker_proto::Retry,
+        resolver: Option<Resolver<Result<(), Error>>>,
+    ) {
+        let host = host.to_owned();
+        self.act(|control, now| {
+            if !matches!(control.shutdown, Shutdown::Running) {
+                if let Some(resolver) = resolver {
+                    resolver.resolve(Err(Error::ShutDown));
+                }
+                return;
+            }
+            let request = resolver.map(|resolver| {
+                control.request(Request::Peer {
+                    host: host.clone(),
+                    port,
+                    resolver,
+                })
+            });
+            control.machine.peer(now, &host, port, retry, request);
+        });
+    }
+
+    pub(crate) fn unpeer(self: &Arc<Self>, host: &str, port: u16, resolver: Resolver<()>) {
+        self.act(|control, now| {
+            let request = control.request(Request::Unpeer(resolver));
+            control.machine.unpeer(now, host, port, Some(request));
+        });
+    }
+
+    pub(crate) fn await_peer(
+        self: &Arc<Self>,
+        peer: EndpointId,
+        timeout: broker_data::Timespan,
+        resolver: Resolver<bool>,
+    ) {
+        self.act(|control, now| {
+            if !matches!(control.shutdown, Shutdown::Running) {
+                resolver.resolve(false);
+                return;
+            }
+            let request = control.request(Request::AwaitPeer(resolver));
+            control.machine.await_peer(now, peer, timeout, request);
+        });
+    }
+
+    /// Extends the endpoint's own filter and tells the peers.
+    pub(crate) fn subscribe(self: &Arc<Self>, topics: &[broker_proto::Topic]) {
+        self.act(|control, now| control.machine.subscribe(now, topics));
+    }
+
+    /// Reports an error that happened beside the machine.
+    pub(crate) fn report(self: &Arc<Self>, fault: Fault) {
+        self.publish_events(&[Event::Error(fault)]);
+    }
+
+    /// Begins the shutdown, or joins the one under way.
+    pub(crate) fn begin_shutdown(self: &Arc<Self>, resolver: Option<Resolver<()>>) {
+        let mut begun = None;
+        self.act(|control, now| {
+            let mut resolver = resolver;
+            match &mut control.shutdown {
+                Shutdown::Over => {
+                    if let Some(resolver) = resolver {
+                        resolver.resolve(());
+                    }
+                }
+                Shutdown::Leaving { waiting, .. } => waiting.extend(resolver),
+                Shutdown::Running => {
+                    let (left, through) = oneshot::channel();
+                    control.shutdown = Shutdown::Leaving {
+                        left: Some(left),
+                        waiting: resolver.take().into_iter().collect(),
+                    };
+                    self.mark_shut_down();
+                    begun = Some((through, std::mem::take(&mut control.listeners)));
+                    control.machine.shutdown(now);
+                }
+            }
+        });
+        if let Some((through, listeners)) = begun {
+            let shared = self.clone();
+            self.runtime
+                .spawn(async move { shared.finish_shutdown(through, listeners).await });
+        }
+    }
+
+    async fn finish_shutdown(
+        self: Arc<Self>,
+        through: oneshot::Receiver<()>,
+        listeners: Vec<tokio::task::JoinHandle<()>>,
+    ) {
+        for listener in listeners {
+            listener.abort();
+            // An aborted task is gone, and its socket with it, when the handle resolves.
+            let _ = listener.await;
+        }
+        let _ = tokio::time::timeout(crate::config::SHUTDOWN_TIMEOUT, through).await;
+        let (links, waiting) = {
+            let mut control = self.lock_control();
+            let links = std::mem::take(&mut control.links);
+            let waiting = match std::mem::replace(&mut control.shutdown, Shutdown::Over) {
+                Shutdown::Leaving { waiting, .. } => waiting,
+                Shutdown::Running | Shutdown::Over => Vec::new(),
+            };
+            control.requests.clear();
+            (links, waiting)
+        };
+        for link in links.values() {
+            link.close();
+        }
+        for (_, _, target) in self.routes.load().locals() {
+            target.mailbox.finish();
+        }
+        self.connections.closed().await;
+        self.mark_over();
+        for resolver in waiting {
+            resolver.resolve(());
+        }
+    }
+}
+
+/// Outputs of the machine.
+impl Shared {
+    fn carry_out(self: &Arc<Self>, control: &mut Control) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        let mut events = Vec::new();
+        while let Some(output) = control.machine.poll_output() {
+            match output {
+                Output::Dial {
+                    connection,
+                    host,
+                    port,
+                } => {
+                    let link = Arc::new(Link::new(self.peer_mailbox()));
+                    control.links.insert(connection, link.clone());
+                    connector::start(self.clone(), connection, link, host, port);
+                }
+                Output::Send { connection, frame } => {
+                    if let Some(link) = control.links.get(&connection) {
+                        link.mailbox.push_control(Bytes::from(frame));
+                    }
+                }
+                Output::Close { connection, cause } => {
+                    tracing::debug!(
+                        event = "connection-closing",
+                        connection = connection.0,
+                        ?cause
+                    );
+                    if let Some(link) = control.links.remove(&connection) {
+                        link.close();
+                    }
+                }
+                Output::Pause { connection } => {
+                    if let Some(link) = control.links.get(&connection) {
+                        link.set_paused(true);
+                    }
+                }
+                Output::Resume { connection } => {
+                    if let Some(link) = control.links.get(&connection) {
+                        link.set_paused(false);
+                    }
+                }
+                Output::Install {
+                    connection,
+                    peer,
+                    filter,
+                } => {
+                    if let Some(link) = control.links.get(&connection) {
+                        let target = Target {
+                            mailbox: link.mailbox.clone(),
+                            kind: TargetKind::Peer,
+                        };
+                        self.routes
+                            .update(|table| table.add_peer(peer, filter, target));
+                        link.install(peer);
+                    }
+                }
+                Output::Uninstall { peer } => self.routes.update(|table| table.remove_peer(peer)),
+                Output::PeerFilter { peer, filter } => {
+                    self.routes
+                        .update(|table| table.set_peer_filter(peer, filter));
+                }
+                Output::Event(event) => events.push(event),
+                Output::Reply { request, outcome } => {
+                    answers.extend(
+                        control
+                            .requests
+                            .remove(&request)
+                            .and_then(|r| answer(r, outcome)),
+                    );
+                }
+                Output::ShutdownComplete => {
+                    if let Shutdown::Leaving { left, .. } = &mut control.shutdown
+                        && let Some(left) = left.take()
+                    {
+                        let _ = left.send(());
+                    }
+                }
+            }
+        }
+        // Events that belong together arrive together: a reader that sees the first of them can
+        // rely on the next being there.
+        for group in events.chunk_by(|a, b| a.topic() == b.topic()) {
+            self.publish_events(group);
+        }
+        answers
+    }
+
+    /// Hands events of one topic to the local consumers as one run. Never waits, never leaves.
+    fn publish_events(&self, events: &[Event]) {
+        let Some(topic) = events.first().map(Event::topic) else {
+            return;
+        };
+        let targets = {
+            let table = self.routes.load();
+            table.targets(Origin::Internal, self.id, topic.as_bytes(), false)
+        };
+        if targets.is_empty() {
+            return;
+        }
+        let mut frames = Vec::new();
+        for event in events {
+            let written = write_envelope(
+                &mut frames,
+                self.id,
+                self.id,
+                Tag::Data,
+                topic.as_bytes(),
+                |out| -> Result<(), EnvelopeError> {
+                    // An event holds short strings only: encoding it cannot fail.
+                    let _ = event.encode(&mut Encoder::new(out));
+                    Ok(())
+                },
+            );
+            debug_assert!(written.is_ok(), "an event fits into a frame");
+        }
+        let run = Bytes::from(frames);
+        for target in targets {
+            // Nobody waits for a reader of events: what does not fit is dropped and counted.
+            target
+                .mailbox
+                .push(Run::shared(&run, events.len()), Patience::Exhausted);
+        }
+    }
+
+    /// A mailbox for a connection, with the limits of the options.
+    fn peer_mailbox(&self) -> Arc<Mailbox> {
+        Arc::new(Mailbox::new(self.peer_limits.clone()))
+    }
+
+    /// Tells subscribers of errors that a consumer began to lose messages.
+    pub(crate) fn report_drops(self: &Arc<Self>, pushed: Pushed, target: &Target) {
+        let Pushed::Dropped { burst_began: true } = pushed else {
+            return;
+        };
+        let what = match target.kind {
+            TargetKind::Peer => "a peer",
+            TargetKind::Local => "a subscriber",
+        };
+        let dropped = target.mailbox.dropped();
+        tracing::warn!(event = "messages-dropped", consumer = what, dropped);
+        self.report(Fault {
+            code: ErrorCode::Unspecified,
+            context: None,
+            text: format!("{what} does not take its messages: new ones are being dropped"),
+        });
+    }
+}
+
+fn answer(request: Request, outcome: Outcome) -> Option<Answer> {
+    Some(match (request, outcome) {
+        (Request::Peer { resolver, .. }, Outcome::Peered) => Answer::Peer(resolver, Ok(())),
+        (
+            Request::Peer {
+                host,
+                port,
+                resolver,
+            },
+            Outcome::PeerFailed { code, text },
+        ) => {
+            let error = match code {
+                ErrorCode::ShuttingDown => Error::ShutDown,
+                code => Error::PeerUnavailable {
+                    host,
+                    port,
+                    code,
+                    text,
+                },
+            };
+            Answer::Peer(resolver, Err(error))
+        }
+        (Request::Unpeer(resolver), Outcome::Unpeered) => Answer::Unpeer(resolver),
+        (Request::AwaitPeer(resolver), Outcome::PeerAwaited(there)) => {
+            Answer::AwaitPeer(resolver, there)
+        }
+        // An outcome of another kind would be a defect of the machine; dropping the resolver
+        // answers with the failure of its kind.
+        _ => return None,
+    })
+}

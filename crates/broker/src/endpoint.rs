@@ -1,0 +1,412 @@
+//! The public handle of an endpoint.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker_data::{Encoder, Source, Timespan};
+use broker_proto::{EndpointId, PeerInfo, Topic};
+use tokio::runtime::Handle;
+
+use crate::blocked::{self, BlockedPublish};
+use crate::config::{Options, TlsOptions};
+use crate::error::Error;
+use crate::hub::Hub;
+use crate::listener;
+use crate::pending::Pending;
+use crate::publisher::Publisher;
+use crate::runtime;
+use crate::shared::Shared;
+use crate::status_subscriber::StatusSubscriber;
+use crate::subscriber::Subscriber;
+
+/// What to do when an outgoing peering fails or is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Retry {
+    /// Nothing: one attempt, and no reconnection.
+    #[default]
+    Never,
+    /// Try again after that time, for ever.
+    After(Duration),
+}
+
+impl From<Retry> for broker_proto::Retry {
+    fn from(retry: Retry) -> Self {
+        match retry {
+            Retry::Never => Self::Never,
+            Retry::After(pause) => Self::After(timespan(pause)),
+        }
+    }
+}
+
+/// A duration as the protocol counts it; what does not fit becomes the longest there is.
+fn timespan(duration: Duration) -> Timespan {
+    Timespan::from_ns(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// One node of a Broker network: it listens, peers, publishes and subscribes.
+///
+/// Clones are handles to the same endpoint. When the last one is dropped the endpoint shuts down in
+/// the background; [`shutdown`](Self::shutdown) says when it is done. Subscribers and publishers do
+/// not keep their endpoint.
+///
+/// Every method may be called from any thread. Calls that return [`Pending`] can be awaited or
+/// waited for; the others return at once, except [`publish`](Self::publish), which waits while a
+/// consumer is full.
+#[derive(Clone)]
+pub struct Endpoint {
+    handle: Arc<LastHandle>,
+}
+
+/// Dropped with the last handle.
+struct LastHandle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for LastHandle {
+    fn drop(&mut self) {
+        self.shared.begin_shutdown(None);
+    }
+}
+
+/// Sets the options of an [`Endpoint`].
+#[derive(Debug, Clone, Default)]
+#[must_use = "call `build` to get the endpoint"]
+pub struct Builder {
+    options: Options,
+    runtime: Option<Handle>,
+}
+
+impl Builder {
+    /// Replaces all options.
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Plain TCP instead of TLS. Both ends must agree.
+    pub fn disable_ssl(mut self, disable: bool) -> Self {
+        self.options.disable_ssl = disable;
+        self
+    }
+
+    /// Never pass on messages of one peer to another.
+    pub fn disable_forwarding(mut self, disable: bool) -> Self {
+        self.options.disable_forwarding = disable;
+        self
+    }
+
+    /// Certificates and keys; both ends then authenticate each other.
+    pub fn tls(mut self, tls: TlsOptions) -> Self {
+        self.options.tls = tls;
+        self
+    }
+
+    /// Runs the endpoint's tasks on that runtime, which must have its I/O and time drivers enabled
+    /// and outlive the endpoint. Otherwise all endpoints of the process share a small pool.
+    pub fn runtime(mut self, handle: Handle) -> Self {
+        self.runtime = Some(handle);
+        self
+    }
+
+    /// Starts the endpoint.
+    ///
+    /// # Errors
+    ///
+    /// Fails when an option has a value it cannot have, when the TLS set-up is incomplete or a file
+    /// of it cannot be used, and when the process cannot start threads.
+    pub fn build(self) -> Result<Endpoint, Error> {
+        let runtime = match self.runtime {
+            Some(handle) => handle,
+            None => runtime::shared().map_err(|error| Error::Start(Arc::new(error)))?,
+        };
+        let shared = Shared::new(self.options, runtime)?;
+        shared.runtime.spawn(shared.clone().run_timer());
+        Ok(Endpoint {
+            handle: Arc::new(LastHandle { shared }),
+        })
+    }
+}
+
+impl Endpoint {
+    /// An endpoint with the default options: TLS without certificates.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::build`].
+    pub fn new() -> Result<Self, Error> {
+        Self::builder().build()
+    }
+
+    /// Starts to describe an endpoint.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+
+    /// The id, random and different for every endpoint.
+    pub fn id(&self) -> EndpointId {
+        self.shared().id
+    }
+
+    // --- peerings -------------------------------------------------------------------------------
+
+    /// Listens for peers and resolves to the port.
+    ///
+    /// An empty address means all interfaces, IPv4 and IPv6; otherwise it is a numeric address or a
+    /// name. Port 0 lets the system choose. May be called repeatedly; listeners close when the
+    /// endpoint shuts down. Spec: endpoint 2.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Listen`] when the address cannot be bound, [`Error::ShutDown`] after a shutdown.
+    pub fn listen(&self, address: &str, port: u16) -> Pending<Result<u16, Error>> {
+        let (resolver, pending) = Pending::new(|| Err(Error::ShutDown));
+        let shared = self.shared().clone();
+        let address = address.to_owned();
+        self.shared().runtime.spawn(async move {
+            let bound = listener::bind(&address, port).await;
+            let bound = bound.and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
+            resolver.resolve(match bound {
+                Err(cause) => Err(Error::Listen {
+                    address,
+                    port,
+                    cause: Arc::new(cause),
+                }),
+                Ok((port, listener)) => {
+                    let mut control = shared.lock_control();
+                    let task = shared
+                        .runtime
+                        .spawn(listener::run(shared.clone(), listener));
+                    match control.add_listener(task) {
+                        true => Ok(port),
+                        false => Err(Error::ShutDown),
+                    }
+                }
+            });
+        });
+        pending
+    }
+
+    /// Peers with the endpoint that listens there; resolves when the peering is established.
+    ///
+    /// With [`Retry::After`] it resolves only when an attempt succeeded, and a peering that is lost
+    /// later is established again. Dropping the returned value does not end the attempts;
+    /// [`unpeer`](Self::unpeer) does. Being peered already counts as success. Spec: endpoint 2,
+    /// wire 7.6.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PeerUnavailable`] when the only attempt failed, with the cause;
+    /// [`Error::ShutDown`] when the endpoint is shut down before.
+    pub fn peer(&self, host: &str, port: u16, retry: Retry) -> Pending<Result<(), Error>> {
+        let (resolver, pending) = Pending::new(|| Err(Error::ShutDown));
+        self.shared().peer(host, port, retry.into(), Some(resolver));
+        pending
+    }
+
+    /// As [`peer`](Self::peer) for those who watch status events instead.
+    pub fn peer_nosync(&self, host: &str, port: u16, retry: Retry) {
+        self.shared().peer(host, port, retry.into(), None);
+    }
+
+    /// Ends a peering, named as in [`peer`](Self::peer), or stops trying to establish it. Resolves
+    /// when the goodbye is sent. An unknown address makes an error event, no error. Spec: endpoint 2.
+    pub fn unpeer(&self, host: &str, port: u16) -> Pending<()> {
+        let (resolver, pending) = Pending::new(|| ());
+        self.shared().unpeer(host, port, resolver);
+        pending
+    }
+
+    /// Resolves to `true` when the endpoint is a direct peer, to `false` after the timeout or when
+    /// this endpoint is shut down. Spec: endpoint 2.
+    pub fn await_peer(&self, peer: EndpointId, timeout: Duration) -> Pending<bool> {
+        let (resolver, pending) = Pending::new(|| false);
+        self.shared().await_peer(peer, timespan(timeout), resolver);
+        pending
+    }
+
+    /// The peers at this moment.
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.shared().lock_control().machine().peers()
+    }
+
+    /// The topics that peers are subscribed to, sorted, each once.
+    pub fn peer_subscriptions(&self) -> Vec<Topic> {
+        let table = self.shared().routes.load();
+        let entries = table
+            .peers()
+            .flat_map(|(_, filter, _)| filter.entries().iter().cloned());
+        let mut topics: Vec<Topic> = entries.collect();
+        topics.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+        topics.dedup_by(|a, b| a.as_bytes() == b.as_bytes());
+        topics
+    }
+
+    /// The topics this endpoint asks its peers for. It never shrinks. Spec: wire 8.1.
+    pub fn filter(&self) -> Vec<Topic> {
+        self.shared()
+            .lock_control()
+            .machine()
+            .filter()
+            .entries()
+            .to_vec()
+    }
+
+    /// Has messages of these topics sent here, to be forwarded, although nobody here reads them.
+    pub fn forward<T: Into<Topic>>(&self, topics: impl IntoIterator<Item = T>) {
+        let topics: Vec<Topic> = topics.into_iter().map(Into::into).collect();
+        self.shared().subscribe(&topics);
+    }
+
+    // --- messages -------------------------------------------------------------------------------
+
+    /// Publishes a value to all peers that subscribed to a prefix of the topic, and to local hubs.
+    /// Subscribers of the same endpoint do not get it. Spec: endpoint 3.
+    ///
+    /// Waits while a consumer is full but still moves, see [`Overflow`](crate::Overflow); from async
+    /// code use [`publish_async`](Self::publish_async). Without anybody interested it does nothing.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the value cannot be encoded, the topic is too long, or the endpoint is shut down.
+    pub fn publish<S: Source + ?Sized>(
+        &self,
+        topic: impl AsRef<[u8]>,
+        value: &S,
+    ) -> Result<(), Error> {
+        self.send(None, topic.as_ref(), value).map(finish)
+    }
+
+    /// As [`publish`](Self::publish), to one direct peer whatever its subscriptions; without such a
+    /// peer the message vanishes. Spec: wire 8.3.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](Self::publish).
+    pub fn publish_to<S: Source + ?Sized>(
+        &self,
+        peer: EndpointId,
+        topic: impl AsRef<[u8]>,
+        value: &S,
+    ) -> Result<(), Error> {
+        self.send(Some(peer), topic.as_ref(), value).map(finish)
+    }
+
+    /// As [`publish`](Self::publish), waiting as a future. The value is encoded before the first
+    /// await.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](Self::publish).
+    pub async fn publish_async<S: Source + ?Sized>(
+        &self,
+        topic: impl AsRef<[u8]>,
+        value: &S,
+    ) -> Result<(), Error> {
+        if let Some(blocked) = self.send(None, topic.as_ref(), value)? {
+            blocked.finished().await;
+        }
+        Ok(())
+    }
+
+    /// Publishes without waiting: what some consumers have no room for is returned.
+    ///
+    /// `write` appends exactly one encoded value; it is called once, also when nobody is interested.
+    /// A receiver makes the message a directed one.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](Self::publish), and what `write` returns.
+    pub fn offer<E: From<Error>>(
+        &self,
+        receiver: Option<EndpointId>,
+        topic: &[u8],
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Option<BlockedPublish>, E> {
+        let shared = self.shared();
+        blocked::offer(shared, &shared.publish_memo, receiver, topic, write)
+    }
+
+    fn send<S: Source + ?Sized>(
+        &self,
+        receiver: Option<EndpointId>,
+        topic: &[u8],
+        value: &S,
+    ) -> Result<Option<BlockedPublish>, Error> {
+        self.offer(receiver, topic, |out| {
+            Ok(value.encode(&mut Encoder::new(out))?)
+        })
+    }
+
+    /// A publisher for one topic.
+    pub fn publisher(&self, topic: impl Into<Topic>) -> Publisher {
+        Publisher::new(self.shared().clone(), topic.into())
+    }
+
+    /// Subscribes to topics by their prefixes. The peers know when the call returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShutDown`] after a shutdown.
+    pub fn subscriber<T: Into<Topic>>(
+        &self,
+        topics: impl IntoIterator<Item = T>,
+    ) -> Result<Subscriber, Error> {
+        Subscriber::new(self.shared(), topics.into_iter().map(Into::into).collect())
+    }
+
+    /// Subscribes to error events, and to status events if asked for. Events that happened before
+    /// are not delivered. Spec: endpoint 5.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShutDown`] after a shutdown.
+    pub fn status_subscriber(&self, statuses: bool) -> Result<StatusSubscriber, Error> {
+        StatusSubscriber::new(self.shared(), statuses)
+    }
+
+    /// A consumer and producer in one: it also gets what this endpoint publishes, and what it
+    /// publishes reaches subscribers of this endpoint. Spec: endpoint 3.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShutDown`] after a shutdown.
+    pub fn hub<T: Into<Topic>>(&self, topics: impl IntoIterator<Item = T>) -> Result<Hub, Error> {
+        Hub::new(self.shared(), topics.into_iter().map(Into::into).collect())
+    }
+
+    // --- the end --------------------------------------------------------------------------------
+
+    /// Says goodbye to all peers, closes everything and resolves when that is done, after at most
+    /// [`SHUTDOWN_TIMEOUT`](crate::SHUTDOWN_TIMEOUT). What was published before by the same thread
+    /// is sent first. May be called repeatedly and from any thread. Spec: endpoint 6.
+    pub fn shutdown(&self) -> Pending<()> {
+        let (resolver, pending) = Pending::new(|| ());
+        self.shared().begin_shutdown(Some(resolver));
+        pending
+    }
+
+    /// Whether the endpoint was shut down or is about to be.
+    pub fn is_shut_down(&self) -> bool {
+        self.shared().is_shut_down()
+    }
+}
+
+pub(crate) fn finish(blocked: Option<BlockedPublish>) {
+    if let Some(blocked) = blocked {
+        blocked.wait();
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("id", &self.id())
+            .field("shut_down", &self.is_shut_down())
+            .finish_non_exhaustive()
+    }
+}

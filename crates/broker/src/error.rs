@@ -1,0 +1,124 @@
+//! What can go wrong, and the code the original reports for it.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use broker_data::EncodeError;
+use broker_proto::frame::EnvelopeError;
+use broker_proto::{ErrorCode, Topic};
+
+/// Why a call failed. Every error names the thing it is about and maps to an [`ErrorCode`].
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An option has a value it cannot have.
+    #[error("option `{name}`: {cause}")]
+    Option {
+        /// The option, or the environment variable it came from.
+        name: &'static str,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The TLS set-up is incomplete, or a file of it cannot be used.
+    #[error("TLS set-up: {cause}")]
+    Tls {
+        /// What is wrong, with the file's name.
+        cause: String,
+    },
+    /// The process has no thread or descriptor left for an endpoint.
+    #[error("cannot start: {0}")]
+    Start(Arc<io::Error>),
+    /// An address cannot be listened on.
+    #[error("cannot listen on `{address}` port {port}: {cause}")]
+    Listen {
+        /// The address asked for.
+        address: String,
+        /// The port asked for.
+        port: u16,
+        /// What the system said.
+        cause: Arc<io::Error>,
+    },
+    /// A peering could not be established.
+    #[error("cannot peer with `{host}` port {port}: {text}")]
+    PeerUnavailable {
+        /// The host asked for.
+        host: String,
+        /// The port asked for.
+        port: u16,
+        /// The code of the failure; see [`Error::code`].
+        code: ErrorCode,
+        /// The text of the error event, cause included.
+        text: String,
+    },
+    /// A value cannot be encoded.
+    #[error(transparent)]
+    Value(#[from] EncodeError),
+    /// The topic is longer than the wire can carry. Spec: wire 6.1.
+    #[error(
+        "topic of {length} bytes is longer than {}",
+        broker_proto::topic::TOPIC_MAX
+    )]
+    TopicTooLong {
+        /// Length in bytes.
+        length: usize,
+    },
+    /// The message is larger than a frame can be. Spec: wire 2.
+    #[error("message of {size} bytes is larger than a frame can be")]
+    MessageTooLarge {
+        /// Size in bytes.
+        size: usize,
+    },
+    /// The endpoint was shut down.
+    #[error("endpoint is shut down")]
+    ShutDown,
+    /// The subscriber is closed and has nothing left.
+    #[error("subscriber queue closed")]
+    Closed,
+    /// The subscriber was closed because it did not take its messages.
+    #[error("subscriber was closed: it took nothing while its queue was full")]
+    Overflowed,
+    /// No descriptor could be opened.
+    #[error("cannot open a descriptor: {0}")]
+    Descriptor(Arc<io::Error>),
+}
+
+impl Error {
+    /// The code the original would report.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Option { .. } | Self::Tls { .. } | Self::Start(_) => {
+                ErrorCode::CannotOpenResource
+            }
+            Self::Listen { .. } | Self::Descriptor(_) => ErrorCode::CannotOpenResource,
+            Self::PeerUnavailable { code, .. } => *code,
+            Self::Value(_) | Self::MessageTooLarge { .. } => ErrorCode::InvalidData,
+            Self::TopicTooLong { .. } => ErrorCode::InvalidTopicKey,
+            Self::ShutDown | Self::Closed => ErrorCode::ShuttingDown,
+            Self::Overflowed => ErrorCode::StaleData,
+        }
+    }
+}
+
+impl From<EnvelopeError> for Error {
+    fn from(error: EnvelopeError) -> Self {
+        match error {
+            EnvelopeError::TopicTooLong { length } => Self::TopicTooLong { length },
+            EnvelopeError::FrameTooLarge { length } => Self::MessageTooLarge { size: length },
+            // The other cases are about reading, which no caller of ours does through this type.
+            _ => Self::MessageTooLarge { size: 0 },
+        }
+    }
+}
+
+/// Prints topics in messages and logs, as text where they are text.
+pub(crate) struct Topics<'a>(pub(crate) &'a [Topic]);
+
+impl fmt::Display for Topics<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, topic) in self.0.iter().enumerate() {
+            write!(f, "{}`{topic}`", if index == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,59 @@
+//! A consumer and producer in one.
+
+use std::sync::{Arc, Mutex};
+
+use broker_data::{Encoder, Source};
+use broker_proto::{LocalKind, Origin, Topic};
+
+use crate::blocked;
+use crate::endpoint::finish;
+use crate::error::Error;
+use crate::routing::TopicMemo;
+use crate::shared::Shared;
+use crate::subscriber::Subscriber;
+
+/// Receives what peers *and* this endpoint publish, and publishes to peers *and* to this endpoint's
+/// subscribers, but not to itself. Spec: endpoint 3.
+#[derive(Debug)]
+pub struct Hub {
+    subscriber: Subscriber,
+    memo: Mutex<TopicMemo>,
+}
+
+impl Hub {
+    pub(crate) fn new(shared: &Arc<Shared>, topics: Vec<Topic>) -> Result<Self, Error> {
+        let subscriber = Subscriber::of_kind(shared, LocalKind::Hub, topics)?;
+        let memo = TopicMemo::new(Origin::Hub(subscriber.local_id()), true);
+        Ok(Self {
+            subscriber,
+            memo: Mutex::new(memo),
+        })
+    }
+
+    /// The receiving side.
+    pub fn subscriber(&self) -> &Subscriber {
+        &self.subscriber
+    }
+
+    /// Publishes a value; waits as [`Endpoint::publish`](crate::Endpoint::publish) does.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn publish<S: Source + ?Sized>(
+        &self,
+        topic: impl AsRef<[u8]>,
+        value: &S,
+    ) -> Result<(), Error> {
+        let write =
+            |out: &mut Vec<u8>| -> Result<(), Error> { Ok(value.encode(&mut Encoder::new(out))?) };
+        blocked::offer(
+            self.subscriber.shared(),
+            &self.memo,
+            None,
+            topic.as_ref(),
+            write,
+        )
+        .map(finish)
+    }
+}

@@ -1,0 +1,64 @@
+//! One connection as the control plane sees it: a mailbox and a few flags beside its task.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use broker_proto::EndpointId;
+
+use crate::mailbox::Mailbox;
+
+/// The shared half of a connection; its task owns the socket, the control plane tells it what to do.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// What is to be written, handshake frames included.
+    pub(crate) mailbox: Arc<Mailbox>,
+    /// Set when the handshake is over and data frames are routed.
+    peer: OnceLock<EndpointId>,
+    paused: AtomicBool,
+    closing: AtomicBool,
+}
+
+impl Link {
+    pub(crate) fn new(mailbox: Arc<Mailbox>) -> Self {
+        Self {
+            mailbox,
+            peer: OnceLock::new(),
+            paused: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    /// The peer at the other end, once the handshake is over.
+    pub(crate) fn peer(&self) -> Option<EndpointId> {
+        self.peer.get().copied()
+    }
+
+    /// Ends the handshake.
+    pub(crate) fn install(&self, peer: EndpointId) {
+        // A connection is installed once; the state machine guarantees it.
+        let _ = self.peer.set(peer);
+        self.mailbox.nudge();
+    }
+
+    /// Whether reading is suspended. Spec: wire 7.5.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+        self.mailbox.nudge();
+    }
+
+    /// Whether the control plane is done with the connection.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Has the task write what is queued, then close the socket.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.mailbox.finish();
+        self.mailbox.nudge();
+    }
+}

@@ -1,0 +1,185 @@
+//! Incoming connections: bind, accept, TLS, then the connection's task.
+
+use std::fs::File;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker_proto::NetworkAddress;
+use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use crate::connector::resolve;
+use crate::peer::{PeerTask, Side};
+use crate::shared::{Gauge, Shared};
+use crate::socket::{self, Socket};
+
+/// Connections the system keeps for us while we are busy with others.
+const BACKLOG: i32 = 1024;
+
+/// First and longest pause after the system refused to accept. The spare descriptor already keeps
+/// the queue moving, so the pause only bounds the processor time of a starved process.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// Binds a listener. An empty address means all interfaces. Spec: endpoint 2.
+pub(crate) async fn bind(address: &str, port: u16) -> io::Result<TcpListener> {
+    if address.is_empty() {
+        let v6 = bind_to(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), true);
+        return v6.or_else(|error| match error.kind() {
+            io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
+            // A system without IPv6.
+            _ => bind_to(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), false),
+        });
+    }
+    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
+    for candidate in resolve(address, port).await? {
+        match bind_to(candidate, candidate.ip() == Ipv6Addr::UNSPECIFIED) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn bind_to(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener> {
+    let socket = RawSocket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if dual_stack {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts until the task is aborted.
+pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener) {
+    let mut spare = Spare::new();
+    let mut backoff = BACKOFF_MIN;
+    loop {
+        // Strangers wait in the system's queue, where they cost us nothing, while too many others
+        // have not finished their handshake.
+        let Ok(permit) = shared.pending.clone().acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, remote)) => {
+                backoff = BACKOFF_MIN;
+                start(&shared, stream, remote, permit);
+            }
+            Err(error) if is_exhaustion(&error) => {
+                tracing::warn!(event = "accept-failed", %error, "out of descriptors or memory");
+                spare.turn_away(&listener).await;
+                tokio::time::sleep(backoff).await;
+                backoff = (backoff * 2).min(BACKOFF_MAX);
+            }
+            // The connection was gone before we looked.
+            Err(error) => tracing::debug!(event = "accept-failed", %error),
+        }
+    }
+}
+
+fn is_exhaustion(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let codes = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    error
+        .raw_os_error()
+        .is_some_and(|code| codes.iter().any(|e| e.raw_os_error() == code))
+}
+
+/// A descriptor kept for the moment when there is no other: given up, it lets one waiting connection
+/// be accepted and closed, so that its client learns at once what it would otherwise wait for.
+struct Spare(Option<File>);
+
+impl Spare {
+    fn new() -> Self {
+        Self(File::open("/dev/null").ok())
+    }
+
+    async fn turn_away(&mut self, listener: &TcpListener) {
+        if self.0.take().is_some() {
+            let refused = tokio::time::timeout(Duration::ZERO, listener.accept()).await;
+            drop(refused);
+        }
+        *self = Self::new();
+    }
+}
+
+fn start(
+    shared: &Arc<Shared>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    permit: OwnedSemaphorePermit,
+) {
+    let counted = Gauge::enter(shared);
+    let shared = shared.clone();
+    let runtime = shared.runtime.clone();
+    runtime.spawn(async move {
+        serve(shared, stream, remote, permit).await;
+        drop(counted);
+    });
+}
+
+async fn serve(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    permit: OwnedSemaphorePermit,
+) {
+    let deadline = Instant::now() + shared.options.handshake_timeout;
+    socket::configure(&stream, shared.liveness());
+    let Some(socket) = secure(&shared, stream, remote, deadline).await else {
+        return;
+    };
+    let address = NetworkAddress {
+        host: remote.ip().to_string(),
+        port: remote.port(),
+        retry_seconds: 0,
+    };
+    let Some((connection, link)) = shared.accepted(address) else {
+        return;
+    };
+    let task = PeerTask::new(shared, connection, link, socket, Side::Acceptor);
+    task.run(deadline.into_std(), Some(permit)).await;
+}
+
+#[cfg(feature = "tls")]
+async fn secure(
+    shared: &Shared,
+    stream: TcpStream,
+    remote: SocketAddr,
+    deadline: Instant,
+) -> Option<Socket> {
+    let Some(tls) = &shared.tls else {
+        return Some(Socket::Plain(stream));
+    };
+    let handshake = tls.handshake(stream, crate::tls::Role::Acceptor);
+    tokio::select! {
+        outcome = tokio::time::timeout_at(deadline, handshake) => match outcome {
+            Ok(Ok(stream)) => Some(Socket::Tls(Box::new(stream))),
+            Ok(Err(cause)) => {
+                tracing::info!(event = "incoming-refused", %remote, cause);
+                None
+            }
+            Err(_) => {
+                tracing::info!(event = "incoming-refused", %remote, cause = "TLS handshake timed out");
+                None
+            }
+        },
+        () = shared.until_shutdown() => None,
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+async fn secure(_: &Shared, stream: TcpStream, _: SocketAddr, _: Instant) -> Option<Socket> {
+    Some(Socket::Plain(stream))
+}

@@ -1,0 +1,771 @@
+//! The bounded queue between those who send frames and the one who consumes them.
+//!
+//! It is the only queue of the data path: every peer connection and every local subscriber has
+//! one. It holds *runs*: complete frames, one behind the other, in one piece of memory. A small run
+//! is copied behind the previous one into an open tail, so that a small message costs neither an
+//! allocation nor a reference count; a large run is shared. The consumer takes whole chunks.
+//!
+//! Invariants:
+//! - a chunk holds complete frames only, each with its length prefix;
+//! - the consumer is woken only when the queue turns from empty to not empty, and a waker is
+//!   registered under the same lock that looks at the queue, so no wake-up is lost;
+//! - `bytes` and `messages` never exceed their limits, except by control frames (which are few and
+//!   bounded by the protocol) and by one run that alone is larger than the limit;
+//! - the lock is held for a push or a take, never across a wait.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use broker_proto::frame::frame_size;
+
+use crate::config::Overflow;
+use crate::ready_fd::ReadyFd;
+
+/// Runs from this size on are shared between targets instead of copied: below it a copy is cheaper
+/// than the reference count and the pinned read buffer, above it the copy starts to show.
+pub(crate) const SHARED_RUN_MIN: usize = 4 * 1024;
+
+/// Largest tail that small runs are collected in: large enough that one system call moves hundreds
+/// of messages, small enough to stay in a processor's second-level cache.
+const TAIL_SIZE_MAX: usize = 64 * 1024;
+
+/// First tail of a mailbox, so that an idle one costs next to nothing.
+const TAIL_SIZE_MIN: usize = 2 * 1024;
+
+/// Room for control frames however small the limit for messages is: two of the largest filters.
+const CONTROL_BYTES_MIN: usize = 32 * 1024 * 1024;
+
+/// A mailbox that was full lets producers in again when this fraction of it is free: waking them
+/// for every freed byte would cost a thread switch per message.
+const ROOM_FRACTION: usize = 16;
+
+/// What a mailbox may hold and what happens beyond that.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    pub(crate) bytes_max: usize,
+    pub(crate) messages_max: usize,
+    pub(crate) overflow: Overflow,
+    /// How long a consumer may take nothing from a full mailbox before the policy applies.
+    pub(crate) stall_limit: Duration,
+    /// `true`: the policy applies as soon as the mailbox is full, nobody waits.
+    pub(crate) strict: bool,
+}
+
+/// Complete frames in one piece of memory, on their way into mailboxes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run<'a> {
+    pub(crate) bytes: RunBytes<'a>,
+    pub(crate) frames: usize,
+}
+
+/// How the bytes of a run are held.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum RunBytes<'a> {
+    /// Borrowed: copied into each mailbox.
+    Copied(&'a [u8]),
+    /// Owned together: each mailbox keeps a reference.
+    Shared(&'a Bytes),
+}
+
+impl<'a> Run<'a> {
+    /// Wraps borrowed bytes.
+    pub(crate) fn copied(bytes: &'a [u8], frames: usize) -> Self {
+        Self {
+            bytes: RunBytes::Copied(bytes),
+            frames,
+        }
+    }
+
+    /// The bytes with an owner.
+    pub(crate) fn to_bytes(self) -> Bytes {
+        match self.bytes {
+            RunBytes::Copied(bytes) => Bytes::copy_from_slice(bytes),
+            RunBytes::Shared(bytes) => bytes.clone(),
+        }
+    }
+
+    /// Wraps shared bytes, to be copied where that is cheaper.
+    pub(crate) fn shared(bytes: &'a Bytes, frames: usize) -> Self {
+        let bytes = if bytes.len() < SHARED_RUN_MIN {
+            RunBytes::Copied(bytes)
+        } else {
+            RunBytes::Shared(bytes)
+        };
+        Self { bytes, frames }
+    }
+
+    fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    fn as_slice(&self) -> &'a [u8] {
+        match self.bytes {
+            RunBytes::Copied(bytes) => bytes,
+            RunBytes::Shared(bytes) => bytes,
+        }
+    }
+}
+
+/// Some complete frames, as the consumer gets them.
+#[derive(Debug, Clone)]
+pub(crate) struct Chunk {
+    pub(crate) bytes: Bytes,
+    pub(crate) frames: usize,
+    /// Control frames are never dropped by an overflow policy.
+    control: bool,
+}
+
+/// How a producer deals with a full mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It can wait as long as the consumer moves.
+    Waits,
+    /// It waited for the stall limit already: the run is taken or dropped now.
+    Exhausted,
+}
+
+/// What became of a pushed run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    Accepted,
+    /// Dropped in part or whole, by policy; `burst_began` is set for the first drop of a burst.
+    Dropped {
+        burst_began: bool,
+    },
+    /// No room, and the consumer still moves: wait for room, but look again after `stalls_in`.
+    Full {
+        stalls_in: Duration,
+    },
+    /// Nobody will ever consume it.
+    Closed,
+}
+
+/// What a consumer finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// That many messages were appended to the caller's chunks.
+    Messages(usize),
+    Empty,
+    /// Empty, and nothing will come.
+    Closed,
+    /// The overflow policy closed it.
+    Overflowed,
+}
+
+/// A bounded queue of frames with one consumer.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    limits: Limits,
+    inner: Mutex<Inner>,
+    /// Consumer threads park here.
+    arrived: Condvar,
+    /// Producer threads park here.
+    room: Condvar,
+    /// Moves whenever the consumer does; only its change has a meaning.
+    progress: AtomicU64,
+    dropped: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    chunks: VecDeque<Chunk>,
+    tail: BytesMut,
+    tail_frames: usize,
+    tail_size: usize,
+    bytes: usize,
+    messages: usize,
+    state: State,
+    wake: Wake,
+    producers: Producers,
+    stall: Stall,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    /// Takes nothing more, what is there can be consumed.
+    Finished,
+    Overflowed,
+}
+
+/// The wake side: whoever consumes may be a task, a parked thread or a descriptor's reader.
+#[derive(Debug, Default)]
+struct Wake {
+    task: Option<Waker>,
+    parked: usize,
+    ready: Option<ReadyFd>,
+}
+
+/// Those who wait for room.
+#[derive(Debug, Default)]
+struct Producers {
+    tasks: Vec<Waker>,
+    parked: usize,
+}
+
+/// When the consumer was last seen to move, measured by producers that found the mailbox full.
+#[derive(Debug, Default)]
+struct Stall {
+    seen: Option<(u64, Instant)>,
+    stalled: bool,
+    /// Messages dropped since the burst began.
+    burst: u64,
+}
+
+impl Mailbox {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            inner: Mutex::new(Inner {
+                tail_size: TAIL_SIZE_MIN,
+                ..Inner::default()
+            }),
+            arrived: Condvar::new(),
+            room: Condvar::new(),
+            progress: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // --- producers ------------------------------------------------------------------------------
+
+    /// Appends a run, or says why not.
+    pub(crate) fn push(&self, run: Run<'_>, patience: Patience) -> Pushed {
+        let mut inner = self.lock();
+        if inner.state != State::Open {
+            return Pushed::Closed;
+        }
+        if inner.has_room(&self.limits, run.len(), run.frames) {
+            let was_empty = inner.is_empty();
+            inner.append(run);
+            if was_empty {
+                self.notify(inner);
+            }
+            return Pushed::Accepted;
+        }
+        if self.limits.strict {
+            self.push_strict(inner, run)
+        } else {
+            self.push_full(inner, run, patience)
+        }
+    }
+
+    /// Appends one control frame, over the limits if need be: the protocol cannot skip one. Only a
+    /// consumer that makes control frames pile up (one that sends pings and reads no answer) meets
+    /// a limit of its own, and it is cut off.
+    pub(crate) fn push_control(&self, frame: Bytes) {
+        let mut inner = self.lock();
+        if inner.state != State::Open {
+            return;
+        }
+        let control_bytes_max = self
+            .limits
+            .bytes_max
+            .max(CONTROL_BYTES_MIN)
+            .saturating_mul(2);
+        if inner.bytes.saturating_add(frame.len()) > control_bytes_max {
+            self.overflow(inner);
+            return;
+        }
+        let was_empty = inner.is_empty();
+        inner.seal_tail();
+        inner.bytes = inner.bytes.saturating_add(frame.len());
+        inner.chunks.push_back(Chunk {
+            bytes: frame,
+            frames: 0,
+            control: true,
+        });
+        if was_empty {
+            self.notify(inner);
+        }
+    }
+
+    /// The mailbox is full: waits are possible while the consumer moves, its policy applies once
+    /// it does not.
+    fn push_full(
+        &self,
+        mut inner: MutexGuard<'_, Inner>,
+        run: Run<'_>,
+        patience: Patience,
+    ) -> Pushed {
+        let progress = self.progress.load(Ordering::Relaxed);
+        let idle = inner.stall.idle(progress, Instant::now());
+        inner.stall.stalled = idle >= self.limits.stall_limit;
+        match (inner.stall.stalled, patience, self.limits.overflow) {
+            (false, Patience::Waits, _) => Pushed::Full {
+                stalls_in: self.limits.stall_limit.saturating_sub(idle),
+            },
+            (true, Patience::Waits, Overflow::Block) => Pushed::Full {
+                stalls_in: Duration::MAX,
+            },
+            // A consumer that moves, but too slowly for those behind this run, keeps its place.
+            (false, Patience::Exhausted, _)
+            | (true, _, Overflow::DropNewest)
+            | (true, Patience::Exhausted, Overflow::Block) => {
+                self.count_drop(&mut inner, run.frames)
+            }
+            (true, _, Overflow::DropOldest) => {
+                let lost = inner.drop_oldest(&self.limits, run.len(), run.frames);
+                let was_empty = inner.is_empty();
+                inner.append(run);
+                let outcome = self.count_drop(&mut inner, lost);
+                if was_empty {
+                    self.notify(inner);
+                }
+                outcome
+            }
+            (true, _, Overflow::Disconnect) => {
+                self.overflow(inner);
+                Pushed::Closed
+            }
+        }
+    }
+
+    /// The policy applies at once and per message, as a limit given in messages promises.
+    fn push_strict(&self, mut inner: MutexGuard<'_, Inner>, run: Run<'_>) -> Pushed {
+        let was_empty = inner.is_empty();
+        let mut lost = 0;
+        let mut rest = run.as_slice();
+        while let Some(frame) = frame_size(rest).and_then(|size| rest.split_off(..size)) {
+            if !inner.has_room(&self.limits, frame.len(), 1) {
+                match self.limits.overflow {
+                    Overflow::Disconnect => {
+                        self.overflow(inner);
+                        return Pushed::Closed;
+                    }
+                    Overflow::DropOldest => {
+                        lost += inner.drop_oldest(&self.limits, frame.len(), 1);
+                    }
+                    // Waiting is what a strict limit excludes.
+                    Overflow::DropNewest | Overflow::Block => {
+                        lost += 1;
+                        continue;
+                    }
+                }
+            }
+            inner.append(Run {
+                bytes: RunBytes::Copied(frame),
+                frames: 1,
+            });
+        }
+        let outcome = if lost == 0 {
+            Pushed::Accepted
+        } else {
+            self.count_drop(&mut inner, lost)
+        };
+        if was_empty && !inner.is_empty() {
+            self.notify(inner);
+        }
+        outcome
+    }
+
+    fn count_drop(&self, inner: &mut Inner, messages: usize) -> Pushed {
+        let burst_began = inner.stall.burst == 0;
+        inner.stall.burst = inner.stall.burst.saturating_add(messages as u64);
+        self.dropped.fetch_add(messages as u64, Ordering::Relaxed);
+        Pushed::Dropped { burst_began }
+    }
+
+    fn overflow(&self, mut inner: MutexGuard<'_, Inner>) {
+        inner.state = State::Overflowed;
+        self.dropped
+            .fetch_add(inner.messages as u64, Ordering::Relaxed);
+        inner.clear();
+        self.release_producers(&mut inner);
+        self.notify(inner);
+    }
+
+    /// Parks the calling producer until there may be room for the run, at most for `timeout`.
+    pub(crate) fn wait_room(&self, bytes: usize, frames: usize, timeout: Duration) {
+        let mut inner = self.lock();
+        if inner.state != State::Open || inner.has_room(&self.limits, bytes, frames) {
+            return;
+        }
+        inner.producers.parked += 1;
+        // Spurious wake-ups are harmless: the caller pushes again and is told to wait again.
+        let (mut inner, _) = self
+            .room
+            .wait_timeout(inner, timeout)
+            .unwrap_or_else(PoisonError::into_inner);
+        inner.producers.parked = inner.producers.parked.saturating_sub(1);
+    }
+
+    /// Resolves once there may be room for the run.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>, bytes: usize, frames: usize) -> Poll<()> {
+        let mut inner = self.lock();
+        if inner.state != State::Open || inner.has_room(&self.limits, bytes, frames) {
+            return Poll::Ready(());
+        }
+        let tasks = &mut inner.producers.tasks;
+        if !tasks.iter().any(|waker| waker.will_wake(cx.waker())) {
+            tasks.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    // --- the consumer ---------------------------------------------------------------------------
+
+    /// Takes chunks of up to `budget` bytes in total, but at least one if there is any.
+    pub(crate) fn take(&self, budget: usize, out: &mut VecDeque<Chunk>) -> Taken {
+        let mut inner = self.lock();
+        let taken = inner.take(budget, out);
+        if let Taken::Messages(_) = taken {
+            self.moved();
+            inner.stall.burst = 0;
+            if inner.has_spare(&self.limits) {
+                self.release_producers(&mut inner);
+            }
+        }
+        taken
+    }
+
+    /// As [`take`](Self::take), registering the task if there is nothing.
+    pub(crate) fn poll_take(
+        &self,
+        cx: &mut Context<'_>,
+        budget: usize,
+        out: &mut VecDeque<Chunk>,
+    ) -> Taken {
+        let taken = self.take(budget, out);
+        if taken != Taken::Empty {
+            return taken;
+        }
+        self.register(cx);
+        // Something may have come between the look and the registration.
+        self.take(budget, out)
+    }
+
+    /// Has the task woken when something comes.
+    pub(crate) fn register(&self, cx: &mut Context<'_>) {
+        let mut inner = self.lock();
+        if !inner
+            .wake
+            .task
+            .as_ref()
+            .is_some_and(|task| task.will_wake(cx.waker()))
+        {
+            inner.wake.task = Some(cx.waker().clone());
+        }
+    }
+
+    /// Parks the calling thread until there is something, at most until `deadline`.
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> Taken {
+        let mut inner = self.lock();
+        loop {
+            match inner.peek() {
+                Taken::Empty => {}
+                found => return found,
+            }
+            inner.wake.parked += 1;
+            inner = match deadline {
+                None => self
+                    .arrived
+                    .wait(inner)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        inner.wake.parked -= 1;
+                        return Taken::Empty;
+                    }
+                    self.arrived
+                        .wait_timeout(inner, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            };
+            inner.wake.parked = inner.wake.parked.saturating_sub(1);
+        }
+    }
+
+    /// Tells what a take would find, without taking.
+    pub(crate) fn peek(&self) -> Taken {
+        self.lock().peek()
+    }
+
+    /// Notes that the consumer moves although it took nothing new from here: it wrote to its
+    /// socket, or handed out a message it took earlier.
+    pub(crate) fn moved(&self) {
+        // One consumer: a plain load and store cannot lose a count, and is cheaper.
+        let progress = self.progress.load(Ordering::Relaxed);
+        self.progress
+            .store(progress.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// The descriptor that is readable while there are messages, made on the first call.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the process has no descriptor left.
+    pub(crate) fn ready_fd(&self, held: bool) -> io::Result<RawFd> {
+        let mut inner = self.lock();
+        let readable = held || inner.peek() != Taken::Empty;
+        let ready = match &mut inner.wake.ready {
+            Some(ready) => ready,
+            vacant => vacant.insert(ReadyFd::new()?),
+        };
+        if readable {
+            ready.raise();
+        }
+        Ok(ready.as_raw_fd())
+    }
+
+    /// Lowers the descriptor if the mailbox is empty; the consumer calls it when it handed out the
+    /// last message it held.
+    pub(crate) fn lower_ready(&self) {
+        let mut inner = self.lock();
+        if inner.peek() == Taken::Empty
+            && let Some(ready) = &mut inner.wake.ready
+        {
+            ready.lower();
+        }
+    }
+
+    /// Takes nothing more; what is there can still be consumed. Waiting producers are released.
+    pub(crate) fn finish(&self) {
+        let mut inner = self.lock();
+        if inner.state == State::Open {
+            inner.state = State::Finished;
+        }
+        self.release_producers(&mut inner);
+        self.notify(inner);
+    }
+
+    /// Takes nothing more and forgets what is there.
+    pub(crate) fn close(&self) {
+        let mut inner = self.lock();
+        if inner.state == State::Open {
+            inner.state = State::Finished;
+        }
+        inner.clear();
+        self.release_producers(&mut inner);
+        self.notify(inner);
+    }
+
+    /// Wakes the consumer although nothing arrived: a signal beside the queue wants attention.
+    pub(crate) fn nudge(&self) {
+        let task = self.lock().wake.task.take();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    /// Number of messages waiting.
+    pub(crate) fn messages(&self) -> usize {
+        self.lock().messages
+    }
+
+    /// Number of bytes waiting.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// Number of messages its policy dropped so far.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    // --- waking ---------------------------------------------------------------------------------
+
+    fn notify(&self, mut inner: MutexGuard<'_, Inner>) {
+        if let Some(ready) = &mut inner.wake.ready {
+            ready.raise();
+        }
+        let parked = inner.wake.parked > 0;
+        let task = inner.wake.task.take();
+        drop(inner);
+        if parked {
+            self.arrived.notify_all();
+        }
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    fn release_producers(&self, inner: &mut Inner) {
+        if inner.producers.parked > 0 {
+            self.room.notify_all();
+        }
+        for task in inner.producers.tasks.drain(..) {
+            task.wake();
+        }
+    }
+}
+
+impl Inner {
+    fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.tail_frames == 0
+    }
+
+    /// One run is always let in, however large: a limit below a frame's size would block for ever.
+    fn has_room(&self, limits: &Limits, bytes: usize, frames: usize) -> bool {
+        (self.bytes == 0 || self.bytes.saturating_add(bytes) <= limits.bytes_max)
+            && (self.messages == 0 || self.messages.saturating_add(frames) <= limits.messages_max)
+            // A count that was asked for is kept to the message.
+            && (!limits.strict || self.messages.saturating_add(frames) <= limits.messages_max)
+    }
+
+    fn has_spare(&self, limits: &Limits) -> bool {
+        self.bytes <= limits.bytes_max - limits.bytes_max / ROOM_FRACTION
+            && self.messages <= limits.messages_max - limits.messages_max / ROOM_FRACTION
+    }
+
+    fn append(&mut self, run: Run<'_>) {
+        self.bytes = self.bytes.saturating_add(run.len());
+        self.messages = self.messages.saturating_add(run.frames);
+        match run.bytes {
+            RunBytes::Copied(bytes) if bytes.len() < SHARED_RUN_MIN => {
+                self.reserve_tail(bytes.len());
+                self.tail.extend_from_slice(bytes);
+                self.tail_frames += run.frames;
+            }
+            RunBytes::Copied(bytes) => self.push_chunk(Bytes::copy_from_slice(bytes), run.frames),
+            RunBytes::Shared(bytes) => self.push_chunk(bytes.clone(), run.frames),
+        }
+    }
+
+    fn push_chunk(&mut self, bytes: Bytes, frames: usize) {
+        self.seal_tail();
+        self.chunks.push_back(Chunk {
+            bytes,
+            frames,
+            control: false,
+        });
+    }
+
+    fn reserve_tail(&mut self, bytes: usize) {
+        if self.tail.capacity() - self.tail.len() >= bytes {
+            return;
+        }
+        if self.tail_frames > 0 {
+            self.seal_tail();
+            self.tail_size = self.tail_size.saturating_mul(2).min(TAIL_SIZE_MAX);
+        } else if self.tail.try_reclaim(bytes.max(self.tail_size)) {
+            return;
+        }
+        self.tail = BytesMut::with_capacity(bytes.max(self.tail_size));
+    }
+
+    fn seal_tail(&mut self) {
+        if self.tail_frames > 0 {
+            let bytes = self.tail.split().freeze();
+            let frames = std::mem::take(&mut self.tail_frames);
+            self.chunks.push_back(Chunk {
+                bytes,
+                frames,
+                control: false,
+            });
+        }
+    }
+
+    fn take(&mut self, budget: usize, out: &mut VecDeque<Chunk>) -> Taken {
+        let found = self.peek();
+        let Taken::Messages(_) = found else {
+            return found;
+        };
+        let (mut bytes, mut messages) = (0usize, 0usize);
+        while let Some(front) = self.chunks.front() {
+            if bytes > 0 && bytes.saturating_add(front.bytes.len()) > budget {
+                break;
+            }
+            let Some(chunk) = self.chunks.pop_front() else {
+                break;
+            };
+            bytes += chunk.bytes.len();
+            messages += chunk.frames;
+            out.push_back(chunk);
+        }
+        let tail_fits = bytes == 0 || bytes.saturating_add(self.tail.len()) <= budget;
+        if self.chunks.is_empty() && self.tail_frames > 0 && tail_fits {
+            bytes += self.tail.len();
+            messages += self.tail_frames;
+            let frames = std::mem::take(&mut self.tail_frames);
+            out.push_back(Chunk {
+                bytes: self.tail.split().freeze(),
+                frames,
+                control: false,
+            });
+        }
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.messages = self.messages.saturating_sub(messages);
+        if self.is_empty() && bytes < self.tail_size / 16 && self.tail_size > TAIL_SIZE_MIN {
+            // Little traffic: give the large tail back.
+            self.tail_size /= 2;
+            self.tail = BytesMut::new();
+        }
+        Taken::Messages(messages)
+    }
+
+    fn peek(&self) -> Taken {
+        match (self.state, self.is_empty()) {
+            (State::Overflowed, _) => Taken::Overflowed,
+            (_, false) => Taken::Messages(self.messages),
+            (State::Finished, true) => Taken::Closed,
+            (State::Open, true) => Taken::Empty,
+        }
+    }
+
+    /// Discards the oldest messages until the run fits; returns how many were lost.
+    fn drop_oldest(&mut self, limits: &Limits, bytes: usize, frames: usize) -> usize {
+        let mut lost = 0;
+        while !self.has_room(limits, bytes, frames) && self.messages > 0 {
+            let Some(size) = self.drop_first() else { break };
+            self.bytes = self.bytes.saturating_sub(size);
+            self.messages = self.messages.saturating_sub(1);
+            lost += 1;
+        }
+        lost
+    }
+
+    /// Discards the oldest data frame and returns its size.
+    fn drop_first(&mut self) -> Option<usize> {
+        let Some(index) = self.chunks.iter().position(|chunk| !chunk.control) else {
+            let size = frame_size(&self.tail)?.min(self.tail.len());
+            self.tail.advance(size);
+            self.tail_frames = self.tail_frames.saturating_sub(1);
+            return Some(size);
+        };
+        let chunk = self.chunks.get_mut(index)?;
+        let size = frame_size(&chunk.bytes)?.min(chunk.bytes.len());
+        chunk.bytes.advance(size);
+        chunk.frames = chunk.frames.saturating_sub(1);
+        if chunk.bytes.is_empty() {
+            self.chunks.remove(index);
+        }
+        Some(size)
+    }
+
+    fn clear(&mut self) {
+        self.chunks = VecDeque::new();
+        self.tail = BytesMut::new();
+        self.tail_frames = 0;
+        self.bytes = 0;
+        self.messages = 0;
+    }
+}
+
+impl Stall {
+    /// How long the consumer has been seen without movement.
+    fn idle(&mut self, progress: u64, now: Instant) -> Duration {
+        match self.seen {
+            Some((seen, since)) if seen == progress => now.saturating_duration_since(since),
+            _ => {
+                self.seen = Some((progress, now));
+                Duration::ZERO
+            }
+        }
+    }
+}

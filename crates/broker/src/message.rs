@@ -1,0 +1,100 @@
+//! A received message: shared bytes, decoded by whoever reads the value.
+
+use std::fmt;
+
+use broker_data::{Value, View};
+use broker_proto::Topic;
+use broker_proto::frame::{ENVELOPE_SIZE, FRAME_LEN_SIZE, frame_size};
+use bytes::Bytes;
+
+/// Where the topic's length stands in an envelope. Spec: wire 6.
+const TOPIC_LENGTH_OFFSET: usize = FRAME_LEN_SIZE + 35;
+
+/// A message received from a peer or from a publisher of this endpoint.
+///
+/// The value stays in its encoded form until it is asked for. Cloning is cheap: clones share the
+/// bytes. The value was checked on reception, so reading it cannot fail.
+///
+/// A message keeps the buffer alive that it arrived in, which may hold up to 256 KiB of other
+/// messages; [`detach`](Self::detach) what is kept for long.
+#[derive(Clone)]
+pub struct Message {
+    /// The complete frame, length prefix included.
+    frame: Bytes,
+    /// Where the payload begins.
+    payload_offset: u32,
+}
+
+impl Message {
+    /// Takes the first frame off `frames`; `None` when there is no complete one.
+    pub(crate) fn split_off(frames: &mut Bytes) -> Option<Self> {
+        let size = frame_size(frames)?;
+        if size > frames.len() {
+            return None;
+        }
+        let frame = frames.split_to(size);
+        let length = frame.get(TOPIC_LENGTH_OFFSET..TOPIC_LENGTH_OFFSET + 2)?;
+        let length = u16::from_be_bytes(length.try_into().ok()?);
+        let offset = FRAME_LEN_SIZE + ENVELOPE_SIZE + usize::from(length);
+        (offset <= size).then_some(Self {
+            frame,
+            payload_offset: u32::try_from(offset).ok()?,
+        })
+    }
+
+    /// The topic it was published under.
+    pub fn topic(&self) -> &[u8] {
+        let end = self.payload_offset as usize;
+        self.frame
+            .get(FRAME_LEN_SIZE + ENVELOPE_SIZE..end)
+            .unwrap_or_default()
+    }
+
+    /// The topic as an owned value.
+    pub fn to_topic(&self) -> Topic {
+        Topic::from(self.topic())
+    }
+
+    /// The encoded value.
+    pub fn payload(&self) -> &[u8] {
+        self.frame
+            .get(self.payload_offset as usize..)
+            .unwrap_or_default()
+    }
+
+    /// The value, still encoded: fields are read without building the rest.
+    pub fn view(&self) -> View<'_> {
+        View::trusted(self.payload())
+    }
+
+    /// The value, decoded.
+    pub fn value(&self) -> Value {
+        self.view().to_value()
+    }
+
+    /// A copy with memory of its own.
+    pub fn detach(&self) -> Self {
+        Self {
+            frame: Bytes::copy_from_slice(&self.frame),
+            payload_offset: self.payload_offset,
+        }
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("topic", &String::from_utf8_lossy(self.topic()))
+            .field("value", &format_args!("{}", self.view()))
+            .finish()
+    }
+}
+
+/// Equal when topic and encoded value are.
+impl PartialEq for Message {
+    fn eq(&self, other: &Self) -> bool {
+        self.topic() == other.topic() && self.payload() == other.payload()
+    }
+}
+
+impl Eq for Message {}

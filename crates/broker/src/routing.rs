@@ -1,0 +1,145 @@
+//! Who gets a message: the snapshot of the routing table and the memos in front of it.
+//!
+//! The table is replaced as a whole and read without a lock. A publisher and a peer task each keep
+//! a memo from topic to targets, so that a message costs one comparison with the previous topic or
+//! one hash lookup; a memo forgets everything when the table's version moves.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use rustc_hash::FxHashMap;
+
+use broker_proto::routes::{Origin, RoutingTable};
+use broker_proto::{EndpointId, Topic};
+
+use crate::config::MEMO_TOPICS_MAX;
+use crate::mailbox::Mailbox;
+
+/// Someone a message can be handed to.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) kind: TargetKind,
+}
+
+/// What stands behind a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TargetKind {
+    Peer,
+    Local,
+}
+
+impl PartialEq for Target {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.mailbox, &other.mailbox)
+    }
+}
+
+impl Eq for Target {}
+
+/// The targets of a topic. Topics with the same targets share one list, so that comparing pointers
+/// tells whether two messages go the same way.
+pub(crate) type TargetList = Arc<[Target]>;
+
+/// The routing table of an endpoint.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    table: ArcSwap<RoutingTable<Target>>,
+    /// Changes are made one at a time on a copy.
+    writer: Mutex<()>,
+}
+
+impl Routes {
+    pub(crate) fn new(table: RoutingTable<Target>) -> Self {
+        Self {
+            table: ArcSwap::from_pointee(table),
+            writer: Mutex::new(()),
+        }
+    }
+
+    /// The current snapshot.
+    pub(crate) fn load(&self) -> arc_swap::Guard<Arc<RoutingTable<Target>>> {
+        self.table.load()
+    }
+
+    /// Changes the table.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut RoutingTable<Target>)) {
+        let _one_at_a_time = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = RoutingTable::clone(&self.table.load());
+        change(&mut table);
+        self.table.store(Arc::new(table));
+    }
+}
+
+/// Remembers the targets of topics for one origin.
+#[derive(Debug)]
+pub(crate) struct TopicMemo {
+    origin: Origin,
+    forwarding: bool,
+    version: u64,
+    topics: FxHashMap<Topic, TargetList>,
+    /// Every distinct list handed out under the current version.
+    lists: Vec<TargetList>,
+    last: Option<(Topic, TargetList)>,
+}
+
+impl TopicMemo {
+    pub(crate) fn new(origin: Origin, forwarding: bool) -> Self {
+        Self {
+            origin,
+            forwarding,
+            version: 0,
+            topics: FxHashMap::default(),
+            lists: Vec::new(),
+            last: None,
+        }
+    }
+
+    /// The origin whose messages it is for.
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The targets of a data message to everybody.
+    pub(crate) fn targets(&mut self, table: &RoutingTable<Target>, topic: &[u8]) -> &TargetList {
+        if self.version != table.version() {
+            self.forget();
+            self.version = table.version();
+        }
+        let entry = match self.last.take() {
+            Some(last) if last.0.as_bytes() == topic => last,
+            _ => self.look_up(table, topic),
+        };
+        &self.last.insert(entry).1
+    }
+
+    fn look_up(&mut self, table: &RoutingTable<Target>, topic: &[u8]) -> (Topic, TargetList) {
+        if let Some((topic, list)) = self.topics.get_key_value(topic) {
+            return (topic.clone(), list.clone());
+        }
+        let mut targets = table.targets(self.origin, EndpointId::NIL, topic, self.forwarding);
+        if topic.is_empty() {
+            // Spec: wire 12. Older peers close the connection on an empty topic.
+            targets.retain(|target| target.kind == TargetKind::Local);
+        }
+        if self.topics.len() >= MEMO_TOPICS_MAX {
+            self.forget();
+        }
+        let known = self.lists.iter().find(|list| ***list == *targets).cloned();
+        let list = known.unwrap_or_else(|| {
+            let list: TargetList = targets.into();
+            self.lists.push(list.clone());
+            list
+        });
+        let topic = Topic::from(topic);
+        self.topics.insert(topic.clone(), list.clone());
+        (topic, list)
+    }
+
+    /// Drops everything, and with it the references to mailboxes of those who left.
+    fn forget(&mut self) {
+        self.topics.clear();
+        self.lists.clear();
+        self.last = None;
+    }
+}

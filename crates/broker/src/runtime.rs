@@ -1,0 +1,38 @@
+//! The threads under everything: one small pool per process, made on first use.
+//!
+//! Endpoints share it, so their number does not change the number of threads. A program that has a
+//! tokio runtime of its own can hand its handle to the builder instead.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// Upper limit of the pool: the work per byte is small, and more threads than this would only
+/// contend for the same mailboxes.
+const WORKERS_MAX: usize = 4;
+
+/// Host names are resolved on blocking threads; a few are enough, as they only wait.
+const RESOLVER_THREADS_MAX: usize = 2;
+
+static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
+
+/// The handle of the process's pool, started on the first call.
+///
+/// # Errors
+///
+/// Fails when the process cannot start threads or has no descriptor left.
+pub(crate) fn shared() -> io::Result<Handle> {
+    let mut slot = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(runtime) = slot.as_ref() {
+        return Ok(runtime.handle().clone());
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(cores.min(WORKERS_MAX))
+        .max_blocking_threads(RESOLVER_THREADS_MAX)
+        .thread_name("broker-worker")
+        .enable_all()
+        .build()?;
+    Ok(slot.insert(runtime).handle().clone())
+}

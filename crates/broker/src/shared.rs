@@ -1,0 +1,213 @@
+//! What the handles, tasks and subscribers of one endpoint have in common.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use broker_data::Timestamp;
+use broker_proto::endpoint::Endpoint as Machine;
+use broker_proto::routes::{Origin, RoutingTable};
+use broker_proto::{Config, EndpointId};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::config::{MAILBOX_MESSAGES_MAX, Options, Overflow};
+use crate::control::Control;
+use crate::error::Error;
+use crate::mailbox::Limits;
+use crate::routing::{Routes, TopicMemo};
+use crate::socket::Liveness;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
+
+/// Handshake frames above the ordinary limit that may be in memory at once. Only a very large filter
+/// makes one, and strangers must not make us hold many.
+const LARGE_HANDSHAKES_MAX: usize = 2;
+
+/// How long closed connections may take to flush and end before a shutdown stops waiting for them.
+const CONNECTIONS_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) id: EndpointId,
+    pub(crate) options: Options,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Tls>,
+    pub(crate) runtime: Handle,
+    pub(crate) routes: Routes,
+    pub(crate) control: Mutex<Control>,
+    /// Says that the next timeout of the machine moved.
+    pub(crate) timer: Notify,
+    /// One permit per connection that has not finished its handshake.
+    pub(crate) pending: Arc<Semaphore>,
+    pub(crate) large_handshakes: Semaphore,
+    pub(crate) peer_limits: Limits,
+    pub(crate) local_limits: Limits,
+    pub(crate) connections: Gauge,
+    /// Memo of [`Endpoint::publish`](crate::Endpoint::publish), which any thread may call.
+    pub(crate) publish_memo: Mutex<TopicMemo>,
+    started: Instant,
+    stopping: Notify,
+    shut_down: AtomicBool,
+    over: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(options: Options, runtime: Handle) -> Result<Arc<Self>, Error> {
+        options.check()?;
+        #[cfg(feature = "tls")]
+        let tls = match options.disable_ssl {
+            true => None,
+            false => Some(Tls::new(&options.tls)?),
+        };
+        #[cfg(not(feature = "tls"))]
+        if !options.disable_ssl {
+            let cause = "this build has no TLS: set `disable_ssl`".to_owned();
+            return Err(Error::Tls { cause });
+        }
+        let mut random = [0; 24];
+        getrandom::fill(&mut random)
+            .map_err(|error| Error::Start(Arc::new(std::io::Error::other(error))))?;
+        let (mut id, mut seed) = ([0; 16], [0; 8]);
+        id.copy_from_slice(&random[..16]);
+        seed.copy_from_slice(&random[16..]);
+        let id = EndpointId::from_random(id);
+        let limits = |overflow: Overflow| Limits {
+            bytes_max: options.capacity.bytes_max,
+            messages_max: options.capacity.messages_max,
+            overflow,
+            stall_limit: options.stall_limit,
+            strict: false,
+        };
+        let peer_limits = match options.peer_buffer_size {
+            None => limits(options.peer_overflow),
+            Some(messages_max) => Limits {
+                messages_max: messages_max.min(MAILBOX_MESSAGES_MAX),
+                strict: true,
+                ..limits(options.peer_overflow)
+            },
+        };
+        let config = Config::new(id, u64::from_be_bytes(seed));
+        Ok(Arc::new(Self {
+            id,
+            local_limits: limits(options.subscriber_overflow),
+            peer_limits,
+            #[cfg(feature = "tls")]
+            tls,
+            runtime,
+            routes: Routes::new(RoutingTable::new(id)),
+            control: Mutex::new(Control::new(Machine::new(config))),
+            timer: Notify::new(),
+            pending: Arc::new(Semaphore::new(options.pending_connections_max)),
+            large_handshakes: Semaphore::new(LARGE_HANDSHAKES_MAX),
+            connections: Gauge::default(),
+            publish_memo: Mutex::new(TopicMemo::new(Origin::Endpoint, true)),
+            started: Instant::now(),
+            stopping: Notify::new(),
+            shut_down: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            options,
+        }))
+    }
+
+    /// Time as the machine counts it: since the endpoint began.
+    pub(crate) fn now(&self) -> Timestamp {
+        let elapsed = self.started.elapsed().as_nanos();
+        Timestamp::from_ns(i64::try_from(elapsed).unwrap_or(i64::MAX))
+    }
+
+    /// When the system's clock reaches a time of the machine.
+    fn instant(&self, at: Timestamp) -> Instant {
+        self.started + Duration::from_nanos(u64::try_from(at.ns()).unwrap_or(0))
+    }
+
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.shut_down.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn mark_shut_down(&self) {
+        self.shut_down.store(true, Ordering::Release);
+        self.stopping.notify_waiters();
+    }
+
+    /// Resolves when the endpoint is being shut down.
+    pub(crate) async fn until_shutdown(&self) {
+        let stopping = self.stopping.notified();
+        if !self.is_shut_down() {
+            stopping.await;
+        }
+    }
+
+    /// How soon a peer that vanished is noticed. Data it does not take counts unless the options ask
+    /// for patience.
+    pub(crate) fn liveness(&self) -> Liveness {
+        Liveness {
+            dead_after: self.options.dead_peer_timeout,
+            unread_counts: self.options.peer_overflow == Overflow::Disconnect,
+        }
+    }
+
+    /// Says that nothing of the endpoint runs any more, and ends its timer.
+    pub(crate) fn mark_over(&self) {
+        self.over.store(true, Ordering::Release);
+        self.timer.notify_one();
+    }
+
+    /// Feeds the machine its timeouts until the endpoint is shut down.
+    pub(crate) async fn run_timer(self: Arc<Self>) {
+        while !self.over.load(Ordering::Acquire) {
+            let next = self.lock_control().machine().next_timeout();
+            let Some((at, reason)) = next else {
+                self.timer.notified().await;
+                continue;
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(self.instant(at).into()) => {
+                    tracing::trace!(event = "timeout", ?reason);
+                    self.act_on_timeout();
+                }
+                () = self.timer.notified() => {}
+            }
+        }
+    }
+}
+
+/// Counts tasks and tells when none is left.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge {
+    count: AtomicUsize,
+    changed: Notify,
+}
+
+/// One counted task.
+#[derive(Debug)]
+pub(crate) struct Counted(Arc<Shared>);
+
+impl Gauge {
+    /// Counts a task until the guard is dropped.
+    pub(crate) fn enter(shared: &Arc<Shared>) -> Counted {
+        shared.connections.count.fetch_add(1, Ordering::AcqRel);
+        Counted(shared.clone())
+    }
+
+    /// Waits until no task is left, for a bounded time.
+    pub(crate) async fn closed(&self) {
+        let all_closed = async {
+            loop {
+                let changed = self.changed.notified();
+                if self.count.load(Ordering::Acquire) == 0 {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        let _ = tokio::time::timeout(CONNECTIONS_CLOSE_TIMEOUT, all_closed).await;
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.count.fetch_sub(1, Ordering::AcqRel);
+        self.0.connections.changed.notify_waiters();
+    }
+}

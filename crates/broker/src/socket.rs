@@ -1,0 +1,127 @@
+//! The byte stream of a connection: TCP, plain or under TLS.
+
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+
+#[cfg(feature = "tls")]
+use crate::tls::Sniffed;
+
+/// A connected stream, after the TLS handshake if there is one.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Plain(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_openssl::SslStream<Sniffed>>),
+}
+
+impl Socket {
+    /// Whether several buffers in one write go out as one piece; a TLS write takes one buffer.
+    pub(crate) fn is_vectored(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => false,
+        }
+    }
+
+    /// Reads into the spare capacity; 0 says that the other side ended the stream.
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        // The future holds no state between polls, so a fresh one per poll is the same read.
+        match self {
+            Self::Plain(stream) => pin!(stream.read_buf(buffer)).poll(cx),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => pin!(stream.read_buf(buffer)).poll(cx),
+        }
+    }
+
+    /// Writes one buffer.
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buffer),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buffer),
+        }
+    }
+
+    /// Writes several buffers.
+    pub(crate) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, buffers),
+        }
+    }
+
+    /// Ends the sending direction.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+        }
+    }
+}
+
+/// How soon a peer that vanished without a word is noticed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Liveness {
+    /// Time after which a silent peer is given up.
+    pub(crate) dead_after: Duration,
+    /// Whether data that the peer does not take counts as death too.
+    pub(crate) unread_counts: bool,
+}
+
+/// Probes sent to a silent peer before it is given up.
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// Sets the options every connection has. Options the system refuses are left at their default.
+pub(crate) fn configure(stream: &TcpStream, liveness: Liveness) {
+    let socket = SockRef::from(stream);
+    let outcome = socket
+        .set_tcp_nodelay(true)
+        .and_then(|()| keepalive(&socket, liveness));
+    if let Err(error) = outcome {
+        tracing::debug!(event = "socket-option-refused", %error);
+    }
+}
+
+fn keepalive(socket: &SockRef<'_>, liveness: Liveness) -> io::Result<()> {
+    if liveness.dead_after.is_zero() {
+        return Ok(());
+    }
+    // Half the time in silence, the other half shared by the probes.
+    let silence = (liveness.dead_after / 2).max(Duration::from_secs(1));
+    let interval = (silence / KEEPALIVE_PROBES).max(Duration::from_secs(1));
+    let keepalive = TcpKeepalive::new()
+        .with_time(silence)
+        .with_interval(interval);
+    #[cfg(not(any(target_os = "openbsd", target_os = "windows")))]
+    let keepalive = keepalive.with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // Probes are not sent while data is unacknowledged, and retransmission alone would take a
+    // quarter of an hour to give up.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if liveness.unread_counts {
+        socket.set_tcp_user_timeout(Some(liveness.dead_after))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,330 @@
+//! Receiving messages.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::os::fd::RawFd;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use broker_proto::{LocalId, LocalKind, Topic};
+use futures_core::Stream;
+
+use crate::error::{Error, Topics};
+use crate::mailbox::{Chunk, Mailbox, Taken};
+use crate::message::Message;
+use crate::routing::{Target, TargetKind};
+use crate::shared::Shared;
+
+/// Bytes taken from the mailbox at once. More would count as consumed long before it is.
+const TAKE_BATCH: usize = 64 * 1024;
+
+/// Receives the messages of some topics.
+///
+/// A message is delivered when one of the topics is a prefix of its topic, once per subscriber. Up
+/// to [`Capacity`](crate::Capacity) wait here; beyond that producers wait, unless the subscriber
+/// takes nothing for the stall limit: then messages are dropped and an error event says so. See
+/// [`Overflow`](crate::Overflow).
+///
+/// All methods take `&self` and may be called from several threads; each message goes to one of
+/// them. It is also a [`Stream`] that ends when the endpoint is shut down and everything is taken.
+/// Dropping it ends the subscription here; peers are not told, as their filters never shrink.
+pub struct Subscriber {
+    shared: Arc<Shared>,
+    id: LocalId,
+    mailbox: Arc<Mailbox>,
+    topics: Mutex<Vec<Topic>>,
+    held: Mutex<Held>,
+}
+
+/// Chunks taken from the mailbox whose messages are handed out one by one.
+#[derive(Debug, Default)]
+struct Held {
+    chunks: VecDeque<Chunk>,
+    messages: usize,
+}
+
+impl Held {
+    fn next(&mut self) -> Option<Message> {
+        loop {
+            let front = self.chunks.front_mut()?;
+            if let Some(message) = Message::split_off(&mut front.bytes) {
+                self.messages = self.messages.saturating_sub(1);
+                return Some(message);
+            }
+            self.chunks.pop_front();
+        }
+    }
+
+    fn peek(&self) -> Option<Message> {
+        self.chunks
+            .iter()
+            .find_map(|chunk| Message::split_off(&mut chunk.bytes.clone()))
+    }
+}
+
+impl Subscriber {
+    pub(crate) fn new(shared: &Arc<Shared>, topics: Vec<Topic>) -> Result<Self, Error> {
+        Self::of_kind(shared, LocalKind::Subscriber, topics)
+    }
+
+    pub(crate) fn of_kind(
+        shared: &Arc<Shared>,
+        kind: LocalKind,
+        topics: Vec<Topic>,
+    ) -> Result<Self, Error> {
+        let mailbox = Arc::new(Mailbox::new(shared.local_limits.clone()));
+        let target = Target {
+            mailbox: mailbox.clone(),
+            kind: TargetKind::Local,
+        };
+        let id = {
+            // Under the control lock: a shutdown either sees the new consumer or refuses it.
+            let mut control = shared.lock_control();
+            if shared.is_shut_down() {
+                return Err(Error::ShutDown);
+            }
+            let id = control.new_local();
+            shared
+                .routes
+                .update(|table| table.add_local(id, kind, topics.clone(), target));
+            id
+        };
+        shared.subscribe(&topics);
+        Ok(Self {
+            shared: shared.clone(),
+            id,
+            mailbox,
+            topics: Mutex::new(topics),
+            held: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn local_id(&self) -> LocalId {
+        self.id
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes sure that something is held if there is anything at all.
+    fn refill(&self, held: &mut Held) -> Taken {
+        if held.messages > 0 {
+            return Taken::Messages(held.messages);
+        }
+        held.chunks.clear();
+        let taken = self.mailbox.take(TAKE_BATCH, &mut held.chunks);
+        if let Taken::Messages(messages) = taken {
+            held.messages = messages;
+        }
+        taken
+    }
+
+    fn take_one(&self, held: &mut Held) -> Option<Message> {
+        let Taken::Messages(_) = self.refill(held) else {
+            return None;
+        };
+        let message = held.next();
+        self.mailbox.moved();
+        if held.messages == 0 {
+            self.mailbox.lower_ready();
+        }
+        message
+    }
+
+    /// Takes the next message if there is one.
+    pub fn try_recv(&self) -> Option<Message> {
+        self.take_one(&mut self.held())
+    }
+
+    /// Takes the next message if there is one and it is wanted.
+    pub(crate) fn try_recv_if(&self, wanted: impl FnOnce(&Message) -> bool) -> Option<Message> {
+        let mut held = self.held();
+        self.refill(&mut held);
+        held.peek().filter(wanted)?;
+        self.take_one(&mut held)
+    }
+
+    /// Takes the next message, blocking the calling thread until there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] when the endpoint is shut down, or the subscriber closed, and everything is
+    /// taken; [`Error::Overflowed`] when the overflow policy closed it.
+    pub fn recv(&self) -> Result<Message, Error> {
+        loop {
+            if let Some(message) = self.recv_until(None)? {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// As [`recv`](Self::recv), giving up after `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Option<Message>, Error> {
+        self.recv_until(Instant::now().checked_add(timeout))
+    }
+
+    fn recv_until(&self, deadline: Option<Instant>) -> Result<Option<Message>, Error> {
+        loop {
+            if let Some(message) = self.try_recv() {
+                return Ok(Some(message));
+            }
+            match self.mailbox.wait(deadline) {
+                // Another thread may be faster; then we wait again.
+                Taken::Messages(_) => {}
+                Taken::Empty => return Ok(None),
+                Taken::Closed => return Err(Error::Closed),
+                Taken::Overflowed => return Err(Error::Overflowed),
+            }
+        }
+    }
+
+    /// Appends up to `max` messages that are there already; returns how many.
+    pub fn recv_batch(&self, max: usize, out: &mut Vec<Message>) -> usize {
+        let mut held = self.held();
+        let mut count = 0;
+        while count < max {
+            let Taken::Messages(_) = self.refill(&mut held) else {
+                break;
+            };
+            while count < max {
+                let Some(message) = held.next() else { break };
+                out.push(message);
+                count += 1;
+            }
+        }
+        if count > 0 {
+            self.mailbox.moved();
+            if held.messages == 0 {
+                self.mailbox.lower_ready();
+            }
+        }
+        count
+    }
+
+    /// Blocks until there is something to take or nothing will come any more, at most for `timeout`;
+    /// `false` says that the time is over.
+    pub fn wait(&self, timeout: Option<Duration>) -> bool {
+        if self.held().messages > 0 {
+            return true;
+        }
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.mailbox.wait(deadline) != Taken::Empty
+    }
+
+    /// Number of messages that can be taken now.
+    pub fn available(&self) -> usize {
+        let held = self.held().messages;
+        held + self.mailbox.messages()
+    }
+
+    /// Number of messages that were dropped because this subscriber did not take them.
+    pub fn dropped(&self) -> u64 {
+        self.mailbox.dropped()
+    }
+
+    /// Whether nothing is left and nothing will come.
+    pub fn is_closed(&self) -> bool {
+        let empty = self.held().messages == 0;
+        empty && matches!(self.mailbox.peek(), Taken::Closed | Taken::Overflowed)
+    }
+
+    /// A descriptor that is readable exactly while there are messages, for `poll` and event loops.
+    /// It belongs to the subscriber: neither read nor close it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the process has no descriptor left.
+    pub fn fd(&self) -> io::Result<RawFd> {
+        let held = self.held();
+        self.mailbox.ready_fd(held.messages > 0)
+    }
+
+    /// Subscribes to one more topic. The peers know when the call returns.
+    pub fn add_topic(&self, topic: impl Into<Topic>) {
+        let topic = topic.into();
+        {
+            let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+            if topics
+                .iter()
+                .any(|known| known.as_bytes() == topic.as_bytes())
+            {
+                return;
+            }
+            topics.push(topic.clone());
+            let all = topics.clone();
+            self.shared
+                .routes
+                .update(|table| table.set_local_topics(self.id, all));
+        }
+        self.shared.subscribe(&[topic]);
+    }
+
+    /// Ends the subscription to a topic; an unknown one is ignored. Peers go on sending it, as their
+    /// filters never shrink; it is not delivered here any more.
+    pub fn remove_topic(&self, topic: impl AsRef<[u8]>) {
+        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        topics.retain(|known| known.as_bytes() != topic.as_ref());
+        let rest = topics.clone();
+        self.shared
+            .routes
+            .update(|table| table.set_local_topics(self.id, rest));
+    }
+
+    /// Ends the subscription; what has arrived can still be taken.
+    pub fn close(&self) {
+        self.shared
+            .routes
+            .update(|table| table.remove_local(self.id));
+        self.mailbox.finish();
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.shared
+            .routes
+            .update(|table| table.remove_local(self.id));
+        self.mailbox.close();
+    }
+}
+
+impl Stream for Subscriber {
+    type Item = Message;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        let mut held = self.held();
+        if let Some(message) = self.take_one(&mut held) {
+            return Poll::Ready(Some(message));
+        }
+        match self.mailbox.poll_take(cx, TAKE_BATCH, &mut held.chunks) {
+            Taken::Messages(messages) => {
+                held.messages = messages;
+                Poll::Ready(self.take_one(&mut held))
+            }
+            Taken::Empty => Poll::Pending,
+            Taken::Closed | Taken::Overflowed => Poll::Ready(None),
+        }
+    }
+}
+
+impl fmt::Debug for Subscriber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        f.debug_struct("Subscriber")
+            .field("topics", &format_args!("{}", Topics(&topics)))
+            .field("available", &self.available())
+            .finish_non_exhaustive()
+    }
+}

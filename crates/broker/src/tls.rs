@@ -1,0 +1,352 @@
+//! TLS as native peers speak it: anonymous by default, mutual authentication with certificates.
+//!
+//! Spec: wire 10. Everything that can be wrong with the set-up (a file that cannot be read, a wrong
+//! passphrase, a certificate without a key) is found here, when the endpoint is built.
+
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use openssl::error::ErrorStack;
+use openssl::pkey::{PKey, Private};
+use openssl::ssl::{
+    ErrorCode, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslVerifyMode, SslVersion,
+};
+use openssl::x509::X509VerifyResult;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_openssl::SslStream;
+
+use crate::config::TlsOptions;
+use crate::error::Error;
+
+/// The one anonymous suite of native peers. Security level 0 is what makes OpenSSL offer it.
+const ANONYMOUS_CIPHERS: &str = "AECDH-AES256-SHA@SECLEVEL=0";
+
+/// The one group of native peers without certificates.
+const ANONYMOUS_GROUPS: &str = "P-384";
+
+/// Suites for TLS 1.2 with certificates.
+const AUTHENTICATED_CIPHERS: &str = "HIGH:!aNULL:!MD5";
+
+/// Longest passphrase native peers accept, in bytes.
+const PASSPHRASE_MAX: usize = 127;
+
+/// Bytes kept of what the other side sent first: enough to tell TLS from a Broker frame.
+const SNIFFED_MAX: usize = 9;
+
+/// Which side of the TCP connection an endpoint is; the connector is the TLS client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Acceptor,
+    Connector,
+}
+
+/// The TLS set-up of an endpoint.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    context: SslContext,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    /// Builds the set-up from options.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the set-up is incomplete or a file cannot be used.
+    pub(crate) fn new(options: &TlsOptions) -> Result<Self, Error> {
+        let mut builder = SslContext::builder(SslMethod::tls()).map_err(|e| broken(&e))?;
+        if options.is_authenticated() {
+            authenticated(&mut builder, options)?;
+        } else {
+            anonymous(&mut builder).map_err(|e| broken(&e))?;
+        }
+        builder
+            .set_min_proto_version(Some(SslVersion::TLS1_2))
+            .map_err(|e| broken(&e))?;
+        builder
+            .set_session_id_context(b"broker")
+            .map_err(|e| broken(&e))?;
+        builder.set_mode(
+            SslMode::AUTO_RETRY
+                | SslMode::ENABLE_PARTIAL_WRITE
+                | SslMode::ACCEPT_MOVING_WRITE_BUFFER
+                // An idle connection gives its 32 KiB of record buffers back.
+                | SslMode::RELEASE_BUFFERS,
+        );
+        // One system call per record instead of two: header and body come together.
+        builder.set_read_ahead(true);
+        Ok(Self {
+            context: builder.build(),
+        })
+    }
+
+    /// Performs the TLS handshake.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a text that names the cause.
+    pub(crate) async fn handshake(
+        &self,
+        stream: TcpStream,
+        role: Role,
+    ) -> Result<SslStream<Sniffed>, String> {
+        let ssl = Ssl::new(&self.context).map_err(|e| format!("cannot set up TLS: {e}"))?;
+        let stream = Sniffed {
+            stream,
+            first: [0; SNIFFED_MAX],
+            length: 0,
+        };
+        let mut stream =
+            SslStream::new(ssl, stream).map_err(|e| format!("cannot set up TLS: {e}"))?;
+        let outcome = match role {
+            Role::Acceptor => Pin::new(&mut stream).accept().await,
+            Role::Connector => Pin::new(&mut stream).connect().await,
+        };
+        match outcome {
+            Ok(()) => Ok(stream),
+            Err(error) => Err(explain(&stream, &error)),
+        }
+    }
+}
+
+fn broken(error: &ErrorStack) -> Error {
+    Error::Tls {
+        cause: format!("OpenSSL refuses the set-up: {error}"),
+    }
+}
+
+fn anonymous(builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
+    builder.set_verify(SslVerifyMode::NONE);
+    builder.set_groups_list(ANONYMOUS_GROUPS)?;
+    builder.set_cipher_list(ANONYMOUS_CIPHERS)
+}
+
+fn authenticated(builder: &mut SslContextBuilder, options: &TlsOptions) -> Result<(), Error> {
+    let missing = |what: &str| Error::Tls {
+        cause: format!("no {what} is configured: with authentication both are mandatory"),
+    };
+    let certificate = options
+        .certificate
+        .as_deref()
+        .ok_or_else(|| missing("certificate"))?;
+    let key = options
+        .key
+        .as_deref()
+        .ok_or_else(|| missing("private key"))?;
+    readable(certificate, "certificate")?;
+    builder
+        .set_certificate_chain_file(certificate)
+        .map_err(|e| unusable("certificate", certificate, &e))?;
+    let private_key = private_key(key, options.passphrase.as_deref())?;
+    builder
+        .set_private_key(&private_key)
+        .map_err(|e| unusable("private key", key, &e))?;
+    builder.check_private_key().map_err(|_| Error::Tls {
+        cause: format!(
+            "private key `{}` does not belong to certificate `{}`",
+            key.display(),
+            certificate.display()
+        ),
+    })?;
+    if let Some(file) = options.ca_file.as_deref() {
+        readable(file, "CA file")?;
+    }
+    if let Some(path) = options.ca_path.as_deref() {
+        std::fs::read_dir(path).map_err(|e| Error::Tls {
+            cause: format!("cannot read CA directory `{}`: {e}", path.display()),
+        })?;
+    }
+    if options.ca_file.is_some() || options.ca_path.is_some() {
+        builder
+            .load_verify_locations(options.ca_file.as_deref(), options.ca_path.as_deref())
+            .map_err(|e| {
+                let path = options.ca_file.as_deref().or(options.ca_path.as_deref());
+                unusable("CA", path.unwrap_or(Path::new("")), &e)
+            })?;
+    } else {
+        tracing::warn!(
+            event = "no-ca",
+            "no CA is configured: every peer will be refused"
+        );
+    }
+    builder.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+    builder
+        .set_cipher_list(AUTHENTICATED_CIPHERS)
+        .map_err(|e| broken(&e))
+}
+
+fn readable(path: &Path, what: &str) -> Result<(), Error> {
+    std::fs::File::open(path)
+        .and_then(|file| file.metadata())
+        .map_or_else(
+            |e| {
+                Err(Error::Tls {
+                    cause: format!("cannot read {what} `{}`: {e}", path.display()),
+                })
+            },
+            |_| Ok(()),
+        )
+}
+
+fn unusable(what: &str, path: &Path, error: &ErrorStack) -> Error {
+    Error::Tls {
+        cause: format!(
+            "{what} `{}` is not usable: {}",
+            path.display(),
+            reason(error)
+        ),
+    }
+}
+
+fn private_key(path: &Path, passphrase: Option<&str>) -> Result<PKey<Private>, Error> {
+    let pem = std::fs::read(path).map_err(|e| Error::Tls {
+        cause: format!("cannot read private key `{}`: {e}", path.display()),
+    })?;
+    let passphrase = passphrase.unwrap_or_default().as_bytes();
+    if passphrase.len() > PASSPHRASE_MAX {
+        return Err(Error::Tls {
+            cause: format!("the passphrase is longer than {PASSPHRASE_MAX} bytes"),
+        });
+    }
+    let mut asked = false;
+    // Without the callback OpenSSL would ask on the terminal.
+    let key = PKey::private_key_from_pem_callback(&pem, |buffer| {
+        asked = true;
+        if let Some(room) = buffer.get_mut(..passphrase.len()) {
+            room.copy_from_slice(passphrase);
+        }
+        Ok(passphrase.len())
+    });
+    key.map_err(|e| match (asked, passphrase.is_empty()) {
+        (true, true) => Error::Tls {
+            cause: format!("private key `{}` needs a passphrase", path.display()),
+        },
+        (true, false) => Error::Tls {
+            cause: format!("wrong passphrase for private key `{}`", path.display()),
+        },
+        (false, _) => unusable("private key", path, &e),
+    })
+}
+
+/// The last reason in OpenSSL's words.
+fn reason(error: &ErrorStack) -> String {
+    let reason = error
+        .errors()
+        .last()
+        .and_then(openssl::error::Error::reason);
+    reason.map_or_else(|| error.to_string(), str::to_owned)
+}
+
+/// Says in the user's words why a TLS handshake failed.
+fn explain(stream: &SslStream<Sniffed>, error: &openssl::ssl::Error) -> String {
+    let first = stream.get_ref().first();
+    if let Some(what) = not_tls(first) {
+        return what.to_owned();
+    }
+    let verdict = stream.ssl().verify_result();
+    if verdict != X509VerifyResult::OK {
+        return format!(
+            "the other side's certificate is not trusted: {}",
+            verdict.error_string()
+        );
+    }
+    if let Some(stack) = error.ssl_error() {
+        let reason = reason(stack);
+        return match reason.as_str() {
+            "no shared cipher"
+            | "sslv3 alert handshake failure"
+            | "ssl/tls alert handshake failure" => {
+                "no common cipher: one side authenticates with certificates, the other does not"
+                    .to_owned()
+            }
+            "tlsv1 alert unknown ca" => {
+                "the other side does not trust the CA of our certificate".to_owned()
+            }
+            "tlsv13 alert certificate required" | "peer did not return a certificate" => {
+                "one side demands a certificate and the other has none".to_owned()
+            }
+            "unexpected eof while reading" => closed(),
+            _ => format!("TLS handshake failed: {reason}"),
+        };
+    }
+    match error.io_error() {
+        Some(cause) => format!("TLS handshake failed: {cause}"),
+        None if error.code() == ErrorCode::ZERO_RETURN || first.is_empty() => closed(),
+        None => format!("TLS handshake failed: {error}"),
+    }
+}
+
+fn closed() -> String {
+    "the connection was closed during the TLS handshake (does the other side use TLS?)".to_owned()
+}
+
+/// Recognises what speaks instead of TLS.
+fn not_tls(first: &[u8]) -> Option<&'static str> {
+    match first {
+        [] | [0x14..=0x17, ..] => None,
+        [0, _, _, _, tag, ..] if matches!(*tag, 6..=12) => {
+            Some("the other side is a Broker endpoint without TLS")
+        }
+        _ => Some("the other side does not speak TLS"),
+    }
+}
+
+/// A TCP stream that remembers the first bytes that came, to name the cause of a failure.
+#[derive(Debug)]
+pub(crate) struct Sniffed {
+    stream: TcpStream,
+    first: [u8; SNIFFED_MAX],
+    length: usize,
+}
+
+impl Sniffed {
+    fn first(&self) -> &[u8] {
+        self.first.get(..self.length).unwrap_or_default()
+    }
+}
+
+impl AsyncRead for Sniffed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if self.length < SNIFFED_MAX {
+            let this = &mut *self;
+            let came = buf.filled().get(before..).unwrap_or_default();
+            for (slot, byte) in this.first.iter_mut().skip(this.length).zip(came) {
+                *slot = *byte;
+                this.length += 1;
+            }
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Sniffed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
