@@ -94,7 +94,7 @@ def test_properties_have_their_types(module, name, entry):
     cls = getattr(resolve(module), name)
     try:
         instance = cls()
-    except TypeError:
+    except (TypeError, IndexError, NotImplementedError):
         pytest.skip("cannot be made without arguments")
     if isinstance(instance, broker._broker.Endpoint):
         instance.shutdown()

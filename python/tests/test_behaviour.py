@@ -118,10 +118,11 @@ CONVERSIONS_THAT_RAISE = {
 }
 CONVERSIONS_THAT_DIFFER = {
     # A mapped network is the network it maps, as a mapped address is the address it maps.
-    "ipaddress.IPv6Network('::ffff:10.0.0.0/104')": ("10.0.0.0/8", "IPv4Network('10.0.0.0/8')"),
+    "ipaddress.IPv6Network('::ffff:10.0.0.0/104')":
+        ("10.0.0.0/8", {"repr": "IPv4Network('10.0.0.0/8')", "type": "IPv4Network"}),
     # Exact microseconds; the original goes through a float.
     "datetime.datetime(2023,5,3,9,27,57,999999,tzinfo=datetime.timezone.utc)":
-        ("1683106077999999000ns", None),
+        ("1683106077999999000ns", {}),
 }
 EXPRESSIONS_THAT_RAISE = {
     "broker.Subnet(broker.Address(bytes(16), 6), 129)": ValueError,
@@ -139,8 +140,18 @@ EXPRESSIONS_THAT_DIFFER = {
     # Topics compare by value.
     "broker.Topic('/a') == broker.Topic('/a')": "True",
 }
-# Things that the original cannot do and that cost a program nothing.
-EXPRESSIONS_THAT_WORK = {}
+# Things that the original cannot do and that cost a program nothing; None: any result.
+EXPRESSIONS_THAT_WORK = {
+    "broker.__version__": None,
+    "int(broker.Count(5))": "5",
+    "operator.index(broker.Count(5))": "5",
+    "float(broker.Count(5))": "5.0",
+    "f'{broker.Count(5):d}'": "'5'",
+    "copy.copy(broker.Count(3))": "Count(3)",
+    "pickle.dumps(broker.Count(3))": None,
+    "pickle.loads(pickle.dumps(H({'a': 1})))": "{'a': 1}",
+    "copy.deepcopy(H({'a': 1}))": "{'a': 1}",
+}
 
 
 def evaluate(source):
@@ -164,8 +175,8 @@ def utc(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def channel():
-    """Sends a value through a peering to a normal and a safe subscriber."""
+def peering():
+    """An endpoint that publishes, and the normal and the safe subscriber of its peer."""
     scene = Scene()
     sender, receiver = scene.endpoint(), scene.endpoint()
     normal = scene.use(receiver.make_subscriber("/value"))
@@ -173,6 +184,18 @@ def channel():
     connect(sender, receiver)
     yield sender, normal, safe
     scene.close()
+
+
+@pytest.fixture
+def channel(peering):
+    """The peering, with nothing left behind by a failed test."""
+    yield peering
+    for subscriber in peering[1:]:
+        while subscriber.available():
+            try:
+                subscriber.poll()
+            except TypeError:
+                pass
 
 
 def skip_without_zones(source):
@@ -191,40 +214,39 @@ def test_conversion(row, channel):
         with pytest.raises(error) as info:
             broker.Data(evaluate(source))
         if row.get("message_class") == "unsupported-data-type":
-            assert normalised(str(info.value)) == row["message"]
+            assert normalised(str(info.value)) == row["message"].replace("<class 'broker.", "<class '")
         return
 
-    text, python = CONVERSIONS_THAT_DIFFER.get(source, (None, None))
+    text, changes = CONVERSIONS_THAT_DIFFER.get(source, (row["str_of_stored"], {}))
     data = broker.Data(evaluate(source))
     assert data.get_type().name == row["stored_type"]
     if isinstance(row["str_of_stored"], dict):
         with pytest.raises(UnicodeDecodeError):
             str(data)
     else:
-        assert str(data) == (text or row["str_of_stored"])
+        assert is_beginning(text, str(data))
 
     sender, normal, safe = channel
     sender.publish("/value", evaluate(source))
-    check_result(dict(row["to_py"], **({"repr": python} if python else {})), broker.Data.to_py, data,
-                 lambda: take_one(normal)[1])
-    check_result(dict(row["immutable_to_py"], **({"repr": python} if python else {})),
-                 broker.ImmutableData.to_py, data, lambda: take_one(safe)[1])
+    for expected, convert, subscriber in ((row["to_py"], broker.Data.to_py, normal),
+                                          (row["immutable_to_py"], broker.ImmutableData.to_py, safe)):
+        for make in (lambda: take_one(subscriber)[1], lambda: convert(data)):
+            check_result(dict(expected, **changes), make)
     if row["to_py"].get("equals_input"):
         assert broker.Data.to_py(data) == evaluate(source)
 
 
-def check_result(expected, convert, data, receive):
+def check_result(expected, make):
     if "error" in expected:
-        for call in (lambda: convert(data), receive):
-            with pytest.raises(TypeError) as info:
-                call()
-            assert expected["message"] in str(info.value)
+        with pytest.raises(TypeError) as info:
+            make()
+        assert expected["message"] in str(info.value)
         return
-    for result in (convert(data), receive()):
-        assert is_like(repr(result), expected["repr"])
-        # Some rows have the module in front of the name.
-        assert type(result).__name__ == expected["type"].rpartition(".")[2]
-        assert is_hashable(result) is expected["hashable"]
+    result = make()
+    assert is_like(repr(result), expected["repr"])
+    # Some rows have the module in front of the name.
+    assert type(result).__name__ == expected["type"].rpartition(".")[2]
+    assert is_hashable(result) is expected["hashable"]
 
 
 def is_hashable(value):
@@ -235,8 +257,16 @@ def is_hashable(value):
     return True
 
 
+def is_beginning(recorded, text):
+    """Long texts were cut when they were recorded."""
+    return text == recorded or recorded.endswith("...") and text.startswith(recorded[:-3])
+
+
 def normalised(text):
-    return text.replace("<class '%s." % __name__, "<class '")
+    """Without the module in which the class happens to be."""
+    for module in (__name__, "broker._broker"):
+        text = text.replace("<class '%s." % module, "<class '")
+    return text
 
 
 @pytest.mark.parametrize("row", BEHAVIOUR["expressions"], ids=lambda row: row["expr"][:70])
