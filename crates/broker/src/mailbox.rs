@@ -567,12 +567,6 @@ impl Mailbox {
         self.lock().messages
     }
 
-    /// Number of bytes waiting.
-    #[cfg(test)]
-    pub(crate) fn bytes(&self) -> usize {
-        self.lock().bytes
-    }
-
     /// Number of messages its policy dropped so far.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)

@@ -1,0 +1,385 @@
+//! Endpoints over real sockets: peerings, messages, events, endings.
+
+use std::time::{Duration, Instant};
+
+use broker::{Endpoint, Error, ErrorCode, Event, Options, Overflow, Retry, StatusCode, Value};
+
+/// Nothing here takes that long unless it is broken.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn endpoint(ssl: bool) -> Endpoint {
+    Endpoint::builder().disable_ssl(!ssl).build().unwrap()
+}
+
+fn listening(ssl: bool) -> (Endpoint, u16) {
+    let endpoint = endpoint(ssl);
+    let port = endpoint.listen("127.0.0.1", 0).wait().unwrap();
+    (endpoint, port)
+}
+
+/// Two endpoints that both know the peering.
+fn pair(ssl: bool) -> (Endpoint, Endpoint, u16) {
+    let (left, port) = listening(ssl);
+    let right = endpoint(ssl);
+    connect(&right, &left, port);
+    (left, right, port)
+}
+
+fn connect(from: &Endpoint, to: &Endpoint, port: u16) {
+    from.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
+    assert!(to.await_peer(from.id(), DEADLINE).wait());
+}
+
+/// Waits until a peer of the endpoint is known to want the topic.
+fn await_subscription(endpoint: &Endpoint, topic: &str) {
+    let deadline = Instant::now() + DEADLINE;
+    while !endpoint
+        .peer_subscriptions()
+        .iter()
+        .any(|known| known.as_bytes() == topic.as_bytes())
+    {
+        assert!(Instant::now() < deadline, "nobody wants `{topic}`");
+        std::thread::yield_now();
+    }
+}
+
+fn statuses(subscriber: &broker::StatusSubscriber, count: usize) -> Vec<StatusCode> {
+    (0..count)
+        .map(|_| match subscriber.recv_timeout(DEADLINE).unwrap() {
+            Some(Event::Status(status)) => status.code,
+            other => panic!("expected a status, got {other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn a_message_arrives_with_and_without_tls() {
+    for ssl in [true, false] {
+        let (left, port) = listening(ssl);
+        let messages = left.subscriber(["/topic"]).unwrap();
+        let right = endpoint(ssl);
+        connect(&right, &left, port);
+        right.publish("/topic/a", &(1u64, "hello")).unwrap();
+        let message = messages.recv_timeout(DEADLINE).unwrap().unwrap();
+        assert_eq!(message.topic(), b"/topic/a");
+        assert_eq!(
+            message.value(),
+            Value::from(vec![Value::Count(1), Value::from("hello")])
+        );
+        assert_eq!(message.view().to_string(), "(1, hello)");
+    }
+}
+
+#[test]
+fn what_is_published_right_after_peering_arrives() {
+    let (left, port) = listening(true);
+    let messages = left.subscriber(["/topic"]).unwrap();
+    let right = endpoint(true);
+    right.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
+    right.publish("/topic", &1u64).unwrap();
+    assert_eq!(
+        messages.recv_timeout(DEADLINE).unwrap().unwrap().value(),
+        Value::Count(1)
+    );
+}
+
+#[test]
+fn both_sides_see_the_peering_begin_and_end() {
+    let (left, port) = listening(true);
+    let (right, on_left) = (endpoint(true), left.status_subscriber(true).unwrap());
+    let on_right = right.status_subscriber(true).unwrap();
+    connect(&right, &left, port);
+    let begin = [StatusCode::EndpointDiscovered, StatusCode::PeerAdded];
+    assert_eq!(statuses(&on_left, 2), begin);
+    assert_eq!(statuses(&on_right, 2), begin);
+    right.unpeer("127.0.0.1", port).wait();
+    assert_eq!(
+        statuses(&on_right, 2),
+        [StatusCode::PeerRemoved, StatusCode::EndpointUnreachable]
+    );
+    assert_eq!(
+        statuses(&on_left, 2),
+        [StatusCode::PeerLost, StatusCode::EndpointUnreachable]
+    );
+    assert!(left.peers().is_empty() && right.peers().is_empty());
+}
+
+#[test]
+fn events_of_one_peering_come_together() {
+    let (left, port) = listening(false);
+    let right = endpoint(false);
+    let events = right.status_subscriber(true).unwrap();
+    connect(&right, &left, port);
+    let Some(Event::Status(status)) = events.try_next(true) else {
+        panic!("no event")
+    };
+    assert_eq!(status.code, StatusCode::PeerAdded);
+    assert_eq!(events.available(), 0);
+}
+
+#[test]
+fn nobody_listening_is_an_error_with_a_code() {
+    let (left, port) = listening(false);
+    left.shutdown().wait();
+    let right = endpoint(false);
+    let events = right.status_subscriber(false).unwrap();
+    let error = right
+        .peer("127.0.0.1", port, Retry::Never)
+        .wait()
+        .unwrap_err();
+    assert_eq!(error.code(), ErrorCode::PeerUnavailable);
+    let Error::PeerUnavailable { text, .. } = error else {
+        panic!("{error}")
+    };
+    assert_eq!(text, "unable to connect to remote peer");
+    let Some(Event::Error(fault)) = events.recv_timeout(DEADLINE).unwrap() else {
+        panic!()
+    };
+    assert_eq!(fault.code, ErrorCode::PeerUnavailable);
+}
+
+#[test]
+fn a_shut_down_listener_frees_its_port() {
+    let (left, port) = listening(false);
+    left.shutdown().wait();
+    left.shutdown().wait();
+    let again = endpoint(false);
+    assert_eq!(again.listen("127.0.0.1", port).wait().unwrap(), port);
+    assert!(matches!(left.subscriber(["/x"]), Err(Error::ShutDown)));
+    assert!(matches!(left.publish("/x", &1u64), Err(Error::ShutDown)));
+}
+
+#[test]
+fn messages_published_before_a_shutdown_arrive() {
+    let (left, right, _) = pair(true);
+    let messages = left.subscriber(["/late"]).unwrap();
+    await_subscription(&right, "/late");
+    for n in 0..10_000u64 {
+        right.publish("/late", &n).unwrap();
+    }
+    right.shutdown().wait();
+    for n in 0..10_000u64 {
+        let message = messages.recv_timeout(DEADLINE).unwrap().unwrap();
+        assert_eq!(message.value(), Value::Count(n));
+    }
+    left.shutdown().wait();
+    assert!(matches!(messages.recv(), Err(Error::Closed)));
+}
+
+#[test]
+fn subscriptions_after_peering_reach_the_peer() {
+    let (left, right, _) = pair(false);
+    let early = left.subscriber(["/a"]).unwrap();
+    early.add_topic("/b");
+    await_subscription(&right, "/b");
+    right.publish("/b/1", &1u64).unwrap();
+    assert_eq!(
+        early.recv_timeout(DEADLINE).unwrap().unwrap().topic(),
+        b"/b/1"
+    );
+    early.remove_topic("/b");
+    right.publish("/b/2", &1u64).unwrap();
+    right.publish("/a/3", &1u64).unwrap();
+    assert_eq!(
+        early.recv_timeout(DEADLINE).unwrap().unwrap().topic(),
+        b"/a/3"
+    );
+}
+
+#[test]
+fn messages_are_forwarded_and_directed() {
+    let (middle, port) = listening(true);
+    middle.forward(["/through"]);
+    let (left, right) = (endpoint(true), endpoint(true));
+    let messages = right.subscriber(["/through"]).unwrap();
+    connect(&right, &middle, port);
+    connect(&left, &middle, port);
+    left.publish("/through/1", &"x").unwrap();
+    assert_eq!(
+        messages.recv_timeout(DEADLINE).unwrap().unwrap().topic(),
+        b"/through/1"
+    );
+    // Directed, so no subscription is needed over there; a subscriber gets it only on a match.
+    let at_middle = middle.subscriber(["/private"]).unwrap();
+    left.publish_to(middle.id(), "/private", &1u64).unwrap();
+    assert_eq!(
+        at_middle.recv_timeout(DEADLINE).unwrap().unwrap().value(),
+        Value::Count(1)
+    );
+}
+
+#[test]
+fn local_delivery_follows_the_kind_of_producer() {
+    let endpoint = endpoint(false);
+    let subscriber = endpoint.subscriber(["/t"]).unwrap();
+    let hub = endpoint.hub(["/t"]).unwrap();
+    endpoint.publish("/t/endpoint", &1u64).unwrap();
+    hub.publish("/t/hub", &1u64).unwrap();
+    assert_eq!(hub.subscriber().recv().unwrap().topic(), b"/t/endpoint");
+    assert_eq!(subscriber.recv().unwrap().topic(), b"/t/hub");
+    assert!(hub.subscriber().try_recv().is_none() && subscriber.try_recv().is_none());
+}
+
+#[test]
+fn a_lost_peer_is_dialed_again() {
+    let (left, port) = listening(false);
+    let right = endpoint(false);
+    let events = right.status_subscriber(true).unwrap();
+    right
+        .peer("127.0.0.1", port, Retry::After(Duration::from_millis(100)))
+        .wait()
+        .unwrap();
+    assert_eq!(statuses(&events, 2)[1], StatusCode::PeerAdded);
+    left.shutdown().wait();
+    assert_eq!(statuses(&events, 2)[0], StatusCode::PeerLost);
+    let again = endpoint(false);
+    again.listen("127.0.0.1", port).wait().unwrap();
+    loop {
+        match events.recv_timeout(DEADLINE).unwrap() {
+            Some(Event::Error(fault)) => assert_eq!(fault.code, ErrorCode::PeerUnavailable),
+            Some(Event::Status(status)) => {
+                assert_eq!(status.code, StatusCode::EndpointDiscovered);
+                break;
+            }
+            None => panic!("never reconnected"),
+        }
+    }
+}
+
+#[test]
+fn every_form_of_address_works() {
+    let left = endpoint(false);
+    let any = left.listen("", 0).wait().unwrap();
+    let v6 = left.listen("::1", 0).wait().unwrap();
+    let name = left.listen("localhost", 0).wait().unwrap();
+    for (host, port) in [
+        ("127.0.0.1", any),
+        ("::1", any),
+        ("::1", v6),
+        ("localhost", name),
+    ] {
+        let right = endpoint(false);
+        right
+            .peer(host, port, Retry::Never)
+            .wait()
+            .unwrap_or_else(|e| panic!("{host}: {e}"));
+        right.shutdown().wait();
+    }
+    assert!(matches!(
+        left.listen("127.0.0.1", any).wait(),
+        Err(Error::Listen { .. })
+    ));
+}
+
+#[test]
+fn an_unread_subscriber_does_not_stop_the_others() {
+    let (left, port) = listening(false);
+    let unread = left.subscriber(["/flood"]).unwrap();
+    let read = left.subscriber(["/flood"]).unwrap();
+    let right = endpoint(false);
+    connect(&right, &left, port);
+    let reader = std::thread::spawn(move || {
+        for n in 0..200_000u64 {
+            let message = read.recv_timeout(DEADLINE).unwrap().unwrap();
+            assert_eq!(message.value(), Value::Count(n));
+        }
+    });
+    for n in 0..200_000u64 {
+        right.publish("/flood", &n).unwrap();
+    }
+    reader.join().unwrap();
+    assert_eq!(unread.available(), 200_000);
+}
+
+#[test]
+fn a_stalled_subscriber_loses_messages_and_says_so_once() {
+    let options = Options {
+        disable_ssl: true,
+        capacity: broker::Capacity {
+            messages_max: 100,
+            ..broker::Capacity::default()
+        },
+        stall_limit: Duration::from_millis(200),
+        ..Options::default()
+    };
+    let left = Endpoint::builder().options(options).build().unwrap();
+    let port = left.listen("127.0.0.1", 0).wait().unwrap();
+    let stalled = left.subscriber(["/flood"]).unwrap();
+    let events = left.status_subscriber(false).unwrap();
+    let right = endpoint(false);
+    connect(&right, &left, port);
+    for n in 0..5_000u64 {
+        right.publish("/flood", &n).unwrap();
+    }
+    assert!(matches!(
+        events.recv_timeout(DEADLINE).unwrap(),
+        Some(Event::Error(_))
+    ));
+    let other = left.subscriber(["/other"]).unwrap();
+    await_subscription(&right, "/other");
+    right.publish("/other", &true).unwrap();
+    other.recv_timeout(DEADLINE).unwrap().unwrap();
+    assert!(stalled.dropped() > 0 && stalled.available() <= 5_000);
+    assert_eq!(stalled.recv().unwrap().value(), Value::Count(0));
+    assert_eq!(events.available(), 0);
+}
+
+#[test]
+fn a_strict_buffer_disconnects_a_peer_that_does_not_read() {
+    let options = Options {
+        disable_ssl: true,
+        peer_buffer_size: Some(16),
+        peer_overflow: Overflow::Disconnect,
+        ..Options::default()
+    };
+    let left = Endpoint::builder().options(options).build().unwrap();
+    let events = left.status_subscriber(true).unwrap();
+    let port = left.listen("127.0.0.1", 0).wait().unwrap();
+    let right = endpoint(false);
+    let _unread = right.subscriber(["/flood"]).unwrap();
+    connect(&right, &left, port);
+    assert_eq!(statuses(&events, 2)[1], StatusCode::PeerAdded);
+    let large = "x".repeat(1 << 20);
+    let deadline = Instant::now() + DEADLINE;
+    while !left.peers().is_empty() {
+        left.publish("/flood", large.as_str()).unwrap();
+        assert!(Instant::now() < deadline);
+    }
+    let Some(Event::Status(status)) = events.recv_timeout(DEADLINE).unwrap() else {
+        panic!()
+    };
+    assert_eq!(status.code, StatusCode::PeerRemoved);
+    assert!(
+        status.text.contains("backpressure_overflow"),
+        "{}",
+        status.text
+    );
+}
+
+#[tokio::test]
+async fn everything_can_be_awaited() {
+    use futures_core::Stream;
+    use std::pin::pin;
+    let runtime = tokio::runtime::Handle::current();
+    let left = Endpoint::builder()
+        .runtime(runtime)
+        .disable_ssl(true)
+        .build()
+        .unwrap();
+    let port = left.listen("127.0.0.1", 0).await.unwrap();
+    let mut messages = pin!(left.subscriber(["/t"]).unwrap());
+    let right = endpoint(false);
+    right.peer("127.0.0.1", port, Retry::Never).await.unwrap();
+    right.publish_async("/t", &1u64).await.unwrap();
+    let message = std::future::poll_fn(|cx| messages.as_mut().poll_next(cx))
+        .await
+        .unwrap();
+    assert_eq!(message.value(), Value::Count(1));
+    right.shutdown().await;
+    left.shutdown().await;
+    assert!(
+        std::future::poll_fn(|cx| messages.as_mut().poll_next(cx))
+            .await
+            .is_none()
+    );
+}
