@@ -160,7 +160,7 @@ pub(crate) fn publish(options: &Common) -> anyhow::Result<()> {
 /// Relays between its peers: everything comes in on one connection and leaves on the others.
 pub(crate) fn relay(options: &Common) -> anyhow::Result<()> {
     let endpoint = endpoint(options)?;
-    endpoint.forward([TOPIC, REPLY_TOPIC]).wait()?;
+    endpoint.forward([TOPIC, REPLY_TOPIC]);
     report::listening(endpoint.listen("127.0.0.1", 0).wait()?)?;
     let cpu = report::cpu_seconds();
     let start = Instant::now();

@@ -66,7 +66,9 @@ pub(crate) fn send(options: &Common) -> anyhow::Result<()> {
             EndpointId::NIL,
             Tag::Data,
             TOPIC.as_bytes(),
-            |out| broker_data::Encoder::new(out).encode(&event),
+            |out| -> Result<(), anyhow::Error> {
+                Ok(broker_data::Encoder::new(out).encode(&event)?)
+            },
         )?;
         if out.len() >= CHUNK {
             stream.write_all(&out)?;
