@@ -763,3 +763,244 @@ impl Stall {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Wake as TaskWake;
+
+    use super::*;
+
+    /// A frame with that many bytes behind its length prefix.
+    fn frame(size: usize) -> Bytes {
+        let mut frame = u32::try_from(size).unwrap().to_be_bytes().to_vec();
+        frame.resize(4 + size, 7);
+        frame.into()
+    }
+
+    fn limits(messages_max: usize, overflow: Overflow) -> Limits {
+        Limits {
+            bytes_max: 1 << 20,
+            messages_max,
+            overflow,
+            stall_limit: Duration::ZERO,
+            strict: false,
+        }
+    }
+
+    fn push(mailbox: &Mailbox, frame: &Bytes) -> Pushed {
+        mailbox.push(Run::shared(frame, 1), Patience::Waits)
+    }
+
+    fn take_all(mailbox: &Mailbox) -> Vec<u8> {
+        let mut chunks = VecDeque::new();
+        while let Taken::Messages(_) = mailbox.take(usize::MAX, &mut chunks) {}
+        chunks
+            .iter()
+            .flat_map(|chunk| chunk.bytes.to_vec())
+            .collect()
+    }
+
+    #[derive(Default)]
+    struct CountingWaker(AtomicU64);
+
+    impl TaskWake for CountingWaker {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn small_and_large_runs_stay_in_order() {
+        let mailbox = Mailbox::new(limits(100, Overflow::Disconnect));
+        let frames = [
+            frame(10),
+            frame(SHARED_RUN_MIN),
+            frame(3),
+            frame(5),
+            frame(TAIL_SIZE_MAX),
+        ];
+        for frame in &frames {
+            assert_eq!(push(&mailbox, frame), Pushed::Accepted);
+        }
+        assert_eq!(mailbox.messages(), frames.len());
+        assert_eq!(take_all(&mailbox), frames.concat());
+        assert_eq!(mailbox.messages(), 0);
+    }
+
+    #[test]
+    fn a_large_run_is_shared_and_a_small_one_is_copied() {
+        let mailbox = Mailbox::new(limits(100, Overflow::Disconnect));
+        let (small, large) = (frame(10), frame(SHARED_RUN_MIN));
+        push(&mailbox, &large);
+        push(&mailbox, &small);
+        let mut chunks = VecDeque::new();
+        mailbox.take(usize::MAX, &mut chunks);
+        let pointers: Vec<_> = chunks.iter().map(|chunk| chunk.bytes.as_ptr()).collect();
+        assert_eq!(pointers.first(), Some(&large.as_ptr()));
+        assert_ne!(pointers.last(), Some(&small.as_ptr()));
+    }
+
+    #[test]
+    fn the_task_is_woken_once_until_it_looks_again() {
+        let mailbox = Mailbox::new(limits(100, Overflow::Disconnect));
+        let counter = Arc::new(CountingWaker::default());
+        let waker = Waker::from(counter.clone());
+        let mut cx = Context::from_waker(&waker);
+        let mut chunks = VecDeque::new();
+        assert_eq!(
+            mailbox.poll_take(&mut cx, usize::MAX, &mut chunks),
+            Taken::Empty
+        );
+        for _ in 0..10 {
+            push(&mailbox, &frame(1));
+        }
+        assert_eq!(counter.0.load(Ordering::SeqCst), 1);
+        assert_eq!(
+            mailbox.poll_take(&mut cx, usize::MAX, &mut chunks),
+            Taken::Messages(10)
+        );
+    }
+
+    #[test]
+    fn a_budget_is_kept_but_never_starves() {
+        let mailbox = Mailbox::new(limits(100, Overflow::Disconnect));
+        for _ in 0..3 {
+            push(&mailbox, &frame(SHARED_RUN_MIN));
+        }
+        let mut chunks = VecDeque::new();
+        assert_eq!(mailbox.take(1, &mut chunks), Taken::Messages(1));
+        assert_eq!(
+            mailbox.take(2 * SHARED_RUN_MIN, &mut chunks),
+            Taken::Messages(1)
+        );
+    }
+
+    #[test]
+    fn a_moving_consumer_makes_its_producer_wait() {
+        let mailbox = Mailbox::new(Limits {
+            stall_limit: Duration::from_secs(3600),
+            ..limits(1, Overflow::Disconnect)
+        });
+        assert_eq!(push(&mailbox, &frame(1)), Pushed::Accepted);
+        assert!(matches!(push(&mailbox, &frame(1)), Pushed::Full { .. }));
+        assert_eq!(take_all(&mailbox).len(), 5);
+        assert_eq!(push(&mailbox, &frame(1)), Pushed::Accepted);
+    }
+
+    #[test]
+    fn a_waiting_producer_is_released_by_a_take() {
+        let mailbox = Mailbox::new(Limits {
+            stall_limit: Duration::from_secs(3600),
+            ..limits(1, Overflow::Disconnect)
+        });
+        push(&mailbox, &frame(1));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                while matches!(push(&mailbox, &frame(2)), Pushed::Full { .. }) {
+                    mailbox.wait_room(6, 1, Duration::from_secs(60));
+                }
+            });
+            assert_eq!(mailbox.wait(None), Taken::Messages(1));
+            take_all(&mailbox);
+            waiting.join().unwrap();
+        });
+        assert_eq!(take_all(&mailbox), frame(2));
+    }
+
+    #[test]
+    fn policies_of_a_stalled_consumer() {
+        let (first, second) = (frame(1), frame(2));
+        let newest = Mailbox::new(limits(1, Overflow::DropNewest));
+        push(&newest, &first);
+        assert_eq!(
+            push(&newest, &second),
+            Pushed::Dropped { burst_began: true }
+        );
+        assert_eq!(
+            push(&newest, &second),
+            Pushed::Dropped { burst_began: false }
+        );
+        assert_eq!((newest.dropped(), take_all(&newest)), (2, first.to_vec()));
+
+        let oldest = Mailbox::new(limits(1, Overflow::DropOldest));
+        push(&oldest, &first);
+        assert_eq!(
+            push(&oldest, &second),
+            Pushed::Dropped { burst_began: true }
+        );
+        assert_eq!((oldest.dropped(), take_all(&oldest)), (1, second.to_vec()));
+
+        let disconnect = Mailbox::new(limits(1, Overflow::Disconnect));
+        push(&disconnect, &first);
+        assert_eq!(push(&disconnect, &second), Pushed::Closed);
+        assert_eq!(disconnect.peek(), Taken::Overflowed);
+
+        let block = Mailbox::new(limits(1, Overflow::Block));
+        push(&block, &first);
+        assert!(matches!(push(&block, &second), Pushed::Full { .. }));
+        let exhausted = block.push(Run::shared(&second, 1), Patience::Exhausted);
+        assert_eq!(exhausted, Pushed::Dropped { burst_began: true });
+    }
+
+    #[test]
+    fn a_strict_limit_applies_within_a_run() {
+        let run: Bytes = [frame(1), frame(2), frame(3)].concat().into();
+        let strict = |overflow| {
+            Mailbox::new(Limits {
+                strict: true,
+                ..limits(2, overflow)
+            })
+        };
+        let newest = strict(Overflow::DropNewest);
+        let pushed = newest.push(Run::shared(&run, 3), Patience::Waits);
+        assert_eq!(pushed, Pushed::Dropped { burst_began: true });
+        assert_eq!(take_all(&newest), [frame(1), frame(2)].concat());
+        let oldest = strict(Overflow::DropOldest);
+        oldest.push(Run::shared(&run, 3), Patience::Waits);
+        assert_eq!(take_all(&oldest), [frame(2), frame(3)].concat());
+        let disconnect = strict(Overflow::Disconnect);
+        assert_eq!(
+            disconnect.push(Run::shared(&run, 3), Patience::Waits),
+            Pushed::Closed
+        );
+    }
+
+    #[test]
+    fn control_frames_pass_limits_but_not_without_end() {
+        let mailbox = Mailbox::new(limits(1, Overflow::DropOldest));
+        push(&mailbox, &frame(1));
+        mailbox.push_control(frame(2));
+        push(&mailbox, &frame(3));
+        assert_eq!(take_all(&mailbox), [frame(2), frame(3)].concat());
+        let large = frame(CONTROL_BYTES_MIN);
+        for _ in 0..3 {
+            mailbox.push_control(large.clone());
+        }
+        assert_eq!(mailbox.peek(), Taken::Overflowed);
+    }
+
+    #[test]
+    fn a_run_larger_than_the_limit_is_let_in_alone() {
+        let mailbox = Mailbox::new(Limits {
+            stall_limit: Duration::from_secs(3600),
+            ..limits(100, Overflow::Disconnect)
+        });
+        assert_eq!(push(&mailbox, &frame(2 << 20)), Pushed::Accepted);
+        assert!(matches!(push(&mailbox, &frame(1)), Pushed::Full { .. }));
+    }
+
+    #[test]
+    fn a_finished_mailbox_gives_what_it_has_and_a_closed_one_nothing() {
+        let finished = Mailbox::new(limits(100, Overflow::Disconnect));
+        push(&finished, &frame(1));
+        finished.finish();
+        assert_eq!(push(&finished, &frame(2)), Pushed::Closed);
+        assert_eq!(take_all(&finished), frame(1));
+        assert_eq!(finished.peek(), Taken::Closed);
+        let closed = Mailbox::new(limits(100, Overflow::Disconnect));
+        push(&closed, &frame(1));
+        closed.close();
+        assert_eq!(closed.peek(), Taken::Closed);
+    }
+}
