@@ -3,10 +3,6 @@
 //! Every role prints JSON lines on standard output: `{"port": n}` when it listens, and one line with
 //! its counts, seconds and CPU seconds at the end.
 #![forbid(unsafe_code)]
-#![expect(
-    clippy::print_stdout,
-    reason = "the results are what this program is for"
-)]
 
 mod endpoint_roles;
 mod payload;
