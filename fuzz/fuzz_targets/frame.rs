@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use broker_proto::frame::{FRAME_LEN_SIZE, TTL, frame_size, patch_sender, write_envelope};
+use broker_proto::frame::{FRAME_LEN_SIZE, TTL, frame_size, patch_hop, write_envelope};
 use broker_proto::{EndpointId, Envelope, EnvelopeError};
 use libfuzzer_sys::fuzz_target;
 
@@ -41,7 +41,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(again, frame);
     }
 
-    patch_sender(&mut again, ME);
+    patch_hop(&mut again, ME);
     let forwarded = Envelope::parse(&again[FRAME_LEN_SIZE..]).expect("still an envelope");
     assert_eq!(
         forwarded,

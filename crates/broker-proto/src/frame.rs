@@ -219,13 +219,21 @@ pub(crate) fn close_frame(out: &mut [u8], start: usize) -> Result<(), EnvelopeEr
     Ok(())
 }
 
-/// Overwrites the sender of a complete frame, which is what forwarding does to it.
+/// Where the TTL stands in a complete frame.
+const TTL_AT: usize = FRAME_LEN_SIZE + 33;
+
+/// Overwrites the sender and the TTL of a complete frame, which is what forwarding does to it: the
+/// TTL is the same in every message. Spec: wire 6.1.
 ///
 /// Does nothing to a frame that is too short to be an envelope.
 #[inline]
-pub fn patch_sender(frame: &mut [u8], sender: EndpointId) {
-    if let Some(place) = frame.get_mut(FRAME_LEN_SIZE..FRAME_LEN_SIZE + ENDPOINT_ID_SIZE) {
-        place.copy_from_slice(sender.bytes());
+pub fn patch_hop(frame: &mut [u8], sender: EndpointId) {
+    if let Some(header) = frame.get_mut(FRAME_LEN_SIZE..TTL_AT + 2) {
+        let (ids, ttl) = header.split_at_mut(TTL_AT - FRAME_LEN_SIZE);
+        if let Some(place) = ids.get_mut(..ENDPOINT_ID_SIZE) {
+            place.copy_from_slice(sender.bytes());
+        }
+        ttl.copy_from_slice(&TTL.to_be_bytes());
     }
 }
 
@@ -324,13 +332,14 @@ mod tests {
     }
 
     #[test]
-    fn forwarding_changes_the_sender_only() {
+    fn forwarding_changes_sender_and_ttl_only() {
         let original = frame(b"/a", b"xyz");
         let mut patched = original.clone();
-        patch_sender(&mut patched, PEER);
+        patched[TTL_AT..TTL_AT + 2].copy_from_slice(&[0, 3]);
+        patch_hop(&mut patched, PEER);
         assert_eq!(patched[4..20], [2; 16]);
         assert_eq!(patched[20..], original[20..]);
-        patch_sender(&mut patched[..19], ME);
+        patch_hop(&mut patched[..19], ME);
         assert_eq!(patched[4..20], [2; 16]);
     }
 

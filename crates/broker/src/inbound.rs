@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 use broker_data::validate;
 use broker_proto::EndpointId;
 use broker_proto::endpoint::{Closed, ConnectionId};
-use broker_proto::frame::{ENVELOPE_SIZE, Envelope, FRAME_LEN_SIZE, Tag, frame_size, patch_sender};
+use broker_proto::frame::{ENVELOPE_SIZE, Envelope, FRAME_LEN_SIZE, Tag, frame_size, patch_hop};
 use broker_proto::routes::Origin;
+use broker_proto::topic::LOCAL_PREFIX;
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Sleep, sleep};
 
@@ -231,7 +232,7 @@ impl Inbound {
             if let (Some(run), Some(targets)) = (&mut open, targets) {
                 // The common case: one more frame for the same targets.
                 if Arc::ptr_eq(&run.targets, targets) {
-                    patch_sender(self.buffer.get_mut(start..).unwrap_or_default(), shared.id);
+                    patch_hop(self.buffer.get_mut(start..).unwrap_or_default(), shared.id);
                     run.end += size;
                     run.frames += 1;
                     continue;
@@ -246,7 +247,7 @@ impl Inbound {
                 }
             }
             if let Some(targets) = targets {
-                patch_sender(&mut self.buffer, shared.id);
+                patch_hop(&mut self.buffer, shared.id);
                 open = Some(OpenRun {
                     end: size,
                     frames: 1,
@@ -394,6 +395,11 @@ fn classify(frame: &[u8], me: EndpointId, peer: EndpointId) -> Step {
         // was not checked is not passed on.
         Tag::Command => Step::Drop,
         Tag::Data => {
+            if envelope.topic.starts_with(LOCAL_PREFIX.as_bytes()) {
+                // Nobody but this endpoint makes its events. Spec: wire 8.2.
+                tracing::debug!(event = "message-dropped", %peer, error = "local topic");
+                return Step::Drop;
+            }
             if let Err(error) = validate(envelope.payload) {
                 tracing::debug!(event = "message-dropped", %peer, %error);
                 return Step::Drop;

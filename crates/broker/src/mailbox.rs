@@ -122,6 +122,17 @@ pub(crate) struct Chunk {
     control: bool,
 }
 
+impl Chunk {
+    /// One frame that was taken out and comes back.
+    pub(crate) fn of_frame(frame: Bytes) -> Self {
+        Self {
+            bytes: frame,
+            frames: 1,
+            control: false,
+        }
+    }
+}
+
 /// How a producer deals with a full mailbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Patience {
@@ -520,6 +531,13 @@ impl Mailbox {
             ready.raise();
         }
         Ok(ready.as_raw_fd())
+    }
+
+    /// Raises the descriptor, if there is one: the consumer holds messages again.
+    pub(crate) fn raise_ready(&self) {
+        if let Some(ready) = &mut self.lock().wake.ready {
+            ready.raise();
+        }
     }
 
     /// Lowers the descriptor if the mailbox is empty; the consumer calls it when it handed out the

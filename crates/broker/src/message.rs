@@ -42,6 +42,11 @@ impl Message {
         })
     }
 
+    /// The complete frame it came in.
+    pub(crate) fn into_frame(self) -> Bytes {
+        self.frame
+    }
+
     /// The topic it was published under.
     pub fn topic(&self) -> &[u8] {
         let end = self.payload_offset as usize;

@@ -213,6 +213,23 @@ impl Subscriber {
         count
     }
 
+    /// Puts messages back in front of those that wait, in the order given: for callers who took
+    /// several and could not use all of them. The descriptor is readable again.
+    pub fn put_back<I>(&self, messages: I)
+    where
+        I: IntoIterator<Item = Message, IntoIter: DoubleEndedIterator>,
+    {
+        let mut held = self.held();
+        for message in messages.into_iter().rev() {
+            held.chunks
+                .push_front(Chunk::of_frame(message.into_frame()));
+            held.messages += 1;
+        }
+        if held.messages > 0 {
+            self.mailbox.raise_ready();
+        }
+    }
+
     /// Blocks until there is something to take or nothing will come any more, at most for `timeout`;
     /// `false` says that the time is over.
     pub fn wait(&self, timeout: Option<Duration>) -> bool {
