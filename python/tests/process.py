@@ -102,6 +102,16 @@ def resident_kib(pid="self"):
     raise AssertionError("no VmRSS of %s" % pid)
 
 
+def unread_octets(port):
+    """What lies in the system's buffers of connections that this port accepted, not yet read."""
+    total = 0
+    for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if int(fields[1].rpartition(":")[2], 16) == port and fields[3] == "01":
+            total += int(fields[4].rpartition(":")[2], 16)
+    return total
+
+
 def cpu_seconds(pid):
     """Processor time a process has used so far."""
     fields = pathlib.Path("/proc/%d/stat" % pid).read_text().rpartition(")")[2].split()

@@ -210,9 +210,9 @@ def test_peer_refuses_what_is_no_address(endpoint, arguments):
 
 def test_peer_waits_for_a_listener_that_comes_later(scene, endpoint):
     port = unused_port()
-    peering = scene.background(endpoint.peer, LOCALHOST, port, 1.0)
     late = scene.endpoint()
     errors = scene.use(endpoint.make_status_subscriber())
+    peering = scene.background(endpoint.peer, LOCALHOST, port, 1.0)
     take_one(errors)
     assert late.listen(LOCALHOST, port) == port
     assert peering.result(10) is True
@@ -391,13 +391,32 @@ def test_a_value_that_is_none_is_refused_without_a_peer_too(endpoint):
 def test_prefixes_match(scene):
     one, two = scene.endpoint(), scene.endpoint()
     some = scene.use(two.make_subscriber("/t"))
-    everything = scene.use(two.make_subscriber(""))
     connect(one, two)
-    for topic in ("/t", "/t/x", "/tx", "/u", ""):
+    everything = scene.use(two.make_subscriber(""))
+    wait_until(lambda: "" in map(str, one.peer_subscriptions()), "the subscription to everything")
+    for topic in ("/t", "/t/x", "/tx", "/u", "/T"):
         one.publish(topic, topic)
-    assert [topic for topic, _ in take(everything, 5)] == ["/t", "/t/x", "/tx", "/u", ""]
+    assert [topic for topic, _ in take(everything, 5)] == ["/t", "/t/x", "/tx", "/u", "/T"]
     assert [topic for topic, _ in take(some, 3)] == ["/t", "/t/x", "/tx"]
     assert some.poll() == []
+
+
+def test_an_empty_topic_is_not_sent_to_peers(scene, pair):
+    """Older releases close the connection when they see one. Spec: wire 12."""
+    one, two = pair
+    everything = scene.use(two.make_subscriber(""))
+    wait_until(one.peer_subscriptions, "the subscription to everything")
+    one.publish("", 1)
+    one.publish("/t", 2)
+    assert take_one(everything) == ("/t", 2)
+
+
+def test_who_wants_everything_gets_status_events_too(scene):
+    """Their topics begin with the empty prefix like all others."""
+    one, two = scene.endpoint(), scene.endpoint()
+    everything = scene.use(one.make_subscriber(""))
+    connect(two, one)
+    assert [topic for topic, _ in take(everything, 2)] == ["<$>/local/data/statuses"] * 2
 
 
 def test_nothing_comes_back_to_the_publisher(scene, pair):
@@ -527,9 +546,9 @@ def test_what_still_works_after_shutdown(endpoint):
 
 def test_shutdown_ends_waiting_calls(scene, endpoint):
     other = scene.endpoint()
+    errors = scene.use(endpoint.make_status_subscriber())
     waiting = [scene.background(endpoint.await_peer, other.node_id(), 30),
                scene.background(endpoint.peer, LOCALHOST, unused_port(), 30.0)]
-    errors = scene.use(endpoint.make_status_subscriber())
     take_one(errors)
     with Stopwatch() as took:
         endpoint.shutdown()
