@@ -1,8 +1,6 @@
 //! What subscribers and status subscribers have in common: taking items off a queue, waiting for
 //! them, and losing none when a call fails half-way.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
@@ -20,6 +18,9 @@ pub(crate) trait Queue: Send + Sync {
     /// Takes up to `max` items without waiting.
     fn take(&self, max: usize, into: &mut Vec<Self::Item>);
 
+    /// Puts items back in front, in the order given.
+    fn put_back(&self, items: Vec<Self::Item>);
+
     /// Waits until there is something to take or the queue is closed; false when time is up.
     fn wait(&self, timeout: Duration) -> bool;
 
@@ -30,58 +31,24 @@ pub(crate) trait Queue: Send + Sync {
     fn available(&self) -> usize;
 }
 
-/// A queue and what was taken off it for a call that then failed.
+/// A queue and the rules for taking from it.
 #[derive(Debug)]
-pub(crate) struct Inbox<Q: Queue> {
-    queue: Owned<Q>,
-    held: Mutex<VecDeque<Q::Item>>,
-}
+pub(crate) struct Inbox<Q: Queue>(Owned<Q>);
 
 impl<Q: Queue> Inbox<Q> {
     pub(crate) fn new(queue: Q) -> Self {
-        Self {
-            queue: Owned::new(queue),
-            held: Mutex::default(),
-        }
+        Self(Owned::new(queue))
     }
 
     pub(crate) fn queue(&self) -> PyResult<&Q> {
-        self.queue.get()
+        self.0.get()
     }
 
-    fn held(&self) -> MutexGuard<'_, VecDeque<Q::Item>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts items back in front.
-    pub(crate) fn put_back(&self, items: impl DoubleEndedIterator<Item = Q::Item>) {
-        let mut held = self.held();
-        for item in items.rev() {
-            held.push_front(item);
-        }
-    }
-
-    pub(crate) fn available(&self) -> PyResult<usize> {
-        Ok(self.queue()?.available() + self.held().len())
-    }
-
-    /// Takes up to `max` items without waiting.
-    pub(crate) fn take(&self, max: usize) -> PyResult<Vec<Q::Item>> {
-        let queue = self.queue()?;
+    /// Takes everything that is there.
+    pub(crate) fn take_all(&self) -> PyResult<Vec<Q::Item>> {
         let mut items = Vec::new();
-        self.collect(queue, max, &mut items);
+        self.queue()?.take(usize::MAX, &mut items);
         Ok(items)
-    }
-
-    fn collect(&self, queue: &Q, max: usize, items: &mut Vec<Q::Item>) {
-        {
-            let mut held = self.held();
-            let count = held.len().min(max - items.len());
-            items.extend(held.drain(..count));
-        }
-        if items.len() < max {
-            queue.take(max - items.len(), items);
-        }
     }
 
     /// Waits for one item; `None` when the limit is reached first.
@@ -93,7 +60,7 @@ impl<Q: Queue> Inbox<Q> {
     ///
     /// # Errors
     ///
-    /// `ClosedError` when the queue was closed before there were enough; they stay in the inbox,
+    /// `ClosedError` when the queue was closed before there were enough; they stay in the queue,
     /// unless the call had a limit: then fewer are returned.
     pub(crate) fn gather(
         &self,
@@ -104,7 +71,7 @@ impl<Q: Queue> Inbox<Q> {
         let queue = self.queue()?;
         let mut items = Vec::new();
         loop {
-            self.collect(queue, count, &mut items);
+            queue.take(count - items.len(), &mut items);
             if items.len() >= count {
                 return Ok(items);
             }
@@ -112,17 +79,17 @@ impl<Q: Queue> Inbox<Q> {
                 if !items.is_empty() && matches!(limit, Limit::Until(_)) {
                     return Ok(items);
                 }
-                self.put_back(items.into_iter());
+                queue.put_back(items);
                 return Err(closed("subscriber queue closed"));
             }
             match wait(py, limit, |slice| queue.wait(slice).then_some(())) {
                 Ok(Some(())) => {}
                 Ok(None) => {
-                    self.collect(queue, count, &mut items);
+                    queue.take(count - items.len(), &mut items);
                     return Ok(items);
                 }
                 Err(interrupted) => {
-                    self.put_back(items.into_iter());
+                    queue.put_back(items);
                     return Err(interrupted);
                 }
             }
@@ -133,11 +100,11 @@ impl<Q: Queue> Inbox<Q> {
     ///
     /// # Errors
     ///
-    /// When an item cannot be converted, it alone is lost; the others stay in the inbox.
+    /// When an item cannot be converted, it alone is lost; the others stay in the queue.
     pub(crate) fn list<'py>(
         &self,
         py: Python<'py>,
-        items: Vec<Q::Item>,
+        mut items: Vec<Q::Item>,
         convert: impl Fn(&Q::Item) -> PyResult<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyList>> {
         let mut objects = Vec::with_capacity(items.len());
@@ -145,9 +112,8 @@ impl<Q: Queue> Inbox<Q> {
             match convert(item) {
                 Ok(object) => objects.push(object),
                 Err(error) => {
-                    let others = items.into_iter().enumerate();
-                    let others: Vec<_> = others.filter(|(other, _)| *other != index).collect();
-                    self.put_back(others.into_iter().map(|(_, item)| item));
+                    items.remove(index);
+                    self.queue()?.put_back(items);
                     return Err(error);
                 }
             }

@@ -1,6 +1,7 @@
 //! `StatusSubscriber`: what happens to the peerings of an endpoint.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use broker::{Event, StatusCode};
@@ -17,23 +18,45 @@ use crate::wait::{Limit, timeout};
 /// peering are queued together, so this time only passes in full if they ever are not.
 const FOLLOWER_TIMEOUT_S: f64 = 0.1;
 
-impl Queue for broker::StatusSubscriber {
+/// The runtime's queue, and events that were taken off it for a call that then failed.
+#[derive(Debug)]
+struct Events {
+    queue: broker::StatusSubscriber,
+    held: Mutex<VecDeque<Event>>,
+}
+
+impl Events {
+    fn held(&self) -> MutexGuard<'_, VecDeque<Event>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue for Events {
     type Item = Event;
 
     fn take(&self, max: usize, into: &mut Vec<Event>) {
-        into.extend(std::iter::from_fn(|| self.try_recv()).take(max));
+        let mut held = self.held();
+        let next = std::iter::from_fn(|| held.pop_front().or_else(|| self.queue.try_recv()));
+        into.extend(next.take(max));
+    }
+
+    fn put_back(&self, items: Vec<Event>) {
+        let mut held = self.held();
+        for item in items.into_iter().rev() {
+            held.push_front(item);
+        }
     }
 
     fn wait(&self, timeout: Duration) -> bool {
-        self.wait(Some(timeout))
+        !self.held().is_empty() || self.queue.wait(Some(timeout))
     }
 
     fn is_closed(&self) -> bool {
-        self.is_closed()
+        self.held().is_empty() && self.queue.is_closed()
     }
 
     fn available(&self) -> usize {
-        self.available()
+        self.held().len() + self.queue.available()
     }
 }
 
@@ -54,7 +77,7 @@ fn is_discovery(event: &Event) -> bool {
 
 #[derive(Debug)]
 struct Shared {
-    inbox: Inbox<broker::StatusSubscriber>,
+    inbox: Inbox<Events>,
     /// Whether `get()` delivers the discovery that goes before a peering.
     discovery: bool,
 }
@@ -66,8 +89,12 @@ pub(crate) struct StatusSubscriber(Mutex<Option<Arc<Shared>>>);
 
 impl StatusSubscriber {
     pub(crate) fn new(queue: broker::StatusSubscriber, discovery: bool) -> Self {
+        let events = Events {
+            queue,
+            held: Mutex::default(),
+        };
         let shared = Shared {
-            inbox: Inbox::new(queue),
+            inbox: Inbox::new(events),
             discovery,
         };
         Self(Mutex::new(Some(Arc::new(shared))))
@@ -111,14 +138,14 @@ impl StatusSubscriber {
             Ok(follower) => follower,
             Err(error) if is_closed(py, &error) => None,
             Err(error) => {
-                inbox.put_back(std::iter::once(event));
+                inbox.queue()?.put_back(vec![event]);
                 return Err(error);
             }
         };
         match follower {
             Some(follower) if is_peering(&event, &follower) => to_object(py, follower).map(Some),
             follower => {
-                inbox.put_back(follower.into_iter());
+                inbox.queue()?.put_back(follower.into_iter().collect());
                 to_object(py, event).map(Some)
             }
         }
@@ -191,18 +218,18 @@ impl StatusSubscriber {
     /// Returns the events that are there, without waiting.
     fn poll<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let inbox = &self.shared()?.inbox;
-        let events = inbox.take(usize::MAX)?;
+        let events = inbox.take_all()?;
         inbox.list(py, events, |event| to_object(py, event.clone()))
     }
 
     /// The number of events that wait.
     fn available(&self) -> PyResult<usize> {
-        self.shared()?.inbox.available()
+        Ok(self.shared()?.inbox.queue()?.available())
     }
 
     /// A descriptor that is readable while events wait. Never read from it; `poll` drains it.
     fn fd(&self) -> PyResult<i32> {
-        Ok(self.shared()?.inbox.queue()?.fd()?)
+        Ok(self.shared()?.inbox.queue()?.queue.fd()?)
     }
 
     /// Ends the subscription. Other methods raise ClosedError from then on.
@@ -210,7 +237,7 @@ impl StatusSubscriber {
         let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(shared) = shared {
             let queue = shared.inbox.queue()?;
-            py.detach(|| queue.close());
+            py.detach(|| queue.queue.close());
         }
         Ok(())
     }

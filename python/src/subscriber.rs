@@ -22,6 +22,10 @@ impl Queue for broker::Subscriber {
         self.recv_batch(max, into);
     }
 
+    fn put_back(&self, items: Vec<Message>) {
+        self.put_back(items);
+    }
+
     fn wait(&self, timeout: Duration) -> bool {
         self.wait(Some(timeout))
     }
@@ -206,7 +210,7 @@ impl Subscriber {
     /// Returns the messages that are there, without waiting.
     fn poll<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let shared = self.shared()?;
-        let messages = shared.inbox.take(usize::MAX)?;
+        let messages = shared.inbox.take_all()?;
         let flavour = self.flavour();
         shared
             .inbox
@@ -215,7 +219,7 @@ impl Subscriber {
 
     /// The number of messages that wait.
     fn available(&self) -> PyResult<usize> {
-        self.shared()?.inbox.available()
+        Ok(self.shared()?.inbox.queue()?.available())
     }
 
     /// A descriptor that is readable while messages wait. Never read from it; `poll` drains it.

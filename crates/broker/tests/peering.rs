@@ -8,7 +8,10 @@ use broker::{Endpoint, Error, ErrorCode, Event, Options, Overflow, Retry, Status
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn endpoint(ssl: bool) -> Endpoint {
-    Endpoint::builder().disable_ssl(!ssl).build().unwrap()
+    Endpoint::builder()
+        .disable_ssl(!(ssl && cfg!(feature = "tls")))
+        .build()
+        .unwrap()
 }
 
 fn listening(ssl: bool) -> (Endpoint, u16) {
@@ -382,4 +385,27 @@ async fn everything_can_be_awaited() {
             .await
             .is_none()
     );
+}
+
+#[test]
+fn what_is_put_back_comes_first_again() {
+    let (left, right, _) = pair(false);
+    let messages = right.subscriber(["/t"]).unwrap();
+    let descriptor = messages.fd().unwrap();
+    await_subscription(&left, "/t");
+    for number in 0..4u64 {
+        left.publish("/t", &number).unwrap();
+    }
+    let mut taken = Vec::new();
+    while taken.len() < 3 {
+        assert!(messages.wait(Some(DEADLINE)));
+        messages.recv_batch(3 - taken.len(), &mut taken);
+    }
+    messages.put_back(taken);
+    assert_eq!(messages.fd().unwrap(), descriptor);
+    for number in 0..4u64 {
+        let message = messages.recv_timeout(DEADLINE).unwrap().unwrap();
+        assert_eq!(message.value(), Value::Count(number));
+    }
+    assert_eq!(messages.available(), 0);
 }
