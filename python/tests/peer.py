@@ -597,6 +597,11 @@ class Peer:
     def local_port(self):
         return self._socket.getsockname()[1]
 
+    @property
+    def encryption(self):
+        """Version of TLS and name of the suite."""
+        return self._socket.version(), self._socket.cipher()[0]
+
     # - connections
 
     def listen(self):

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import struct
+import sys
 import threading
 import time
 
@@ -14,6 +15,8 @@ from deadline import Stopwatch, take, take_one, wait_until
 from peer import LOCALHOST, Tag, hello, probe
 from process import Program, cpu_seconds, descriptor_count, resident_kib, unread_octets
 from scene import call, listen
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measures through /proc")
 
 SC = broker.SC
 MIB = 1 << 20

@@ -102,13 +102,12 @@ def test_certificates_are_shown_on_the_wire(scene, one, two, authority):
     peer = scene.peer(tls=context)
     peer.dial(listen(endpoint)).shake_hands()
     peer.sync()
-    assert peer._socket.version() == "TLSv1.3"
+    assert peer.encryption[0] == "TLSv1.3"
 
 
 def test_the_anonymous_suite_is_what_is_negotiated(scene, endpoint):
     peer = scene.peer().dial(listen(endpoint))
-    assert peer._socket.cipher()[0] == "AECDH-AES256-SHA"
-    assert peer._socket.version() == "TLSv1.2"
+    assert peer.encryption == ("TLSv1.2", "AECDH-AES256-SHA")
 
 
 def test_the_client_hello_is_the_one_everybody_sends(scene, endpoint):
