@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyTypeError, PyUnicodeDecodeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyTuple};
 
-use crate::error::from_broker;
+use crate::error::{expected, from_broker};
 use crate::types::enum_value::text;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -23,10 +23,7 @@ pub(crate) fn flag(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     {
         return value.is_truthy();
     }
-    Err(PyTypeError::new_err(format!(
-        "expected a bool, found {}",
-        value.get_type().qualname()?
-    )))
+    Err(expected("a bool", value))
 }
 
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ use pyo3::types::{PyBytes, PyTuple, PyType};
 
 use crate::decode::{Flavour, decode};
 use crate::encode::{encode, with_scratch};
-use crate::error::Fallible;
+use crate::error::{Fallible, expected};
 use crate::types::address::Address;
 use crate::types::containers::{Set, Table, Vector};
 use crate::types::enum_value::{Enum, utf8};
@@ -134,10 +134,7 @@ impl Data {
 pub(crate) fn encoded_of(value: &Bound<'_, PyAny>) -> PyResult<Encoded> {
     match value.cast::<Data>() {
         Ok(data) => Ok(data.get().encoded()),
-        Err(_) => Err(PyTypeError::new_err(format!(
-            "expected a Data, found {}",
-            value.get_type().qualname()?
-        ))),
+        Err(_) => Err(expected("a Data", value)),
     }
 }
 

@@ -19,7 +19,7 @@ use pyo3::types::{
 };
 
 use crate::data::{Data, append};
-use crate::error::{Failure, Fallible};
+use crate::error::{Failure, Fallible, expected};
 use crate::types::address::Address;
 use crate::types::containers::{Set, Table, Vector};
 use crate::types::count::Count;
@@ -194,7 +194,9 @@ fn uncommon(value: &Bound<'_, PyAny>, ip: &IpClasses, enc: &mut Encoder<'_>) -> 
         return table(value, enc);
     } else {
         let class = value.get_type();
-        return Err(PyTypeError::new_err(format!("unsupported data type: {class}")).into());
+        return Err(
+            PyTypeError::new_err(format!("unsupported data type: {}", class.str()?)).into(),
+        );
     }
     Ok(())
 }
@@ -344,7 +346,7 @@ fn network(network: &Bound<'_, PyAny>) -> PyResult<data::Subnet> {
     };
     length
         .and_then(|length| data::Subnet::new(address, length))
-        .ok_or_else(|| PyTypeError::new_err(format!("not a network: {network}")))
+        .ok_or_else(|| expected("a network", network))
 }
 
 const NANOSECONDS: i128 = 1_000_000_000;

@@ -9,8 +9,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyTuple};
 
 use crate::configuration::{Configuration, flag};
-use crate::error::{Fallible, closed, from_broker};
-use crate::process::{Owned, may_start, remember};
+use crate::error::{Fallible, closed, expected, from_broker};
+use crate::process::{Owned, remember};
 use crate::publisher::{Publisher, encoded, finish, write};
 use crate::status::{EndpointInfo, PeerInfo};
 use crate::status_subscriber::StatusSubscriber;
@@ -65,10 +65,7 @@ fn receiver(value: &Bound<'_, PyAny>) -> PyResult<EndpointId> {
     }
     match value.cast::<PyString>() {
         Ok(id) => endpoint_id(&id.to_cow()?),
-        Err(_) => Err(PyTypeError::new_err(format!(
-            "expected an EndpointInfo or the id of an endpoint, found {}",
-            value.get_type().qualname()?
-        ))),
+        Err(_) => Err(expected("an EndpointInfo or the id of an endpoint", value)),
     }
 }
 
@@ -129,7 +126,6 @@ impl Endpoint {
             }
             _ => return Err(expected()),
         };
-        may_start()?;
         let made = py.detach(|| broker::Endpoint::builder().options(options).build());
         let endpoint = Arc::new(Owned::new(made.map_err(|error| from_broker(&error))?));
         remember(Arc::downgrade(&endpoint));

@@ -5,7 +5,7 @@
 //! the original had to expect, so that old `except` clauses keep working.
 
 use pyo3::exceptions::{
-    PyAttributeError, PyException, PyOverflowError, PyRuntimeError, PyValueError,
+    PyAttributeError, PyException, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError,
 };
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -156,6 +156,16 @@ pub(crate) fn closed(text: &str) -> PyErr {
 /// Whether it is the exception made by [`closed`].
 pub(crate) fn is_closed(py: Python<'_>, error: &PyErr) -> bool {
     classes(py).is_ok_and(|classes| error.is_instance(py, classes.closed.bind(py)))
+}
+
+/// A `TypeError` that names what was wanted and the type that was given instead.
+///
+/// The object itself is not shown: its text could be anything, and could fail.
+pub(crate) fn expected(wanted: &str, found: &Bound<'_, PyAny>) -> PyErr {
+    match found.get_type().qualname() {
+        Ok(name) => PyTypeError::new_err(format!("expected {wanted}, found {name}")),
+        Err(error) => error,
+    }
 }
 
 /// The exception for an error of the runtime.

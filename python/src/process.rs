@@ -46,8 +46,8 @@ impl<T> Owned<T> {
         match &self.value {
             Some(value) if self.generation == GENERATION.load(Ordering::Relaxed) => Ok(value),
             _ => Err(PyRuntimeError::new_err(
-                "this object belongs to the parent process: after a fork, make new endpoints in \
-                 a process started afresh (multiprocessing: use the `spawn` method)",
+                "this object belongs to the parent process: after a fork, the child needs endpoints \
+                 of its own",
             )),
         }
     }
@@ -76,24 +76,6 @@ pub(crate) fn remember(endpoint: Weak<Owned<broker::Endpoint>>) {
     let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
     live.retain(|(_, known)| known.strong_count() > 0);
     live.push((GENERATION.load(Ordering::Relaxed), endpoint));
-}
-
-/// The generation that started the runtime's threads, plus one; 0 before.
-static STARTED_BY: AtomicU32 = AtomicU32::new(0);
-
-/// Refuses to make endpoints in a child that inherited a runtime without its threads.
-///
-/// A child of a process that merely imported the package starts its own.
-pub(crate) fn may_start() -> PyResult<()> {
-    let ours = GENERATION.load(Ordering::Relaxed) + 1;
-    match STARTED_BY.compare_exchange(0, ours, Ordering::Relaxed, Ordering::Relaxed) {
-        Ok(_) => Ok(()),
-        Err(started_by) if started_by == ours => Ok(()),
-        Err(_) => Err(PyRuntimeError::new_err(
-            "endpoints cannot be made after a fork when the parent process has made some: start \
-             the process afresh (multiprocessing: use the `spawn` method)",
-        )),
-    }
 }
 
 /// Runs in the child after a fork.

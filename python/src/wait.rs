@@ -6,10 +6,11 @@
 use std::time::{Duration, Instant};
 
 use broker::Pending;
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDelta, PyDeltaAccess, PyFloat, PyInt};
 
+use crate::error::expected;
 use crate::types::time::Timespan;
 
 /// Longest time between two looks at the signals: short for a person, long for a processor.
@@ -120,8 +121,5 @@ pub(crate) fn timeout(value: Option<&Bound<'_, PyAny>>) -> PyResult<Limit> {
         let seconds = f64::from(span.get_days()) * 86_400.0 + f64::from(span.get_seconds());
         return Limit::after(seconds + f64::from(span.get_microseconds()) / 1e6);
     }
-    Err(PyTypeError::new_err(format!(
-        "expected seconds, a timedelta, a Timespan or None, found {}",
-        value.get_type().qualname()?
-    )))
+    Err(expected("seconds, a timedelta, a Timespan or None", value))
 }

@@ -6,7 +6,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use broker::data::{self, Encoder, Kind, View};
-use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
@@ -14,7 +14,7 @@ use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 use crate::data::{Data, Encoded};
 use crate::decode::{Flavour, decode};
 use crate::encode::{encode, with_scratch};
-use crate::error::Fallible;
+use crate::error::{Fallible, expected};
 use crate::types::count::{Count, number};
 use crate::types::enum_value::{text, utf8};
 
@@ -177,11 +177,7 @@ fn metadata_entry(entry: &Bound<'_, PyAny>, enc: &mut Encoder<'_>) -> Fallible {
     if key.is_instance_of::<Count>() {
         return encode(entry, enc);
     }
-    let found = key.get_type().qualname()?;
-    Err(PyTypeError::new_err(format!(
-        "expected metadata keys as int or Count, found {found}"
-    ))
-    .into())
+    Err(expected("metadata keys as int or Count", &key).into())
 }
 
 /// The entries of the `metadata` argument: those of a mapping, or of any iterable of pairs.

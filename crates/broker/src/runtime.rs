@@ -15,7 +15,9 @@ const WORKERS_MAX: usize = 4;
 /// Host names are resolved on blocking threads; a few are enough, as they only wait.
 const RESOLVER_THREADS_MAX: usize = 2;
 
-static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
+/// The pool and the process that started it: after a fork the child has the pool without its
+/// threads, and starts another.
+static RUNTIME: Mutex<Option<(u32, Runtime)>> = Mutex::new(None);
 
 /// The handle of the process's pool, started on the first call.
 ///
@@ -24,8 +26,16 @@ static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
 /// Fails when the process cannot start threads or has no descriptor left.
 pub(crate) fn shared() -> io::Result<Handle> {
     let mut slot = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(runtime) = slot.as_ref() {
-        return Ok(runtime.handle().clone());
+    let process = std::process::id();
+    match slot.take() {
+        Some((owner, runtime)) if owner == process => {
+            let handle = runtime.handle().clone();
+            *slot = Some((owner, runtime));
+            return Ok(handle);
+        }
+        // Dropping it would wait for threads that stayed in the parent.
+        Some((_, inherited)) => std::mem::forget(inherited),
+        None => {}
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = Builder::new_multi_thread()
@@ -34,5 +44,5 @@ pub(crate) fn shared() -> io::Result<Handle> {
         .thread_name("broker-worker")
         .enable_all()
         .build()?;
-    Ok(slot.insert(runtime).handle().clone())
+    Ok(slot.insert((process, runtime)).1.handle().clone())
 }

@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyTuple, PyType};
 
 use super::enumeration::{ByteOrder, Family};
 use super::hash_of;
+use crate::error::expected;
 
 /// IP address. Received addresses arrive as `ipaddress` objects; this class also converts.
 ///
@@ -92,9 +93,9 @@ impl Address {
     ///
     /// For IPv4 add 96. Returns False, without changing anything, for more than 128.
     fn mask(&self, top_bits_to_keep: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let bits = top_bits_to_keep.extract::<u8>().map_err(|_| {
-            PyTypeError::new_err(format!("expected 0 to 255, found {top_bits_to_keep}"))
-        })?;
+        let bits = top_bits_to_keep
+            .extract::<u8>()
+            .map_err(|_| expected("a number from 0 to 255", top_bits_to_keep))?;
         let masked = self.value().mask(bits);
         if let Some(masked) = masked {
             self.set(masked);

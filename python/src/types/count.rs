@@ -8,6 +8,7 @@ use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyInt, PyTuple, PyType};
 
 use super::hash_of_count;
+use crate::error::expected;
 
 /// Unsigned integer of 64 bits, a type of its own: `Count(1) != 1`.
 ///
@@ -30,10 +31,7 @@ impl Count {
 /// A Python integer as a count.
 pub(crate) fn number(value: &Bound<'_, PyAny>) -> PyResult<u64> {
     let Ok(integer) = value.cast::<PyInt>() else {
-        return Err(PyTypeError::new_err(format!(
-            "expected an int, found {}",
-            value.get_type().qualname()?
-        )));
+        return Err(expected("an int", value));
     };
     integer.extract().map_err(|_| {
         PyOverflowError::new_err(format!("a count goes from 0 to 2**64 - 1, found {integer}"))

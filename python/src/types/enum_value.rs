@@ -2,12 +2,13 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use pyo3::exceptions::{PyTypeError, PyUnicodeDecodeError};
+use pyo3::exceptions::PyUnicodeDecodeError;
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyBytes, PyString, PyTuple, PyType};
 
 use super::hash_of;
+use crate::error::expected;
 
 /// Name of an enumeration's value, such as `Notice::LOG`; not equal to the `str` of that name.
 #[pyclass(frozen, subclass, module = "broker._broker")]
@@ -37,10 +38,7 @@ pub(crate) fn text(value: &Bound<'_, PyAny>) -> PyResult<Box<[u8]>> {
     if let Ok(bytes) = value.cast::<PyBytes>() {
         return Ok(bytes.as_bytes().into());
     }
-    Err(PyTypeError::new_err(format!(
-        "expected str or bytes, found {}",
-        value.get_type().qualname()?
-    )))
+    Err(expected("str or bytes", value))
 }
 
 /// UTF-8 as a `str`.

@@ -10,6 +10,8 @@ use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyAny, PyDict, PyInt, PyTuple, PyType};
 
+use crate::error::expected;
+
 /// The value of one object. Only unpickling changes it.
 #[derive(Debug)]
 pub(crate) struct Number(AtomicI64);
@@ -25,9 +27,7 @@ impl Number {
 
     /// Sets it to a Python integer between `low` and `high`.
     fn set(&self, value: &Bound<'_, PyAny>, low: i64, high: i64) -> PyResult<()> {
-        let number: i64 = value
-            .extract()
-            .map_err(|_| PyTypeError::new_err(format!("expected an integer, found {value}")))?;
+        let number: i64 = value.extract().map_err(|_| expected("an integer", value))?;
         if !(low..=high).contains(&number) {
             return Err(PyTypeError::new_err(format!(
                 "expected {low} to {high}, found {number}"

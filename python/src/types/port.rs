@@ -10,6 +10,7 @@ use pyo3::types::PyTuple;
 
 use super::enumeration::Protocol;
 use super::hash_of;
+use crate::error::expected;
 
 /// Transport port: number and protocol.
 ///
@@ -30,9 +31,9 @@ impl Port {
 
 /// A port number from 0 to 65535.
 pub(crate) fn number(value: &Bound<'_, PyAny>) -> PyResult<u16> {
-    value.extract::<u16>().map_err(|_| {
-        PyTypeError::new_err(format!("expected a port from 0 to 65535, found {value}"))
-    })
+    value
+        .extract::<u16>()
+        .map_err(|_| expected("a number from 0 to 65535", value))
 }
 
 #[pymethods]

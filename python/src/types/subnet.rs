@@ -10,6 +10,7 @@ use pyo3::types::{PyTuple, PyType};
 
 use super::address::Address;
 use super::hash_of;
+use crate::error::expected;
 
 /// Network of IP addresses. Received ones arrive as `ipaddress` objects; this class also converts.
 ///
@@ -49,9 +50,7 @@ impl Subnet {
             _ => return Err(PyTypeError::new_err("expected an Address and a length")),
         };
         let Ok(bits) = length.extract::<u8>() else {
-            return Err(PyTypeError::new_err(format!(
-                "expected 0 to 255, found {length}"
-            )));
+            return Err(expected("a number from 0 to 255", length));
         };
         let subnet = data::Subnet::new(address, bits).ok_or_else(|| {
             PyValueError::new_err(format!(

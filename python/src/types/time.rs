@@ -3,12 +3,13 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::SystemTime;
 
-use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError, PyZeroDivisionError};
+use pyo3::exceptions::{PyOverflowError, PyValueError, PyZeroDivisionError};
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyFloat, PyString, PyTuple, PyType};
 
 use super::hash_of_integer;
+use crate::error::expected;
 
 const NANOSECONDS: i64 = 1_000_000_000;
 
@@ -33,20 +34,13 @@ pub(crate) fn from_seconds(seconds: f64) -> PyResult<i64> {
     }
 }
 
-fn wrong_type(expected: &str, found: &Bound<'_, PyAny>) -> PyErr {
-    match found.get_type().qualname() {
-        Ok(name) => PyTypeError::new_err(format!("expected {expected}, found {name}")),
-        Err(error) => error,
-    }
-}
-
 /// An integer; too large for 64 bits is an `OverflowError`, anything else a `TypeError`.
-fn integer(value: &Bound<'_, PyAny>, expected: &str) -> PyResult<i64> {
+fn integer(value: &Bound<'_, PyAny>, wanted: &str) -> PyResult<i64> {
     value.extract().map_err(|error: PyErr| {
         if error.is_instance_of::<PyOverflowError>(value.py()) {
             out_of_range()
         } else {
-            wrong_type(expected, value)
+            expected(wanted, value)
         }
     })
 }

@@ -6,12 +6,12 @@
 use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyBytes, PyString, PyTuple, PyType};
 
 use super::hash_of;
+use crate::error::expected;
 
 /// Topic of messages; a subscription to it covers all topics that begin with it.
 ///
@@ -65,10 +65,7 @@ pub(crate) fn bytes_of<'a>(topic: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, [u8]
     if let Ok(bytes) = topic.cast::<PyBytes>() {
         return Ok(Cow::Borrowed(bytes.as_bytes()));
     }
-    Err(PyTypeError::new_err(format!(
-        "expected a topic as str, bytes or Topic, found {}",
-        topic.get_type().qualname()?
-    )))
+    Err(expected("a topic as str, bytes or Topic", topic))
 }
 
 /// One topic, or any iterable of topics.
@@ -77,10 +74,7 @@ pub(crate) fn several(topics: &Bound<'_, PyAny>) -> PyResult<Vec<broker::Topic>>
         return Ok(vec![broker::Topic::from(topic.as_ref())]);
     }
     let Ok(topics) = topics.try_iter() else {
-        return Err(PyTypeError::new_err(format!(
-            "expected a topic or an iterable of topics, found {}",
-            topics.get_type().qualname()?
-        )));
+        return Err(expected("a topic or an iterable of topics", topics));
     };
     topics
         .map(|topic| Ok(broker::Topic::from(bytes_of(&topic?)?.as_ref())))
