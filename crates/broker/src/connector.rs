@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use broker_proto::endpoint::ConnectionId;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use crate::link::Link;
 use crate::peer::{PeerTask, Side};
@@ -111,7 +111,9 @@ async fn secure(shared: &Shared, stream: TcpStream, deadline: Instant) -> Result
     let Some(tls) = &shared.tls else {
         return Ok(Socket::Plain(stream));
     };
-    match timeout_at(deadline, tls.handshake(stream, crate::tls::Role::Connector)).await {
+    match tokio::time::timeout_at(deadline, tls.handshake(stream, crate::tls::Role::Connector))
+        .await
+    {
         Ok(Ok(stream)) => Ok(Socket::Tls(Box::new(stream))),
         Ok(Err(cause)) => Err(Failure::Cause(cause)),
         Err(_) => Err(Failure::Cause(format!(

@@ -137,9 +137,11 @@ async fn serve(
 ) {
     let deadline = Instant::now() + shared.options.handshake_timeout;
     socket::configure(&stream, shared.liveness());
-    let Some(socket) = secure(&shared, stream, remote, deadline).await else {
-        return;
+    let socket = tokio::select! {
+        socket = secure(&shared, stream, remote, deadline) => socket,
+        () = shared.until_shutdown() => None,
     };
+    let Some(socket) = socket else { return };
     let address = NetworkAddress {
         host: remote.ip().to_string(),
         port: remote.port(),
@@ -163,20 +165,13 @@ async fn secure(
         return Some(Socket::Plain(stream));
     };
     let handshake = tls.handshake(stream, crate::tls::Role::Acceptor);
-    tokio::select! {
-        outcome = tokio::time::timeout_at(deadline, handshake) => match outcome {
-            Ok(Ok(stream)) => Some(Socket::Tls(Box::new(stream))),
-            Ok(Err(cause)) => {
-                tracing::info!(event = "incoming-refused", %remote, cause);
-                None
-            }
-            Err(_) => {
-                tracing::info!(event = "incoming-refused", %remote, cause = "TLS handshake timed out");
-                None
-            }
-        },
-        () = shared.until_shutdown() => None,
-    }
+    let cause = match tokio::time::timeout_at(deadline, handshake).await {
+        Ok(Ok(stream)) => return Some(Socket::Tls(Box::new(stream))),
+        Ok(Err(cause)) => cause,
+        Err(_) => "the TLS handshake took too long".to_owned(),
+    };
+    tracing::info!(event = "incoming-refused", %remote, cause);
+    None
 }
 
 #[cfg(not(feature = "tls"))]

@@ -146,10 +146,11 @@ fn authenticated(builder: &mut SslContextBuilder, options: &TlsOptions) -> Resul
         .set_certificate_chain_file(certificate)
         .map_err(|e| unusable("certificate", certificate, &e))?;
     let private_key = private_key(key, options.passphrase.as_deref())?;
-    builder
+    // OpenSSL compares the two when the key is set; the check catches what it compares later.
+    let paired = builder
         .set_private_key(&private_key)
-        .map_err(|e| unusable("private key", key, &e))?;
-    builder.check_private_key().map_err(|_| Error::Tls {
+        .and_then(|()| builder.check_private_key());
+    paired.map_err(|_| Error::Tls {
         cause: format!(
             "private key `{}` does not belong to certificate `{}`",
             key.display(),

@@ -1,4 +1,5 @@
 //! Endpoints over real sockets: peerings, messages, events, endings.
+#![expect(clippy::unwrap_used, reason = "a test may fail wherever it likes")]
 
 use std::time::{Duration, Instant};
 

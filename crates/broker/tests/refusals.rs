@@ -1,0 +1,278 @@
+//! What is refused, and whether the error names the cause.
+#![expect(clippy::unwrap_used, reason = "a test may fail wherever it likes")]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use broker::{Endpoint, Error, Options, Retry};
+
+/// Nothing here takes that long unless it is broken.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A handshake deadline that a test can wait for.
+const IMPATIENT: Duration = Duration::from_millis(300);
+
+fn options(disable_ssl: bool) -> Options {
+    Options {
+        disable_ssl,
+        handshake_timeout: IMPATIENT,
+        ..Options::default()
+    }
+}
+
+fn endpoint(options: Options) -> Endpoint {
+    Endpoint::builder().options(options).build().unwrap()
+}
+
+/// The text of the failure when peering with what listens there.
+fn refusal(endpoint: &Endpoint, port: u16) -> String {
+    match endpoint.peer("127.0.0.1", port, Retry::Never).wait() {
+        Err(Error::PeerUnavailable { text, .. }) => text,
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}
+
+/// Serves one connection and returns the port.
+fn server(serve: impl FnOnce(TcpStream) + Send + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || serve(listener.accept().unwrap().0));
+    port
+}
+
+fn assert_names(text: &str, cause: &str) {
+    assert!(
+        text.starts_with("unable to connect to remote peer: "),
+        "{text}"
+    );
+    assert!(text.contains(cause), "`{text}` does not say `{cause}`");
+}
+
+#[test]
+fn a_web_server_is_recognised() {
+    let port = server(|mut stream| {
+        let mut request = [0; 64];
+        let _ = stream.read(&mut request);
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
+    assert_names(
+        &refusal(&endpoint(options(true)), port),
+        "is not a Broker endpoint",
+    );
+}
+
+#[test]
+fn a_silent_server_times_out_and_says_so() {
+    let port = server(|mut stream| {
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+    });
+    let started = Instant::now();
+    let text = refusal(&endpoint(options(true)), port);
+    assert!(started.elapsed() < DEADLINE);
+    assert_names(&text, "no answer");
+}
+
+#[test]
+fn another_version_is_named() {
+    let port = server(|mut stream| {
+        let hello = [&[0, 0, 0, 23, 6][..], b"ZEEK", &[0x50; 16], &[7, 9]].concat();
+        let _ = stream.write_all(&hello);
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+    });
+    assert_names(
+        &refusal(&endpoint(options(true)), port),
+        "unsupported versions offered",
+    );
+}
+
+#[test]
+fn a_stranger_that_stays_silent_is_cut_off() {
+    let endpoint = endpoint(options(true));
+    let port = endpoint.listen("127.0.0.1", 0).wait().unwrap();
+    let mut stranger = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stranger.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut heard = Vec::new();
+    stranger.read_to_end(&mut heard).unwrap();
+    assert_eq!(heard, [&[0, 0, 0, 5, 7][..], b"ZEEK"].concat());
+}
+
+#[test]
+fn unfinished_handshakes_have_a_cap_that_honest_peers_survive() {
+    let endpoint_options = Options {
+        pending_connections_max: 4,
+        ..options(true)
+    };
+    let listening = endpoint(endpoint_options);
+    let port = listening.listen("127.0.0.1", 0).wait().unwrap();
+    let _strangers: Vec<TcpStream> = (0..20)
+        .map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap())
+        .collect();
+    let honest = Endpoint::builder().disable_ssl(true).build().unwrap();
+    honest.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
+}
+
+#[cfg(feature = "tls")]
+mod tls {
+    use std::path::{Path, PathBuf};
+
+    use broker::{ErrorCode, TlsOptions};
+    use openssl::asn1::Asn1Time;
+    use openssl::bn::BigNum;
+    use openssl::hash::MessageDigest;
+    use openssl::pkey::{PKey, Private};
+    use openssl::rsa::Rsa;
+    use openssl::symm::Cipher;
+    use openssl::x509::{X509, X509NameBuilder};
+
+    use super::*;
+
+    #[test]
+    fn tls_against_plain_is_named() {
+        let plain = endpoint(options(true));
+        let port = plain.listen("127.0.0.1", 0).wait().unwrap();
+        let text = refusal(&endpoint(options(false)), port);
+        assert_names(&text, "is a Broker endpoint without TLS");
+    }
+
+    #[test]
+    fn plain_against_tls_is_named() {
+        let encrypted = endpoint(options(false));
+        let port = encrypted.listen("127.0.0.1", 0).wait().unwrap();
+        assert_names(&refusal(&endpoint(options(true)), port), "TLS");
+    }
+
+    /// A key and a certificate that is its own authority.
+    fn identity(folder: &Path, name: &str, passphrase: Option<&str>) -> TlsOptions {
+        let key: PKey<Private> = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+        let mut subject = X509NameBuilder::new().unwrap();
+        subject.append_entry_by_text("CN", name).unwrap();
+        let subject = subject.build();
+        let mut certificate = X509::builder().unwrap();
+        certificate.set_version(2).unwrap();
+        let serial = BigNum::from_u32(1).unwrap().to_asn1_integer().unwrap();
+        certificate.set_serial_number(&serial).unwrap();
+        certificate.set_subject_name(&subject).unwrap();
+        certificate.set_issuer_name(&subject).unwrap();
+        certificate.set_pubkey(&key).unwrap();
+        let (from, to) = (Asn1Time::days_from_now(0), Asn1Time::days_from_now(2));
+        certificate.set_not_before(&from.unwrap()).unwrap();
+        certificate.set_not_after(&to.unwrap()).unwrap();
+        certificate.sign(&key, MessageDigest::sha256()).unwrap();
+        let pem = certificate.build().to_pem().unwrap();
+        let key = match passphrase {
+            None => key.private_key_to_pem_pkcs8().unwrap(),
+            Some(passphrase) => key
+                .private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), passphrase.as_bytes())
+                .unwrap(),
+        };
+        let write = |suffix: &str, content: &[u8]| -> PathBuf {
+            let path = folder.join(format!("{name}.{suffix}"));
+            std::fs::write(&path, content).unwrap();
+            path
+        };
+        let certificate = write("crt", &pem);
+        TlsOptions {
+            certificate: Some(certificate.clone()),
+            key: Some(write("key", &key)),
+            passphrase: passphrase.map(str::to_owned),
+            ca_file: Some(certificate),
+            ca_path: None,
+        }
+    }
+
+    fn build(tls: TlsOptions) -> Result<Endpoint, Error> {
+        Endpoint::builder().tls(tls).build()
+    }
+
+    #[test]
+    fn authenticated_endpoints_peer_with_each_other_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = identity(folder.path(), "ours", Some("secret"));
+        let listening = build(ours.clone()).unwrap();
+        let port = listening.listen("127.0.0.1", 0).wait().unwrap();
+        let friend = build(ours).unwrap();
+        friend.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
+        let foreign = build(identity(folder.path(), "foreign", None)).unwrap();
+        assert_names(&refusal(&foreign, port), "trust");
+        let anonymous = endpoint(options(false));
+        assert_names(&refusal(&anonymous, port), "certificate");
+    }
+
+    #[test]
+    fn an_incomplete_set_up_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let whole = identity(folder.path(), "whole", Some("secret"));
+        let other = identity(folder.path(), "other", None);
+        let cases = [
+            (
+                TlsOptions {
+                    certificate: None,
+                    ..whole.clone()
+                },
+                "certificate",
+            ),
+            (
+                TlsOptions {
+                    key: None,
+                    ..whole.clone()
+                },
+                "private key",
+            ),
+            (
+                TlsOptions {
+                    passphrase: None,
+                    ..whole.clone()
+                },
+                "passphrase",
+            ),
+            (
+                TlsOptions {
+                    passphrase: Some("wrong".to_owned()),
+                    ..whole.clone()
+                },
+                "wrong passphrase",
+            ),
+            (
+                TlsOptions {
+                    passphrase: Some("x".repeat(128)),
+                    ..whole.clone()
+                },
+                "longer than 127",
+            ),
+            (
+                TlsOptions {
+                    ca_file: Some("/nowhere/ca.pem".into()),
+                    ..whole.clone()
+                },
+                "/nowhere",
+            ),
+            (
+                TlsOptions {
+                    key: other.key,
+                    ..whole.clone()
+                },
+                "does not belong",
+            ),
+            (
+                TlsOptions {
+                    passphrase: Some("only".to_owned()),
+                    ..TlsOptions::default()
+                },
+                "certificate",
+            ),
+        ];
+        for (tls, cause) in cases {
+            let error = build(tls).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::CannotOpenResource);
+            assert!(
+                error.to_string().contains(cause),
+                "`{error}` does not say `{cause}`"
+            );
+        }
+        build(whole).unwrap();
+    }
+}
