@@ -55,7 +55,7 @@ impl Topic {
     #[must_use]
     pub fn join(&self, other: &Self) -> Self {
         let mut bytes = self.0.to_vec();
-        if !bytes.is_empty() && !other.0.starts_with(b"/") {
+        if !bytes.is_empty() && !other.is_empty() && !other.0.starts_with(b"/") {
             bytes.push(b'/');
         }
         bytes.extend_from_slice(&other.0);
@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(join("", "a"), "a");
         assert_eq!(join("", "/"), "");
         assert_eq!(join("a", ""), "a");
-        assert_eq!(join("/a/", ""), "/a/");
+        assert_eq!(join("/a/", ""), "/a");
         assert_eq!(join("", ""), "");
     }
 
