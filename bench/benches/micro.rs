@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 
+use broker::Endpoint;
 use broker_data::{Encoder, Reader, decode, validate};
 use broker_proto::{Filter, Topic};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -78,5 +79,40 @@ fn matching(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, values, matching);
+/// From one thread through the mailbox of a local consumer: encode, look up, push, take.
+fn mailbox(c: &mut Criterion) {
+    const BATCH: usize = 1000;
+    let endpoint = Endpoint::builder().disable_ssl(true).build();
+    let endpoint = endpoint.expect("an endpoint needs nothing but a thread");
+    let hub = endpoint.hub([TOPIC]).expect("it is not shut down");
+    let filler = filler();
+    let mut group = c.benchmark_group("mailbox");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    for (name, size) in [
+        ("small", Size::Small),
+        ("medium", Size::Medium),
+        ("large", Size::Large),
+    ] {
+        let event = Event {
+            sequence: 7,
+            size,
+            filler: &filler,
+        };
+        let mut taken = Vec::with_capacity(BATCH);
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                for _ in 0..BATCH {
+                    endpoint
+                        .publish(TOPIC, black_box(&event))
+                        .expect("the event is valid");
+                }
+                taken.clear();
+                assert_eq!(hub.subscriber().recv_batch(BATCH, &mut taken), BATCH);
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, values, matching, mailbox);
 criterion_main!(benches);

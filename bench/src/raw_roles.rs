@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use broker_proto::EndpointId;
-use broker_proto::frame::{Tag, patch_sender, write_envelope};
+use broker_proto::frame::{Tag, patch_hop, write_envelope};
 
 use crate::Common;
 use crate::payload::{Event, TOPIC, filler};
@@ -104,7 +104,7 @@ pub(crate) fn relay(options: &Common) -> anyhow::Result<()> {
             let begin = out.len();
             out.extend_from_slice(frame);
             if let Some(copy) = out.get_mut(begin..) {
-                patch_sender(copy, me);
+                patch_hop(copy, me);
             }
             relayed += 1;
         }

@@ -49,8 +49,8 @@ impl Topic {
 
     /// Appends `other` below this topic.
     ///
-    /// A slash goes between them unless `other` starts with one or this topic is empty; one slash
-    /// at the end of the result is dropped. Slashes that are there already stay: `/a/` and `/b`
+    /// A slash goes between them unless `other` starts with one or either is empty; one slash at
+    /// the end of the result is dropped. Slashes that are there already stay: `/a/` and `/b`
     /// make `/a//b`. Spec: python-api 8.4.
     #[must_use]
     pub fn join(&self, other: &Self) -> Self {

@@ -125,3 +125,29 @@ fn keepalive(socket: &SockRef<'_>, liveness: Liveness) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_dead_peer_is_given_up_in_the_configured_time() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let dead_after = Duration::from_secs(30);
+        configure(
+            &stream,
+            Liveness {
+                dead_after,
+                unread_counts: true,
+            },
+        );
+        let socket = SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        let silence = socket.tcp_keepalive_time().unwrap();
+        let probes = socket.tcp_keepalive_interval().unwrap() * KEEPALIVE_PROBES;
+        assert!(silence + probes <= dead_after, "{silence:?} and {probes:?}");
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(dead_after));
+    }
+}
