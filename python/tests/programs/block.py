@@ -4,11 +4,15 @@ Lines: `ready`, then `interrupted <time>`; the clock is the monotonic one, which
 """
 
 import math
+import signal
 import sys
 import threading
 import time
 
 import broker
+
+# A test run in the background has Ctrl-C ignored, and its children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PORT = int(sys.argv[2]) if len(sys.argv) > 2 else 0
 NODE = "00112233-4455-5677-8899-aabbccddeeff"
