@@ -61,6 +61,7 @@ struct Blocked {
 pub(crate) struct Inbound {
     connection: ConnectionId,
     side: Side,
+    encrypted: bool,
     buffer: BytesMut,
     read_size: usize,
     frame_max: usize,
@@ -95,6 +96,7 @@ impl Inbound {
         Self {
             connection,
             side,
+            encrypted: !shared.options.disable_ssl,
             buffer: BytesMut::new(),
             read_size: READ_SIZE_MIN,
             frame_max: shared.options.frame_bytes_max,
@@ -333,22 +335,37 @@ impl Inbound {
 
     /// The reason when the other side ends the stream.
     pub(crate) fn end_of_stream(&self, link: &Link) -> Closed {
-        match (link.peer(), self.side) {
-            (None, Side::Connector) if !self.heard => Closed::Broken(
-                "the other side closed the connection during the handshake (does it use TLS?)"
-                    .to_owned(),
-            ),
-            _ => Closed::Remote,
+        match self.is_unheard_connector(link) {
+            true => Closed::Broken(format!(
+                "the other side closed the connection during the handshake ({})",
+                self.likely_cause()
+            )),
+            false => Closed::Remote,
         }
     }
 
-    /// The reason when the socket fails.
+    /// The reason when the socket fails, in either direction.
     pub(crate) fn failure(&self, link: &Link, error: &io::Error) -> Closed {
-        match (link.peer(), self.side) {
-            (None, Side::Connector) if !self.heard => Closed::Broken(format!(
-                "the connection broke during the handshake (does the other side use TLS?): {error}"
+        match self.is_unheard_connector(link) {
+            true => Closed::Broken(format!(
+                "the connection broke during the handshake ({}): {error}",
+                self.likely_cause()
             )),
-            _ => ended(error),
+            false => ended(error),
+        }
+    }
+
+    /// Whether we dialed and nothing of the protocol ever came back.
+    fn is_unheard_connector(&self, link: &Link) -> bool {
+        link.peer().is_none() && self.side == Side::Connector && !self.heard
+    }
+
+    /// What makes an acceptor hang up without a word. In TLS 1.3 the connector is through with the
+    /// handshake before the acceptor has seen that there is no certificate.
+    fn likely_cause(&self) -> &'static str {
+        match self.encrypted {
+            true => "does the other side demand a certificate?",
+            false => "does the other side use TLS?",
         }
     }
 

@@ -216,7 +216,10 @@ impl PeerTask {
                 self.advance(bytes);
                 Poll::Ready(Ok(Some(bytes)))
             }
-            Err(error) => Poll::Ready(Err(End::Because(ended(&error)))),
+            Err(error) => {
+                let why = self.inbound.failure(&self.link, &error);
+                Poll::Ready(Err(End::Because(why)))
+            }
         }
     }
 
