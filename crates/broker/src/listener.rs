@@ -36,7 +36,11 @@ pub(crate) async fn bind(address: &str, port: u16) -> io::Result<TcpListener> {
         });
     }
     let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
-    for candidate in resolve(address, port).await? {
+    let mut candidates = resolve(address, port).await?;
+    // Who listens on a name like `localhost` expects to be found under 127.0.0.1 too; those who
+    // connect to the name try all of its addresses.
+    candidates.sort_by_key(SocketAddr::is_ipv6);
+    for candidate in candidates {
         match bind_to(candidate, candidate.ip() == Ipv6Addr::UNSPECIFIED) {
             Ok(listener) => return Ok(listener),
             Err(error) => last = error,

@@ -261,6 +261,7 @@ fn every_form_of_address_works() {
         ("::1", any),
         ("::1", v6),
         ("localhost", name),
+        ("127.0.0.1", name),
     ] {
         let right = endpoint(false);
         right
