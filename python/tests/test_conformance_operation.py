@@ -411,6 +411,19 @@ def test_data_passes_through_with_our_sender_and_ttl(endpoint, neighbours):
     expect_nothing(left)
 
 
+def test_commands_of_stores_pass_through_checked(endpoint, neighbours, messages):
+    left, right = neighbours
+    recorded = [bytes.fromhex(row["payload_hex"]) for row in recordings.load("commands.json")["commands"]]
+    for payload in recorded:
+        left.send_envelope(Tag.COMMAND, "/right/x", payload[:-1])
+        left.send_envelope(Tag.COMMAND, "/right/x", payload)
+    for payload in recorded:
+        message = right.expect_message(lambda message: message.tag == Tag.COMMAND, "a command")
+        assert (message.payload, message.sender) == (payload, id_octets(endpoint.node_id()))
+    expect_nothing(right)
+    assert messages.available() == 0
+
+
 def test_data_is_delivered_and_forwarded(neighbours, messages):
     left, right = neighbours
     left.publish("/right/x", count(1))

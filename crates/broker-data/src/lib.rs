@@ -62,7 +62,7 @@ mod view;
 
 pub use address::Address;
 pub use bin::compare::compare;
-pub use bin::decode::{decode, decode_prefix, validate};
+pub use bin::decode::{decode, decode_prefix, validate, validate_prefix};
 pub use bin::encode::{Encoder, SetEncoder, TableEncoder, put_string, put_varbyte, to_bytes};
 pub use bin::reader::{Item, Reader};
 pub use byte_string::ByteString;

@@ -12,6 +12,7 @@
 //! | [`filter`] | what an endpoint wants to receive; matching |
 //! | [`frame`] | where a message ends, whom it is from and for |
 //! | [`message`] | the messages of the handshake; routing updates, pings, pongs |
+//! | [`command`] | commands of data stores, as far as those who pass them on need to know |
 //! | [`routes`] | which peers and local consumers get a message |
 //! | [`status`] | events for the application; every code of the wire |
 //! | [`endpoint`] | the state machine: connections, handshakes, peers, retries, goodbyes |
@@ -27,6 +28,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod command;
 pub mod config;
 pub mod endpoint;
 pub mod filter;

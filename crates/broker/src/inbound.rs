@@ -12,18 +12,18 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use broker_data::validate;
-use broker_proto::EndpointId;
 use broker_proto::endpoint::{Closed, ConnectionId};
 use broker_proto::frame::{ENVELOPE_SIZE, Envelope, FRAME_LEN_SIZE, Tag, frame_size, patch_hop};
 use broker_proto::routes::Origin;
 use broker_proto::topic::LOCAL_PREFIX;
+use broker_proto::{EndpointId, command};
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Sleep, sleep};
 
 use crate::link::Link;
 use crate::mailbox::{Patience, Pushed, Run};
 use crate::peer::{Side, ended};
-use crate::routing::{Target, TargetList, TopicMemo};
+use crate::routing::{Target, TargetKind, TargetList, TopicMemo};
 use crate::shared::Shared;
 use crate::socket::Socket;
 
@@ -229,6 +229,13 @@ impl Inbound {
                     special = targets.into();
                     Some(&special)
                 }
+                Step::Command { receiver } => {
+                    let origin = Origin::Peer(peer);
+                    let mut targets = table.targets(origin, receiver, topic_of(frame), forwarding);
+                    targets.retain(|target| target.kind == TargetKind::Peer);
+                    special = targets.into();
+                    Some(&special)
+                }
                 Step::Control | Step::Drop => None,
             };
             if let (Some(run), Some(targets)) = (&mut open, targets) {
@@ -388,6 +395,8 @@ enum Step {
         origin: Origin,
         receiver: EndpointId,
     },
+    /// A command of a data store: there is none here, so it is for peers only.
+    Command { receiver: EndpointId },
     /// For the state machine.
     Control,
     /// Malformed, or of no use; only this message is lost. Spec: wire 6.3.
@@ -408,9 +417,15 @@ fn classify(frame: &[u8], me: EndpointId, peer: EndpointId) -> Step {
     };
     match envelope.tag {
         Tag::RoutingUpdate | Tag::Ping | Tag::Pong => Step::Control,
-        // Data stores are not part of this endpoint yet: nobody here can check a command, and what
-        // was not checked is not passed on.
-        Tag::Command => Step::Drop,
+        Tag::Command => {
+            if let Err(error) = command::check(envelope.payload) {
+                tracing::debug!(event = "message-dropped", %peer, %error);
+                return Step::Drop;
+            }
+            Step::Command {
+                receiver: envelope.receiver,
+            }
+        }
         Tag::Data => {
             if envelope.topic.starts_with(LOCAL_PREFIX.as_bytes()) {
                 // Nobody but this endpoint makes its events. Spec: wire 8.2.

@@ -59,6 +59,19 @@ pub fn decode_prefix(bytes: &[u8]) -> Result<(Value, usize), DecodeError> {
     Ok((value, length))
 }
 
+/// Checks the value at the start of `bytes`; returns the number of bytes it takes.
+///
+/// # Errors
+///
+/// The same as those of [`validate`], except that bytes may follow the value.
+pub fn validate_prefix(bytes: &[u8]) -> Result<usize, DecodeError> {
+    let found = scan(bytes)?;
+    if found.unordered {
+        arrange(bytes.get(..found.length).unwrap_or_default())?;
+    }
+    Ok(found.length)
+}
+
 fn check_end(bytes: &[u8], length: usize) -> Result<(), DecodeError> {
     if length == bytes.len() {
         Ok(())
