@@ -15,6 +15,7 @@
     clippy::indexing_slicing
 )]
 
+pub(crate) mod canonical;
 pub(crate) mod compare;
 pub(crate) mod decode;
 pub(crate) mod encode;

@@ -12,6 +12,7 @@
 //! | build a [`Value`] from bytes | [`decode`], [`View::to_value`] |
 //! | write bytes straight from your own data | [`Encoder`], [`Source`], [`to_bytes`] |
 //! | put encoded values in order | [`compare`] |
+//! | tell whether two encodings are the same key | [`canonical`] |
 //!
 //! The way of one message: the sender's type implements [`Source`] and writes itself through an
 //! [`Encoder`]; the receiver runs [`validate`] once over the bytes and then either walks them as
@@ -34,7 +35,8 @@
 //! - `value`, `set`, `table`: the tree of values, total order, equality, hash.
 //! - `address`, `subnet`, `port`, `enum_value`, `time`, `byte_string`: one type each.
 //! - `bin`: the binary encoding; `reader` takes items off bytes, `decode` validates and builds,
-//!   `encode` writes, `compare` orders encoded values, `order` sorts sets and tables in place.
+//!   `encode` writes, `compare` orders encoded values, `order` sorts sets and tables in place,
+//!   `canonical` finds the encoding that is written.
 //! - `view`: a value still in its bytes. `source`: what can be written. `convert`: Rust types to
 //!   and from [`Value`]. `text`: the text form. `error`: what can go wrong.
 //! - `serde` (feature `serde`): your structs as records.
@@ -61,6 +63,7 @@ mod value;
 mod view;
 
 pub use address::Address;
+pub use bin::canonical::canonical;
 pub use bin::compare::compare;
 pub use bin::decode::{decode, decode_prefix, validate, validate_prefix};
 pub use bin::encode::{Encoder, SetEncoder, TableEncoder, put_string, put_varbyte, to_bytes};

@@ -37,6 +37,7 @@ pub mod id;
 pub mod message;
 pub mod routes;
 pub mod status;
+pub mod store;
 pub mod topic;
 
 pub use crate::config::Config;

@@ -1,0 +1,123 @@
+//! What keeps the entries of a master: a map from encoded keys to encoded values and expiry times.
+//!
+//! Spec: stores 8. Keys and values are canonical encodings ([`broker_data::canonical`]), so equal
+//! keys are equal bytes. A back end is synchronous and may fail at any call; the master groups
+//! calls and ends each group with [`Backend::commit`]. Nothing of a group is told to anybody before.
+
+use broker_data::Timestamp;
+
+/// A value and when it ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Canonical encoding.
+    pub value: Vec<u8>,
+    /// Since 1970, UTC; absent for entries that stay.
+    pub expiry: Option<Timestamp>,
+}
+
+/// Why a back end could not do something.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// An entry is there but is not a value.
+    #[error("stored bytes are not a value: {0}")]
+    InvalidData(String),
+    /// The storage failed; in its words.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Visits one entry: key, value, expiry.
+pub type VisitEntry<'a> = dyn FnMut(&[u8], &[u8], Option<Timestamp>) + 'a;
+
+/// Storage of a master.
+///
+/// After an error the group of calls since the last commit may be gone as a whole; the master
+/// finds out through [`commit`](Self::commit), which then fails.
+pub trait Backend: Send {
+    /// The entry of a key, whether it has expired or not.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError::InvalidData`] when what is stored is no value, otherwise as the storage.
+    fn get(&mut self, key: &[u8]) -> Result<Option<Entry>, BackendError>;
+
+    /// Whether a key is there.
+    ///
+    /// # Errors
+    ///
+    /// As the storage.
+    fn contains(&mut self, key: &[u8]) -> Result<bool, BackendError>;
+
+    /// Sets a key, whatever it held.
+    ///
+    /// # Errors
+    ///
+    /// As the storage.
+    fn put(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        expiry: Option<Timestamp>,
+    ) -> Result<(), BackendError>;
+
+    /// Removes a key; tells whether it was there.
+    ///
+    /// # Errors
+    ///
+    /// As the storage.
+    fn erase(&mut self, key: &[u8]) -> Result<bool, BackendError>;
+
+    /// Removes a key that has an expiry not after `now`; tells whether it did.
+    ///
+    /// # Errors
+    ///
+    /// As the storage.
+    fn expire(&mut self, key: &[u8], now: Timestamp) -> Result<bool, BackendError>;
+
+    /// Removes everything.
+    ///
+    /// # Errors
+    ///
+    /// As the storage.
+    fn clear(&mut self) -> Result<(), BackendError>;
+
+    /// Number of entries.
+    ///
+    /// # Errors
+    ///
+    /// As the storage.
+    fn len(&mut self) -> Result<u64, BackendError>;
+
+    /// Visits all entries in a fixed order. Returns how many it had to leave out because what is
+    /// stored is no value.
+    ///
+    /// # Errors
+    ///
+    /// As the storage.
+    fn for_each(&mut self, visit: &mut VisitEntry<'_>) -> Result<u64, BackendError>;
+
+    /// Visits all keys in the order of [`for_each`](Self::for_each).
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError::InvalidData`] when one of them is no value, otherwise as the storage.
+    fn for_each_key(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<(), BackendError>;
+
+    /// All keys that expire, with their times.
+    ///
+    /// # Errors
+    ///
+    /// As the storage.
+    fn expiries(&mut self) -> Result<Vec<(Vec<u8>, Timestamp)>, BackendError>;
+
+    /// Makes everything since the last commit last, all of it or nothing.
+    ///
+    /// # Errors
+    ///
+    /// As the storage; everything since the last commit is undone then.
+    fn commit(&mut self) -> Result<(), BackendError>;
+
+    /// Undoes everything since the last commit.
+    fn rollback(&mut self);
+}
