@@ -1,12 +1,17 @@
-//! Commands of data stores, as far as an endpoint that passes them on needs to know them.
+//! Commands of data stores: what masters and clones say to each other.
 //!
-//! Spec: wire 6.4. A malformed command must not be forwarded: older peers close the connection it
-//! comes on. Checking reads every field and builds nothing.
+//! Spec: wire 6.4, stores 3. A command is read in place: keys and values stay bytes, checked to be
+//! values. A malformed command must not be forwarded either: older peers close the connection it
+//! comes on.
 
-use broker_data::{DecodeError, DecodeErrorKind, Kind, Reader, validate_prefix};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 
-/// Bytes of an entity: endpoint id and object number.
-const ENTITY_SIZE: usize = 24;
+use broker_data::{
+    DecodeError, DecodeErrorKind, Kind, Reader, Timespan, canonical, put_varbyte, validate_prefix,
+};
+
+use crate::entity::{ENTITY_ID_SIZE, EntityId};
 
 /// Checks the payload of a command envelope. Bytes behind the command are accepted. Spec: wire 6.3.
 ///
@@ -14,85 +19,381 @@ const ENTITY_SIZE: usize = 24;
 ///
 /// Names the first byte that is not what it should be.
 pub fn check(payload: &[u8]) -> Result<(), DecodeError> {
-    let mut fields = Fields {
-        reader: Reader::new(payload),
-        payload,
-        base: 0,
-    };
-    fields.u64()?; // sequence
-    fields.entity()?; // sender
-    fields.entity()?; // receiver
-    match fields.u8()? {
-        // put
-        0 => {
-            fields.value()?;
-            fields.value()?;
-            fields.expiry()?;
-            fields.entity()
-        }
-        // put_unique
-        1 => {
-            fields.value()?;
-            fields.value()?;
-            fields.expiry()?;
-            fields.entity()?;
-            fields.u64()?;
-            fields.entity()
-        }
-        // put_unique_result
-        2 => {
-            fields.u8()?;
-            fields.entity()?;
-            fields.u64()?;
-            fields.entity()
-        }
-        // erase, expire
-        3 | 4 => {
-            fields.value()?;
-            fields.entity()
-        }
-        // add
-        5 => {
-            fields.value()?;
-            fields.value()?;
-            fields.kind()?;
-            fields.expiry()?;
-            fields.entity()
-        }
-        // subtract
-        6 => {
-            fields.value()?;
-            fields.value()?;
-            fields.expiry()?;
-            fields.entity()
-        }
-        // clear
-        7 => fields.entity(),
-        // attach_writer
-        8 => {
-            fields.u64()?;
-            fields.u16()
-        }
-        // keepalive, cumulative_ack, retransmit_failed
-        9 | 10 | 13 => fields.u64(),
-        // nack
-        11 => {
-            for _ in 0..fields.count()? {
-                fields.u64()?;
+    match Command::parse(payload)?.content {
+        Content::AckClone { entries, .. } => entries.check_keys(),
+        _ => Ok(()),
+    }
+}
+
+/// One command with its header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command<'a> {
+    /// Number on its channel; 0 for what is not numbered.
+    pub seq: u64,
+    /// The master or clone it is from.
+    pub sender: EntityId,
+    /// Whom it is for; nil means everybody.
+    pub receiver: EntityId,
+    /// What is to be done.
+    pub content: Content<'a>,
+}
+
+/// What a command says. Keys and values are encoded. Spec: stores 3.1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content<'a> {
+    /// Set a key.
+    Put {
+        /// The key.
+        key: &'a [u8],
+        /// Its value.
+        value: &'a [u8],
+        /// When it ends, counted from when the master applies it.
+        expiry: Option<Timespan>,
+        /// Who asked for it.
+        publisher: EntityId,
+    },
+    /// Set a key that is absent.
+    PutUnique {
+        /// The key.
+        key: &'a [u8],
+        /// Its value.
+        value: &'a [u8],
+        /// As for [`Content::Put`].
+        expiry: Option<Timespan>,
+        /// Who is to be told.
+        who: EntityId,
+        /// Under which number.
+        request: u64,
+        /// Who asked for it.
+        publisher: EntityId,
+    },
+    /// What became of a [`Content::PutUnique`].
+    PutUniqueResult {
+        /// Whether the key was absent.
+        inserted: bool,
+        /// Who asked.
+        who: EntityId,
+        /// Under which number.
+        request: u64,
+        /// The master.
+        publisher: EntityId,
+    },
+    /// Remove a key.
+    Erase {
+        /// The key.
+        key: &'a [u8],
+        /// Who asked for it.
+        publisher: EntityId,
+    },
+    /// Remove a key because its time is over.
+    Expire {
+        /// The key.
+        key: &'a [u8],
+        /// The master.
+        publisher: EntityId,
+    },
+    /// Add to what is stored.
+    Add {
+        /// The key.
+        key: &'a [u8],
+        /// What to add.
+        value: &'a [u8],
+        /// What to start from when the key is absent.
+        init: Kind,
+        /// As for [`Content::Put`].
+        expiry: Option<Timespan>,
+        /// Who asked for it.
+        publisher: EntityId,
+    },
+    /// Take away from what is stored.
+    Subtract {
+        /// The key.
+        key: &'a [u8],
+        /// What to take away.
+        value: &'a [u8],
+        /// As for [`Content::Put`].
+        expiry: Option<Timespan>,
+        /// Who asked for it.
+        publisher: EntityId,
+    },
+    /// Remove everything.
+    Clear {
+        /// Who asked for it.
+        publisher: EntityId,
+    },
+    /// A writer's handshake.
+    AttachWriter {
+        /// Its first request has the next number.
+        offset: u64,
+        /// Ticks between acknowledgements.
+        heartbeat: u16,
+    },
+    /// The producer is there.
+    Keepalive {
+        /// Its last number.
+        seq: u64,
+    },
+    /// Everything up to a number has arrived.
+    CumulativeAck {
+        /// The number.
+        seq: u64,
+    },
+    /// Some numbers are missing; 0 asks for a handshake.
+    Nack {
+        /// Which ones, ascending.
+        missing: Cow<'a, [u64]>,
+    },
+    /// A master's handshake, with everything it has.
+    AckClone {
+        /// The entries contain everything up to this number.
+        offset: u64,
+        /// Ticks between acknowledgements.
+        heartbeat: u16,
+        /// All entries.
+        entries: Entries<'a>,
+    },
+    /// A missing number is gone for good.
+    RetransmitFailed {
+        /// The number.
+        seq: u64,
+    },
+}
+
+/// Pairs of encoded keys and values, in no particular order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Entries<'a> {
+    count: u32,
+    bytes: &'a [u8],
+}
+
+impl<'a> Entries<'a> {
+    /// Takes pairs that are values, back to back.
+    pub const fn new(count: u32, bytes: &'a [u8]) -> Self {
+        Self { count, bytes }
+    }
+
+    /// Number of pairs.
+    pub const fn len(&self) -> u32 {
+        self.count
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The pairs.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let mut reader = Reader::new(self.bytes);
+        (0..self.count).map_while(move |_| {
+            let key = take_value(&mut reader)?;
+            let value = take_value(&mut reader)?;
+            Some((key, value))
+        })
+    }
+
+    /// Refuses repeated keys, which make the whole message void.
+    fn check_keys(&self) -> Result<(), DecodeError> {
+        let mut keys = BTreeSet::new();
+        for (key, _) in self.iter() {
+            if !keys.insert(canonical(key)?) {
+                let expected = DecodeErrorKind::Other("every key of a snapshot once");
+                return Err(DecodeError::new(0, expected));
             }
-            Ok(())
         }
-        // ack_clone
-        12 => {
-            fields.u64()?;
-            fields.u16()?;
-            for _ in 0..fields.count()? {
-                fields.value()?;
-                fields.value()?;
+        Ok(())
+    }
+}
+
+/// Takes a value that was checked before.
+fn take_value<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
+    let rest = reader.rest();
+    reader.skip_value().ok()?;
+    rest.get(..rest.len() - reader.remaining())
+}
+
+impl Content<'_> {
+    /// Whether this is an action: the only commands with numbers. Spec: stores 3.1.
+    pub const fn is_action(&self) -> bool {
+        match self {
+            Self::Put { .. }
+            | Self::PutUnique { .. }
+            | Self::PutUniqueResult { .. }
+            | Self::Erase { .. }
+            | Self::Expire { .. }
+            | Self::Add { .. }
+            | Self::Subtract { .. }
+            | Self::Clear { .. } => true,
+            Self::AttachWriter { .. }
+            | Self::Keepalive { .. }
+            | Self::CumulativeAck { .. }
+            | Self::Nack { .. }
+            | Self::AckClone { .. }
+            | Self::RetransmitFailed { .. } => false,
+        }
+    }
+}
+
+impl<'a> Command<'a> {
+    /// Reads the payload of a command envelope. Bytes behind the command are ignored.
+    ///
+    /// # Errors
+    ///
+    /// Names the first byte that is not what it should be.
+    pub fn parse(payload: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut fields = Fields {
+            reader: Reader::new(payload),
+            payload,
+            base: 0,
+        };
+        Ok(Self {
+            seq: fields.u64()?,
+            sender: fields.entity()?,
+            receiver: fields.entity()?,
+            content: fields.content()?,
+        })
+    }
+
+    /// Appends the payload of a command envelope.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        put_u64(out, self.seq);
+        self.sender.encode(out);
+        self.receiver.encode(out);
+        self.content.encode(out);
+    }
+}
+
+impl Content<'_> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Put {
+                key,
+                value,
+                expiry,
+                publisher,
+            } => {
+                out.push(0);
+                out.extend_from_slice(key);
+                out.extend_from_slice(value);
+                put_expiry(out, *expiry);
+                publisher.encode(out);
             }
-            Ok(())
+            Self::PutUnique {
+                key,
+                value,
+                expiry,
+                who,
+                request,
+                publisher,
+            } => {
+                out.push(1);
+                out.extend_from_slice(key);
+                out.extend_from_slice(value);
+                put_expiry(out, *expiry);
+                who.encode(out);
+                put_u64(out, *request);
+                publisher.encode(out);
+            }
+            Self::PutUniqueResult {
+                inserted,
+                who,
+                request,
+                publisher,
+            } => {
+                out.push(2);
+                out.push(u8::from(*inserted));
+                who.encode(out);
+                put_u64(out, *request);
+                publisher.encode(out);
+            }
+            Self::Erase { key, publisher } => {
+                out.push(3);
+                out.extend_from_slice(key);
+                publisher.encode(out);
+            }
+            Self::Expire { key, publisher } => {
+                out.push(4);
+                out.extend_from_slice(key);
+                publisher.encode(out);
+            }
+            Self::Add {
+                key,
+                value,
+                init,
+                expiry,
+                publisher,
+            } => {
+                out.push(5);
+                out.extend_from_slice(key);
+                out.extend_from_slice(value);
+                out.push(init.tag());
+                put_expiry(out, *expiry);
+                publisher.encode(out);
+            }
+            Self::Subtract {
+                key,
+                value,
+                expiry,
+                publisher,
+            } => {
+                out.push(6);
+                out.extend_from_slice(key);
+                out.extend_from_slice(value);
+                put_expiry(out, *expiry);
+                publisher.encode(out);
+            }
+            Self::Clear { publisher } => {
+                out.push(7);
+                publisher.encode(out);
+            }
+            Self::AttachWriter { offset, heartbeat } => {
+                out.push(8);
+                put_u64(out, *offset);
+                out.extend_from_slice(&heartbeat.to_be_bytes());
+            }
+            Self::Keepalive { seq } => {
+                out.push(9);
+                put_u64(out, *seq);
+            }
+            Self::CumulativeAck { seq } => {
+                out.push(10);
+                put_u64(out, *seq);
+            }
+            Self::Nack { missing } => {
+                out.push(11);
+                put_varbyte(out, u32::try_from(missing.len()).unwrap_or(u32::MAX));
+                missing.iter().for_each(|seq| put_u64(out, *seq));
+            }
+            Self::AckClone {
+                offset,
+                heartbeat,
+                entries,
+            } => {
+                out.push(12);
+                put_u64(out, *offset);
+                out.extend_from_slice(&heartbeat.to_be_bytes());
+                put_varbyte(out, entries.count);
+                out.extend_from_slice(entries.bytes);
+            }
+            Self::RetransmitFailed { seq } => {
+                out.push(13);
+                put_u64(out, *seq);
+            }
         }
-        _ => Err(fields.error_before("a command from 0 to 13")),
+    }
+}
+
+fn put_u64(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
+fn put_expiry(out: &mut Vec<u8>, expiry: Option<Timespan>) {
+    match expiry {
+        None => out.push(0),
+        Some(span) => {
+            out.push(1);
+            out.extend_from_slice(&span.ns().to_be_bytes());
+        }
     }
 }
 
@@ -104,7 +405,72 @@ struct Fields<'a> {
     base: usize,
 }
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
+    fn content(&mut self) -> Result<Content<'a>, DecodeError> {
+        Ok(match self.u8()? {
+            0 => Content::Put {
+                key: self.value()?,
+                value: self.value()?,
+                expiry: self.expiry()?,
+                publisher: self.entity()?,
+            },
+            1 => Content::PutUnique {
+                key: self.value()?,
+                value: self.value()?,
+                expiry: self.expiry()?,
+                who: self.entity()?,
+                request: self.u64()?,
+                publisher: self.entity()?,
+            },
+            2 => Content::PutUniqueResult {
+                inserted: self.u8()? != 0,
+                who: self.entity()?,
+                request: self.u64()?,
+                publisher: self.entity()?,
+            },
+            3 => Content::Erase {
+                key: self.value()?,
+                publisher: self.entity()?,
+            },
+            4 => Content::Expire {
+                key: self.value()?,
+                publisher: self.entity()?,
+            },
+            5 => Content::Add {
+                key: self.value()?,
+                value: self.value()?,
+                init: self.kind()?,
+                expiry: self.expiry()?,
+                publisher: self.entity()?,
+            },
+            6 => Content::Subtract {
+                key: self.value()?,
+                value: self.value()?,
+                expiry: self.expiry()?,
+                publisher: self.entity()?,
+            },
+            7 => Content::Clear {
+                publisher: self.entity()?,
+            },
+            8 => Content::AttachWriter {
+                offset: self.u64()?,
+                heartbeat: self.u16()?,
+            },
+            9 => Content::Keepalive { seq: self.u64()? },
+            10 => Content::CumulativeAck { seq: self.u64()? },
+            11 => Content::Nack {
+                missing: Cow::Owned(self.numbers()?),
+            },
+            12 => Content::AckClone {
+                offset: self.u64()?,
+                heartbeat: self.u16()?,
+                entries: self.entries()?,
+            },
+            13 => Content::RetransmitFailed { seq: self.u64()? },
+            _ => return Err(self.error_before("a command from 0 to 13")),
+        })
+    }
+
     fn at(&self) -> usize {
         self.base + self.reader.position()
     }
@@ -125,14 +491,14 @@ impl Fields<'_> {
         self.located(read)
     }
 
-    fn u16(&mut self) -> Result<(), DecodeError> {
+    fn u16(&mut self) -> Result<u16, DecodeError> {
         let read = self.reader.u16();
-        self.located(read).map(|_| ())
+        self.located(read)
     }
 
-    fn u64(&mut self) -> Result<(), DecodeError> {
+    fn u64(&mut self) -> Result<u64, DecodeError> {
         let read = self.reader.u64();
-        self.located(read).map(|_| ())
+        self.located(read)
     }
 
     fn count(&mut self) -> Result<u32, DecodeError> {
@@ -140,34 +506,57 @@ impl Fields<'_> {
         self.located(read)
     }
 
-    fn entity(&mut self) -> Result<(), DecodeError> {
-        let read = self.reader.bytes(ENTITY_SIZE);
-        self.located(read).map(|_| ())
+    fn entity(&mut self) -> Result<EntityId, DecodeError> {
+        let read = self.reader.bytes(ENTITY_ID_SIZE);
+        let bytes = self.located(read)?;
+        let bytes = bytes.first_chunk().ok_or_else(|| {
+            DecodeError::new(self.at(), DecodeErrorKind::Other("an entity of 24 bytes"))
+        })?;
+        Ok(EntityId::from_bytes(bytes))
     }
 
-    fn expiry(&mut self) -> Result<(), DecodeError> {
-        match self.u8()? {
-            0 => Ok(()),
-            1 => self.u64(),
-            _ => Err(self.error_before("0 or 1 in front of an expiry")),
+    /// Any flag but zero announces a time span. Spec: stores 3.1.
+    fn expiry(&mut self) -> Result<Option<Timespan>, DecodeError> {
+        if self.u8()? == 0 {
+            return Ok(None);
         }
+        let read = self.reader.i64();
+        self.located(read).map(|ns| Some(Timespan::from_ns(ns)))
     }
 
-    fn kind(&mut self) -> Result<(), DecodeError> {
-        match Kind::from_tag(self.u8()?) {
-            Some(_) => Ok(()),
-            None => Err(self.error_before("a type tag from 0 to 14")),
-        }
+    fn kind(&mut self) -> Result<Kind, DecodeError> {
+        Kind::from_tag(self.u8()?).ok_or_else(|| self.error_before("a type tag from 0 to 14"))
     }
 
-    fn value(&mut self) -> Result<(), DecodeError> {
+    fn value(&mut self) -> Result<&'a [u8], DecodeError> {
         let at = self.at();
         let rest = self.payload.get(at..).unwrap_or_default();
         let length = validate_prefix(rest)
             .map_err(|error| DecodeError::new(at + error.offset, error.kind))?;
+        let (value, rest) = rest.split_at_checked(length).unwrap_or_default();
         self.base = at + length;
-        self.reader = Reader::new(rest.get(length..).unwrap_or_default());
-        Ok(())
+        self.reader = Reader::new(rest);
+        Ok(value)
+    }
+
+    /// The count is a bound of the loop, not of an allocation.
+    fn numbers(&mut self) -> Result<Vec<u64>, DecodeError> {
+        let mut numbers = Vec::new();
+        for _ in 0..self.count()? {
+            numbers.push(self.u64()?);
+        }
+        Ok(numbers)
+    }
+
+    fn entries(&mut self) -> Result<Entries<'a>, DecodeError> {
+        let count = self.count()?;
+        let start = self.at();
+        for _ in 0..count {
+            self.value()?;
+            self.value()?;
+        }
+        let bytes = self.payload.get(start..self.at()).unwrap_or_default();
+        Ok(Entries { count, bytes })
     }
 }
 
@@ -177,13 +566,17 @@ mod tests {
 
     use super::*;
 
-    fn recorded() -> Vec<(String, Vec<u8>)> {
+    fn recorded_json() -> Vec<serde_json::Value> {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../vectors/commands.json");
         let text = std::fs::read_to_string(path).unwrap();
         let file: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let commands = file["commands"].as_array().unwrap();
+        let commands = file["commands"].as_array().unwrap().clone();
         assert!(commands.len() > 40);
         commands
+    }
+
+    fn recorded() -> Vec<(String, Vec<u8>)> {
+        recorded_json()
             .iter()
             .map(|command| {
                 let bytes = hex::decode(command["payload_hex"].as_str().unwrap()).unwrap();
@@ -219,21 +612,150 @@ mod tests {
 
     #[test]
     fn errors_are_located_behind_values() {
-        let mut bytes = vec![0; 8 + 2 * ENTITY_SIZE];
+        let mut bytes = vec![0; 8 + 2 * ENTITY_ID_SIZE];
         // put, key 1, then a value with a tag that does not exist
         bytes.extend_from_slice(&[0, 1, 1, 99]);
         let error = check(&bytes).unwrap_err();
         assert_eq!(
             error,
-            DecodeError::new(8 + 2 * ENTITY_SIZE + 3, DecodeErrorKind::Tag(99))
+            DecodeError::new(8 + 2 * ENTITY_ID_SIZE + 3, DecodeErrorKind::Tag(99))
         );
     }
 
     #[test]
     fn unknown_commands_are_refused() {
-        let mut bytes = vec![0; 8 + 2 * ENTITY_SIZE];
+        let mut bytes = vec![0; 8 + 2 * ENTITY_ID_SIZE];
         bytes.push(14);
         assert_eq!(check(&bytes).unwrap_err().offset, bytes.len() - 1);
+    }
+
+    #[test]
+    fn what_was_read_is_written_byte_for_byte() {
+        for (name, bytes) in recorded() {
+            let command = Command::parse(&bytes).unwrap();
+            let mut written = Vec::new();
+            command.encode(&mut written);
+            assert_eq!(written, bytes, "{name}");
+        }
+    }
+
+    #[test]
+    fn recorded_fields_are_read() {
+        let all = recorded_json();
+        for command in &all {
+            let name = command["name"].as_str().unwrap();
+            let bytes = hex::decode(command["payload_hex"].as_str().unwrap()).unwrap();
+            let read = Command::parse(&bytes).unwrap();
+            let expected = &command["command"];
+            assert_eq!(serde_json::Value::from(read.seq), expected["seq"], "{name}");
+            assert_eq!(entity_json(read.sender), expected["sender"], "{name}");
+            assert_eq!(entity_json(read.receiver), expected["receiver"], "{name}");
+            let fields = &expected["fields"];
+            match read.content {
+                Content::Put {
+                    key,
+                    value,
+                    expiry,
+                    publisher,
+                } => {
+                    assert_eq!(value_json(key), fields["key"], "{name}");
+                    assert_eq!(value_json(value), fields["value"], "{name}");
+                    assert_eq!(
+                        serde_json::json!(expiry.map(Timespan::ns)),
+                        fields["expiry"],
+                        "{name}"
+                    );
+                    assert_eq!(entity_json(publisher), fields["publisher"], "{name}");
+                }
+                Content::Add {
+                    key, value, init, ..
+                } => {
+                    assert_eq!(value_json(key), fields["key"], "{name}");
+                    assert_eq!(value_json(value), fields["value"], "{name}");
+                    assert_eq!(
+                        serde_json::json!(init.name()),
+                        fields["init_type"],
+                        "{name}"
+                    );
+                }
+                Content::Nack { missing } => {
+                    let list = fields.as_object().unwrap().values().next().unwrap();
+                    assert_eq!(serde_json::json!(missing), *list, "{name}");
+                }
+                Content::AckClone {
+                    offset,
+                    heartbeat,
+                    entries,
+                } => {
+                    assert_eq!(serde_json::json!(offset), fields["offset"], "{name}");
+                    assert_eq!(
+                        serde_json::json!(heartbeat),
+                        fields["heartbeat_interval"],
+                        "{name}"
+                    );
+                    assert_eq!(entries.iter().count(), entries.len() as usize, "{name}");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn entity_json(id: EntityId) -> serde_json::Value {
+        serde_json::json!({"endpoint": id.endpoint.to_string(), "object": id.object})
+    }
+
+    /// The form in which the recordings write values.
+    fn value_json(bytes: &[u8]) -> serde_json::Value {
+        let view = broker_data::View::trusted(bytes);
+        let value = match view.kind() {
+            Kind::None => serde_json::Value::Null,
+            Kind::Count => serde_json::json!(view.as_count()),
+            Kind::Integer => serde_json::json!(view.as_integer()),
+            Kind::Real => serde_json::json!(view.as_real()),
+            Kind::Timespan => serde_json::json!(view.as_timespan().map(Timespan::ns)),
+            Kind::Vector => view
+                .elements()
+                .map(|item| value_json(item.bytes()))
+                .collect(),
+            _ => serde_json::json!(view.to_string()),
+        };
+        serde_json::json!({"type": view.kind().name(), "value": value})
+    }
+
+    #[test]
+    fn a_repeated_key_voids_a_snapshot() {
+        let entries = [5, 1, b'a', 0, 5, 0x81, 0, b'a', 0];
+        let command = Command {
+            seq: 1,
+            sender: EntityId::NIL,
+            receiver: EntityId::NIL,
+            content: Content::AckClone {
+                offset: 1,
+                heartbeat: 5,
+                entries: Entries::new(2, &entries),
+            },
+        };
+        let mut bytes = Vec::new();
+        command.encode(&mut bytes);
+        assert!(Command::parse(&bytes).is_ok());
+        assert!(check(&bytes).is_err());
+    }
+
+    #[test]
+    fn any_flag_but_zero_announces_an_expiry() {
+        let put = |flag| {
+            let mut bytes = vec![0; 8 + 2 * ENTITY_ID_SIZE];
+            bytes.extend_from_slice(&[0, 0, 0, flag, 0, 0, 0, 0, 0, 0, 0, 9]);
+            bytes.extend_from_slice(&[0; ENTITY_ID_SIZE]);
+            bytes
+        };
+        for flag in [1, 7] {
+            let bytes = put(flag);
+            let Content::Put { expiry, .. } = Command::parse(&bytes).unwrap().content else {
+                unreachable!("the tag is that of put")
+            };
+            assert_eq!(expiry, Some(Timespan::from_ns(9)));
+        }
     }
 
     proptest! {

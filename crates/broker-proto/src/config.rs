@@ -21,6 +21,16 @@ pub const PING_PAYLOAD_MAX: usize = 4 * 1024;
 /// Bytes kept of the reason a peer gives for dropping a connection; it ends up in events and logs.
 pub const REASON_MAX: usize = 512;
 
+/// Events that came too early and are kept for one channel; a sender that goes beyond is asked
+/// again for what was left out.
+pub const CHANNEL_REORDER_EVENTS_MAX: usize = 65_536;
+
+/// Bytes of events that came too early.
+pub const CHANNEL_REORDER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Numbers in one request for what is missing: more follow when these have come.
+pub const CHANNEL_NACK_MAX: usize = 1024;
+
 /// What an [`Endpoint`](crate::Endpoint) needs to know from its start on.
 #[derive(Debug, Clone)]
 pub struct Config {

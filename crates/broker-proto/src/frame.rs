@@ -237,6 +237,14 @@ pub fn patch_hop(frame: &mut [u8], sender: EndpointId) {
     }
 }
 
+/// Overwrites the receiver of a complete frame. Does nothing to a frame that is too short.
+pub fn patch_receiver(frame: &mut [u8], receiver: EndpointId) {
+    const START: usize = FRAME_LEN_SIZE + RECEIVER_OFFSET;
+    if let Some(place) = frame.get_mut(START..START + ENDPOINT_ID_SIZE) {
+        place.copy_from_slice(receiver.bytes());
+    }
+}
+
 fn id_at(header: &[u8; ENVELOPE_SIZE], offset: usize) -> EndpointId {
     let mut bytes = [0; ENDPOINT_ID_SIZE];
     bytes.copy_from_slice(&header[offset..offset + ENDPOINT_ID_SIZE]);

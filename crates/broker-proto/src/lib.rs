@@ -28,9 +28,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod channel;
 pub mod command;
 pub mod config;
 pub mod endpoint;
+pub mod entity;
 pub mod filter;
 pub mod frame;
 pub mod id;

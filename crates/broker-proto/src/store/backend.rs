@@ -87,7 +87,7 @@ pub trait Backend: Send {
     /// # Errors
     ///
     /// As the storage.
-    fn len(&mut self) -> Result<u64, BackendError>;
+    fn count(&mut self) -> Result<u64, BackendError>;
 
     /// Visits all entries in a fixed order. Returns how many it had to leave out because what is
     /// stored is no value.

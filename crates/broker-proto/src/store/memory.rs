@@ -73,7 +73,7 @@ impl Backend for Memory {
         Ok(())
     }
 
-    fn len(&mut self) -> Result<u64, BackendError> {
+    fn count(&mut self) -> Result<u64, BackendError> {
         Ok(self.entries.len() as u64)
     }
 
@@ -90,8 +90,9 @@ impl Backend for Memory {
     }
 
     fn expiries(&mut self) -> Result<Vec<(Vec<u8>, Timestamp)>, BackendError> {
-        let expiring = |(key, stored): (&Box<[u8]>, &Stored)| Some((key.to_vec(), stored.expiry?));
-        Ok(self.entries.iter().filter_map(expiring).collect())
+        let entries = self.entries.iter();
+        let expiring = entries.filter_map(|(key, stored)| Some((key.to_vec(), stored.expiry?)));
+        Ok(expiring.collect())
     }
 
     fn commit(&mut self) -> Result<(), BackendError> {
@@ -112,7 +113,7 @@ mod tests {
         memory.put(b"k", b"2", None).unwrap();
         let entry = memory.get(b"k").unwrap().unwrap();
         assert_eq!((entry.value.as_slice(), entry.expiry), (&b"2"[..], None));
-        assert_eq!(memory.len(), Ok(1));
+        assert_eq!(memory.count(), Ok(1));
         assert_eq!(memory.expiries(), Ok(Vec::new()));
     }
 

@@ -1,0 +1,549 @@
+//! A copy of a store on another endpoint.
+//!
+//! Spec: stores 2.2, 3.3, 5.2, 6.3, 6.4. A clone answers reads from its copy and sends requests to
+//! its master; what changes comes back from there.
+//!
+//! Beyond the original (ADR 0071): the intervals of [`CloneOptions`] do what their names say; a
+//! clone whose master is gone, silent or another one, or that missed what cannot be sent again,
+//! attaches again under a new id and keeps its copy meanwhile; requests survive that, in order, and
+//! against masters of this implementation exactly once.
+
+mod attach;
+mod writer;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use broker_data::{Kind, View, canonical};
+
+use crate::channel::Consumer;
+use crate::channel::consumer::{Arrival, Early, Request};
+use crate::command::{Command, Content};
+use crate::config::CHANNEL_NACK_MAX;
+use crate::entity::EntityId;
+use crate::id::EndpointId;
+use crate::status::ErrorCode;
+use crate::store::event::{Change, StoreEvent};
+use crate::store::{
+    ACK_EVENTS_MAX, CloneOptions, Failure, Names, Output, Role, StoreConfig, operation,
+};
+
+use attach::Search;
+use writer::Writer;
+
+/// Where the numbers of objects of one clone differ: every attachment is an object of its own, and
+/// none of the endpoint's other objects has a number that large.
+const ATTACHMENT_SHIFT: u32 = 32;
+
+/// Heartbeats that a master may miss before another master of the name is preferred.
+const HEARTBEATS_MISSED_MAX: u64 = 3;
+
+/// Events kept that came before a snapshot; more are asked for again behind it.
+const EARLY_EVENTS_MAX: usize = 1024;
+
+/// Encoded values by encoded keys.
+type Entries = BTreeMap<Box<[u8]>, Box<[u8]>>;
+
+/// What a clone's copy is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contact {
+    /// It was never filled; the search goes on.
+    Searching,
+    /// No master was found in time. Attaching again searches again.
+    Failed,
+    /// It follows its master.
+    Attached,
+    /// Its master is silent, but not for too long.
+    Silent,
+    /// Its master has been silent for longer than the stale interval.
+    Stale,
+}
+
+/// A clone of a store. (`Clone` is taken.)
+#[derive(Debug)]
+pub struct StoreClone {
+    /// The first of its ids; the endpoint part is that of all.
+    first_id: EntityId,
+    attachments: u64,
+    names: Names,
+    config: StoreConfig,
+    options: CloneOptions,
+    entries: Entries,
+    attachment: Option<Attachment>,
+    search: Option<Search>,
+    failed: bool,
+    writer: Option<Writer>,
+    /// Requests that no writer has taken yet: when they were made, the command without its header.
+    backlog: VecDeque<(u64, Box<[u8]>)>,
+    backlog_bytes: usize,
+    /// `put_unique` requests without a result.
+    unanswered: BTreeMap<(EntityId, u64), ()>,
+    outputs: VecDeque<Output>,
+    observed: bool,
+    ticks: u64,
+    /// When the master was heard of last, and when it said something to this clone by name.
+    heard: u64,
+    heard_by_name: u64,
+    /// Whether a peer leads to a master.
+    reachable: bool,
+    /// Not before this tick another master is looked for: the old one may be about to speak.
+    patience: u64,
+}
+
+/// The down channel.
+#[derive(Debug)]
+struct Attachment {
+    id: EntityId,
+    master: EntityId,
+    consumer: Consumer,
+}
+
+impl StoreClone {
+    /// A clone that looks for its master. `id` has an object number below 2^32 that no other object
+    /// of the endpoint has.
+    pub fn new(id: EntityId, store: &str, config: StoreConfig, options: CloneOptions) -> Self {
+        let mut clone = Self {
+            first_id: id,
+            attachments: 0,
+            names: Names::new(store),
+            config,
+            options,
+            entries: BTreeMap::new(),
+            attachment: None,
+            search: None,
+            failed: false,
+            writer: None,
+            backlog: VecDeque::new(),
+            backlog_bytes: 0,
+            unanswered: BTreeMap::new(),
+            outputs: VecDeque::new(),
+            observed: false,
+            ticks: 0,
+            heard: 0,
+            heard_by_name: 0,
+            reachable: false,
+            patience: 0,
+        };
+        clone.start_search();
+        clone
+    }
+
+    // --- getters --------------------------------------------------------------------------------
+
+    /// The id that its changes name as their publisher: that of its attachment.
+    pub fn id(&self) -> EntityId {
+        self.attachment.as_ref().map_or(self.first_id, |it| it.id)
+    }
+
+    /// The store's name.
+    pub fn store(&self) -> &str {
+        &self.names.store
+    }
+
+    /// The master it follows.
+    pub fn master(&self) -> Option<EntityId> {
+        self.attachment.as_ref().map(|it| it.master)
+    }
+
+    /// What its copy is worth.
+    pub fn contact(&self) -> Contact {
+        if self.attachment.is_none() {
+            return match self.failed {
+                true => Contact::Failed,
+                false => Contact::Searching,
+            };
+        }
+        let silence = self.ticks - self.heard;
+        let stale = self.options.stale_interval;
+        if stale.ns() >= 0 && silence >= self.config.ticks(stale).max(1) {
+            Contact::Stale
+        } else if silence >= self.heartbeat_ticks() * HEARTBEATS_MISSED_MAX {
+            Contact::Silent
+        } else {
+            Contact::Attached
+        }
+    }
+
+    /// Whether it has everything its master is known to have, and the other way round.
+    /// Spec: stores 6.5.
+    pub fn is_idle(&self) -> bool {
+        let reads = self
+            .attachment
+            .as_ref()
+            .is_some_and(|it| it.consumer.is_idle());
+        let writes = self.writer.as_ref().is_none_or(Writer::is_idle);
+        reads && writes && self.backlog.is_empty() && self.search.is_none()
+    }
+
+    /// Number of entries.
+    pub fn entries(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Requests that the master has not acknowledged, and their bytes.
+    pub fn unacknowledged(&self) -> (usize, usize) {
+        let (count, bytes) = self.writer.as_ref().map_or((0, 0), Writer::unacknowledged);
+        (count + self.backlog.len(), bytes + self.backlog_bytes)
+    }
+
+    /// Whether the copy may be read.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::StaleData`] before the first snapshot and when the copy is stale,
+    /// [`ErrorCode::NoSuchMaster`] when no master was found.
+    pub fn check_readable(&self) -> Result<(), Failure> {
+        match self.contact() {
+            Contact::Attached | Contact::Silent => Ok(()),
+            Contact::Searching => Err(Failure::new(
+                ErrorCode::StaleData,
+                "the clone has not found its master yet",
+            )),
+            Contact::Stale => Err(Failure::new(
+                ErrorCode::StaleData,
+                "the master has been silent for longer than the stale interval",
+            )),
+            Contact::Failed => Err(no_master()),
+        }
+    }
+
+    /// The value of a key. Spec: stores 7.4.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::NoSuchKey`], or as [`check_readable`](Self::check_readable).
+    pub fn get(&self, key: &[u8]) -> Result<&[u8], Failure> {
+        self.check_readable()?;
+        match self.entries.get(key) {
+            Some(value) => Ok(value),
+            None => Err(Failure::new(ErrorCode::NoSuchKey, "no such key")),
+        }
+    }
+
+    /// Whether a key is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_readable`](Self::check_readable).
+    pub fn exists(&self, key: &[u8]) -> Result<bool, Failure> {
+        self.check_readable()?;
+        Ok(self.entries.contains_key(key))
+    }
+
+    /// What is at an index of a key's value. Spec: stores 7.4.
+    ///
+    /// # Errors
+    ///
+    /// As [`operation::index`] and [`get`](Self::get).
+    pub fn get_index(&self, key: &[u8], index: &[u8]) -> Result<Vec<u8>, Failure> {
+        let value = self.get(key)?;
+        operation::index(value, index).map_err(|code| Failure::new(code, code.to_string()))
+    }
+
+    /// All entries, in the order of their encoded keys.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_readable`](Self::check_readable).
+    pub fn iter(&self) -> Result<impl Iterator<Item = (&[u8], &[u8])>, Failure> {
+        self.check_readable()?;
+        Ok(self.entries.iter().map(|(key, value)| (&**key, &**value)))
+    }
+
+    fn heartbeat_ticks(&self) -> u64 {
+        u64::from(self.config.heartbeat_interval.max(1))
+    }
+
+    // --- the outside ----------------------------------------------------------------------------
+
+    /// Whether somebody listens to store events; without they are not made.
+    pub fn set_observed(&mut self, observed: bool) {
+        self.observed = observed;
+    }
+
+    /// What is to be done.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Asks the master to acknowledge what it has, without waiting for its tick. Masters of this
+    /// implementation answer at once.
+    pub fn probe(&mut self) {
+        self.send_writer_keepalive();
+    }
+
+    // --- commands -------------------------------------------------------------------------------
+
+    /// A command came on the clones' topic; `payload` is what it was parsed from.
+    pub fn handle_command(&mut self, command: &Command<'_>, payload: &[u8]) {
+        let from = command.sender;
+        if from.is_nil() || self.is_own(from) {
+            return;
+        }
+        let to_me = self.is_own(command.receiver);
+        if !(to_me || command.receiver.is_nil()) {
+            return;
+        }
+        if let Content::AckClone {
+            offset,
+            heartbeat,
+            entries,
+        } = &command.content
+        {
+            if to_me {
+                self.on_ack_clone(command, *offset, *heartbeat, entries);
+            }
+            return;
+        }
+        match &self.attachment {
+            Some(attachment) if attachment.master == from => {
+                self.heard = self.ticks;
+                if to_me {
+                    self.heard_by_name = self.ticks;
+                }
+                self.on_command_of_master(command, to_me, payload);
+            }
+            Some(_) => self.on_other_master(command, payload),
+            None => self.on_command_before_snapshot(command, payload),
+        }
+    }
+
+    fn is_own(&self, id: EntityId) -> bool {
+        let mask = (1 << ATTACHMENT_SHIFT) - 1;
+        id.endpoint == self.first_id.endpoint && id.object & mask == self.first_id.object & mask
+    }
+
+    fn on_command_of_master(&mut self, command: &Command<'_>, to_me: bool, payload: &[u8]) {
+        match &command.content {
+            Content::Subtract { key, value, .. } if to_me && command.seq == 0 => {
+                self.on_refusal(key, value);
+            }
+            content if content.is_action() => self.on_action(command, payload),
+            Content::Keepalive { seq } => self.on_keepalive(to_me, *seq),
+            Content::CumulativeAck { seq } if to_me => self.on_writer_ack(*seq),
+            Content::Nack { missing } if to_me => self.on_writer_nack(missing),
+            // What is lost cannot be had from this attachment: a new one brings everything.
+            Content::RetransmitFailed { seq } if to_me && *seq > 0 => self.start_search(),
+            _ => {}
+        }
+    }
+
+    fn on_action(&mut self, command: &Command<'_>, payload: &[u8]) {
+        let Some(attachment) = &mut self.attachment else {
+            return;
+        };
+        let arrival = attachment
+            .consumer
+            .handle_event(command.seq, || payload.into());
+        if arrival == Arrival::InOrder {
+            self.apply(&command.content);
+            self.apply_early();
+        }
+        self.acknowledge_if(|consumer| consumer.unacknowledged() >= ACK_EVENTS_MAX);
+    }
+
+    fn apply_early(&mut self) {
+        while let Some(attachment) = &mut self.attachment {
+            match attachment.consumer.pop_early() {
+                None => return,
+                Some(Early::Event(payload)) => {
+                    if let Ok(command) = Command::parse(&payload) {
+                        self.apply(&command.content);
+                    }
+                }
+                // Nobody marks numbers as lost here.
+                Some(Early::Lost(_)) => {}
+            }
+        }
+    }
+
+    /// The master says how far it is. Asked by name, the answer is given at once.
+    fn on_keepalive(&mut self, to_me: bool, seq: u64) {
+        if let Some(attachment) = &mut self.attachment {
+            attachment.consumer.handle_heartbeat(seq);
+        }
+        if to_me {
+            self.acknowledge_if(|consumer| consumer.unacknowledged() > 0);
+        }
+    }
+
+    fn acknowledge_if(&mut self, condition: impl Fn(&Consumer) -> bool) {
+        if let Some(attachment) = &mut self.attachment
+            && condition(&attachment.consumer)
+        {
+            let seq = attachment.consumer.acknowledge();
+            self.send_to_master(Content::CumulativeAck { seq });
+        }
+    }
+
+    /// Applies what the master did. Spec: stores 6.4.
+    fn apply(&mut self, content: &Content<'_>) {
+        match content {
+            Content::Put {
+                key,
+                value,
+                expiry,
+                publisher,
+            } => {
+                let (Ok(key), Ok(value)) = (canonical(key), canonical(value)) else {
+                    return;
+                };
+                let old = match self.entries.get_mut(&*key) {
+                    Some(stored) => Some(std::mem::replace(stored, (&*value).into())),
+                    None => {
+                        self.entries.insert((&*key).into(), (&*value).into());
+                        None
+                    }
+                };
+                let expiry = *expiry;
+                let value = View::trusted(&value);
+                let change = match &old {
+                    None => Change::Insert { value, expiry },
+                    Some(old) => Change::Update {
+                        old: View::trusted(old),
+                        value,
+                        expiry,
+                    },
+                };
+                self.tell(&key, change, *publisher);
+            }
+            Content::Erase { key, publisher } => self.remove(key, Change::Erase, *publisher),
+            Content::Expire { key, publisher } => self.remove(key, Change::Expire, *publisher),
+            Content::Clear { publisher } => {
+                for (key, _) in std::mem::take(&mut self.entries) {
+                    self.tell(&key, Change::Erase, *publisher);
+                }
+            }
+            Content::PutUniqueResult {
+                inserted,
+                who,
+                request,
+                ..
+            } => self.answer(*who, *request, Ok(*inserted)),
+            // Masters turn these into the above; from others they mean nothing here.
+            _ => {}
+        }
+    }
+
+    fn remove(&mut self, key: &[u8], change: Change<'_>, publisher: EntityId) {
+        if let Ok(key) = canonical(key)
+            && self.entries.remove(&*key).is_some()
+        {
+            self.tell(&key, change, publisher);
+        }
+    }
+
+    fn tell(&mut self, key: &[u8], change: Change<'_>, publisher: EntityId) {
+        if !self.observed {
+            return;
+        }
+        let event = StoreEvent {
+            store: self.names.store.as_bytes(),
+            key: View::trusted(key),
+            change,
+            publisher,
+        };
+        // A value at the limit of depth does not fit into an event.
+        if let Ok(value) = event.encode() {
+            self.outputs.push_back(Output::Event(value));
+        }
+    }
+
+    fn answer(&mut self, who: EntityId, request: u64, result: Result<bool, Failure>) {
+        if self.unanswered.remove(&(who, request)).is_some() {
+            self.outputs.push_back(Output::Answer {
+                who,
+                request,
+                result,
+            });
+        }
+    }
+
+    /// A request of this clone was refused: the message that masters of this implementation send.
+    fn on_refusal(&mut self, code: &[u8], text: &[u8]) {
+        let code = View::trusted(code).as_count();
+        let code = code
+            .and_then(|code| u8::try_from(code).ok())
+            .and_then(ErrorCode::from_number);
+        let text = View::trusted(text);
+        let failure = Failure::new(code.unwrap_or(ErrorCode::Unspecified), text.to_string());
+        self.fault(&failure);
+    }
+
+    fn fault(&mut self, failure: &Failure) {
+        let fault = self.names.fault(failure);
+        self.outputs.push_back(Output::Fault(fault));
+    }
+
+    // --- time -----------------------------------------------------------------------------------
+
+    /// A tick has passed.
+    pub fn handle_tick(&mut self) {
+        self.ticks += 1;
+        if let Some(attachment) = &mut self.attachment {
+            match attachment.consumer.handle_tick() {
+                Some(Request::Ack(seq)) => self.send_to_master(Content::CumulativeAck { seq }),
+                // A snapshot is cheaper than that many single events.
+                Some(Request::Nack(missing)) if missing.len() >= CHANNEL_NACK_MAX => {
+                    self.start_search();
+                }
+                Some(Request::Nack(missing)) => {
+                    let missing = missing.into();
+                    self.send_to_master(Content::Nack { missing });
+                }
+                None => {}
+            }
+        }
+        self.tick_writer();
+        self.look_after_master();
+        self.tick_search();
+        self.drop_old_requests();
+    }
+
+    // --- sending --------------------------------------------------------------------------------
+
+    /// Sends the master something without a number, by name.
+    fn send_to_master(&mut self, content: Content<'_>) {
+        if let Some(attachment) = &self.attachment {
+            let command = Command {
+                seq: 0,
+                sender: attachment.id,
+                receiver: attachment.master,
+                content,
+            };
+            let receiver = attachment.master.endpoint;
+            self.send(receiver, &command);
+        }
+    }
+
+    fn send(&mut self, receiver: EndpointId, command: &Command<'_>) {
+        let max = self.config.frame_bytes_max;
+        // Requests are checked before; everything else is small.
+        if let Ok(message) = self.names.message(Role::Master, receiver, command, max) {
+            self.outputs.push_back(Output::Send(message));
+        }
+    }
+}
+
+fn no_master() -> Failure {
+    Failure::new(
+        ErrorCode::NoSuchMaster,
+        "no master was found; attach the clone again to search again",
+    )
+}
+
+/// What a request is called in messages about it.
+fn describe(content: &Content<'_>) -> String {
+    let (what, key) = match content {
+        Content::Put { key, .. } => ("put", *key),
+        Content::PutUnique { key, .. } => ("put_unique", *key),
+        Content::Erase { key, .. } => ("erase", *key),
+        Content::Add { key, .. } => ("add", *key),
+        Content::Subtract { key, .. } => ("subtract", *key),
+        _ => return "clear".to_owned(),
+    };
+    let key = View::trusted(key);
+    match key.kind() {
+        Kind::Set | Kind::Table | Kind::Vector => format!("{what} of a {}", key.kind()),
+        _ => format!("{what} of `{key}`"),
+    }
+}

@@ -1,0 +1,234 @@
+//! How a clone finds a master, and finds out that it has to.
+
+use broker_data::{View, canonical};
+
+use crate::channel::Consumer;
+use crate::channel::consumer::Request;
+use crate::command::{self, Command, Content};
+use crate::entity::EntityId;
+use crate::id::EndpointId;
+use crate::status::ErrorCode;
+use crate::store::Failure;
+use crate::store::clone::{
+    ATTACHMENT_SHIFT, Attachment, EARLY_EVENTS_MAX, Entries, HEARTBEATS_MISSED_MAX, StoreClone,
+    no_master,
+};
+use crate::store::event::Change;
+
+/// A search for a master.
+#[derive(Debug)]
+pub(super) struct Search {
+    /// The id of the attachment to be. A master that hears of an id again resends what it sent
+    /// before, so every search has its own.
+    id: EntityId,
+    consumer: Consumer,
+    since: u64,
+    /// Events that came before the snapshot they belong behind: master, number, command.
+    early: Vec<(EntityId, u64, Box<[u8]>)>,
+}
+
+type Entry = (Box<[u8]>, Box<[u8]>);
+
+impl StoreClone {
+    /// Searches again after a search that failed.
+    pub fn search_again(&mut self) {
+        if self.failed {
+            self.heard = self.ticks;
+            self.start_search();
+        }
+    }
+
+    /// Whether a peer leads to a master, as far as subscriptions tell.
+    pub fn set_reachable(&mut self, reachable: bool) {
+        let appeared = reachable && !self.reachable;
+        self.reachable = reachable;
+        if !appeared {
+            return;
+        }
+        // The old master, if it is there, is about to speak.
+        self.patience = self.ticks + self.heartbeat_ticks() * HEARTBEATS_MISSED_MAX;
+        if let Some(search) = &self.search {
+            let id = search.id;
+            self.ask(id);
+        }
+    }
+
+    pub(super) fn start_search(&mut self) {
+        if self.search.is_some() {
+            return;
+        }
+        let object = self.first_id.object | self.attachments << ATTACHMENT_SHIFT;
+        let id = EntityId {
+            object,
+            ..self.first_id
+        };
+        self.attachments += 1;
+        self.failed = false;
+        self.search = Some(Search {
+            id,
+            consumer: Consumer::new(self.config.heartbeat_interval, self.config.nack_timeout),
+            since: self.ticks,
+            early: Vec::new(),
+        });
+        self.ask(id);
+    }
+
+    /// Asks whoever has a master. Spec: stores 5.2.
+    fn ask(&mut self, id: EntityId) {
+        let command = Command {
+            seq: 0,
+            sender: id,
+            receiver: EntityId::NIL,
+            content: Content::Nack {
+                missing: vec![0].into(),
+            },
+        };
+        self.send(EndpointId::NIL, &command);
+    }
+
+    pub(super) fn tick_search(&mut self) {
+        let Some(search) = &mut self.search else {
+            return;
+        };
+        let (id, since) = (search.id, search.since);
+        if let Some(Request::Nack(_)) = search.consumer.handle_tick() {
+            self.ask(id);
+        }
+        let limit = self.config.ticks(self.options.resync_interval);
+        if self.attachment.is_none() && self.ticks - since >= limit {
+            self.search = None;
+            self.failed = true;
+            self.fault(&no_master());
+            self.give_up_requests(&no_master());
+        }
+    }
+
+    /// Looks for another master when the one there is has been silent for too long.
+    pub(super) fn look_after_master(&mut self) {
+        if self.attachment.is_none() || !self.reachable || self.ticks < self.patience {
+            return;
+        }
+        let silent = self.ticks - self.heard >= self.config.ticks(self.options.resync_interval);
+        // Broadcasts come, but nothing by name: the master has given this clone up.
+        let given_up = self.ticks - self.heard_by_name >= self.config.connection_ticks();
+        if silent || given_up {
+            self.start_search();
+        }
+    }
+
+    /// A master that is not the one this clone follows said something.
+    pub(super) fn on_other_master(&mut self, command: &Command<'_>, payload: &[u8]) {
+        let missed = self.ticks - self.heard >= self.heartbeat_ticks() * HEARTBEATS_MISSED_MAX;
+        if missed && self.ticks >= self.patience {
+            self.start_search();
+        }
+        self.on_command_before_snapshot(command, payload);
+    }
+
+    pub(super) fn on_command_before_snapshot(&mut self, command: &Command<'_>, payload: &[u8]) {
+        let Some(search) = &mut self.search else {
+            return;
+        };
+        let has_room = search.early.len() < EARLY_EVENTS_MAX;
+        match &command.content {
+            content if content.is_action() && command.seq > 0 && has_room => {
+                let event = (command.sender, command.seq, payload.into());
+                search.early.push(event);
+            }
+            // How masters of this implementation say that they cannot serve a clone.
+            Content::RetransmitFailed { seq: 0 } => {
+                let text = "the master cannot send its snapshot: it is larger than the master's \
+                            `frame_bytes_max`, or cannot be read";
+                self.fault(&Failure::new(ErrorCode::BackendFailure, text));
+            }
+            _ => {}
+        }
+    }
+
+    /// A master's handshake, with everything it has. Spec: stores 5.2.
+    pub(super) fn on_ack_clone(
+        &mut self,
+        command: &Command<'_>,
+        offset: u64,
+        heartbeat: u16,
+        entries: &command::Entries<'_>,
+    ) {
+        let master = command.sender;
+        let asked = |search: &Search| search.id == command.receiver;
+        if !self.search.as_ref().is_some_and(asked) {
+            return;
+        }
+        // A snapshot that is not one is dropped as a whole, and asked for again.
+        let Some(entries) = read_snapshot(entries) else {
+            return;
+        };
+        let Some(mut search) = self.search.take() else {
+            return;
+        };
+        for (sender, seq, payload) in search.early.drain(..) {
+            if sender == master {
+                search.consumer.handle_event(seq, || payload);
+            }
+        }
+        search.consumer.handle_handshake(offset, heartbeat);
+        self.attachment = Some(Attachment {
+            id: search.id,
+            master,
+            consumer: search.consumer,
+        });
+        self.heard = self.ticks;
+        self.heard_by_name = self.ticks;
+        self.acknowledge_if(|_| true);
+        self.replace_entries(entries, master);
+        self.apply_early();
+        self.open_writer();
+    }
+
+    /// Takes a snapshot; local subscribers are told what is different from before.
+    fn replace_entries(&mut self, entries: Entries, master: EntityId) {
+        let old = std::mem::replace(&mut self.entries, entries);
+        if !self.observed {
+            return;
+        }
+        let mut removed: Vec<Entry> = old.into_iter().collect();
+        let mut written = Vec::new();
+        for (key, value) in &self.entries {
+            let before = removed.binary_search_by(|(other, _)| other.cmp(key)).ok();
+            let before = before.map(|index| &mut removed[index].1);
+            match before {
+                Some(old) if *old == *value => {}
+                before => written.push((key.clone(), value.clone(), before.map(|old| old.clone()))),
+            }
+        }
+        removed.retain(|(key, _)| !self.entries.contains_key(key));
+        for (key, _) in removed {
+            self.tell(&key, Change::Erase, master);
+        }
+        for (key, value, old) in written {
+            let value = View::trusted(&value);
+            let expiry = None;
+            let change = match &old {
+                None => Change::Insert { value, expiry },
+                Some(old) => Change::Update {
+                    old: View::trusted(old),
+                    value,
+                    expiry,
+                },
+            };
+            self.tell(&key, change, master);
+        }
+    }
+}
+
+fn read_snapshot(entries: &command::Entries<'_>) -> Option<Entries> {
+    let mut list: Vec<Entry> = Vec::new();
+    for (key, value) in entries.iter() {
+        list.push((
+            canonical(key).ok()?.into_owned().into(),
+            canonical(value).ok()?.into_owned().into(),
+        ));
+    }
+    let count = list.len();
+    let map: Entries = list.into_iter().collect();
+    (map.len() == count).then_some(map)
+}

@@ -1,0 +1,750 @@
+//! The one front end of a store that changes it.
+//!
+//! Spec: stores 3.3, 5, 6, 7. The master applies requests of its own users at once and those of
+//! clones in the order of their channels, and broadcasts what came of them.
+//!
+//! Calls come in groups that end with [`Master::commit`]: what they led to is handed out only when
+//! the back end has it for good. When it has not, the whole group is as if it had never been.
+//!
+//! Beyond the original (ADR 0070): keepalives go to each clone as well; nobody is told that
+//! something cannot be sent again, the content is brought up to date instead; a clone that was given
+//! up is taken back when it is heard of; commands for another master are ignored; a refused request
+//! is told to the clone it came from; of two masters that know of each other one gives way.
+
+mod apply;
+mod repair;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use broker_data::Timestamp;
+
+use crate::channel::consumer::{Arrival, Early, Request};
+use crate::channel::producer::{Acknowledged, Missing};
+use crate::channel::{Consumer, Producer};
+use crate::command::{Command, Content, Entries};
+use crate::entity::EntityId;
+use crate::id::EndpointId;
+use crate::status::ErrorCode;
+use crate::store::backend::{Backend, BackendError};
+use crate::store::{
+    ACK_EVENTS_MAX, CLONES_MAX, Failure, Message, Names, Output, Role, StoreConfig, operation,
+};
+
+/// Writers whose last request is remembered after they were given up, so that what they send again
+/// is not applied twice.
+const RETIRED_WRITERS_MAX: usize = 4096;
+
+/// The master of a store.
+#[derive(Debug)]
+pub struct Master<B> {
+    id: EntityId,
+    names: Names,
+    config: StoreConfig,
+    backend: B,
+    down: Producer,
+    writers: BTreeMap<EntityId, Writer>,
+    retired: VecDeque<(EntityId, u64)>,
+    /// What clones were sent that have not acknowledged it. The same snapshot is sent again.
+    handshakes: BTreeMap<EntityId, Arc<Snapshot>>,
+    /// The snapshot of the current content, if one was taken.
+    snapshot: Option<Arc<Snapshot>>,
+    repairs: BTreeMap<EntityId, repair::Repair>,
+    expiries: Expiries,
+    /// What the group has led to so far.
+    staged: Vec<Output>,
+    outputs: VecDeque<Output>,
+    group: Group,
+    rival: Option<EndpointId>,
+    /// What is wrong with a request that was applied all the same.
+    warning: Option<Failure>,
+    observed: bool,
+    ticks: u64,
+}
+
+#[derive(Debug)]
+struct Writer {
+    consumer: Consumer,
+    heard: u64,
+}
+
+/// Everything a store held at some number of the down channel.
+#[derive(Debug)]
+struct Snapshot {
+    offset: u64,
+    count: u32,
+    bytes: Vec<u8>,
+}
+
+/// What has to be undone when a group fails.
+#[derive(Debug, Default)]
+struct Group {
+    /// The number of the down channel when it began.
+    seq: u64,
+    began: bool,
+    /// Clones that attached.
+    attached: Vec<EntityId>,
+    /// Requests of writers that were applied, to be reported as failed.
+    applied: Vec<EntityId>,
+    /// `put_unique` requests that were answered: who asked, under which number.
+    answered: Vec<(EntityId, u64)>,
+    expiries_changed: bool,
+}
+
+impl Group {
+    /// Empties it but keeps its memory.
+    fn reset(&mut self) {
+        self.began = false;
+        self.attached.clear();
+        self.applied.clear();
+        self.answered.clear();
+        self.expiries_changed = false;
+    }
+}
+
+/// Keys by the time they end, and the other way round.
+#[derive(Debug, Default)]
+struct Expiries {
+    by_time: BTreeSet<(Timestamp, Arc<[u8]>)>,
+    by_key: BTreeMap<Arc<[u8]>, Timestamp>,
+}
+
+impl Expiries {
+    fn set(&mut self, key: &[u8], at: Option<Timestamp>) -> bool {
+        let removed = self.by_key.remove_entry(key);
+        let changed = removed.is_some() || at.is_some();
+        let key = match removed {
+            Some((key, old)) => {
+                let entry = (old, key);
+                self.by_time.remove(&entry);
+                entry.1
+            }
+            None if at.is_none() => return changed,
+            None => Arc::from(key),
+        };
+        if let Some(at) = at {
+            self.by_time.insert((at, key.clone()));
+            self.by_key.insert(key, at);
+        }
+        changed
+    }
+
+    fn clear(&mut self) -> bool {
+        let changed = !self.by_key.is_empty();
+        self.by_time.clear();
+        self.by_key.clear();
+        changed
+    }
+
+    /// The first key that is over, strictly. Spec: stores 7.5.
+    fn first_due(&self, now: Timestamp) -> Option<(Timestamp, Arc<[u8]>)> {
+        let (at, key) = self.by_time.first()?;
+        (*at < now).then(|| (*at, key.clone()))
+    }
+}
+
+impl<B: Backend> Master<B> {
+    /// A master that has what its back end has.
+    ///
+    /// # Errors
+    ///
+    /// When the back end cannot be read.
+    pub fn new(
+        id: EntityId,
+        store: &str,
+        mut backend: B,
+        config: StoreConfig,
+    ) -> Result<Self, BackendError> {
+        let mut expiries = Expiries::default();
+        for (key, at) in backend.expiries()? {
+            expiries.set(&key, Some(at));
+        }
+        Ok(Self {
+            id,
+            names: Names::new(store),
+            down: Producer::new(
+                config.heartbeat_interval,
+                config.connection_timeout,
+                config.buffer_bytes_max,
+            ),
+            config,
+            backend,
+            writers: BTreeMap::new(),
+            retired: VecDeque::new(),
+            handshakes: BTreeMap::new(),
+            snapshot: None,
+            repairs: BTreeMap::new(),
+            expiries,
+            staged: Vec::new(),
+            outputs: VecDeque::new(),
+            group: Group::default(),
+            rival: None,
+            warning: None,
+            observed: false,
+            ticks: 0,
+        })
+    }
+
+    // --- getters --------------------------------------------------------------------------------
+
+    /// Its id: the sender of its commands and the publisher of changes made here.
+    pub const fn id(&self) -> EntityId {
+        self.id
+    }
+
+    /// The store's name.
+    pub fn store(&self) -> &str {
+        &self.names.store
+    }
+
+    /// Whether every clone has everything and every writer is served. Spec: stores 6.5.
+    pub fn is_idle(&self) -> bool {
+        let writers_idle = self.writers.values().all(|it| it.consumer.is_idle());
+        self.down.is_idle() && self.handshakes.is_empty() && writers_idle
+    }
+
+    /// Number of clones that get changes.
+    pub fn clones(&self) -> usize {
+        self.down.paths().count()
+    }
+
+    /// Number of clones that make requests.
+    pub fn writers(&self) -> usize {
+        self.writers.len()
+    }
+
+    /// Changes that some clone has not acknowledged, and their bytes.
+    pub fn unacknowledged(&self) -> (usize, usize) {
+        (self.down.kept(), self.down.kept_bytes())
+    }
+
+    /// Number of entries.
+    ///
+    /// # Errors
+    ///
+    /// As the back end.
+    pub fn entries(&mut self) -> Result<u64, Failure> {
+        Ok(self.backend.count()?)
+    }
+
+    /// The value of a key. Spec: stores 7.4.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::NoSuchKey`], or as the back end.
+    pub fn get(&mut self, key: &[u8]) -> Result<Vec<u8>, Failure> {
+        match self.backend.get(key)? {
+            Some(entry) => Ok(entry.value),
+            None => Err(no_such_key()),
+        }
+    }
+
+    /// Whether a key is there.
+    ///
+    /// # Errors
+    ///
+    /// As the back end.
+    pub fn exists(&mut self, key: &[u8]) -> Result<bool, Failure> {
+        Ok(self.backend.contains(key)?)
+    }
+
+    /// What is at an index of a key's value. Spec: stores 7.4.
+    ///
+    /// # Errors
+    ///
+    /// As [`operation::index`] and [`get`](Self::get).
+    pub fn get_index(&mut self, key: &[u8], index: &[u8]) -> Result<Vec<u8>, Failure> {
+        let value = self.get(key)?;
+        operation::index(&value, index).map_err(|code| Failure::new(code, code.to_string()))
+    }
+
+    /// Visits all keys.
+    ///
+    /// # Errors
+    ///
+    /// As the back end.
+    pub fn for_each_key(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<(), Failure> {
+        Ok(self.backend.for_each_key(visit)?)
+    }
+
+    /// Visits all entries; returns how many could not be read.
+    ///
+    /// # Errors
+    ///
+    /// As the back end.
+    pub fn for_each(&mut self, visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<u64, Failure> {
+        Ok(self
+            .backend
+            .for_each(&mut |key, value, _| visit(key, value))?)
+    }
+
+    // --- the outside ----------------------------------------------------------------------------
+
+    /// Whether somebody listens to store events; without they are not made.
+    pub fn set_observed(&mut self, observed: bool) {
+        self.observed = observed;
+    }
+
+    /// A peer has a master of the same name, or nobody has any more. Of the two the one with the
+    /// smaller endpoint id goes on; the other one refuses changes until the first has gone.
+    pub fn set_rival(&mut self, rival: Option<EndpointId>) {
+        if self.rival == rival {
+            return;
+        }
+        self.rival = rival;
+        let Some(rival) = rival else { return };
+        let what = match self.is_writable() {
+            true => "this one goes on",
+            false => "this one refuses changes until the other one has gone",
+        };
+        let text = format!("endpoint {rival} has a master, too: {what}");
+        let fault = self
+            .names
+            .fault(&Failure::new(ErrorCode::MasterExists, text));
+        self.outputs.push_back(Output::Fault(fault));
+    }
+
+    /// Whether changes are accepted.
+    pub fn is_writable(&self) -> bool {
+        self.rival.is_none_or(|rival| self.id.endpoint < rival)
+    }
+
+    /// What is to be done, once its group is committed.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Ends a group of calls.
+    ///
+    /// # Errors
+    ///
+    /// The back end could not keep the group: nothing of it has happened. Clones whose requests
+    /// were in it are told.
+    pub fn commit(&mut self) -> Result<(), Failure> {
+        match self.backend.commit() {
+            Ok(()) => {
+                self.outputs.extend(self.staged.drain(..));
+                self.group.reset();
+                Ok(())
+            }
+            Err(error) => {
+                let failure = Failure::from(error);
+                self.undo(&failure);
+                Err(failure)
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        if !self.group.began {
+            self.group.began = true;
+            self.group.seq = self.down.seq();
+        }
+    }
+
+    /// Takes back everything of a group that the back end did not keep.
+    fn undo(&mut self, failure: &Failure) {
+        self.backend.rollback();
+        let group = std::mem::take(&mut self.group);
+        self.staged.clear();
+        self.snapshot = None;
+        if group.began {
+            self.down.take_back(group.seq);
+        }
+        for clone in group.attached {
+            self.forget_clone(clone);
+        }
+        if group.expiries_changed {
+            self.reload_expiries();
+        }
+        let fault = self.names.fault(failure);
+        self.outputs.push_back(Output::Fault(fault));
+        for writer in group.applied {
+            self.tell_refused(writer, failure);
+        }
+        for (who, request) in group.answered {
+            self.broadcast_result(false, who, request);
+            let result = Err(failure.clone());
+            self.outputs.push_back(Output::Answer {
+                who,
+                request,
+                result,
+            });
+        }
+        self.outputs.extend(self.staged.drain(..));
+    }
+
+    fn reload_expiries(&mut self) {
+        self.expiries.clear();
+        // If even this fails, entries stay beyond their time until the store is opened again.
+        for (key, at) in self.backend.expiries().unwrap_or_default() {
+            self.expiries.set(&key, Some(at));
+        }
+    }
+
+    /// Asks every clone that misses something to acknowledge what it has, without waiting for the
+    /// next tick. Clones of this implementation answer at once.
+    pub fn probe(&mut self) {
+        self.send_keepalives();
+    }
+
+    // --- commands -------------------------------------------------------------------------------
+
+    /// A command came on the master's topic; `payload` is what it was parsed from.
+    pub fn handle_command(&mut self, now: Timestamp, command: &Command<'_>, payload: &[u8]) {
+        let from = command.sender;
+        let to_me = command.receiver == self.id;
+        if !(to_me || command.receiver.is_nil()) || from == self.id || from.is_nil() {
+            return;
+        }
+        self.begin();
+        if let Some(writer) = self.writers.get_mut(&from) {
+            writer.heard = self.ticks;
+        }
+        match &command.content {
+            content if content.is_action() => self.on_action(now, command, payload),
+            Content::AttachWriter { offset, heartbeat } => {
+                self.on_attach_writer(from, *offset, *heartbeat);
+            }
+            Content::Keepalive { seq } => self.on_keepalive(from, *seq),
+            Content::RetransmitFailed { seq } => {
+                if let Some(writer) = self.writers.get_mut(&from) {
+                    writer.consumer.handle_lost(*seq);
+                    self.apply_early(now, from);
+                }
+            }
+            Content::CumulativeAck { seq } => self.on_ack(from, to_me, *seq),
+            Content::Nack { missing } => self.on_nack(from, to_me, missing),
+            _ => {}
+        }
+    }
+
+    fn on_action(&mut self, now: Timestamp, command: &Command<'_>, payload: &[u8]) {
+        let from = command.sender;
+        let Some(writer) = self.writers.get_mut(&from) else {
+            return;
+        };
+        let arrival = writer.consumer.handle_event(command.seq, || payload.into());
+        if arrival != Arrival::InOrder {
+            return;
+        }
+        self.apply_for(now, from, &command.content);
+        self.apply_early(now, from);
+        self.acknowledge_if(from, |consumer| consumer.unacknowledged() >= ACK_EVENTS_MAX);
+    }
+
+    /// Applies what has become in order.
+    fn apply_early(&mut self, now: Timestamp, from: EntityId) {
+        while let Some(writer) = self.writers.get_mut(&from) {
+            match writer.consumer.pop_early() {
+                None => return,
+                Some(Early::Event(payload)) => {
+                    if let Ok(command) = Command::parse(&payload) {
+                        self.apply_for(now, from, &command.content);
+                    }
+                }
+                Some(Early::Lost(seq)) => {
+                    let text = format!("request {seq} of {from} is lost");
+                    let failure = Failure::new(ErrorCode::Unspecified, text);
+                    let fault = self.names.fault(&failure);
+                    self.staged.push(Output::Fault(fault));
+                }
+            }
+        }
+    }
+
+    /// Applies a request of a writer; the writer is told when it is refused.
+    fn apply_for(&mut self, now: Timestamp, from: EntityId, content: &Content<'_>) {
+        self.group.applied.push(from);
+        let result = self.apply(now, content);
+        let warning = self.warning.take();
+        if let Some(failure) = result.err().or(warning) {
+            self.tell_refused(from, &failure);
+        }
+    }
+
+    fn acknowledge_if(&mut self, from: EntityId, condition: impl Fn(&Consumer) -> bool) {
+        let Some(writer) = self.writers.get_mut(&from) else {
+            return;
+        };
+        if condition(&writer.consumer) {
+            let seq = writer.consumer.acknowledge();
+            self.send_to(from, Content::CumulativeAck { seq });
+        }
+    }
+
+    fn on_attach_writer(&mut self, from: EntityId, offset: u64, heartbeat: u16) {
+        if self.writers.contains_key(&from) || self.writers.len() >= CLONES_MAX {
+            return;
+        }
+        let retired = self.retired.iter().position(|(id, _)| *id == from);
+        let known = retired.and_then(|index| self.retired.remove(index));
+        let offset = known.map_or(offset, |(_, seq)| offset.max(seq));
+        let mut consumer = Consumer::new(heartbeat, self.config.nack_timeout);
+        consumer.handle_handshake(offset, heartbeat);
+        let writer = Writer {
+            consumer,
+            heard: self.ticks,
+        };
+        self.writers.insert(from, writer);
+        self.acknowledge_if(from, |_| true);
+    }
+
+    /// A writer says how far it is. Who wants to know whether everything arrived asks this way, and
+    /// is answered at once.
+    fn on_keepalive(&mut self, from: EntityId, seq: u64) {
+        if let Some(writer) = self.writers.get_mut(&from) {
+            writer.consumer.handle_heartbeat(seq);
+            self.acknowledge_if(from, |consumer| consumer.unacknowledged() > 0);
+        }
+    }
+
+    fn on_ack(&mut self, from: EntityId, to_me: bool, seq: u64) {
+        match self.down.handle_ack(from, seq) {
+            Acknowledged::First => {
+                self.handshakes.remove(&from);
+            }
+            Acknowledged::Noted => self.end_repair(from),
+            Acknowledged::Ignored => {}
+            // Only somebody who followed this very master names it.
+            Acknowledged::Unknown if to_me && (1..=self.down.seq()).contains(&seq) => {
+                self.take_back(from, seq);
+            }
+            Acknowledged::Unknown => {}
+        }
+    }
+
+    fn on_nack(&mut self, from: EntityId, to_me: bool, missing: &[u64]) {
+        if !missing.is_sorted_by(|a, b| a < b) {
+            return;
+        }
+        match self.down.handle_nack(from, missing) {
+            Missing::Handshake => self.send_handshake(from),
+            Missing::Events { messages, gone } => {
+                self.send_again(from, &messages);
+                self.repair(from, &gone);
+            }
+            Missing::Nothing => {}
+            Missing::Unknown => match missing.first() {
+                Some(0) => self.attach(from),
+                Some(first) if to_me && *first > 1 && *first <= self.down.seq() => {
+                    self.take_back(from, first - 1);
+                }
+                _ => {}
+            },
+        }
+    }
+
+    // --- clones ---------------------------------------------------------------------------------
+
+    /// A clone asks for a handshake for the first time.
+    fn attach(&mut self, clone: EntityId) {
+        // An endpoint has one clone of a store: an older one of the same endpoint was given up.
+        let older: Vec<EntityId> = self
+            .down
+            .paths()
+            .map(|(id, _)| id)
+            .filter(|id| id.endpoint == clone.endpoint && id.object < clone.object)
+            .collect();
+        for id in older {
+            self.forget_clone(id);
+        }
+        if self.clones() >= CLONES_MAX {
+            return;
+        }
+        self.down.add(clone);
+        self.group.attached.push(clone);
+        self.send_handshake(clone);
+    }
+
+    /// Sends a clone everything there is: what it was sent before if it has not acknowledged that.
+    fn send_handshake(&mut self, clone: EntityId) {
+        let snapshot = match self.handshakes.get(&clone) {
+            Some(snapshot) => snapshot.clone(),
+            None => match self.take_snapshot() {
+                Ok(snapshot) => snapshot,
+                Err(failure) => return self.fail_handshake(clone, &failure),
+            },
+        };
+        if !self.handshakes.contains_key(&clone) && self.down.path(clone).is_some() {
+            self.down.add(clone);
+        }
+        let content = Content::AckClone {
+            offset: snapshot.offset,
+            heartbeat: self.config.heartbeat_interval,
+            entries: Entries::new(snapshot.count, &snapshot.bytes),
+        };
+        let command = self.command(snapshot.offset, clone, content);
+        let max = self.config.frame_bytes_max;
+        match self
+            .names
+            .message(Role::Clone, clone.endpoint, &command, max)
+        {
+            Ok(mut message) => {
+                message.must_lead = true;
+                self.handshakes.insert(clone, snapshot);
+                self.staged.push(Output::Send(message));
+            }
+            Err(error) => {
+                let text = format!(
+                    "cannot send clone {clone} its snapshot: {error}; `frame_bytes_max` is {max}"
+                );
+                let failure = Failure::new(ErrorCode::BackendFailure, text);
+                self.fail_handshake(clone, &failure);
+            }
+        }
+    }
+
+    /// Says on both sides that a clone cannot be served. The message that tells it is one that
+    /// clones of other implementations ignore: its receiver is nobody.
+    fn fail_handshake(&mut self, clone: EntityId, failure: &Failure) {
+        self.forget_clone(clone);
+        let fault = self.names.fault(failure);
+        self.staged.push(Output::Fault(fault));
+        let command = self.command(0, EntityId::NIL, Content::RetransmitFailed { seq: 0 });
+        self.stage(Role::Clone, clone.endpoint, &command);
+    }
+
+    fn take_snapshot(&mut self) -> Result<Arc<Snapshot>, Failure> {
+        let offset = self.down.seq();
+        if let Some(snapshot) = &self.snapshot
+            && snapshot.offset == offset
+        {
+            return Ok(snapshot.clone());
+        }
+        let (mut count, mut bytes) = (0_u32, Vec::new());
+        let skipped = self.backend.for_each(&mut |key, value, _| {
+            count = count.saturating_add(1);
+            bytes.extend_from_slice(key);
+            bytes.extend_from_slice(value);
+        })?;
+        if skipped > 0 {
+            let text = format!("{skipped} entries cannot be read and are kept from clones");
+            let fault = self
+                .names
+                .fault(&Failure::new(ErrorCode::InvalidData, text));
+            self.staged.push(Output::Fault(fault));
+        }
+        let snapshot = Arc::new(Snapshot {
+            offset,
+            count,
+            bytes,
+        });
+        self.snapshot = Some(snapshot.clone());
+        Ok(snapshot)
+    }
+
+    fn forget_clone(&mut self, clone: EntityId) {
+        self.down.remove(clone);
+        self.handshakes.remove(&clone);
+        self.repairs.remove(&clone);
+        self.retire_writer(clone);
+    }
+
+    fn retire_writer(&mut self, id: EntityId) {
+        if let Some(writer) = self.writers.remove(&id) {
+            if self.retired.len() == RETIRED_WRITERS_MAX {
+                self.retired.pop_front();
+            }
+            self.retired.push_back((id, writer.consumer.acknowledged()));
+        }
+    }
+
+    // --- time -----------------------------------------------------------------------------------
+
+    /// A tick has passed; `now` is the time of day.
+    pub fn handle_tick(&mut self, now: Timestamp) {
+        self.begin();
+        self.ticks += 1;
+        let tick = self.down.handle_tick();
+        if let Some(seq) = tick.heartbeat {
+            let command = self.command(0, EntityId::NIL, Content::Keepalive { seq });
+            self.stage(Role::Clone, EndpointId::NIL, &command);
+            self.send_keepalives();
+        }
+        for clone in tick.timed_out {
+            self.forget_clone(clone);
+        }
+        self.tick_writers();
+        self.expire(now);
+    }
+
+    fn tick_writers(&mut self) {
+        let (ticks, limit) = (self.ticks, self.config.connection_ticks());
+        let mut requests = Vec::new();
+        let mut silent = Vec::new();
+        for (id, writer) in &mut self.writers {
+            match writer.consumer.handle_tick() {
+                Some(Request::Ack(seq)) => {
+                    requests.push((*id, Content::CumulativeAck { seq }));
+                }
+                Some(Request::Nack(missing)) => {
+                    let missing = missing.into();
+                    requests.push((*id, Content::Nack { missing }));
+                }
+                None => {}
+            }
+            if ticks - writer.heard >= limit {
+                silent.push(*id);
+            }
+        }
+        for (id, content) in requests {
+            self.send_to(id, content);
+        }
+        for id in silent {
+            self.retire_writer(id);
+        }
+    }
+
+    /// A sign of life for each clone by name: those of the original do not take the one for all.
+    fn send_keepalives(&mut self) {
+        let seq = self.down.seq();
+        let attached = self.down.paths().filter(|(_, path)| path.acknowledged > 0);
+        let clones: Vec<EntityId> = attached.map(|(id, _)| id).collect();
+        for clone in clones {
+            self.send_to(clone, Content::Keepalive { seq });
+        }
+    }
+
+    // --- sending --------------------------------------------------------------------------------
+
+    fn command<'a>(&self, seq: u64, receiver: EntityId, content: Content<'a>) -> Command<'a> {
+        Command {
+            seq,
+            sender: self.id,
+            receiver,
+            content,
+        }
+    }
+
+    fn stage(&mut self, role: Role, receiver: EndpointId, command: &Command<'_>) {
+        let max = self.config.frame_bytes_max;
+        // Everything but changes and snapshots, which are checked, is small.
+        if let Ok(message) = self.names.message(role, receiver, command, max) {
+            self.staged.push(Output::Send(message));
+        }
+    }
+
+    /// Sends one clone something without a number.
+    fn send_to(&mut self, clone: EntityId, content: Content<'_>) {
+        let command = self.command(0, clone, content);
+        self.stage(Role::Clone, clone.endpoint, &command);
+    }
+
+    fn send_again(&mut self, clone: EntityId, messages: &[Arc<[u8]>]) {
+        for frame in messages {
+            let mut frame = frame.to_vec();
+            crate::frame::patch_receiver(&mut frame, clone.endpoint);
+            self.staged.push(Output::Send(Message {
+                frame: frame.into(),
+                role: Role::Clone,
+                receiver: clone.endpoint,
+                must_lead: false,
+            }));
+        }
+    }
+}
+
+fn no_such_key() -> Failure {
+    Failure::new(ErrorCode::NoSuchKey, "no such key")
+}

@@ -1,0 +1,409 @@
+//! What requests do to a master. Spec: stores 6.2 and 7.
+
+use std::borrow::Cow;
+
+use broker_data::{Kind, Timespan, Timestamp, View, canonical};
+
+use crate::command::{Command, Content};
+use crate::entity::EntityId;
+use crate::frame::{ENVELOPE_SIZE, FRAME_LEN_SIZE};
+use crate::id::EndpointId;
+use crate::status::ErrorCode;
+use crate::store::backend::Backend;
+use crate::store::event::{Change, StoreEvent};
+use crate::store::master::Master;
+use crate::store::operation::{self, Changed};
+use crate::store::{Failure, Output, Role};
+
+/// More than a broadcast has around its key, value and topic.
+const OVERHEAD_MAX: usize = FRAME_LEN_SIZE + ENVELOPE_SIZE + 256;
+
+/// An entry that was changed, for those who are told.
+struct Written<'a> {
+    key: &'a [u8],
+    old: Option<&'a [u8]>,
+    value: &'a [u8],
+    /// What the event says; a sum says nothing. Spec: stores 6.2.
+    expiry: Option<Timespan>,
+    publisher: EntityId,
+}
+
+impl<B: Backend> Master<B> {
+    /// A request of a user of this master: one of the actions. `true` for a `put_unique` that found
+    /// its key absent, and for everything else that worked.
+    ///
+    /// # Errors
+    ///
+    /// The request has changed nothing, and why. An error event says so, too.
+    pub fn request(&mut self, now: Timestamp, content: &Content<'_>) -> Result<bool, Failure> {
+        self.begin();
+        let result = self.apply(now, content);
+        let warning = self.warning.take();
+        if let Some(failure) = result.as_ref().err().or(warning.as_ref()) {
+            let fault = self.names.fault(failure);
+            self.staged.push(Output::Fault(fault));
+        }
+        result
+    }
+
+    /// Applies a request. Commands that are no requests do nothing.
+    pub(super) fn apply(&mut self, now: Timestamp, content: &Content<'_>) -> Result<bool, Failure> {
+        if let Some(rival) = self.rival
+            && !self.is_writable()
+        {
+            let text = format!("changes are refused while endpoint {rival} has a master, too");
+            let failure = Failure::new(ErrorCode::MasterExists, text);
+            if let Content::PutUnique { who, request, .. } = content {
+                self.answer(false, *who, *request);
+            }
+            return Err(failure);
+        }
+        match content {
+            Content::Put {
+                key,
+                value,
+                expiry,
+                publisher,
+            } => self
+                .put(now, key, value, *expiry, *publisher)
+                .map(|()| true),
+            Content::PutUnique {
+                key,
+                value,
+                expiry,
+                who,
+                request,
+                publisher,
+            } => {
+                let result = self.put_unique(now, key, value, *expiry, *publisher);
+                self.answer(*result.as_ref().unwrap_or(&false), *who, *request);
+                result
+            }
+            Content::Erase { key, publisher } => self.erase(key, *publisher).map(|()| true),
+            Content::Add {
+                key,
+                value,
+                init,
+                expiry,
+                publisher,
+            } => {
+                let change =
+                    |old: Option<&[u8]>, operand: &[u8]| operation::add(old, operand, *init);
+                self.modify(now, "add to", key, value, *expiry, *publisher, change)
+                    .map(|()| true)
+            }
+            Content::Subtract {
+                key,
+                value,
+                expiry,
+                publisher,
+            } => self
+                .modify(
+                    now,
+                    "take away from",
+                    key,
+                    value,
+                    *expiry,
+                    *publisher,
+                    operation::subtract,
+                )
+                .map(|()| true),
+            Content::Clear { publisher } => self.clear(*publisher).map(|()| true),
+            _ => Ok(true),
+        }
+    }
+
+    fn put(
+        &mut self,
+        now: Timestamp,
+        key: &[u8],
+        value: &[u8],
+        expiry: Option<Timespan>,
+        publisher: EntityId,
+    ) -> Result<(), Failure> {
+        let (key, value) = (own(key)?, own(value)?);
+        self.check_size(&key, &value)?;
+        let old = match self.observed {
+            true => self.backend.get(&key)?,
+            false => None,
+        };
+        self.write(now, &key, &value, expiry)?;
+        let old = old.as_ref().map(|entry| entry.value.as_slice());
+        self.tell_written(&Written {
+            key: &key,
+            old,
+            value: &value,
+            expiry,
+            publisher,
+        });
+        self.broadcast_put(&key, &value, expiry, publisher);
+        Ok(())
+    }
+
+    fn put_unique(
+        &mut self,
+        now: Timestamp,
+        key: &[u8],
+        value: &[u8],
+        expiry: Option<Timespan>,
+        publisher: EntityId,
+    ) -> Result<bool, Failure> {
+        let (key, value) = (own(key)?, own(value)?);
+        self.check_size(&key, &value)?;
+        if self.backend.contains(&key)? {
+            return Ok(false);
+        }
+        self.write(now, &key, &value, expiry)?;
+        self.tell_written(&Written {
+            key: &key,
+            old: None,
+            value: &value,
+            expiry,
+            publisher,
+        });
+        self.broadcast_put(&key, &value, expiry, publisher);
+        Ok(true)
+    }
+
+    fn erase(&mut self, key: &[u8], publisher: EntityId) -> Result<(), Failure> {
+        let key = own(key)?;
+        if self.backend.erase(&key)? {
+            self.snapshot = None;
+            self.group.expiries_changed |= self.expiries.set(&key, None);
+            self.tell(&key, Change::Erase, publisher);
+            self.broadcast(Content::Erase {
+                key: &key,
+                publisher,
+            });
+        }
+        Ok(())
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the fields of two commands that differ in one function"
+    )]
+    fn modify(
+        &mut self,
+        now: Timestamp,
+        what: &str,
+        key: &[u8],
+        operand: &[u8],
+        expiry: Option<Timespan>,
+        publisher: EntityId,
+        change: impl FnOnce(Option<&[u8]>, &[u8]) -> Result<Changed, ErrorCode>,
+    ) -> Result<(), Failure> {
+        let (key, operand) = (own(key)?, own(operand)?);
+        let old = self.backend.get(&key)?;
+        let old = old.as_ref().map(|entry| entry.value.as_slice());
+        let changed =
+            change(old, &operand).map_err(|code| refused(code, what, &key, old, &operand))?;
+        self.check_size(&key, &changed.value)?;
+        self.write(now, &key, &changed.value, expiry)?;
+        self.tell_written(&Written {
+            key: &key,
+            old,
+            value: &changed.value,
+            expiry: None,
+            publisher,
+        });
+        self.broadcast_put(&key, &changed.value, None, publisher);
+        if changed.wrapped {
+            let (key, value) = (View::trusted(&key), View::trusted(&changed.value));
+            let text = format!("`{key}` left its range and is now {value}");
+            self.warning = Some(Failure::new(ErrorCode::InvalidData, text));
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self, publisher: EntityId) -> Result<(), Failure> {
+        let mut keys = Vec::new();
+        if self.observed {
+            self.backend
+                .for_each_key(&mut |key| keys.push(key.to_vec()))?;
+        }
+        self.backend.clear()?;
+        self.snapshot = None;
+        self.group.expiries_changed |= self.expiries.clear();
+        for key in keys {
+            self.tell(&key, Change::Erase, publisher);
+        }
+        self.broadcast(Content::Clear { publisher });
+        Ok(())
+    }
+
+    /// Removes what is over. What the back end cannot remove now is tried again at the next tick.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        while let Some((_, key)) = self.expiries.first_due(now) {
+            let Ok(expired) = self.backend.expire(&key, now) else {
+                return;
+            };
+            self.group.expiries_changed |= self.expiries.set(&key, None);
+            if expired {
+                self.snapshot = None;
+                let publisher = self.id;
+                self.tell(&key, Change::Expire, publisher);
+                self.broadcast(Content::Expire {
+                    key: &key,
+                    publisher,
+                });
+            }
+        }
+    }
+
+    fn write(
+        &mut self,
+        now: Timestamp,
+        key: &[u8],
+        value: &[u8],
+        expiry: Option<Timespan>,
+    ) -> Result<(), Failure> {
+        let at = expiry.map(|span| now.saturating_add(span));
+        self.backend.put(key, value, at)?;
+        self.snapshot = None;
+        self.group.expiries_changed |= self.expiries.set(key, at);
+        Ok(())
+    }
+
+    /// An entry that cannot be broadcast would be missing in every clone.
+    fn check_size(&self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
+        let size = key.len() + value.len() + self.names.store.len() + OVERHEAD_MAX;
+        let max = self.config.frame_bytes_max;
+        if size <= max {
+            return Ok(());
+        }
+        let text = format!("an entry of {size} bytes is larger than `frame_bytes_max`, {max}");
+        Err(Failure::new(ErrorCode::InvalidData, text))
+    }
+
+    // --- telling --------------------------------------------------------------------------------
+
+    fn tell_written(&mut self, written: &Written<'_>) {
+        let (value, expiry) = (View::trusted(written.value), written.expiry);
+        let change = match written.old {
+            None => Change::Insert { value, expiry },
+            Some(old) => Change::Update {
+                old: View::trusted(old),
+                value,
+                expiry,
+            },
+        };
+        self.tell(written.key, change, written.publisher);
+    }
+
+    fn tell(&mut self, key: &[u8], change: Change<'_>, publisher: EntityId) {
+        if !self.observed {
+            return;
+        }
+        let event = StoreEvent {
+            store: self.names.store.as_bytes(),
+            key: View::trusted(key),
+            change,
+            publisher,
+        };
+        // A value at the limit of depth does not fit into an event.
+        if let Ok(value) = event.encode() {
+            self.staged.push(Output::Event(value));
+        }
+    }
+
+    pub(super) fn broadcast_put(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        expiry: Option<Timespan>,
+        publisher: EntityId,
+    ) {
+        self.broadcast(Content::Put {
+            key,
+            value,
+            expiry,
+            publisher,
+        });
+    }
+
+    /// Sends all clones the next event.
+    pub(super) fn broadcast(&mut self, content: Content<'_>) {
+        if !self.down.has_paths() {
+            return;
+        }
+        let (names, id, max) = (&self.names, self.id, self.config.frame_bytes_max);
+        let mut message = None;
+        let (_, dropped) = self.down.produce(|seq| {
+            let command = Command {
+                seq,
+                sender: id,
+                receiver: EntityId::NIL,
+                content,
+            };
+            let made = names.message(Role::Clone, EndpointId::NIL, &command, max);
+            // The sizes of entries are checked before they are written.
+            let made = made.ok();
+            let frame = made.as_ref().map(|made| made.frame.clone());
+            message = made;
+            frame.unwrap_or_else(|| [].into())
+        });
+        self.staged.extend(message.map(Output::Send));
+        for clone in dropped {
+            self.forget_clone(clone);
+        }
+    }
+
+    fn answer(&mut self, inserted: bool, who: EntityId, request: u64) {
+        self.broadcast_result(inserted, who, request);
+        self.group.answered.push((who, request));
+        self.staged.push(Output::Answer {
+            who,
+            request,
+            result: Ok(inserted),
+        });
+    }
+
+    pub(super) fn broadcast_result(&mut self, inserted: bool, who: EntityId, request: u64) {
+        let publisher = self.id;
+        self.broadcast(Content::PutUniqueResult {
+            inserted,
+            who,
+            request,
+            publisher,
+        });
+    }
+
+    /// Tells a writer that a request of its failed. The message is one that clones of other
+    /// implementations ignore: an action that masters never send, with a number that is over.
+    pub(super) fn tell_refused(&mut self, writer: EntityId, failure: &Failure) {
+        let code = broker_data::to_bytes(&u64::from(failure.code.number())).unwrap_or_default();
+        let text = broker_data::to_bytes(failure.text.as_str()).unwrap_or_default();
+        let command = self.command(
+            0,
+            writer,
+            Content::Subtract {
+                key: &code,
+                value: &text,
+                expiry: None,
+                publisher: writer,
+            },
+        );
+        self.stage(Role::Clone, writer.endpoint, &command);
+    }
+}
+
+/// The form in which keys and values are kept.
+fn own(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Failure> {
+    canonical(bytes).map_err(|error| Failure::new(ErrorCode::InvalidData, error.to_string()))
+}
+
+/// Says which types did not go together, and where.
+fn refused(code: ErrorCode, what: &str, key: &[u8], old: Option<&[u8]>, operand: &[u8]) -> Failure {
+    let kind = |bytes: &[u8]| -> Kind { View::trusted(bytes).kind() };
+    let stored = match old {
+        Some(old) => kind(old).to_string(),
+        None => "nothing".to_owned(),
+    };
+    let text = format!(
+        "cannot {what} `{}`: {code}: stored {stored}, operand {}",
+        View::trusted(key),
+        kind(operand)
+    );
+    Failure::new(code, text)
+}
