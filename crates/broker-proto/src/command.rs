@@ -19,10 +19,7 @@ use crate::entity::{ENTITY_ID_SIZE, EntityId};
 ///
 /// Names the first byte that is not what it should be.
 pub fn check(payload: &[u8]) -> Result<(), DecodeError> {
-    match Command::parse(payload)?.content {
-        Content::AckClone { entries, .. } => entries.check_keys(),
-        _ => Ok(()),
-    }
+    Command::parse(payload)?.check()
 }
 
 /// One command with its header.
@@ -252,6 +249,18 @@ impl<'a> Command<'a> {
             receiver: fields.entity()?,
             content: fields.content()?,
         })
+    }
+
+    /// Checks what reading leaves to those who need it: that a snapshot has no key twice.
+    ///
+    /// # Errors
+    ///
+    /// When it has.
+    pub fn check(&self) -> Result<(), DecodeError> {
+        match &self.content {
+            Content::AckClone { entries, .. } => entries.check_keys(),
+            _ => Ok(()),
+        }
     }
 
     /// Appends the payload of a command envelope.

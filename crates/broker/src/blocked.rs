@@ -91,21 +91,31 @@ fn offer_from<E: From<Error>>(
         shared_frame = Bytes::from(std::mem::take(frame));
         Run::shared(&shared_frame, 1)
     };
+    let full = push_to(shared, run, targets.iter());
+    if full.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(BlockedPublish::new(
+        shared.clone(),
+        run.to_bytes(),
+        full,
+    )))
+}
+
+/// Hands a run to everybody who has room; returns those who have none and still move.
+pub(crate) fn push_to<'a>(
+    shared: &Arc<Shared>,
+    run: Run<'_>,
+    targets: impl Iterator<Item = &'a Target>,
+) -> Vec<Target> {
     let mut full = Vec::new();
-    for target in targets.iter() {
+    for target in targets {
         match target.mailbox.push(run, Patience::Waits) {
             Pushed::Full { .. } => full.push(target.clone()),
             pushed => shared.report_drops(pushed, target),
         }
     }
-    if full.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(BlockedPublish {
-        shared: shared.clone(),
-        frame: run.to_bytes(),
-        targets: full,
-    }))
+    full
 }
 
 /// The rest of a published message: some of those who want it had no room.
@@ -119,6 +129,14 @@ pub struct BlockedPublish {
 }
 
 impl BlockedPublish {
+    pub(crate) fn new(shared: Arc<Shared>, frame: Bytes, targets: Vec<Target>) -> Self {
+        Self {
+            shared,
+            frame,
+            targets,
+        }
+    }
+
     /// Blocks the calling thread for at most `timeout`; `true` says that it is done: everybody has
     /// the message or lost it to their overflow policy.
     pub fn wait_timeout(&mut self, timeout: Duration) -> bool {

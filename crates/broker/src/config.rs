@@ -113,6 +113,37 @@ impl TlsOptions {
     }
 }
 
+/// Timing and bounds of the data stores of an endpoint. Spec: stores 2.3.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// How often stores look at the time; the intervals below count these ticks.
+    pub tick_interval: Duration,
+    /// Ticks between signs of life, and between acknowledgements.
+    pub heartbeat_interval: u16,
+    /// Ticks without progress after which a store asks again for what is missing.
+    pub nack_timeout: u16,
+    /// Heartbeat intervals of silence after which the other side is given up.
+    pub connection_timeout: u16,
+    /// How long a read of a clone waits for its first copy.
+    pub get_delay_max: Duration,
+    /// Bytes of changes that a master keeps for clones that have not acknowledged them, and of
+    /// requests that a clone keeps for its master.
+    pub buffer_bytes_max: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            tick_interval: Duration::from_millis(100),
+            heartbeat_interval: 5,
+            nack_timeout: 2,
+            connection_timeout: 100,
+            get_delay_max: Duration::from_secs(5),
+            buffer_bytes_max: broker_proto::store::STORE_BUFFER_BYTES_MAX,
+        }
+    }
+}
+
 /// Options of an [`Endpoint`](crate::Endpoint).
 ///
 /// ```
@@ -150,6 +181,8 @@ pub struct Options {
     pub pending_connections_max: usize,
     /// See [`FRAME_BYTES_MAX`].
     pub frame_bytes_max: usize,
+    /// Timing and bounds of data stores.
+    pub store: StoreOptions,
     /// Verbosity of the console log, for programs that print one.
     pub console_verbosity: Verbosity,
     /// Verbosity of the file log, for programs that write one.
@@ -172,6 +205,7 @@ impl Default for Options {
             dead_peer_timeout: DEAD_PEER_TIMEOUT,
             pending_connections_max: PENDING_CONNECTIONS_MAX,
             frame_bytes_max: FRAME_BYTES_MAX,
+            store: StoreOptions::default(),
             console_verbosity: Verbosity::Error,
             file_verbosity: Verbosity::Quiet,
         }
@@ -223,7 +257,14 @@ impl Options {
         positive("capacity.messages_max", self.capacity.messages_max)?;
         positive("capacity.bytes_max", self.capacity.bytes_max)?;
         positive("pending_connections_max", self.pending_connections_max)?;
-        positive("frame_bytes_max", self.frame_bytes_max)
+        positive("frame_bytes_max", self.frame_bytes_max)?;
+        let store = &self.store;
+        let tick = usize::from(store.tick_interval >= Duration::from_millis(1));
+        positive("store.tick_interval, in milliseconds,", tick)?;
+        positive("store.heartbeat_interval", store.heartbeat_interval.into())?;
+        positive("store.nack_timeout", store.nack_timeout.into())?;
+        positive("store.connection_timeout", store.connection_timeout.into())?;
+        positive("store.buffer_bytes_max", store.buffer_bytes_max)
     }
 }
 

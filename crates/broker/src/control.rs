@@ -289,7 +289,10 @@ impl Shared {
                     };
                     self.mark_shut_down();
                     begun = Some((through, std::mem::take(&mut control.listeners)));
-                    control.machine.shutdown(now);
+                    // What stores still have to say is said before the goodbyes.
+                    if self.stores.is_empty() {
+                        control.machine.shutdown(now);
+                    }
                 }
             }
         });
@@ -309,6 +312,13 @@ impl Shared {
             listener.abort();
             // An aborted task is gone, and its socket with it, when the handle resolves.
             let _ = listener.await;
+        }
+        if !self.stores.is_empty() {
+            let shared = self.clone();
+            let closed = tokio::task::spawn_blocking(move || shared.stores.close());
+            // Storage that hangs must not keep the peers from being told.
+            let _ = tokio::time::timeout(crate::config::SHUTDOWN_TIMEOUT, closed).await;
+            self.act(|control, now| control.machine.shutdown(now));
         }
         let _ = tokio::time::timeout(crate::config::SHUTDOWN_TIMEOUT, through).await;
         let (links, waiting) = {
@@ -389,12 +399,17 @@ impl Shared {
                         self.routes
                             .update(|table| table.add_peer(peer, filter, target));
                         link.install(peer);
+                        self.stores.routes_changed();
                     }
                 }
-                Output::Uninstall { peer } => self.routes.update(|table| table.remove_peer(peer)),
+                Output::Uninstall { peer } => {
+                    self.routes.update(|table| table.remove_peer(peer));
+                    self.stores.routes_changed();
+                }
                 Output::PeerFilter { peer, filter } => {
                     self.routes
                         .update(|table| table.set_peer_filter(peer, filter));
+                    self.stores.routes_changed();
                 }
                 Output::Event(event) => events.push(event),
                 Output::Reply { request, outcome } => {

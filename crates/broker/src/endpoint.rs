@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker_data::{Encoder, Source, Timespan};
+use broker_proto::store::CloneOptions;
 use broker_proto::{EndpointId, PeerInfo, Topic};
 use tokio::runtime::Handle;
 
@@ -18,6 +19,7 @@ use crate::publisher::Publisher;
 use crate::runtime;
 use crate::shared::Shared;
 use crate::status_subscriber::StatusSubscriber;
+use crate::store::{Backend, Store, StoreError, StoreEvents};
 use crate::subscriber::Subscriber;
 
 /// What to do when an outgoing peering fails or is lost.
@@ -377,6 +379,47 @@ impl Endpoint {
     /// [`Error::ShutDown`] after a shutdown.
     pub fn hub<T: Into<Topic>>(&self, topics: impl IntoIterator<Item = T>) -> Result<Hub, Error> {
         Hub::new(self.shared(), topics.into_iter().map(Into::into).collect())
+    }
+
+    // --- stores ---------------------------------------------------------------------------------
+
+    /// Attaches the master of a store: the one front end that has its entries.
+    ///
+    /// When this endpoint has that master already, the handle is another one of the same. Opening a
+    /// file may block. Spec: stores 2.1.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::MasterExists`] when a peer subscribes to exactly the topic of that master,
+    /// [`StoreError::Backend`] when the storage cannot be opened, [`StoreError::Closed`] after a
+    /// shutdown.
+    pub fn attach_master(&self, name: &str, backend: Backend) -> Result<Store, StoreError> {
+        Store::attach_master(self.shared(), name, backend)
+    }
+
+    /// Attaches a clone of a store: a copy that follows the master on a peer.
+    ///
+    /// Returns at once; the search for the master goes on behind. When this endpoint has a clone of
+    /// the store already, the handle is another one of the same, and a search that had failed
+    /// begins again. Spec: stores 2.2.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::MasterIsHere`] when the master is on this endpoint, [`StoreError::Closed`]
+    /// after a shutdown.
+    pub fn attach_clone(&self, name: &str, options: CloneOptions) -> Result<Store, StoreError> {
+        Store::attach_clone(self.shared(), name, options)
+    }
+
+    /// The changes of all stores of this endpoint from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShutDown`] after a shutdown.
+    pub fn store_events(&self) -> Result<StoreEvents, Error> {
+        let events = StoreEvents::new(self.shared(), None);
+        self.shared().stores.routes_changed();
+        events
     }
 
     // --- the end --------------------------------------------------------------------------------

@@ -12,11 +12,12 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use broker_data::validate;
+use broker_proto::EndpointId;
+use broker_proto::command::Command;
 use broker_proto::endpoint::{Closed, ConnectionId};
 use broker_proto::frame::{ENVELOPE_SIZE, Envelope, FRAME_LEN_SIZE, Tag, frame_size, patch_hop};
 use broker_proto::routes::Origin;
 use broker_proto::topic::LOCAL_PREFIX;
-use broker_proto::{EndpointId, command};
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Sleep, sleep};
 
@@ -26,6 +27,7 @@ use crate::peer::{Side, ended};
 use crate::routing::{Target, TargetKind, TargetList, TopicMemo};
 use crate::shared::Shared;
 use crate::socket::Socket;
+use crate::store::StoreWait;
 
 /// Read buffer of a stranger, and of a connection with little traffic.
 const READ_SIZE_MIN: usize = 4 * 1024;
@@ -67,6 +69,9 @@ pub(crate) struct Inbound {
     frame_max: usize,
     memo: Option<TopicMemo>,
     blocked: Option<Blocked>,
+    /// What stores of this endpoint cannot take more of yet.
+    store_waits: Vec<StoreWait>,
+    store_wait: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     forwarding: bool,
     stall_limit: Duration,
     /// Holds the right to a large handshake frame.
@@ -102,6 +107,8 @@ impl Inbound {
             frame_max: shared.options.frame_bytes_max,
             memo: None,
             blocked: None,
+            store_waits: Vec::new(),
+            store_wait: None,
             forwarding: !shared.options.disable_forwarding,
             stall_limit: shared.options.stall_limit,
             large: None,
@@ -148,10 +155,37 @@ impl Inbound {
         if self.blocked.is_some() && !self.unblock(cx, shared) {
             return Verdict::Blocked;
         }
+        if !self.stores_have_room(cx) {
+            return Verdict::Blocked;
+        }
         match link.peer() {
             Some(peer) => self.route(cx, shared, peer),
             None => self.handshake(cx, shared),
         }
+    }
+
+    /// Whether stores of this endpoint can take more commands.
+    fn stores_have_room(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.store_waits.is_empty() {
+            let waits = std::mem::take(&mut self.store_waits);
+            let before = self.store_wait.take();
+            self.store_wait = Some(Box::pin(async move {
+                if let Some(before) = before {
+                    before.await;
+                }
+                for wait in waits {
+                    wait.finished().await;
+                }
+            }));
+        }
+        let over = self
+            .store_wait
+            .as_mut()
+            .is_none_or(|wait| wait.as_mut().poll(cx).is_ready());
+        if over {
+            self.store_wait = None;
+        }
+        over
     }
 
     /// Hands one handshake frame to the state machine.
@@ -222,6 +256,16 @@ impl Inbound {
             }
             let Some(frame) = rest.get(..size) else { break };
             let step = classify(frame, shared.id, peer);
+            if matches!(step, Step::Command { .. })
+                && let Some(run) = open.take()
+            {
+                // A command is handled once: not when what is before it may have to wait.
+                consumed += run.end;
+                if !deliver(&mut self.buffer, &mut self.blocked, shared, run) {
+                    return self.stop(cx, shared, consumed);
+                }
+                continue;
+            }
             let targets: Option<&TargetList> = match step {
                 Step::Data => Some(memo.targets(&table, topic_of(frame))),
                 Step::Special { origin, receiver } => {
@@ -230,11 +274,16 @@ impl Inbound {
                     Some(&special)
                 }
                 Step::Command { receiver } => {
-                    let origin = Origin::Peer(peer);
-                    let mut targets = table.targets(origin, receiver, topic_of(frame), forwarding);
-                    targets.retain(|target| target.kind == TargetKind::Peer);
-                    special = targets.into();
-                    Some(&special)
+                    if hand_to_store(shared, frame, peer, &mut self.store_waits) {
+                        let origin = Origin::Peer(peer);
+                        let mut targets =
+                            table.targets(origin, receiver, topic_of(frame), forwarding);
+                        targets.retain(|target| target.kind == TargetKind::Peer);
+                        special = targets.into();
+                        Some(&special)
+                    } else {
+                        None
+                    }
                 }
                 Step::Control | Step::Drop => None,
             };
@@ -395,7 +444,7 @@ enum Step {
         origin: Origin,
         receiver: EndpointId,
     },
-    /// A command of a data store: there is none here, so it is for peers only.
+    /// A command of a data store: for a store here, and for peers.
     Command { receiver: EndpointId },
     /// For the state machine.
     Control,
@@ -417,15 +466,9 @@ fn classify(frame: &[u8], me: EndpointId, peer: EndpointId) -> Step {
     };
     match envelope.tag {
         Tag::RoutingUpdate | Tag::Ping | Tag::Pong => Step::Control,
-        Tag::Command => {
-            if let Err(error) = command::check(envelope.payload) {
-                tracing::debug!(event = "message-dropped", %peer, %error);
-                return Step::Drop;
-            }
-            Step::Command {
-                receiver: envelope.receiver,
-            }
-        }
+        Tag::Command => Step::Command {
+            receiver: envelope.receiver,
+        },
         Tag::Data => {
             if envelope.topic.starts_with(LOCAL_PREFIX.as_bytes()) {
                 // Nobody but this endpoint makes its events. Spec: wire 8.2.
@@ -451,6 +494,34 @@ fn classify(frame: &[u8], me: EndpointId, peer: EndpointId) -> Step {
             }
         }
     }
+}
+
+/// Checks a command and hands it to the store it is for, if that is here. `false`: it is malformed
+/// and must not be forwarded.
+fn hand_to_store(
+    shared: &Arc<Shared>,
+    frame: &[u8],
+    peer: EndpointId,
+    waits: &mut Vec<StoreWait>,
+) -> bool {
+    let payload = frame.get(FRAME_LEN_SIZE..).unwrap_or_default();
+    let Ok(envelope) = Envelope::parse(payload) else {
+        return false;
+    };
+    let command = match Command::parse(envelope.payload) {
+        Ok(command) => command,
+        Err(error) => {
+            tracing::debug!(event = "message-dropped", %peer, %error);
+            return false;
+        }
+    };
+    let to_me = envelope.receiver == shared.id;
+    if (to_me || envelope.receiver.is_nil())
+        && let Some(store) = shared.stores.find_topic(envelope.topic)
+    {
+        waits.extend(store.handle_command(shared, &command, envelope.payload));
+    }
+    to_me || command.check().is_ok()
 }
 
 /// The topic of a frame that was parsed before.

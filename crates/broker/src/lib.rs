@@ -23,6 +23,7 @@
 //! | `listener`, `connector`, `tls`, `socket` | how connections come to be |
 //! | `link`, `peer`, `inbound` | one connection: its shared half, its task, what it reads |
 //! | `mailbox`, `ready_fd`, `routing` | the data path: queues, and who gets what |
+//! | [`store`] | data stores: handles, their machines, the thread of a file |
 //!
 //! # The way of one message
 //!
@@ -55,6 +56,7 @@ mod runtime;
 mod shared;
 mod socket;
 mod status_subscriber;
+pub mod store;
 mod subscriber;
 #[cfg(feature = "tls")]
 mod tls;
@@ -77,10 +79,12 @@ pub use broker_proto::{
 pub type Data = Value;
 
 pub use blocked::BlockedPublish;
+pub use broker_proto::store::{CloneOptions, Contact};
 pub use config::{
     AWAIT_PEER_TIMEOUT, CONNECT_TIMEOUT, Capacity, DEAD_PEER_TIMEOUT, FRAME_BYTES_MAX,
     HANDSHAKE_TIMEOUT, MAILBOX_BYTES_MAX, MAILBOX_MESSAGES_MAX, Options, Overflow,
-    PENDING_CONNECTIONS_MAX, RETRY_DEFAULT, SHUTDOWN_TIMEOUT, STALL_LIMIT, TlsOptions, Verbosity,
+    PENDING_CONNECTIONS_MAX, RETRY_DEFAULT, SHUTDOWN_TIMEOUT, STALL_LIMIT, StoreOptions,
+    TlsOptions, Verbosity,
 };
 pub use endpoint::{Builder, Endpoint, Retry};
 pub use error::Error;
@@ -89,4 +93,5 @@ pub use message::Message;
 pub use pending::Pending;
 pub use publisher::Publisher;
 pub use status_subscriber::StatusSubscriber;
+pub use store::{Backend, Store, StoreChange, StoreError, StoreEvent, StoreEvents};
 pub use subscriber::Subscriber;

@@ -101,7 +101,7 @@ impl<'a> Run<'a> {
         Self { bytes, frames }
     }
 
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.as_slice().len()
     }
 

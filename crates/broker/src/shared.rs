@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::mailbox::Limits;
 use crate::routing::{Routes, TopicMemo};
 use crate::socket::Liveness;
+use crate::store::Stores;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) runtime: Handle,
     pub(crate) routes: Routes,
     pub(crate) control: Mutex<Control>,
+    pub(crate) stores: Stores,
     /// Says that the next timeout of the machine moved.
     pub(crate) timer: Notify,
     /// One permit per connection that has not finished its handshake.
@@ -97,6 +99,7 @@ impl Shared {
             runtime,
             routes: Routes::new(RoutingTable::new(id)),
             control: Mutex::new(Control::new(Machine::new(config))),
+            stores: Stores::default(),
             timer: Notify::new(),
             pending: Arc::new(Semaphore::new(options.pending_connections_max)),
             large_handshakes: Semaphore::new(LARGE_HANDSHAKES_MAX),

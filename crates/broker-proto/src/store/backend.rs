@@ -121,3 +121,58 @@ pub trait Backend: Send {
     /// Undoes everything since the last commit.
     fn rollback(&mut self);
 }
+
+impl<B: Backend + ?Sized> Backend for Box<B> {
+    fn get(&mut self, key: &[u8]) -> Result<Option<Entry>, BackendError> {
+        (**self).get(key)
+    }
+
+    fn contains(&mut self, key: &[u8]) -> Result<bool, BackendError> {
+        (**self).contains(key)
+    }
+
+    fn put(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        expiry: Option<Timestamp>,
+    ) -> Result<(), BackendError> {
+        (**self).put(key, value, expiry)
+    }
+
+    fn erase(&mut self, key: &[u8]) -> Result<bool, BackendError> {
+        (**self).erase(key)
+    }
+
+    fn expire(&mut self, key: &[u8], now: Timestamp) -> Result<bool, BackendError> {
+        (**self).expire(key, now)
+    }
+
+    fn clear(&mut self) -> Result<(), BackendError> {
+        (**self).clear()
+    }
+
+    fn count(&mut self) -> Result<u64, BackendError> {
+        (**self).count()
+    }
+
+    fn for_each(&mut self, visit: &mut VisitEntry<'_>) -> Result<u64, BackendError> {
+        (**self).for_each(visit)
+    }
+
+    fn for_each_key(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<(), BackendError> {
+        (**self).for_each_key(visit)
+    }
+
+    fn expiries(&mut self) -> Result<Vec<(Vec<u8>, Timestamp)>, BackendError> {
+        (**self).expiries()
+    }
+
+    fn commit(&mut self) -> Result<(), BackendError> {
+        (**self).commit()
+    }
+
+    fn rollback(&mut self) {
+        (**self).rollback();
+    }
+}

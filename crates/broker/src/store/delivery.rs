@@ -1,0 +1,155 @@
+//! What the outputs of a store's state machine mean out here: frames to mailboxes, events to local
+//! subscribers, answers to those who wait.
+
+use std::sync::Arc;
+
+use broker_data::Encoder;
+use broker_proto::frame::{EnvelopeError, Tag, write_envelope};
+use broker_proto::store::{Failure, Message, Role, event};
+use broker_proto::{EndpointId, Origin, Topic};
+use bytes::Bytes;
+
+use crate::blocked::{self, BlockedPublish};
+use crate::mailbox::{Run, SHARED_RUN_MIN};
+use crate::pending::Resolver;
+use crate::routing::{Target, TargetKind, TopicMemo};
+use crate::shared::Shared;
+use crate::store::StoreError;
+
+/// Largest snapshot that goes ahead of others in a full mailbox; a larger one waits for room.
+const LEADING_BYTES_MAX: usize = 1024 * 1024;
+
+/// What became of a `put_unique`.
+pub(super) type Answer = Result<bool, StoreError>;
+
+/// Who gets what a store says.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    /// The topic of the other role, which this one's commands go to.
+    topic: Topic,
+    commands: TopicMemo,
+    event_topic: Topic,
+    events: TopicMemo,
+}
+
+/// What is left to do once the store is unlocked.
+#[derive(Debug, Default)]
+#[must_use = "answers are waited for"]
+pub(super) struct After {
+    pub(super) answers: Vec<(Resolver<Answer>, Answer)>,
+    pub(super) blocked: Vec<BlockedPublish>,
+}
+
+impl Delivery {
+    pub(super) fn new(name: &str, topic: Topic) -> Self {
+        Self {
+            topic,
+            commands: TopicMemo::new(Origin::Endpoint, true),
+            event_topic: event::topic(name),
+            events: TopicMemo::new(Origin::Internal, false),
+        }
+    }
+
+    /// Whether somebody here listens to the store's events.
+    pub(super) fn is_observed(&mut self, shared: &Shared) -> bool {
+        let table = shared.routes.load();
+        let topic = self.event_topic.as_bytes();
+        !self.events.targets(&table, topic).is_empty()
+    }
+
+    /// Whether a peer subscribes to this store's commands.
+    pub(super) fn is_reachable(&mut self, shared: &Shared) -> bool {
+        let table = shared.routes.load();
+        let targets = self.commands.targets(&table, self.topic.as_bytes());
+        targets.iter().any(|target| target.kind == TargetKind::Peer)
+    }
+
+    /// Sends a command to peers. Whether a store on this endpoint gets it, too, is not decided here.
+    pub(super) fn send(&mut self, shared: &Arc<Shared>, message: &Message, after: &mut After) {
+        let table = shared.routes.load();
+        let directed;
+        let targets: &[Target] = if message.receiver.is_nil() {
+            self.commands.targets(&table, self.topic.as_bytes())
+        } else {
+            let topic = self.topic.as_bytes();
+            directed = table.targets(Origin::Endpoint, message.receiver, topic, true);
+            &directed
+        };
+        let peers = targets
+            .iter()
+            .filter(|target| target.kind == TargetKind::Peer);
+        let shared_frame;
+        let run = if message.frame.len() < SHARED_RUN_MIN {
+            Run::copied(&message.frame, 1)
+        } else {
+            shared_frame = Bytes::from_owner(message.frame.clone());
+            Run::shared(&shared_frame, 1)
+        };
+        let mut full = blocked::push_to(shared, run, peers);
+        if message.must_lead && run.len() <= LEADING_BYTES_MAX {
+            for target in full.drain(..) {
+                target.mailbox.push_control(run.to_bytes());
+            }
+        }
+        after.wait_for(shared, run, full);
+    }
+
+    /// Publishes a store event to local consumers.
+    pub(super) fn publish_event(&mut self, shared: &Arc<Shared>, value: &[u8], after: &mut After) {
+        let mut frame = Vec::new();
+        let written = write_envelope(
+            &mut frame,
+            shared.id,
+            shared.id,
+            Tag::Data,
+            self.event_topic.as_bytes(),
+            |out| -> Result<(), EnvelopeError> {
+                Encoder::new(out).encoded(value);
+                Ok(())
+            },
+        );
+        if written.is_err() {
+            return;
+        }
+        let table = shared.routes.load();
+        let targets = self.events.targets(&table, self.event_topic.as_bytes());
+        let frame = Bytes::from(frame);
+        let run = Run::shared(&frame, 1);
+        let full = blocked::push_to(shared, run, targets.iter());
+        after.wait_for(shared, run, full);
+    }
+}
+
+impl After {
+    fn wait_for(&mut self, shared: &Arc<Shared>, run: Run<'_>, full: Vec<Target>) {
+        if !full.is_empty() {
+            let blocked = BlockedPublish::new(shared.clone(), run.to_bytes(), full);
+            self.blocked.push(blocked);
+        }
+    }
+
+    /// Gives the answers and returns what has to wait for room.
+    pub(super) fn settle(self) -> Vec<BlockedPublish> {
+        for (resolver, result) in self.answers {
+            resolver.resolve(result);
+        }
+        self.blocked
+    }
+}
+
+/// Which stores of an endpoint a message is for, besides peers.
+pub(super) fn is_for(message: &Message, me: EndpointId) -> bool {
+    message.receiver.is_nil() || message.receiver == me
+}
+
+pub(super) fn answer_of(result: Result<bool, Failure>) -> Answer {
+    result.map_err(StoreError::from)
+}
+
+/// The role that hears what a store of that role says.
+pub(super) const fn other(role: Role) -> Role {
+    match role {
+        Role::Master => Role::Clone,
+        Role::Clone => Role::Master,
+    }
+}

@@ -1,0 +1,94 @@
+//! Why something asked of a store was not done.
+
+use std::sync::Arc;
+
+use broker_data::EncodeError;
+use broker_proto::store::{BackendError, Failure};
+use broker_proto::{EndpointId, ErrorCode};
+
+/// Why a call to a store failed. Each maps to the code the original reports.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// A store has a name that is not empty and makes a topic that fits the wire.
+    #[error("`{name}` cannot be the name of a store: {cause}")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        cause: &'static str,
+    },
+    /// A peer has the master of that name.
+    #[error("cannot attach the master of `{name}`: endpoint {peer} has it")]
+    MasterExists {
+        /// Name of the store.
+        name: String,
+        /// The peer.
+        peer: EndpointId,
+    },
+    /// A clone makes no sense beside its own master.
+    #[error("cannot attach a clone of `{name}`: its master is on this endpoint")]
+    MasterIsHere {
+        /// Name of the store.
+        name: String,
+    },
+    /// An option of the store has a value it cannot have.
+    #[error("store option `{name}`: {cause}")]
+    Option {
+        /// The option.
+        name: &'static str,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The storage cannot be opened or read.
+    #[error("cannot attach the master of `{name}`: {cause}")]
+    Backend {
+        /// Name of the store.
+        name: String,
+        /// In the storage's words.
+        cause: String,
+    },
+    /// The store refused; the code says what kind of refusal it is.
+    #[error(transparent)]
+    Refused(#[from] Failure),
+    /// A key or value cannot be encoded.
+    #[error(transparent)]
+    Value(#[from] EncodeError),
+    /// No answer came in time.
+    #[error("no answer within {0:?}")]
+    Timeout(std::time::Duration),
+    /// As much waits for the master as may wait.
+    #[error("the store is full of requests that wait for its master")]
+    Full,
+    /// The store's endpoint was shut down.
+    #[error("the store is closed: its endpoint is shut down")]
+    Closed,
+    /// The process has no thread left for the storage.
+    #[error("cannot start a thread for the storage: {0}")]
+    Thread(Arc<std::io::Error>),
+}
+
+impl StoreError {
+    /// The code the original would report. Spec: stores 7.8.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Name { .. } => ErrorCode::InvalidTopicKey,
+            Self::MasterExists { .. } => ErrorCode::MasterExists,
+            Self::MasterIsHere { .. } => ErrorCode::NoSuchMaster,
+            Self::Option { .. } | Self::Backend { .. } | Self::Thread(_) => {
+                ErrorCode::BackendFailure
+            }
+            Self::Refused(failure) => failure.code,
+            Self::Value(_) => ErrorCode::InvalidData,
+            Self::Timeout(_) | Self::Full => ErrorCode::RequestTimeout,
+            Self::Closed => ErrorCode::BadMemberFunctionCall,
+        }
+    }
+
+    pub(crate) fn backend(name: &str, error: &BackendError) -> Self {
+        Self::Backend {
+            name: name.to_owned(),
+            cause: error.to_string(),
+        }
+    }
+}

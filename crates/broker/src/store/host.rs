@@ -1,0 +1,663 @@
+//! One store of an endpoint: its state machine behind a lock, and who waits for it.
+//!
+//! Whoever has something for the machine (a connection's task, a user's thread, the clock) locks,
+//! hands it in, and carries out what comes of it: frames go into mailboxes before the lock is
+//! released, so that they keep their order. A master whose storage blocks has a thread instead,
+//! which does the same for groups; see `worker`. Lock order: the endpoint's control state before a
+//! store; a store before nothing. See ADR 0073.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use broker_data::Timestamp;
+use broker_proto::command::Command;
+use broker_proto::entity::EntityId;
+use broker_proto::store::{
+    Backend, Contact, Failure, Master, Output, Role, StoreClone, clone_topic, master_topic,
+};
+use broker_proto::{EndpointId, Topic};
+use tokio::sync::Notify;
+
+use crate::blocked::BlockedPublish;
+use crate::pending::{Pending, Resolver};
+use crate::shared::Shared;
+use crate::store::StoreError;
+use crate::store::delivery::{After, Answer, Delivery, answer_of, is_for, other};
+use crate::store::worker::{Job, Worker};
+
+/// A master with any storage.
+pub(super) type AnyMaster = Master<Box<dyn Backend>>;
+
+/// One store of an endpoint.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(super) name: String,
+    pub(super) role: Role,
+    /// The topic it listens on.
+    pub(super) topic: Topic,
+    /// The id of the master, or the first one of the clone.
+    pub(super) id: EntityId,
+    state: Mutex<State>,
+    changed: Condvar,
+    changed_async: Notify,
+    /// Wakes the clock's task: routes changed, or the end has come.
+    nudge: Notify,
+    worker: Option<Arc<Worker>>,
+    closed: AtomicBool,
+    /// Numbers of requests that have no number of the user's.
+    requests: AtomicU64,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) core: Core,
+    answers: BTreeMap<(EntityId, u64), Resolver<Answer>>,
+    delivery: Delivery,
+    /// The routes that what follows was derived from.
+    routes_version: u64,
+    /// Threads that wait for a change.
+    waiting: usize,
+}
+
+/// The state machine of a store.
+pub(super) enum Core {
+    Master(Box<AnyMaster>),
+    Clone(Box<StoreClone>),
+    /// The endpoint was shut down.
+    Closed,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Master(_) => "Master",
+            Self::Clone(_) => "Clone",
+            Self::Closed => "Closed",
+        })
+    }
+}
+
+/// Why a connection that feeds a store has to wait.
+#[derive(Debug)]
+pub(crate) enum StoreWait {
+    Publish(BlockedPublish),
+    Room(Arc<Host>),
+}
+
+impl StoreWait {
+    pub(crate) async fn finished(self) {
+        match self {
+            Self::Publish(blocked) => blocked.finished().await,
+            Self::Room(host) => {
+                if let Some(worker) = &host.worker {
+                    worker.room().await;
+                }
+            }
+        }
+    }
+}
+
+impl Host {
+    pub(super) fn master(
+        shared: &Arc<Shared>,
+        name: &str,
+        master: AnyMaster,
+        blocks: bool,
+    ) -> Result<Arc<Self>, StoreError> {
+        let worker = blocks.then(|| Arc::new(Worker::default()));
+        let id = master.id();
+        let core = Core::Master(Box::new(master));
+        let host = Arc::new(Self::new(name, Role::Master, id, core, worker.clone()));
+        if let Some(worker) = worker {
+            let (work_host, work_shared) = (host.clone(), shared.clone());
+            let end_host = host.clone();
+            let started = worker.start(
+                name,
+                move |jobs| work_host.work(&work_shared, jobs),
+                move || end_host.drop_core(),
+            );
+            started.map_err(|error| StoreError::Thread(Arc::new(error)))?;
+        }
+        Ok(host)
+    }
+
+    pub(super) fn replica(name: &str, clone: StoreClone) -> Arc<Self> {
+        let id = clone.id();
+        let core = Core::Clone(Box::new(clone));
+        Arc::new(Self::new(name, Role::Clone, id, core, None))
+    }
+
+    fn new(name: &str, role: Role, id: EntityId, core: Core, worker: Option<Arc<Worker>>) -> Self {
+        let (own, others) = match role {
+            Role::Master => (master_topic(name), clone_topic(name)),
+            Role::Clone => (clone_topic(name), master_topic(name)),
+        };
+        Self {
+            name: name.to_owned(),
+            role,
+            topic: own,
+            id,
+            state: Mutex::new(State {
+                core,
+                answers: BTreeMap::new(),
+                delivery: Delivery::new(name, others),
+                routes_version: 0,
+                waiting: 0,
+            }),
+            changed: Condvar::new(),
+            changed_async: Notify::new(),
+            nudge: Notify::new(),
+            worker,
+            closed: AtomicBool::new(false),
+            requests: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// A number for a request of a handle.
+    pub(super) fn new_request(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    // --- the machine ----------------------------------------------------------------------------
+
+    /// Hands something to the machine and carries out what comes of it.
+    fn act<T>(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        action: impl FnOnce(&mut Core) -> T,
+    ) -> (T, Vec<BlockedPublish>) {
+        let mut state = self.lock();
+        state.follow_routes(self, shared);
+        let result = action(&mut state.core);
+        state.core.commit();
+        let mut after = After::default();
+        state.carry_out(self, shared, &mut after);
+        self.announce(state);
+        let mut blocked = after.settle();
+        blocked.extend(shared.stores.deliver_locally(shared));
+        (result, blocked)
+    }
+
+    /// Unlocks and tells those who wait that something may have changed.
+    fn announce(&self, state: MutexGuard<'_, State>) {
+        let waiting = state.waiting > 0;
+        drop(state);
+        if waiting {
+            self.changed.notify_all();
+        }
+        self.changed_async.notify_waiters();
+    }
+
+    /// A command came on this store's topic. What is returned has to be waited for before more of
+    /// the same connection is handed in.
+    pub(crate) fn handle_command(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        command: &Command<'_>,
+        payload: &[u8],
+    ) -> Vec<StoreWait> {
+        if let Some(worker) = &self.worker {
+            worker.push(Job::Command(payload.into()));
+            return match worker.has_room() {
+                true => Vec::new(),
+                false => vec![StoreWait::Room(self.clone())],
+            };
+        }
+        let ((), blocked) = self.act(shared, |core| core.handle_command(command, payload));
+        blocked.into_iter().map(StoreWait::Publish).collect()
+    }
+
+    /// One group of jobs of the thread.
+    fn work(self: &Arc<Self>, shared: &Arc<Shared>, jobs: VecDeque<Job>) {
+        let ((), blocked) = self.act(shared, |core| {
+            let now = time_of_day();
+            for job in jobs {
+                core.handle_job(now, &job);
+            }
+        });
+        for blocked in blocked {
+            blocked.wait();
+        }
+    }
+
+    pub(super) fn tick(self: &Arc<Self>, shared: &Arc<Shared>) -> Vec<BlockedPublish> {
+        if let Some(worker) = &self.worker {
+            worker.push(Job::Tick);
+            return Vec::new();
+        }
+        let ((), blocked) = self.act(shared, |core| core.handle_job(time_of_day(), &Job::Tick));
+        blocked
+    }
+
+    /// A request of a user, made with the id that it names as its publisher. `Full` asks for
+    /// [`wait_room`](Self::wait_room).
+    pub(super) fn request(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        command: &Command<'_>,
+    ) -> Result<Vec<BlockedPublish>, StoreError> {
+        if self.is_closed() {
+            return Err(StoreError::Closed);
+        }
+        if let Some(worker) = &self.worker {
+            if !worker.has_room() {
+                return Err(StoreError::Full);
+            }
+            let mut bytes = Vec::new();
+            command.encode(&mut bytes);
+            return match worker.push(Job::Request(bytes.into())) {
+                true => Ok(Vec::new()),
+                false => Err(StoreError::Closed),
+            };
+        }
+        let (result, blocked) = self.act(shared, |core| core.request(command));
+        result.map(|()| blocked)
+    }
+
+    /// Registers who waits for the result of a `put_unique`, then makes the request.
+    pub(super) fn request_answer(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        who: EntityId,
+        request: u64,
+        command: &Command<'_>,
+    ) -> Result<(Pending<Answer>, Vec<BlockedPublish>), StoreError> {
+        let (resolver, pending) = Pending::new(|| Err(StoreError::Closed));
+        self.lock().answers.insert((who, request), resolver);
+        match self.request(shared, command) {
+            Ok(blocked) => Ok((pending, blocked)),
+            Err(error) => {
+                // Told by the error; the resolver has nothing to say any more.
+                let resolver = self.lock().answers.remove(&(who, request));
+                drop(resolver);
+                Err(error)
+            }
+        }
+    }
+
+    /// Nobody waits for that result any more.
+    pub(super) fn forget_answer(&self, who: EntityId, request: u64) {
+        let resolver = self.lock().answers.remove(&(who, request));
+        drop(resolver);
+    }
+
+    pub(super) fn search_again(self: &Arc<Self>, shared: &Arc<Shared>) {
+        let ((), _) = self.act(shared, |core| {
+            if let Core::Clone(clone) = core {
+                clone.search_again();
+            }
+        });
+    }
+
+    // --- waiting --------------------------------------------------------------------------------
+
+    /// Blocks until `check` has something to say or the time is over.
+    fn wait_until<T>(
+        &self,
+        timeout: Duration,
+        mut check: impl FnMut(&mut Core) -> Option<T>,
+    ) -> Option<T> {
+        let deadline = Instant::now() + timeout;
+        let mut state = self.lock();
+        loop {
+            if let Some(result) = check(&mut state.core) {
+                return Some(result);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            state.waiting += 1;
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+            state.waiting -= 1;
+        }
+    }
+
+    /// Resolves when `check` has something to say.
+    async fn until<T>(&self, mut check: impl FnMut(&mut Core) -> Option<T>) -> T {
+        loop {
+            let changed = self.changed_async.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(result) = check(&mut self.lock().core) {
+                return result;
+            }
+            changed.await;
+        }
+    }
+
+    /// What has to be done before a read sees everything that was asked for before it.
+    pub(super) fn ticket(&self) -> u64 {
+        self.worker.as_ref().map_or(0, |worker| worker.ticket())
+    }
+
+    fn is_applied(&self, ticket: u64) -> bool {
+        self.worker
+            .as_ref()
+            .is_none_or(|worker| worker.is_done(ticket))
+    }
+
+    /// Whether a read need not wait: requests up to the ticket are applied, a clone has a copy or
+    /// will have none.
+    pub(super) fn is_readable(&self, ticket: u64) -> bool {
+        self.is_applied(ticket) && is_readable(&mut self.lock().core).is_some()
+    }
+
+    /// Blocks until [`is_readable`](Self::is_readable) or the time is over.
+    pub(super) fn wait_readable(&self, ticket: u64, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        if let Some(worker) = &self.worker
+            && !worker.wait_done(ticket, timeout)
+        {
+            return false;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.wait_until(left, is_readable).is_some()
+    }
+
+    pub(super) async fn readable(&self, ticket: u64) {
+        if let Some(worker) = &self.worker {
+            worker.done(ticket).await;
+        }
+        self.until(is_readable).await;
+    }
+
+    /// Blocks until a request has room or the time is over.
+    pub(super) fn wait_room(&self, timeout: Duration) -> bool {
+        match &self.worker {
+            Some(worker) => worker.wait_room(timeout),
+            None => self.wait_until(timeout, has_room).is_some(),
+        }
+    }
+
+    pub(super) async fn room(&self) {
+        match &self.worker {
+            Some(worker) => worker.room().await,
+            None => self.until(has_room).await,
+        }
+    }
+
+    /// Asks the other side to say how far it is.
+    pub(super) fn probe(self: &Arc<Self>, shared: &Arc<Shared>) {
+        match &self.worker {
+            Some(worker) => {
+                worker.push(Job::Probe);
+            }
+            None => {
+                // What has no room now is asked again at the next look.
+                let _ = self.act(shared, |core| core.handle_job(time_of_day(), &Job::Probe));
+            }
+        }
+    }
+
+    /// Blocks until both sides have everything, as far as is known here, or the time is over.
+    pub(super) fn wait_idle(self: &Arc<Self>, shared: &Arc<Shared>, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        if !self.wait_done(timeout) {
+            return false;
+        }
+        if let Some(idle) = is_idle(&mut self.lock().core) {
+            return idle;
+        }
+        self.probe(shared);
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.wait_until(left, is_idle).unwrap_or(false)
+    }
+
+    fn wait_done(&self, timeout: Duration) -> bool {
+        self.worker
+            .as_ref()
+            .is_none_or(|worker| worker.wait_done(worker.ticket(), timeout))
+    }
+
+    /// As [`wait_idle`](Self::wait_idle), for async code.
+    pub(super) async fn idle(self: &Arc<Self>, shared: &Arc<Shared>) -> bool {
+        if let Some(worker) = &self.worker {
+            worker.done(worker.ticket()).await;
+        }
+        if let Some(idle) = is_idle(&mut self.lock().core) {
+            return idle;
+        }
+        self.probe(shared);
+        self.until(is_idle).await
+    }
+
+    // --- life -----------------------------------------------------------------------------------
+
+    /// Routes changed: looked at soon.
+    pub(crate) fn routes_changed(&self) {
+        self.nudge.notify_one();
+    }
+
+    /// Feeds the machine its ticks until the store is closed.
+    pub(super) async fn run(self: Arc<Self>, shared: Arc<Shared>) {
+        let interval = shared.options.store.tick_interval;
+        let mut next = tokio::time::Instant::now() + interval;
+        while !self.is_closed() {
+            let blocked = tokio::select! {
+                () = tokio::time::sleep_until(next) => {
+                    next = tokio::time::Instant::now() + interval;
+                    self.tick(&shared)
+                }
+                () = self.nudge.notified() => self.look_at_routes(&shared),
+            };
+            for blocked in blocked {
+                // Bounded by the stall limit of the mailbox; ticks must not wait for it.
+                tokio::spawn(blocked.finished());
+            }
+        }
+    }
+
+    fn look_at_routes(self: &Arc<Self>, shared: &Arc<Shared>) -> Vec<BlockedPublish> {
+        if self.worker.is_some() {
+            // Its thread looks at them at its next job.
+            return Vec::new();
+        }
+        let ((), blocked) = self.act(shared, |_| {});
+        blocked
+    }
+
+    /// Ends the store: what was queued is done first. Blocks for as long as that takes.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        match &self.worker {
+            Some(worker) => {
+                worker.close();
+                worker.join();
+            }
+            None => self.drop_core(),
+        }
+        self.nudge.notify_one();
+    }
+
+    fn drop_core(&self) {
+        let mut state = self.lock();
+        let core = std::mem::replace(&mut state.core, Core::Closed);
+        let answers = std::mem::take(&mut state.answers);
+        self.announce(state);
+        // Closing files and telling those who wait happens outside of the lock.
+        drop(core);
+        drop(answers);
+    }
+}
+
+impl State {
+    /// Derives from the routes what the machine has to know.
+    fn follow_routes(&mut self, host: &Host, shared: &Arc<Shared>) {
+        let version = shared.routes.load().version();
+        if self.routes_version == version {
+            return;
+        }
+        self.routes_version = version;
+        let observed = self.delivery.is_observed(shared);
+        match &mut self.core {
+            Core::Master(master) => {
+                master.set_observed(observed);
+                master.set_rival(rival(host, shared));
+            }
+            Core::Clone(clone) => {
+                clone.set_observed(observed);
+                let local = shared.stores.find(Role::Master, &host.name).is_some();
+                clone.set_reachable(local || self.delivery.is_reachable(shared));
+            }
+            Core::Closed => {}
+        }
+    }
+
+    fn carry_out(&mut self, host: &Arc<Host>, shared: &Arc<Shared>, after: &mut After) {
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Send(message) => {
+                    self.delivery.send(shared, &message, after);
+                    if is_for(&message, shared.id) {
+                        let role = other(host.role);
+                        shared
+                            .stores
+                            .queue_locally(role, &host.name, &message.frame);
+                    }
+                }
+                Output::Event(value) => self.delivery.publish_event(shared, &value, after),
+                Output::Fault(fault) => {
+                    tracing::warn!(event = "store-fault", store = host.name, text = fault.text);
+                    shared.report(fault);
+                }
+                Output::Answer {
+                    who,
+                    request,
+                    result,
+                } => {
+                    if let Some(resolver) = self.answers.remove(&(who, request)) {
+                        after.answers.push((resolver, answer_of(result)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The peer with the smallest id that has a master of the same name: one that subscribes to exactly
+/// the masters' topic.
+fn rival(host: &Host, shared: &Shared) -> Option<EndpointId> {
+    let table = shared.routes.load();
+    let mut rivals = table
+        .peers()
+        .filter(|(_, filter, _)| filter.entries().contains(&host.topic))
+        .map(|(id, _, _)| id);
+    rivals.next()
+}
+
+impl Core {
+    fn handle_command(&mut self, command: &Command<'_>, payload: &[u8]) {
+        match self {
+            Self::Master(master) => master.handle_command(time_of_day(), command, payload),
+            Self::Clone(clone) => clone.handle_command(command, payload),
+            Self::Closed => {}
+        }
+    }
+
+    /// One job of a group.
+    fn handle_job(&mut self, now: Timestamp, job: &Job) {
+        match (self, job) {
+            (Self::Master(master), Job::Command(payload)) => {
+                // It was checked when it came.
+                if let Ok(command) = Command::parse(payload) {
+                    master.handle_command(now, &command, payload);
+                }
+            }
+            (Self::Master(master), Job::Request(payload)) => {
+                if let Ok(command) = Command::parse(payload) {
+                    // A refusal is told by an event.
+                    let _ = master.request(now, &command.content);
+                }
+            }
+            (Self::Master(master), Job::Tick) => master.handle_tick(now),
+            (Self::Master(master), Job::Probe) => master.probe(),
+            (Self::Clone(clone), Job::Tick) => clone.handle_tick(),
+            (Self::Clone(clone), Job::Probe) => clone.probe(),
+            (Self::Clone(_), Job::Command(_) | Job::Request(_)) | (Self::Closed, _) => {}
+        }
+    }
+
+    fn request(&mut self, command: &Command<'_>) -> Result<(), StoreError> {
+        match self {
+            Self::Master(master) => {
+                // A refusal is told by an event, as it is when it comes later.
+                let _ = master.request(time_of_day(), &command.content);
+                Ok(())
+            }
+            Self::Clone(clone) => {
+                let mut size = Vec::new();
+                command.encode(&mut size);
+                if clone.contact() != Contact::Failed && !clone.has_room(size.len()) {
+                    return Err(StoreError::Full);
+                }
+                Ok(clone.request(&command.content)?)
+            }
+            Self::Closed => Err(StoreError::Closed),
+        }
+    }
+
+    /// Ends the group that the calls before belong to. A failure has been told by an event and to
+    /// whoever asked for an answer.
+    fn commit(&mut self) {
+        if let Self::Master(master) = self {
+            let _: Result<(), Failure> = master.commit();
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        match self {
+            Self::Master(master) => master.poll_output(),
+            Self::Clone(clone) => clone.poll_output(),
+            Self::Closed => None,
+        }
+    }
+}
+
+fn is_readable(core: &mut Core) -> Option<()> {
+    match core {
+        Core::Clone(clone) if clone.contact() == Contact::Searching => None,
+        Core::Clone(_) | Core::Master(_) | Core::Closed => Some(()),
+    }
+}
+
+fn has_room(core: &mut Core) -> Option<()> {
+    match core {
+        Core::Clone(clone) => clone.has_room(ROOM_MIN).then_some(()),
+        Core::Master(_) | Core::Closed => Some(()),
+    }
+}
+
+/// Room for a request of ordinary size.
+const ROOM_MIN: usize = 64 * 1024;
+
+/// Some once it is decided: idle, or nothing that could become so.
+fn is_idle(core: &mut Core) -> Option<bool> {
+    match core {
+        Core::Master(master) => master.is_idle().then_some(true),
+        Core::Clone(clone) => match clone.is_idle() {
+            true => Some(true),
+            false => (clone.contact() == Contact::Failed).then_some(false),
+        },
+        Core::Closed => Some(false),
+    }
+}
+
+/// Since 1970: what expiry times are counted in.
+fn time_of_day() -> Timestamp {
+    Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::EPOCH)
+}

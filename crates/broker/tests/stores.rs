@@ -1,0 +1,358 @@
+//! Data stores of endpoints that peer over real sockets.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+use std::time::{Duration, Instant};
+
+use broker::store::STORE_REQUEST_TIMEOUT;
+use broker::{
+    Backend, CloneOptions, Contact, Endpoint, ErrorCode, Event, Retry, Store, StoreChange,
+    StoreError, StoreOptions, Timespan, Value,
+};
+
+const LONG: Duration = Duration::from_secs(20);
+
+fn endpoint() -> Endpoint {
+    Endpoint::builder().disable_ssl(true).build().unwrap()
+}
+
+/// Two endpoints; the second has peered with the first.
+fn pair() -> (Endpoint, Endpoint) {
+    let (one, other) = (endpoint(), endpoint());
+    peer(&other, &one);
+    (one, other)
+}
+
+fn peer(from: &Endpoint, to: &Endpoint) {
+    let port = to.listen("127.0.0.1", 0).wait().unwrap();
+    from.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
+}
+
+fn clone_of(endpoint: &Endpoint, name: &str) -> Store {
+    endpoint
+        .attach_clone(name, CloneOptions::default())
+        .unwrap()
+}
+
+fn master_of(endpoint: &Endpoint, name: &str) -> Store {
+    endpoint.attach_master(name, Backend::Memory).unwrap()
+}
+
+/// Waits until a condition holds, looking at it whenever the store may have changed.
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what} did not come true");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_clone_follows_its_master_and_changes_it() {
+    let (one, other) = pair();
+    let master = master_of(&one, "s");
+    master.put("a", &1_u64).unwrap();
+    let clone = clone_of(&other, "s");
+    assert_eq!(clone.get("a").unwrap(), Some(Value::Count(1)));
+    clone.put("b", "text").unwrap();
+    clone.increment("a", &4_u64).unwrap();
+    assert!(clone.await_idle(LONG));
+    assert_eq!(master.get("a").unwrap(), Some(Value::Count(5)));
+    assert_eq!(master.get("b").unwrap(), Some(Value::from("text")));
+    master.erase("b").unwrap();
+    assert!(master.await_idle(LONG));
+    assert_eq!(clone.get("b").unwrap(), None);
+    assert_eq!(clone.keys().unwrap(), [Value::from("a")]);
+    assert_eq!(clone.snapshot().unwrap(), master.snapshot().unwrap());
+}
+
+#[test]
+fn clones_may_come_before_their_master() {
+    let (one, other) = pair();
+    let clone = clone_of(&other, "s");
+    clone.put("k", &7_u64).unwrap();
+    let master = master_of(&one, "s");
+    eventually("the request", || {
+        master.get("k").unwrap() == Some(Value::Count(7))
+    });
+    assert!(clone.await_idle(LONG));
+    assert_eq!(clone.get("k").unwrap(), Some(Value::Count(7)));
+}
+
+#[test]
+fn a_clone_and_its_master_share_an_endpoint() {
+    let one = endpoint();
+    let clone = clone_of(&one, "s");
+    let master = master_of(&one, "s");
+    clone.put("k", &1_u64).unwrap();
+    assert!(clone.await_idle(LONG));
+    assert_eq!(master.get("k").unwrap(), Some(Value::Count(1)));
+    assert_eq!(clone.get("k").unwrap(), Some(Value::Count(1)));
+}
+
+#[test]
+fn put_unique_has_one_winner() {
+    let (one, other) = pair();
+    let master = master_of(&one, "s");
+    let clone = clone_of(&other, "s");
+    let answers = [
+        clone.put_unique("k", &1_u64, None).unwrap().wait().unwrap(),
+        clone.put_unique("k", &2_u64, None).unwrap().wait().unwrap(),
+        master
+            .put_unique("k", &3_u64, None)
+            .unwrap()
+            .wait()
+            .unwrap(),
+    ];
+    assert_eq!(answers, [true, false, false]);
+    assert_eq!(clone.get("k").unwrap(), Some(Value::Count(1)));
+}
+
+#[test]
+fn every_change_is_told_on_both_sides() {
+    let (one, other) = pair();
+    let master = master_of(&one, "s");
+    let clone = clone_of(&other, "s");
+    assert!(clone.await_idle(LONG));
+    for store in [&master, &clone] {
+        let events = store.events().unwrap();
+        clone
+            .put_for("k", &1_u64, Some(Timespan::from_millis(50)))
+            .unwrap();
+        let insert = events.recv_timeout(LONG).unwrap().unwrap();
+        assert_eq!(insert.store, "s");
+        assert_eq!(insert.publisher, clone.id());
+        let expiry = Some(Timespan::from_millis(50));
+        let value = Value::Count(1);
+        assert_eq!(insert.change, StoreChange::Insert { value, expiry });
+        let expire = events.recv_timeout(LONG).unwrap().unwrap();
+        assert_eq!(expire.change, StoreChange::Expire);
+        assert_eq!(expire.publisher, master.id());
+    }
+}
+
+#[test]
+fn a_refused_request_is_an_error_event_where_it_was_made() {
+    let (one, other) = pair();
+    let _master = master_of(&one, "s");
+    let clone = clone_of(&other, "s");
+    let errors = other.status_subscriber(false).unwrap();
+    clone.put("k", "text").unwrap();
+    clone.increment("k", &1_u64).unwrap();
+    let Some(Event::Error(fault)) = errors.recv_timeout(LONG).unwrap() else {
+        panic!("an error event")
+    };
+    assert_eq!(fault.code, ErrorCode::TypeClash);
+    assert!(
+        fault.text.contains("`s`") && fault.text.contains("`k`"),
+        "{fault:?}"
+    );
+}
+
+#[test]
+fn a_master_that_a_peer_has_is_refused() {
+    let (one, other) = pair();
+    let _master = master_of(&one, "s");
+    let topic = broker::proto::store::master_topic("s");
+    eventually("the peer's filter", || {
+        other.peer_subscriptions().contains(&topic)
+    });
+    let error = other.attach_master("s", Backend::Memory).unwrap_err();
+    assert!(matches!(error, StoreError::MasterExists { .. }), "{error}");
+    let error = one.attach_clone("s", CloneOptions::default()).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::NoSuchMaster);
+}
+
+#[test]
+fn subscriptions_to_a_prefix_do_not_look_like_a_master() {
+    let (one, other) = pair();
+    let _all = one.subscriber([""]).unwrap();
+    let _below = one.subscriber(["s/"]).unwrap();
+    eventually("the subscription", || {
+        !other.peer_subscriptions().is_empty()
+    });
+    assert!(other.attach_master("s", Backend::Memory).is_ok());
+}
+
+#[test]
+fn of_two_masters_that_meet_one_gives_way() {
+    let (one, other) = (endpoint(), endpoint());
+    let (first, second) = (master_of(&one, "s"), master_of(&other, "s"));
+    let errors = [
+        one.status_subscriber(false).unwrap(),
+        other.status_subscriber(false).unwrap(),
+    ];
+    peer(&other, &one);
+    for errors in &errors {
+        let Some(Event::Error(fault)) = errors.recv_timeout(LONG).unwrap() else {
+            panic!("an error event")
+        };
+        assert_eq!(fault.code, ErrorCode::MasterExists);
+    }
+    first.put("k", &1_u64).unwrap();
+    second.put("k", &2_u64).unwrap();
+    let writable = [&first, &second].map(|store| store.get("k").unwrap().is_some());
+    assert_eq!(writable, [one.id() < other.id(), other.id() < one.id()]);
+}
+
+#[test]
+fn a_search_without_a_master_fails_in_its_time_and_can_be_repeated() {
+    let (one, other) = pair();
+    let options = CloneOptions {
+        resync_interval: Timespan::from_millis(300),
+        ..CloneOptions::default()
+    };
+    let clone = other.attach_clone("s", options.clone()).unwrap();
+    let error = clone.get("k").unwrap_err();
+    assert_eq!(error.code(), ErrorCode::NoSuchMaster);
+    assert_eq!(clone.contact(), Contact::Failed);
+    assert!(!clone.await_idle(LONG));
+    let master = master_of(&one, "s");
+    master.put("k", &1_u64).unwrap();
+    let again = other.attach_clone("s", options).unwrap();
+    assert_eq!(again.get("k").unwrap(), Some(Value::Count(1)));
+    assert_eq!(clone.get("k").unwrap(), Some(Value::Count(1)));
+}
+
+#[test]
+fn a_clone_goes_over_to_the_next_master() {
+    let options = StoreOptions {
+        tick_interval: Duration::from_millis(20),
+        ..StoreOptions::default()
+    };
+    let options = broker::Options {
+        disable_ssl: true,
+        store: options,
+        ..broker::Options::default()
+    };
+    let other = Endpoint::builder().options(options).build().unwrap();
+    let port = other.listen("127.0.0.1", 0).wait().unwrap();
+    let clone = clone_of(&other, "s");
+    for round in 1..=2_u64 {
+        let one = endpoint();
+        let master = master_of(&one, "s");
+        master.put("k", &round).unwrap();
+        one.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
+        eventually("the new master's content", || {
+            clone.get("k").ok().flatten() == Some(Value::Count(round))
+        });
+        one.shutdown().wait();
+    }
+}
+
+#[test]
+fn a_copy_becomes_stale() {
+    let (one, other) = pair();
+    let _master = master_of(&one, "s");
+    let options = CloneOptions {
+        stale_interval: Timespan::from_secs(1),
+        ..CloneOptions::default()
+    };
+    let clone = other.attach_clone("s", options).unwrap();
+    assert_eq!(clone.get("k").unwrap(), None);
+    one.shutdown().wait();
+    eventually("stale data", || {
+        clone
+            .get("k")
+            .is_err_and(|error| error.code() == ErrorCode::StaleData)
+    });
+}
+
+#[test]
+fn a_closed_store_says_so() {
+    let one = endpoint();
+    let store = master_of(&one, "s");
+    one.shutdown().wait();
+    assert!(matches!(store.get("k"), Err(StoreError::Closed)));
+    assert!(matches!(store.put("k", &1_u64), Err(StoreError::Closed)));
+    assert!(!store.await_idle(LONG));
+    assert!(store.is_closed());
+    assert!(matches!(
+        one.attach_master("t", Backend::Memory),
+        Err(StoreError::Closed)
+    ));
+}
+
+#[test]
+fn many_requests_of_a_clone_arrive_in_order() {
+    const COUNT: u64 = 20_000;
+    let (one, other) = pair();
+    let master = master_of(&one, "s");
+    let clone = clone_of(&other, "s");
+    for number in 0..COUNT {
+        clone.push("list", &number).unwrap();
+        if number % 100 == 99 {
+            clone.put("list", &Value::Vector(Vec::new())).unwrap();
+        }
+        clone.increment("sum", &number).unwrap();
+    }
+    assert!(clone.await_idle(LONG));
+    assert!(master.await_idle(LONG));
+    let sum = COUNT * (COUNT - 1) / 2;
+    assert_eq!(master.get("sum").unwrap(), Some(Value::Count(sum)));
+    assert_eq!(clone.get("sum").unwrap(), Some(Value::Count(sum)));
+    assert_eq!(master.get("list").unwrap(), Some(Value::Vector(Vec::new())));
+}
+
+#[test]
+fn waiting_for_idle_takes_no_tick() {
+    let (one, other) = pair();
+    let master = master_of(&one, "s");
+    let clone = clone_of(&other, "s");
+    assert!(clone.await_idle(LONG));
+    assert!(master.await_idle(LONG));
+    let start = Instant::now();
+    for number in 0..20_u64 {
+        clone.put("k", &number).unwrap();
+        assert!(clone.await_idle(LONG));
+        assert!(master.await_idle(LONG));
+    }
+    // Twenty waits for a tick of acknowledgements would take five seconds.
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn a_proxy_answers_by_number() {
+    let (one, other) = pair();
+    let _master = master_of(&one, "s");
+    let clone = clone_of(&other, "s");
+    let proxy = clone.proxy();
+    let unique = proxy.put_unique("k", &1_u64, None).unwrap();
+    let first = proxy.recv_timeout(LONG).unwrap();
+    assert_eq!(first.request, unique);
+    assert_eq!(
+        first.result.unwrap(),
+        broker::store::StoreReply::Boolean(true)
+    );
+    let asked = [
+        proxy.get("k").unwrap(),
+        proxy.exists("none").unwrap(),
+        proxy.keys(),
+    ];
+    assert_eq!(asked, [2, 3, 4]);
+    let replies: Vec<_> = (0..3).map(|_| proxy.recv_timeout(LONG).unwrap()).collect();
+    let get = replies.iter().find(|reply| reply.request == 2).unwrap();
+    assert_eq!(
+        get.result.clone().unwrap(),
+        broker::store::StoreReply::Value(Some(Value::Count(1)))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stores_work_from_async_code() {
+    let (one, other) = tokio::task::spawn_blocking(pair).await.unwrap();
+    let master = master_of(&one, "s");
+    let clone = clone_of(&other, "s");
+    clone.put_async("k", &1_u64, None).await.unwrap();
+    assert!(clone.await_idle_async(LONG).await);
+    assert_eq!(clone.get_async("k").await.unwrap(), Some(Value::Count(1)));
+    let unique = master.put_unique("k", &2_u64, None).unwrap();
+    let answer = tokio::time::timeout(STORE_REQUEST_TIMEOUT, unique.answered()).await;
+    assert!(!answer.unwrap().unwrap());
+}
