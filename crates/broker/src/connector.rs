@@ -26,7 +26,12 @@ pub(crate) fn start(
     let runtime = shared.runtime.clone();
     runtime.spawn(async move {
         let deadline = Instant::now() + shared.options.handshake_timeout;
-        match dial(&shared, &host, port, deadline).await {
+        let outcome = tokio::select! {
+            outcome = dial(&shared, &host, port, deadline) => outcome,
+            // Nobody waits for it any more: the socket goes at once.
+            () = link.closing() => return drop(counted),
+        };
+        match outcome {
             Ok(socket) => {
                 if shared.dialed(connection) {
                     let task = PeerTask::new(shared, connection, link, socket, Side::Connector);

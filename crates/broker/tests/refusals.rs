@@ -138,6 +138,33 @@ mod tls {
         assert_names(&text, "is a Broker endpoint without TLS");
     }
 
+    /// Asks to peer with a server that never answers the TLS handshake, then gives up. Returns how
+    /// long the server saw the connection after that.
+    fn abandoned(give_up: impl FnOnce(&Endpoint, u16)) -> Duration {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let endpoint = Endpoint::new().unwrap();
+        endpoint.peer_nosync("127.0.0.1", port, Retry::Never);
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut hello = [0; 1];
+        stream.read_exact(&mut hello).unwrap();
+        let started = Instant::now();
+        give_up(&endpoint, port);
+        // A reset is an end too.
+        let _ = stream.read_to_end(&mut Vec::new());
+        started.elapsed()
+    }
+
+    #[test]
+    fn an_unfinished_handshake_ends_with_the_wish_for_it() {
+        let soon = Duration::from_millis(900);
+        let took = abandoned(|endpoint, port| endpoint.unpeer("127.0.0.1", port).wait());
+        assert!(took < soon, "unpeer: {took:?}");
+        let took = abandoned(|endpoint, _| endpoint.shutdown().wait());
+        assert!(took < soon, "shutdown: {took:?}");
+    }
+
     #[test]
     fn plain_against_tls_is_named() {
         let encrypted = endpoint(options(false));
