@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::error::Error;
 use crate::mailbox::{Patience, Pushed, Run, SHARED_RUN_MIN};
-use crate::routing::{Target, TargetList, TopicMemo};
+use crate::routing::{Target, TargetList, TopicMemo, audience};
 use crate::shared::Shared;
 
 /// The longest nap of a waiting publisher. It is woken when there is room; the nap only bounds how
@@ -78,7 +78,7 @@ fn offer_from<E: From<Error>>(
         let mut memo = memo.lock().unwrap_or_else(PoisonError::into_inner);
         match receiver {
             None => memo.targets(&table, topic).clone(),
-            Some(receiver) => table.targets(memo.origin(), receiver, topic, true).into(),
+            Some(receiver) => audience(&table, memo.origin(), receiver, topic, true).into(),
         }
     };
     if targets.is_empty() {

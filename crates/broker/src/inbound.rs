@@ -23,7 +23,7 @@ use tokio::time::{Sleep, sleep};
 use crate::link::Link;
 use crate::mailbox::{Patience, Pushed, Run};
 use crate::peer::{Side, ended};
-use crate::routing::{Target, TargetKind, TargetList, TopicMemo};
+use crate::routing::{Target, TargetKind, TargetList, TopicMemo, audience};
 use crate::shared::Shared;
 use crate::socket::Socket;
 
@@ -225,13 +225,14 @@ impl Inbound {
             let targets: Option<&TargetList> = match step {
                 Step::Data => Some(memo.targets(&table, topic_of(frame))),
                 Step::Special { origin, receiver } => {
-                    let targets = table.targets(origin, receiver, topic_of(frame), forwarding);
+                    let targets = audience(&table, origin, receiver, topic_of(frame), forwarding);
                     special = targets.into();
                     Some(&special)
                 }
                 Step::Command { receiver } => {
                     let origin = Origin::Peer(peer);
-                    let mut targets = table.targets(origin, receiver, topic_of(frame), forwarding);
+                    let mut targets =
+                        audience(&table, origin, receiver, topic_of(frame), forwarding);
                     targets.retain(|target| target.kind == TargetKind::Peer);
                     special = targets.into();
                     Some(&special)
