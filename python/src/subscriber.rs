@@ -33,10 +33,6 @@ impl Queue for broker::Subscriber {
     fn is_closed(&self) -> bool {
         self.is_closed()
     }
-
-    fn available(&self) -> usize {
-        self.available()
-    }
 }
 
 /// A topic and its Python object.
