@@ -55,11 +55,13 @@ impl StatusSubscriber {
     }
 
     fn shared(&self) -> PyResult<Arc<Shared>> {
-        self.0
+        // In two steps: making an exception can let another thread run, which may want the lock.
+        let shared = self
+            .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-            .ok_or_else(|| closed("status subscriber was reset"))
+            .clone();
+        shared.ok_or_else(|| closed("status subscriber was reset"))
     }
 
     fn many<'py>(

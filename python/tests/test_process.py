@@ -181,6 +181,25 @@ def test_many_threads_share_a_subscriber(scene):
         assert part == sorted(part)
 
 
+@pytest.mark.parametrize("kind", ["make_subscriber", "make_status_subscriber", "make_publisher"])
+def test_many_threads_meet_the_end_of_an_object(scene, endpoint, kind):
+    arguments = () if kind == "make_status_subscriber" else ("/x",)
+
+    def use(target):
+        call = (lambda: target.publish(1)) if kind == "make_publisher" else target.get
+        try:
+            while True:
+                call()
+        except RuntimeError as error:
+            return str(error)
+
+    for _ in range(100):
+        target = getattr(endpoint, kind)(*arguments)
+        calls = [scene.background(use, target) for _ in range(4)]
+        target.reset()
+        assert all(call.result(20) for call in calls)
+
+
 class Ticker:
     """Counts milliseconds in a thread of its own, which needs the interpreter for each."""
 
