@@ -208,16 +208,7 @@ pub(crate) fn ping(options: &Common) -> anyhow::Result<()> {
         );
         round_trips.push(sent.elapsed());
     }
-    // The first tenth warms up both sides.
-    let warm = round_trips.len() / 10;
-    let mut measured: Vec<Duration> = round_trips.split_off(warm);
-    measured.sort_unstable();
-    let percentile = |p: usize| {
-        measured
-            .get(measured.len() * p / 100)
-            .map_or(f64::NAN, |d| d.as_secs_f64() * 1e6)
-    };
-    report::emit(&json!({ "p50_us": percentile(50), "p99_us": percentile(99) }))?;
+    report::round_trips(round_trips)?;
     report::done(options.count, start.elapsed(), report::cpu_seconds() - cpu)?;
     endpoint.shutdown().wait();
     Ok(())
