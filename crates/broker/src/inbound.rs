@@ -25,7 +25,7 @@ use crate::mailbox::{Patience, Pushed, Run};
 use crate::peer::{Side, ended};
 use crate::routing::{Target, TargetKind, TargetList, TopicMemo, audience};
 use crate::shared::Shared;
-use crate::socket::Socket;
+use crate::socket::{Socket, alert};
 
 /// Read buffer of a stranger, and of a connection with little traffic.
 const READ_SIZE_MIN: usize = 4 * 1024;
@@ -355,10 +355,10 @@ impl Inbound {
     /// The reason when the socket fails, in either direction.
     pub(crate) fn failure(&self, link: &Link, error: &io::Error) -> Closed {
         match self.is_unheard_connector(link) {
-            true => Closed::Broken(format!(
-                "the connection broke during the handshake ({}): {error}",
-                self.likely_cause()
-            )),
+            true => Closed::Broken(alert(error).unwrap_or_else(|| {
+                let likely = self.likely_cause();
+                format!("the connection broke during the handshake ({likely}): {error}")
+            })),
             false => ended(error),
         }
     }

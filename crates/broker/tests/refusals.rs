@@ -230,6 +230,35 @@ mod tls {
     }
 
     #[test]
+    fn a_folder_of_authorities_serves_as_well_as_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = identity(folder.path(), "ours", None);
+        let foreign = identity(folder.path(), "foreign", None);
+        let authorities = folder.path().join("authorities");
+        std::fs::create_dir(&authorities).unwrap();
+        let pem = std::fs::read(ours.ca_file.as_ref().unwrap()).unwrap();
+        let hash = X509::from_pem(&pem).unwrap().subject_name_hash();
+        std::fs::write(authorities.join(format!("{hash:08x}.0")), &pem).unwrap();
+        let by_folder = |identity: &TlsOptions| TlsOptions {
+            ca_file: None,
+            ca_path: Some(authorities.clone()),
+            ..identity.clone()
+        };
+        let listening = build(by_folder(&ours)).unwrap();
+        let port = listening.listen("127.0.0.1", 0).wait().unwrap();
+        let friend = build(by_folder(&ours)).unwrap();
+        friend.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
+        let stranger = build(by_folder(&foreign)).unwrap();
+        assert_names(&refusal(&stranger, port), "trust");
+        let nowhere = TlsOptions {
+            ca_path: Some(folder.path().join("nowhere")),
+            ..by_folder(&ours)
+        };
+        let error = build(nowhere).unwrap_err();
+        assert!(error.to_string().contains("CA directory"), "{error}");
+    }
+
+    #[test]
     fn an_incomplete_set_up_is_refused_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let whole = identity(folder.path(), "whole", Some("secret"));
