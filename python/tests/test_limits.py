@@ -393,20 +393,3 @@ def test_a_silent_peer_does_not_hold_up_the_peering_of_others(scene):
     assert not peering.done()
     silent.hang_up()
     assert peering.result(10) is False
-
-
-@pytest.mark.skipif(not hasattr(broker.BrokerOptions, "peer_buffer_size"), reason="no such option")
-def test_a_strict_buffer_of_messages_per_peer(scene):
-    options = broker.BrokerOptions()
-    options.disable_ssl = True
-    options.peer_buffer_size = 16
-    endpoint = scene.adopt(broker.Endpoint(broker.Configuration(options)))
-    statuses = scene.use(endpoint.make_status_subscriber(True))
-    scene.connected_peer(endpoint, "/x", tls=False)
-    take(statuses, 2)
-    with Stopwatch() as took:
-        flooding = scene.background(flood, endpoint, 1.0)
-        removed = take_one(statuses)
-    flooding.result(10)
-    assert removed.code() == SC.PeerRemoved
-    assert took.seconds < STALL_LIMIT_S - 1
