@@ -10,6 +10,7 @@ use broker_proto::EndpointId;
 use broker_proto::frame::{Tag, write_envelope};
 use bytes::Bytes;
 
+use crate::config::deadline;
 use crate::error::Error;
 use crate::mailbox::{Patience, Pushed, Run, SHARED_RUN_MIN};
 use crate::routing::{Target, TargetList, TopicMemo, audience};
@@ -122,7 +123,7 @@ impl BlockedPublish {
     /// Blocks the calling thread for at most `timeout`; `true` says that it is done: everybody has
     /// the message or lost it to their overflow policy.
     pub fn wait_timeout(&mut self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline(timeout);
         loop {
             let nap = self.push();
             let Some(target) = self.targets.first() else {

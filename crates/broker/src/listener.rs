@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use crate::config::deadline;
 use crate::connector::resolve;
 use crate::peer::{PeerTask, Side};
 use crate::shared::{Gauge, Shared};
@@ -139,7 +140,7 @@ async fn serve(
     remote: SocketAddr,
     permit: OwnedSemaphorePermit,
 ) {
-    let deadline = Instant::now() + shared.options.handshake_timeout;
+    let deadline = Instant::from_std(deadline(shared.options.handshake_timeout));
     socket::configure(&stream, shared.liveness());
     let socket = tokio::select! {
         socket = secure(&shared, stream, remote, deadline) => socket,
