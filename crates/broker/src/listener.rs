@@ -71,14 +71,15 @@ pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener) {
     let mut spare = Spare::new();
     let mut backoff = BACKOFF_MIN;
     loop {
-        // Strangers wait in the system's queue, where they cost us nothing, while too many others
-        // have not finished their handshake.
-        let Ok(permit) = shared.pending.clone().acquire_owned().await else {
-            return;
-        };
         match listener.accept().await {
             Ok((stream, remote)) => {
                 backoff = BACKOFF_MIN;
+                // While too many others have not finished their handshake one waits here, and the
+                // rest in the system's queue, where they cost us nothing. Not before the accept:
+                // idle listeners would use up the permits.
+                let Ok(permit) = shared.pending.clone().acquire_owned().await else {
+                    return;
+                };
                 start(&shared, stream, remote, permit);
             }
             Err(error) if is_exhaustion(&error) => {

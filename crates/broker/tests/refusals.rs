@@ -115,6 +115,22 @@ fn unfinished_handshakes_have_a_cap_that_honest_peers_survive() {
     honest.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
 }
 
+#[test]
+fn idle_listeners_do_not_use_up_the_cap() {
+    let listening = endpoint(Options {
+        pending_connections_max: 1,
+        handshake_timeout: DEADLINE,
+        ..options(true)
+    });
+    let ports: Vec<u16> = (0..3)
+        .map(|_| listening.listen("127.0.0.1", 0).wait().unwrap())
+        .collect();
+    for port in ports.into_iter().rev() {
+        let peer = endpoint(options(true));
+        peer.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
+    }
+}
+
 #[cfg(feature = "tls")]
 mod tls {
     use std::path::{Path, PathBuf};
