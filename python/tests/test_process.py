@@ -1,11 +1,14 @@
 """Threads, signals, forks, event loops and the end of the interpreter. Spec: python-api 2, python-pain B."""
 
 import asyncio
+import os
 import pathlib
 import select
+import socket
 import sys
 import threading
 import time
+import warnings
 
 import pytest
 
@@ -88,6 +91,30 @@ def test_fork():
         "values (1, Count(2))", "child ended with 7", "work done", "process ended with 0", "program ran",
         "parent got True", "peers 1 1",
     ]
+
+
+@on_linux
+def test_a_forked_process_does_not_keep_the_port(scene):
+    endpoint = scene.endpoint()
+    port = listen(endpoint)
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        # Lives until the pipe is closed, with copies of all descriptors.
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
+    try:
+        endpoint.shutdown()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), 5.0)
+        assert scene.endpoint().listen("127.0.0.1", port) == port
+    finally:
+        os.close(writer)
+        os.waitpid(child, 0)
+        os.close(reader)
 
 
 # --- the end of the interpreter ------------------------------------------------------------------

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use broker_proto::NetworkAddress;
-use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -66,8 +66,20 @@ fn bind_to(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// A listener that stops to listen when it is dropped, even where a forked process holds a copy of
+/// its descriptor: the copy alone would keep the port, and connections that nobody serves.
+struct Listening(TcpListener);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // Systems that refuse it have closed the listener's own descriptor all the same.
+        let _ = SockRef::from(&self.0).shutdown(Shutdown::Both);
+    }
+}
+
 /// Accepts until the task is aborted.
 pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener) {
+    let Listening(listener) = &Listening(listener);
     let mut spare = Spare::new();
     let mut backoff = BACKOFF_MIN;
     loop {
@@ -84,7 +96,7 @@ pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener) {
             }
             Err(error) if is_exhaustion(&error) => {
                 tracing::warn!(event = "accept-failed", %error, "out of descriptors or memory");
-                spare.turn_away(&listener).await;
+                spare.turn_away(listener).await;
                 tokio::time::sleep(backoff).await;
                 backoff = (backoff * 2).min(BACKOFF_MAX);
             }
