@@ -132,6 +132,10 @@ $(VENV)/.tools $(ABI3_VENV)/.tools: tools/requirements-dev.txt
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
+$(VENV)/.bench-tools: tools/requirements-bench.txt $(VENV)/.tools
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
 # --- Slower checks -------------------------------------------------------------------------------
 
 .PHONY: fuzz fuzz-build bench
@@ -150,9 +154,9 @@ fuzz-build:
 	RUSTFLAGS="$(FUZZ_RUSTFLAGS)" $(CARGO) build $(LOCKED) --quiet --release --target $(HOST) \
 		--manifest-path fuzz/Cargo.toml --target-dir fuzz/target
 
-bench: $(VENV)/.wheel ## benchmarks, end to end and micro; see bench/README.md
+bench: $(VENV)/.wheel $(VENV)/.bench-tools ## benchmarks, end to end and micro; see bench/README.md
 	$(CARGO) build $(LOCKED) --release -p broker-bench
-	$(VENV)/bin/python bench/run.py
+	$(VENV)/bin/python bench/run.py --json bench/results/latest.tmp
 	$(CARGO) bench $(LOCKED) -p broker-bench
 
 # --- Repository ----------------------------------------------------------------------------------
