@@ -12,6 +12,7 @@
 //! | build a [`Value`] from bytes | [`decode`], [`View::to_value`] |
 //! | write bytes straight from your own data | [`Encoder`], [`Source`], [`to_bytes`] |
 //! | put encoded values in order | [`compare`] |
+//! | read and write JSON as WebSocket clients know it | [`json`] |
 //!
 //! The way of one message: the sender's type implements [`Source`] and writes itself through an
 //! [`Encoder`]; the receiver runs [`validate`] once over the bytes and then either walks them as
@@ -35,6 +36,8 @@
 //! - `address`, `subnet`, `port`, `enum_value`, `time`, `byte_string`: one type each.
 //! - `bin`: the binary encoding; `reader` takes items off bytes, `decode` validates and builds,
 //!   `encode` writes, `compare` orders encoded values, `order` sorts sets and tables in place.
+//! - [`json`]: the JSON form; `scan` takes tokens off a text, `decode` and `encode` turn it into
+//!   encoded bytes and back, `scalar` has the texts of addresses and times.
 //! - `view`: a value still in its bytes. `source`: what can be written. `convert`: Rust types to
 //!   and from [`Value`]. `text`: the text form. `error`: what can go wrong.
 //! - `serde` (feature `serde`): your structs as records.
@@ -47,6 +50,7 @@ mod byte_string;
 mod convert;
 mod enum_value;
 mod error;
+pub mod json;
 mod kind;
 mod port;
 #[cfg(feature = "serde")]
