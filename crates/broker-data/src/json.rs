@@ -81,13 +81,14 @@ impl Form {
     /// Greatest number of JSON arrays and objects inside one another in the compatible form.
     ///
     /// It is the limit of the original, whose clients may rely on the refusal; two levels for each
-    /// vector or set, three for each table, one for each scalar. Spec: websocket 4.1.
+    /// vector or set, three for each table, one for most scalars. Spec: websocket 4.1.
     pub const LEVELS_COMPATIBLE: usize = 128;
 
     /// Greatest number of JSON arrays and objects inside one another in the other forms.
     ///
-    /// It lets [`DEPTH_MAX`](crate::DEPTH_MAX) tables through, with a scalar in the innermost.
-    pub const LEVELS_MAX: usize = 3 * crate::DEPTH_MAX + 1;
+    /// It lets [`DEPTH_MAX`](crate::DEPTH_MAX) tables through, with any scalar in the innermost:
+    /// those of two levels are `none` and what has no text.
+    pub const LEVELS_MAX: usize = 3 * crate::DEPTH_MAX + 2;
 
     const fn levels(self) -> usize {
         match self {

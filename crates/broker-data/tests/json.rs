@@ -39,7 +39,7 @@ const OTHER_VALUES: [(&str, &str); 10] = [
 
 /// Cases that are written in another way than recorded: shortest reals, no JSON that is none, no
 /// microseconds, no replacement of a solidus, correct times before 1970.
-const OTHER_SPELLINGS: [(&str, &str); 38] = [
+const OTHER_SPELLINGS: [(&str, &str); 37] = [
     ("real-0", "0.0"),
     ("real-neg0", "-0.0"),
     ("real-simple", "-7.5"),
@@ -73,11 +73,11 @@ const OTHER_SPELLINGS: [(&str, &str); 38] = [
     ("span-big", "\"9223372036854775807ns\""),
     ("span-d", "\"86400s\""),
     ("span-0d", "\"0s\""),
-    ("all-types", ""),
+    // Refused by the original for their carriage returns.
     ("count-cr", "7"),
     ("leading-cr", "1"),
+    ("trailing-cr", "1"),
     ("crlf-pretty", "1"),
-    ("", ""),
 ];
 
 struct Case {
@@ -163,8 +163,11 @@ fn what_is_accepted_has_the_recorded_value() {
             continue;
         };
         assert!(
-            case.exact || OTHER_VALUES.iter().any(|(other, _)| other == id) || id == "real-nan"
-                || id == "ts-pre" || id == "span-min64",
+            case.exact
+                || OTHER_VALUES.iter().any(|(other, _)| other == id)
+                || id == "real-nan"
+                || id == "ts-pre"
+                || id == "span-min64",
             "{id} is recorded as wrong"
         );
         // The original keeps the order of the text; equal values are what counts.
@@ -183,7 +186,13 @@ fn what_is_refused_has_the_recorded_code() {
         let error = read(case, Form::Compatible).unwrap_err();
         assert!(error.offset <= case.text.len(), "{id}: {error}");
         let recorded = &case.recorded["error"];
-        assert_eq!(error.code(), recorded["code"].as_str().unwrap_or("deserialization_failed"), "{id}");
+        assert_eq!(
+            error.code(),
+            recorded["code"]
+                .as_str()
+                .unwrap_or("deserialization_failed"),
+            "{id}"
+        );
         let Some(context) = recorded["context"].as_str() else {
             continue;
         };
@@ -208,18 +217,19 @@ fn is_json(text: &str) -> bool {
 
 #[test]
 fn values_are_spelled_as_recorded_or_as_clients_need_them() {
-    const HEAD: &str = r#"{"type":"data-message","topic":"/t","#;
     let mut wrong = Vec::new();
     for case in cases().iter().filter(|case| case.is_accepted()) {
         let bytes = read(case, Form::Compatible).unwrap();
         let written = json::to_text(&bytes, Form::Compatible).unwrap();
         assert!(is_json(&written), "{}: {written}", case.id);
         let recorded = case.recorded["out_json"].as_str().unwrap_or_default();
-        let recorded = recorded.strip_prefix(HEAD).unwrap_or(recorded);
+        let fields = recorded.find("\"@data-type\"").unwrap_or(recorded.len());
+        // The one real that is not alone in its message.
+        let recorded = recorded[fields..].replace("12.480000", "12.48");
         let other = OTHER_SPELLINGS.iter().find(|(id, _)| *id == case.id);
         let same = match other {
             Some((_, data)) => written.ends_with(&format!("\"data\":{data}}}")),
-            None => written.strip_prefix('{') == Some(recorded),
+            None => written.strip_prefix('{') == Some(recorded.as_str()),
         };
         if !same {
             wrong.push(format!("{}: {written}", case.id));
@@ -257,7 +267,10 @@ fn a_client_reads_what_the_original_writes() {
         let id = case.id.as_str();
         let sent = hex::decode(recorded["data_hex"].as_str().unwrap()).unwrap();
         // Six decimals and milliseconds lose something, and some of its numbers are wrong.
-        let lossy = bytes.first() == Some(&4) || id.starts_with("ts-") || id == "all-types" || id == "zeek-event-ts";
+        let lossy = bytes.first() == Some(&4)
+            || id.starts_with("ts-")
+            || id == "all-types"
+            || id == "zeek-event-ts";
         assert!(lossy || compare(&bytes, &sent) == Ordering::Equal, "{id}");
         checked += 1;
     }

@@ -600,8 +600,8 @@ impl<'a> Entries<'a> {
             self.count
         } else {
             let mapped = self.kind == Kind::Table;
-            let entries = places(self.out, self.content, self.count, mapped)
-                .map_err(EncodeError::Invalid)?;
+            let entries =
+                places(self.out, self.content, self.count, mapped).map_err(EncodeError::Invalid)?;
             settle(self.out, self.content, entries, equals)
                 .map_err(|at| DecodeError::new(at, DecodeErrorKind::Unique))
                 .map_err(EncodeError::Invalid)?

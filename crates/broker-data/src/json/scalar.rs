@@ -33,7 +33,10 @@ fn padded_v4(text: &str) -> Option<Address> {
         let digits = (1..=3).contains(&part.len()) && part.iter().all(u8::is_ascii_digit);
         *octet = digits.then(|| decimal(part)).flatten()?;
     }
-    parts.next().is_none().then(|| Ipv4Addr::from(octets).into())
+    parts
+        .next()
+        .is_none()
+        .then(|| Ipv4Addr::from(octets).into())
 }
 
 /// Reads `address/length`; host bits are cleared.
@@ -136,9 +139,7 @@ fn fraction(digits: &[u8]) -> i32 {
         .chain(padding)
         .take(FRACTION_DIGITS_MAX)
         .fold(0_i32, |number, byte| {
-            number
-                .wrapping_mul(10)
-                .wrapping_add(i32::from(byte & 0x0f))
+            number.wrapping_mul(10).wrapping_add(i32::from(byte & 0x0f))
         })
 }
 
@@ -371,4 +372,205 @@ pub(crate) fn put_port(out: &mut String, port: Port) {
     out.push_str(itoa::Buffer::new().format(port.number()));
     out.push('/');
     out.push_str(port.protocol().name());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_may_have_leading_zeros() {
+        let padded = address(b"010.000.0.1").map(|address| address.to_string());
+        assert_eq!(padded.as_deref(), Some("10.0.0.1"));
+        for text in [
+            "0010.0.0.1",
+            "1.2.3",
+            "1.2.3.4.5",
+            "256.1.1.1",
+            "1..2.3",
+            "+1.2.3.4",
+            "1.2.3.4 ",
+            "",
+        ] {
+            assert_eq!(address(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn lengths_of_subnets_are_checked() {
+        let text = |text: &str| subnet(text.as_bytes()).map(|subnet| subnet.to_string());
+        assert_eq!(text("10.1.2.3/ +8").as_deref(), Some("10.0.0.0/8"));
+        assert_eq!(text("::1/128").as_deref(), Some("::1/128"));
+        for refused in [
+            "10.0.0.0",
+            "10.0.0.0/",
+            "10.0.0.0/33",
+            "::/129",
+            "::/256",
+            "::/-1",
+            "::/8x",
+            "::/4294967296",
+            "/8",
+        ] {
+            assert_eq!(text(refused), None, "{refused}");
+        }
+    }
+
+    #[test]
+    fn irregular_subnets_become_regular_or_bytes() {
+        let v4 = address(b"10.1.2.3").unwrap();
+        for (subnet, expected) in [
+            (Subnet::from_raw(v4, 104), "10.0.0.0/8"),
+            (Subnet::from_raw(v4, 200), "10.1.2.3/32"),
+            (Subnet::from_raw(v4, 24), "::/24"),
+        ] {
+            assert!(!is_regular(subnet));
+            let regular = regular(subnet);
+            assert!(is_regular(regular));
+            assert_eq!(regular.to_string(), expected);
+            let mut out = String::new();
+            put_subnet_hex(&mut out, subnet);
+            let bytes = crate::json::string::bytes_of_hex(out.as_bytes()).unwrap();
+            assert_eq!(subnet_of_bytes(&bytes), Some(subnet));
+        }
+        assert_eq!(subnet_of_bytes(&[0; 16]), None);
+    }
+
+    #[test]
+    fn ports_are_read_as_c_would_but_checked() {
+        let text = |text: &str| port(text.as_bytes()).map(|port| port.to_string());
+        for (read, expected) in [
+            ("80", "80/tcp"),
+            (" +80 /udp", "80/udp"),
+            ("010/icmp", "10/icmp"),
+            ("80/UDP", "80/?"),
+            ("80/tcp/udp", "80/?"),
+            ("80/", "80/?"),
+        ] {
+            assert_eq!(text(read).as_deref(), Some(expected), "{read}");
+        }
+        for refused in [
+            "",
+            "/tcp",
+            "65536/tcp",
+            "-1/tcp",
+            "x/tcp",
+            "80x",
+            "0x50",
+            "8 0/tcp",
+        ] {
+            assert_eq!(text(refused), None, "{refused}");
+        }
+    }
+
+    #[test]
+    fn timestamps_stay_in_range() {
+        let text = |text: &str| timestamp(text.as_bytes()).map(Timestamp::ns);
+        assert_eq!(text("2262-04-11T23:47:16.854775807"), Some(i64::MAX));
+        assert_eq!(text("2262-04-11T23:47:16.854775808"), None);
+        assert_eq!(text("2262-04-12T00:47:16.854775807+01:00"), Some(i64::MAX));
+        assert_eq!(text("1677-09-21T00:12:43.145224192"), Some(i64::MIN));
+        assert_eq!(text("1677-09-21T00:12:43.145224191"), None);
+        assert_eq!(text("1970-01-01T00:00:00.000000001-0000"), Some(1));
+        assert_eq!(text("1970-01-05T04:39:00+99:99"), Some(0));
+        for refused in [
+            "1970-01-01T00:00:00+1",
+            "1970-01-01T00:00:00+01:",
+            "1970-01-01T00:00:00+01:0",
+            "1970-01-01T00:00:00+01000",
+            "1970-01-01T00:00:00ZZ",
+            "+970-01-01T00:00:00",
+            "1970-00-01T00:00:00",
+            "1970-02-30T00:00:00",
+            "1970-01-01T00:60:00",
+        ] {
+            assert_eq!(text(refused), None, "{refused}");
+        }
+    }
+
+    #[test]
+    fn timestamps_are_cut_downwards() {
+        let text = |ns, form| {
+            let mut out = String::new();
+            put_timestamp(&mut out, Timestamp::from_ns(ns), form);
+            out
+        };
+        assert_eq!(text(-1, Form::Compatible), "1969-12-31T23:59:59.999");
+        assert_eq!(text(-1, Form::Lossless), "1969-12-31T23:59:59.999999999");
+        assert_eq!(text(1_999_999, Form::Original), "1970-01-01T00:00:00.001");
+        assert_eq!(
+            text(i64::MIN, Form::Lossless),
+            "1677-09-21T00:12:43.145224192"
+        );
+        assert_eq!(
+            text(i64::MAX, Form::Lossless),
+            "2262-04-11T23:47:16.854775807"
+        );
+    }
+
+    #[test]
+    fn timespans_are_exact() {
+        let text = |text: &str| timespan(text.as_bytes()).map(Timespan::ns);
+        for (read, ns) in [
+            ("9223372036854775807ns", i64::MAX),
+            ("-9223372036854775808ns", i64::MIN),
+            ("9007199254740993ns", 9_007_199_254_740_993),
+            ("1e+16ns", 10_000_000_000_000_000),
+            ("1.5E-3s", 1_500_000),
+            ("0.1s", 100_000_000),
+            ("1.1us", 1_100),
+            ("1.9999999999999999999999999999999999999999999999999ns", 1),
+            ("-1.9ns", -1),
+            (".5h", 1_800_000_000_000),
+            ("5.min", 300_000_000_000),
+            ("0d", 0),
+            ("0e999999999s", 0),
+            ("1e-999999999s", 0),
+            (
+                "0.0000000000000000000000000000000000000000000000000001e61ns",
+                1_000_000_000,
+            ),
+            ("106751.9d", 9_223_364_160_000_000_000),
+        ] {
+            assert_eq!(text(read), Some(ns), "{read}");
+        }
+        for refused in [
+            "9223372036854775808ns",
+            "-9223372036854775809ns",
+            "1e19ns",
+            "1e999999999s",
+            "106752d",
+            "s",
+            ".s",
+            "1",
+            "1e",
+            "1es",
+            "00s",
+            "01.5s",
+            "1_0s",
+            "--1s",
+            "1s ",
+            "inf",
+            "nans",
+            "99999999999999999999999999999999999999999999ns",
+        ] {
+            assert_eq!(text(refused), None, "{refused}");
+        }
+    }
+
+    #[test]
+    fn timespans_have_no_unit_that_clients_do_not_know() {
+        for (ns, expected) in [
+            (0, "0s"),
+            (1, "1ns"),
+            (1_000, "1000ns"),
+            (-2_000_000, "-2ms"),
+            (300_000_000_000, "300s"),
+            (i64::MIN, "-9223372036854775808ns"),
+        ] {
+            let mut out = String::new();
+            put_timespan(&mut out, Timespan::from_ns(ns));
+            assert_eq!(out, expected);
+        }
+    }
 }

@@ -246,8 +246,7 @@ impl<'t> Scanner<'t> {
                     0xd800..=0xdbff => {
                         if self.peek() == Some(b'\\') {
                             self.advance(1);
-                            if self.peek() == Some(b'u')
-                                && matches!(self.unit()?, 0xdc00..=0xdfff)
+                            if self.peek() == Some(b'u') && matches!(self.unit()?, 0xdc00..=0xdfff)
                             {
                                 return Ok(());
                             }
@@ -371,7 +370,8 @@ impl<'t> Scanner<'t> {
 
     /// Takes a word for a number that is not finite.
     fn special(&mut self, negative: bool) -> Scanned<Number<'t>> {
-        let signed = self.at > 0 && matches!(self.text.get(self.at.wrapping_sub(1)), Some(b'-' | b'+'));
+        let signed =
+            self.at > 0 && matches!(self.text.get(self.at.wrapping_sub(1)), Some(b'-' | b'+'));
         let original = self.form == Form::Original;
         if (original || !signed) && self.take(b"nan") {
             return Ok(Number::Special(f64::NAN));

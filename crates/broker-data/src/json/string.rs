@@ -203,7 +203,11 @@ pub(crate) fn bytes_of_hex(text: &[u8]) -> Option<Vec<u8>> {
     let (pairs, []) = text.as_chunks::<2>() else {
         return None;
     };
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
     pairs
         .iter()
         .map(|&[high, low]| Some((digit(high)? << 4) | digit(low)?))
@@ -241,7 +245,9 @@ mod tests {
     #[test]
     fn every_escape_is_read() {
         assert_eq!(
-            unescaped(r#"\"\\\/\b\f\n\r\t\v\u0041\u00e9\u20AC\ud83d\ude00\ud800\udc00\udbff\udfff"#),
+            unescaped(
+                r#"\"\\\/\b\f\n\r\t\v\u0041\u00e9\u20AC\ud83d\ude00\ud800\udc00\udbff\udfff"#
+            ),
             "\"\\/\u{8}\u{c}\n\r\t\u{b}Aé€😀\u{10000}\u{10ffff}".as_bytes()
         );
     }
@@ -266,7 +272,10 @@ mod tests {
         let mut out = String::new();
         put_hex(&mut out, b"\x00\x1f\xff");
         assert_eq!(out, "001fff");
-        assert_eq!(bytes_of_hex(b"001FfF").as_deref(), Some(&b"\x00\x1f\xff"[..]));
+        assert_eq!(
+            bytes_of_hex(b"001FfF").as_deref(),
+            Some(&b"\x00\x1f\xff"[..])
+        );
         assert_eq!(bytes_of_hex(b"0"), None);
         assert_eq!(bytes_of_hex(b"0g"), None);
     }
