@@ -82,6 +82,23 @@ pub(crate) fn decode_named<'t, const N: usize>(
     }
 }
 
+/// The name of a field.
+enum Name<'t> {
+    DataType,
+    Data,
+    Other(Quoted<'t>),
+}
+
+impl<'t> Name<'t> {
+    /// Returns a name that is not one of a value.
+    const fn other(self) -> Option<Quoted<'t>> {
+        match self {
+            Self::Other(name) => Some(name),
+            Self::DataType | Self::Data => None,
+        }
+    }
+}
+
 /// What is known of a value while the fields of its object are read.
 #[derive(Clone, Copy, Default)]
 struct Tagged {
@@ -122,17 +139,17 @@ impl<'t> Decoder<'t, '_> {
         let mut tagged = Tagged::default();
         if self.scanner.open(b'}')? {
             loop {
-                let name = self.scanner.name()?;
-                if !self.field(name, &mut tagged)? {
-                    Field::take(&mut self.scanner, name, names, &mut found)?;
+                let name = self.name()?;
+                if !self.field(&name, &mut tagged)? {
+                    Field::take(&mut self.scanner, name.other(), names, &mut found)?;
                 }
                 if !self.scanner.more(b'}')? {
                     break;
                 }
             }
         }
-        self.complete(tagged, start)?;
         self.scanner.end()?;
+        self.complete(tagged, start)?;
         Ok(found)
     }
 
@@ -145,8 +162,8 @@ impl<'t> Decoder<'t, '_> {
         let mut tagged = Tagged::default();
         if self.scanner.open(b'}')? {
             loop {
-                let name = self.scanner.name()?;
-                if !self.field(name, &mut tagged)? {
+                let name = self.name()?;
+                if !self.field(&name, &mut tagged)? {
                     self.scanner.skip()?;
                 }
                 if !self.scanner.more(b'}')? {
@@ -157,35 +174,60 @@ impl<'t> Decoder<'t, '_> {
         self.complete(tagged, start)
     }
 
+    /// Takes the name of a field and the colon behind it.
+    #[inline]
+    fn name(&mut self) -> Scanned<Name<'t>> {
+        // Programs write these without escapes, and without a blank in front of the colon.
+        let usual = if self.scanner.take(br#""@data-type":"#) {
+            Name::DataType
+        } else if self.scanner.take(br#""data":"#) {
+            Name::Data
+        } else {
+            return self.unusual_name();
+        };
+        self.scanner.blank();
+        Ok(usual)
+    }
+
+    #[inline(never)]
+    fn unusual_name(&mut self) -> Scanned<Name<'t>> {
+        let name = self.scanner.name()?;
+        Ok(if name.is("@data-type") {
+            Name::DataType
+        } else if name.is("data") {
+            Name::Data
+        } else {
+            Name::Other(name)
+        })
+    }
+
     /// Reads a field if it is one of a value that was not there before.
     #[inline]
-    fn field(&mut self, name: Quoted<'t>, tagged: &mut Tagged) -> Scanned<bool> {
-        if name.is("@data-type") && tagged.kind.is_none() {
-            let kind = self.kind()?;
-            tagged.kind = Some(kind);
-            if let Data::Skipped(at) = tagged.data {
+    fn field(&mut self, name: &Name<'t>, tagged: &mut Tagged) -> Scanned<bool> {
+        match (name, tagged.kind, tagged.data) {
+            (Name::Data, Some(kind), Data::Missing) => {
+                self.data(kind)?;
+                tagged.data = Data::Done;
+            }
+            (Name::DataType, None, Data::Skipped(at)) => {
+                let kind = self.kind()?;
                 let back = self.scanner.jump(at);
                 self.data(kind)?;
                 self.scanner.jump(back);
-                tagged.data = Data::Done;
+                *tagged = Tagged {
+                    kind: Some(kind),
+                    data: Data::Done,
+                };
             }
-            return Ok(true);
-        }
-        if name.is("data") && matches!(tagged.data, Data::Missing) {
-            match tagged.kind {
-                Some(kind) => {
-                    self.data(kind)?;
-                    tagged.data = Data::Done;
-                }
-                None => {
-                    let at = self.scanner.position();
-                    self.scanner.skip()?;
-                    tagged.data = Data::Skipped(at);
-                }
+            (Name::DataType, None, _) => tagged.kind = Some(self.kind()?),
+            (Name::Data, None, Data::Missing) => {
+                let at = self.scanner.position();
+                self.scanner.skip()?;
+                tagged.data = Data::Skipped(at);
             }
-            return Ok(true);
+            _ => return Ok(false),
         }
-        Ok(false)
+        Ok(true)
     }
 
     /// Checks that an object that ends here was a value; `start` is where it began.
@@ -663,4 +705,311 @@ fn exact_real(negative: bool, magnitude: u64) -> Option<f64> {
     }
     let real = magnitude as f64;
     Some(if negative { -real } else { real })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        let read = from_text(text.as_bytes(), Form::Compatible);
+        read.expect_err(text).to_string()
+    }
+
+    fn data(text: &str) -> String {
+        error(&format!("{{{text}}}"))
+            .strip_prefix("contained invalid data: expected ")
+            .expect(text)
+            .to_owned()
+    }
+
+    fn syntax(text: &str) -> String {
+        error(text)
+            .strip_prefix("contained malformed JSON: expected ")
+            .expect(text)
+            .to_owned()
+    }
+
+    #[test]
+    fn what_is_no_json_says_what_was_expected_where() {
+        for (text, expected) in [
+            ("", "a JSON value, found the end of the text at byte 0"),
+            (" ", "a JSON value, found the end of the text at byte 1"),
+            (
+                "{",
+                "the name of a field in quotes, found the end of the text at byte 1",
+            ),
+            ("{}x", "the end of the text at byte 2"),
+            ("[]x", "the end of the text at byte 2"),
+            ("{a:1}", "the name of a field in quotes at byte 1"),
+            ("{'a':1}", "the name of a field in quotes at byte 1"),
+            (r#"{"a" 1}"#, "`:` at byte 5"),
+            (r#"{"a":}"#, "a JSON value at byte 5"),
+            (
+                r#"{"a":1 "#,
+                "`,` or `}`, found the end of the text at byte 7",
+            ),
+            (r#"{"a":1,}"#, "the name of a field in quotes at byte 7"),
+            (r#"{"a":[1}"#, "`,` or `]` at byte 7"),
+            (r#"{"a":[1,]}"#, "a JSON value at byte 8"),
+            (r#"{"a":tru}"#, "a JSON value at byte 5"),
+            (r#"{"a":NaN}"#, "a JSON value at byte 5"),
+            (r#"{"a":inf}"#, "a JSON value at byte 5"),
+            (r#"{"a":-nan}"#, "a digit at byte 6"),
+            (r#"{"a":-inf}"#, "a digit at byte 6"),
+            (r#"{"a":-}"#, "a digit at byte 6"),
+            (r#"{"a":.}"#, "a digit at byte 6"),
+            (r#"{"a":1e}"#, "a digit at byte 7"),
+            (r#"{"a":1e+}"#, "a digit at byte 8"),
+            (
+                r#"{"a":010}"#,
+                "a decimal number without leading zeros at byte 5",
+            ),
+            (
+                r#"{"a":-08.5}"#,
+                "a decimal number without leading zeros at byte 6",
+            ),
+            (r#"{"a":0x10}"#, "`,` or `}` at byte 6"),
+            (
+                r#"{"a":18446744073709551616}"#,
+                "an integer of at most 64 bits at byte 5",
+            ),
+            (
+                r#"{"a":-9223372036854775809}"#,
+                "an integer of at most 64 bits at byte 5",
+            ),
+            (
+                r#"{"a":"b"#,
+                "`\"` at the end of a string, found the end of the text at byte 7",
+            ),
+            ("{\"a\":\"b\nc\"}", "`\"` at the end of a string at byte 7"),
+            (r#"{"a":"\x"}"#, "a known escape behind `\\` at byte 7"),
+            (r#"{"a":"\u12g4"}"#, "four hexadecimal digits at byte 10"),
+            (
+                r#"{"a":"\ud83d"}"#,
+                "both halves of a surrogate pair at byte 7",
+            ),
+            (
+                r#"{"a":"\ud83d\u0041"}"#,
+                "both halves of a surrogate pair at byte 7",
+            ),
+            (
+                r#"{"a":"\ude00"}"#,
+                "both halves of a surrogate pair at byte 7",
+            ),
+        ] {
+            assert_eq!(syntax(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_value_says_what_was_expected_where() {
+        for (text, expected) in [
+            ("", "a field `@data-type` at byte 0"),
+            (r#""data":1"#, "a field `@data-type` at byte 0"),
+            (r#""@data-type":"count""#, "a field `data` at byte 0"),
+            (r#""@data-type":1"#, "the name of a type at byte 14"),
+            (r#""@data-type":"Count""#, "the name of a type at byte 14"),
+            (
+                r#""@data-type":"boolean","data":1"#,
+                "`true` or `false` at byte 31",
+            ),
+            (
+                r#""@data-type":"count","data":1.0"#,
+                "an integer from 0 to 2^64 - 1 at byte 29",
+            ),
+            (
+                r#""@data-type":"count","data":nan"#,
+                "an integer from 0 to 2^64 - 1 at byte 29",
+            ),
+            (
+                r#""@data-type":"count","data":"1""#,
+                "an integer from 0 to 2^64 - 1 at byte 29",
+            ),
+            (
+                r#""@data-type":"integer","data":1e3"#,
+                "an integer from -2^63 to 2^63 - 1 at byte 31",
+            ),
+            (
+                r#""@data-type":"integer","data":9223372036854775808"#,
+                "an integer from -2^63 to 2^63 - 1 at byte 31",
+            ),
+            (
+                r#""@data-type":"integer","data":[]"#,
+                "an integer from -2^63 to 2^63 - 1 at byte 31",
+            ),
+            (
+                r#""@data-type":"real","data":9007199254740993"#,
+                "a number that a real can hold at byte 28",
+            ),
+            (
+                r#""@data-type":"real","data":1e309"#,
+                "a number that a real can hold at byte 28",
+            ),
+            (
+                r#""@data-type":"real","data":"1""#,
+                "a number that a real can hold at byte 28",
+            ),
+            (
+                r#""@data-type":"real","data":null"#,
+                "a number that a real can hold at byte 28",
+            ),
+            (r#""@data-type":"string","data":1"#, "a string at byte 30"),
+            (
+                r#""@data-type":"string","data":{"hex":"00"}"#,
+                "a string at byte 30",
+            ),
+            (
+                r#""@data-type":"enum-value","data":1"#,
+                "the name of an enum value as a string at byte 34",
+            ),
+            (
+                r#""@data-type":"address","data":"x""#,
+                "an IPv4 or IPv6 address at byte 31",
+            ),
+            (
+                r#""@data-type":"address","data":1"#,
+                "an IPv4 or IPv6 address at byte 31",
+            ),
+            (
+                r#""@data-type":"subnet","data":"x""#,
+                "a network such as `10.0.0.0/8` at byte 30",
+            ),
+            (
+                r#""@data-type":"subnet","data":1"#,
+                "a network such as `10.0.0.0/8` at byte 30",
+            ),
+            (
+                r#""@data-type":"port","data":"x""#,
+                "a port such as `80/tcp` at byte 28",
+            ),
+            (
+                r#""@data-type":"timestamp","data":"x""#,
+                "a time from 1677 to 2262 such as `2022-04-10T07:00:00.000` at byte 33",
+            ),
+            (
+                r#""@data-type":"timespan","data":"x""#,
+                "a duration of at most 292 years such as `1500ms` at byte 32",
+            ),
+            (r#""@data-type":"vector","data":{}"#, "an array at byte 30"),
+            (
+                r#""@data-type":"vector","data":[1]"#,
+                "an object with `@data-type` and `data` at byte 31",
+            ),
+            (
+                r#""@data-type":"table","data":[1]"#,
+                "an object with `key` and `value` at byte 30",
+            ),
+            (
+                r#""@data-type":"table","data":[{"key":{"@data-type":"none"}}]"#,
+                "an object with `key` and `value` at byte 30",
+            ),
+            (
+                r#""@data-type":"set","data":[{"@data-type":"none"},{"@data-type":"none"}]"#,
+                "no element or key twice in a set or table at byte 27",
+            ),
+        ] {
+            assert_eq!(data(text), expected, "{text}");
+        }
+        assert_eq!(error(" [1]"), "expected a JSON object at byte 1");
+    }
+
+    #[test]
+    fn duplicates_are_found_in_any_order() {
+        for numbers in [&[1, 2, 1][..], &[3, 1, 2, 2], &[2, 2]] {
+            for (kind, before, behind) in [
+                ("set", "", ""),
+                (
+                    "table",
+                    "{\"key\":",
+                    ",\"value\":{\"@data-type\":\"none\"}}",
+                ),
+            ] {
+                let items = numbers.iter().map(|number| {
+                    format!(r#"{before}{{"@data-type":"count","data":{number}}}{behind}"#)
+                });
+                let items = items.collect::<Vec<_>>().join(",");
+                let text = format!(r#"{{"@data-type":"{kind}","data":[{items}]}}"#);
+                let error = from_text(text.as_bytes(), Form::Compatible).unwrap_err();
+                assert_eq!(error.kind, JsonErrorKind::Unique, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_have_no_text_are_read_in_the_lossless_form_only() {
+        for (text, encoded) in [
+            (
+                r#"{"@data-type":"string","data":{"hex":"ff00"}}"#,
+                &b"\x05\x02\xff\x00"[..],
+            ),
+            (
+                r#"{"@data-type":"enum-value","data":{"x":1,"hex":""}}"#,
+                b"\x0b\x00",
+            ),
+        ] {
+            assert_eq!(
+                from_text(text.as_bytes(), Form::Lossless).as_deref(),
+                Ok(encoded)
+            );
+            assert!(from_text(text.as_bytes(), Form::Compatible).is_err());
+        }
+        for data in [r#"{"hex":"f"}"#, r#"{"hex":1}"#, "{}", r#"{"hex":"zz"}"#] {
+            for kind in ["string", "enum-value", "subnet"] {
+                let text = format!(r#"{{"@data-type":"{kind}","data":{data}}}"#);
+                let error = from_text(text.as_bytes(), Form::Lossless).unwrap_err();
+                let at = text.len() - data.len() - 1;
+                assert_eq!(error.offset, at, "{text}");
+                assert!(matches!(error.kind, JsonErrorKind::Data(_)), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_client_reads_words_and_control_characters_that_are_no_json() {
+        for (text, encoded) in [
+            ("\"real\",\"data\":inf", &b"\x04\xff\xf0\0\0\0\0\0\0"[..]),
+            ("\"real\",\"data\":-inf", b"\x04\x7f\xf0\0\0\0\0\0\0"),
+            (
+                "\"real\",\"data\":-nan",
+                b"\x04\xff\xff\xff\xff\xff\xff\xff\xff",
+            ),
+            ("\"string\",\"data\":\"\0\n\x01\"", b"\x05\x03\0\n\x01"),
+        ] {
+            let text = format!("{{\"@data-type\":{text}}}");
+            let read = from_text(text.as_bytes(), Form::Original);
+            assert_eq!(read.as_deref(), Ok(encoded), "{text}");
+            assert!(
+                from_text(text.as_bytes(), Form::Lossless).is_err(),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn integers_become_reals_where_nothing_is_lost() {
+        for (text, real) in [
+            ("9007199254740992", 9_007_199_254_740_992.0),
+            ("9223372036854775808", 9_223_372_036_854_775_808.0),
+            ("-9223372036854775808", -9_223_372_036_854_775_808.0),
+            ("+1", 1.0),
+            ("-0", -0.0_f64),
+            ("0", 0.0),
+        ] {
+            let text = format!(r#"{{"@data-type":"real","data":{text}}}"#);
+            let read = from_text(text.as_bytes(), Form::Compatible);
+            assert_eq!(read.ok(), crate::to_bytes(&real).ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn of_fields_with_one_name_the_first_counts() {
+        let count = r#"{"@data-type":"count","data":1}"#;
+        let text = format!(
+            r#"{{"@data-type":"table","data":[{{"value":{count},"key":{{"data":2,"@data-type":"count","data":3,"@data-type":"x"}},"value":5,"key":null}}]}}"#
+        );
+        let read = from_text(text.as_bytes(), Form::Compatible);
+        let table = std::collections::BTreeMap::from([(2_u64, 1_u64)]);
+        assert_eq!(read.ok(), crate::to_bytes(&table).ok());
+    }
 }

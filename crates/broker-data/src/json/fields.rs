@@ -35,11 +35,12 @@ impl<'t> Field<'t> {
     /// Takes the value behind a name and keeps it if it is the first with that name.
     pub(crate) fn take<const N: usize>(
         scanner: &mut Scanner<'t>,
-        name: Quoted<'t>,
+        name: Option<Quoted<'t>>,
         names: [&str; N],
         found: &mut [Self; N],
     ) -> Scanned<()> {
-        let wanted = names.iter().zip(found).find(|(wanted, _)| name.is(wanted));
+        let named = |wanted: &str| name.is_some_and(|name| name.is(wanted));
+        let wanted = names.iter().zip(found).find(|(wanted, _)| named(wanted));
         match wanted {
             Some((_, field @ Self::Missing)) => *field = Self::read(scanner)?,
             _ => scanner.skip()?,
@@ -149,7 +150,7 @@ fn read_fields<'t, const N: usize>(
     if scanner.open(b'}')? {
         loop {
             let name = scanner.name()?;
-            Field::take(scanner, name, names, &mut found)?;
+            Field::take(scanner, Some(name), names, &mut found)?;
             if !scanner.more(b'}')? {
                 break;
             }
