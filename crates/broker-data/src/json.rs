@@ -55,7 +55,7 @@ pub use decode::{decode, from_text};
 pub use encode::{encode, encode_fields, to_text};
 pub use error::{JsonError, JsonErrorKind};
 pub use fields::{Field, decode_with, fields, strings};
-pub use string::{put_bytes, put_string};
+pub use string::{put_bytes, put_string, put_text};
 
 /// Which spelling is written, and how much is accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

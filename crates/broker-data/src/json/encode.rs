@@ -3,7 +3,7 @@
 use crate::bin::decode::scan;
 use crate::bin::order::arrange;
 use crate::bin::reader::{Item, Reader};
-use crate::json::string::{put_bytes, put_hex};
+use crate::json::string::{put_raw, put_text};
 use crate::json::{Form, scalar};
 use crate::{DEPTH_MAX, DecodeError, DecodeErrorKind, Subnet};
 
@@ -294,16 +294,6 @@ fn put_real(out: &mut String, value: f64) {
     }
 }
 
-/// Writes a string. What is not UTF-8 is replaced, or kept as hexadecimal digits.
-#[inline]
-fn put_text(out: &mut String, bytes: &[u8], form: Form) {
-    if form == Form::Lossless && std::str::from_utf8(bytes).is_err() {
-        put_raw(out, |out| put_hex(out, bytes));
-    } else {
-        put_bytes(out, bytes);
-    }
-}
-
 /// Writes a subnet. One that has no text is made regular, or kept as hexadecimal digits.
 fn put_subnet(out: &mut String, subnet: Subnet, form: Form) {
     if form == Form::Lossless && !scalar::is_regular(subnet) {
@@ -313,11 +303,4 @@ fn put_subnet(out: &mut String, subnet: Subnet, form: Form) {
         scalar::put_subnet(out, scalar::regular(subnet));
         out.push('"');
     }
-}
-
-/// Writes the object for bytes that have no text.
-fn put_raw(out: &mut String, digits: impl FnOnce(&mut String)) {
-    out.push_str(r#"{"hex":""#);
-    digits(out);
-    out.push_str(r#""}"#);
 }

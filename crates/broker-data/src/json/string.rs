@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::json::Form;
 use crate::json::scan::Quoted;
 
 /// Control characters below this one must be escaped in a text.
@@ -188,6 +189,32 @@ pub fn put_bytes(out: &mut String, bytes: &[u8]) {
     out.push('"');
 }
 
+/// Appends bytes as a string in quotes. The lossless form keeps what is not UTF-8: as an object
+/// with hexadecimal digits.
+///
+/// ```
+/// use broker_data::json::{self, Form};
+///
+/// let mut out = String::new();
+/// json::put_text(&mut out, b"caf\xe9", Form::Lossless);
+/// assert_eq!(out, r#"{"hex":"636166e9"}"#);
+/// ```
+#[inline]
+pub fn put_text(out: &mut String, bytes: &[u8], form: Form) {
+    if form == Form::Lossless && std::str::from_utf8(bytes).is_err() {
+        put_raw(out, |out| put_hex(out, bytes));
+    } else {
+        put_bytes(out, bytes);
+    }
+}
+
+/// Appends the object for bytes that have no text.
+pub(crate) fn put_raw(out: &mut String, digits: impl FnOnce(&mut String)) {
+    out.push_str(r#"{"hex":""#);
+    digits(out);
+    out.push_str(r#""}"#);
+}
+
 #[inline]
 fn put_escaped(out: &mut String, text: &str) {
     let plain = plain_prefix(text.as_bytes());
@@ -253,6 +280,11 @@ pub(crate) fn bytes_of_hex(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
 mod tests {
     use proptest::prelude::*;
 
