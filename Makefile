@@ -58,6 +58,7 @@ lint: $(VENV)/.tools ## clippy over all targets and every feature set, warnings 
 	$(CARGO) clippy $(LOCKED) -p broker-data --all-targets --features serde -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features tls -- -D warnings
+	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features sqlite -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features serde -- -D warnings
 
 fmt: ## format the Rust code
