@@ -18,6 +18,9 @@ CARGO ?= cargo
 # The committed lockfile decides; empty it while changing dependencies.
 LOCKED ?= --locked
 
+# How many writers `make crash` kills; the test run kills 30.
+CRASH_CYCLES ?= 1000
+
 # How long `make fuzz` stays with each target, in seconds.
 FUZZ_SECONDS ?= 60
 
@@ -58,6 +61,7 @@ lint: $(VENV)/.tools ## clippy over all targets and every feature set, warnings 
 	$(CARGO) clippy $(LOCKED) -p broker-data --all-targets --features serde -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features tls -- -D warnings
+	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features sqlite -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features serde -- -D warnings
 
 fmt: ## format the Rust code
@@ -138,7 +142,7 @@ $(VENV)/.bench-tools: tools/requirements-bench.txt $(VENV)/.tools
 
 # --- Slower checks -------------------------------------------------------------------------------
 
-.PHONY: fuzz fuzz-build bench
+.PHONY: fuzz fuzz-build bench crash
 fuzz: fuzz-build ## fuzz each target for FUZZ_SECONDS (default 60) on its kept corpus
 	@for target in $(FUZZ_TARGETS); do \
 		echo "fuzz $$target for $(FUZZ_SECONDS) s"; \
@@ -153,6 +157,10 @@ fuzz-build:
 	@command -v $${CXX:-c++} >/dev/null || { echo "make fuzz needs a C++ compiler (libFuzzer is C++): install one, for example g++, or name it with CXX=..." >&2; exit 1; }
 	RUSTFLAGS="$(FUZZ_RUSTFLAGS)" $(CARGO) build $(LOCKED) --quiet --release --target $(HOST) \
 		--manifest-path fuzz/Cargo.toml --target-dir fuzz/target
+
+crash: ## kill writers of SQLite stores CRASH_CYCLES (default 1000) times; nothing may be lost
+	BROKER_CRASH_CYCLES=$(CRASH_CYCLES) $(CARGO) test $(LOCKED) -p broker --test sqlite \
+		crash:: -- --nocapture
 
 bench: $(VENV)/.wheel $(VENV)/.bench-tools ## benchmarks, end to end and micro; see bench/README.md
 	$(CARGO) build $(LOCKED) --release -p broker-bench
