@@ -356,3 +356,111 @@ async fn stores_work_from_async_code() {
     let answer = tokio::time::timeout(STORE_REQUEST_TIMEOUT, unique.answered()).await;
     assert!(!answer.unwrap().unwrap());
 }
+
+#[cfg(feature = "sqlite")]
+mod in_a_file {
+    use broker::SqliteOptions;
+
+    use super::*;
+
+    fn file_store(endpoint: &Endpoint, path: &std::path::Path) -> Store {
+        let backend = Backend::Sqlite(SqliteOptions::new(path));
+        endpoint.attach_master("s", backend).unwrap()
+    }
+
+    #[test]
+    fn entries_survive_a_restart_and_clones_follow() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.sqlite");
+        let other = endpoint();
+        let port = other.listen("127.0.0.1", 0).wait().unwrap();
+        let clone = clone_of(&other, "s");
+        for round in 0..2_u64 {
+            let one = endpoint();
+            let master = file_store(&one, &path);
+            let before = (round > 0).then_some(Value::Count(round));
+            assert_eq!(master.get("rounds").unwrap(), before);
+            one.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
+            eventually("the clone's contact", || {
+                clone.get("rounds").ok().flatten() == before && clone.contact() == Contact::Attached
+            });
+            clone.increment("rounds", &1_u64).unwrap();
+            eventually("the increment", || {
+                master.get("rounds").unwrap() == Some(Value::Count(round + 1))
+            });
+            // Asked for just before the end, and done all the same.
+            master.put("last", &round).unwrap();
+            one.shutdown().wait();
+        }
+        let one = endpoint();
+        let master = file_store(&one, &path);
+        assert_eq!(master.get("last").unwrap(), Some(Value::Count(1)));
+        one.shutdown().wait();
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+    }
+
+    #[test]
+    fn requests_are_seen_by_the_reads_behind_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = endpoint();
+        let master = file_store(&one, &folder.path().join("s.sqlite"));
+        for number in 0..200_u64 {
+            master.put("k", &number).unwrap();
+            assert_eq!(master.get("k").unwrap(), Some(Value::Count(number)));
+        }
+        let unique = master.put_unique("k", &1_u64, None).unwrap();
+        assert!(!unique.wait().unwrap());
+        let unique = master.put_unique("u", &1_u64, None).unwrap();
+        assert!(unique.wait().unwrap());
+        assert!(master.exists("u").unwrap());
+        assert!(master.await_idle(LONG));
+    }
+
+    #[test]
+    fn a_file_serves_one_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.sqlite");
+        let (one, other) = (endpoint(), endpoint());
+        let _master = file_store(&one, &path);
+        let backend = Backend::Sqlite(SqliteOptions::new(&path));
+        let error = other.attach_master("t", backend).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::BackendFailure);
+        assert!(error.to_string().contains("s.sqlite"), "{error}");
+    }
+
+    #[test]
+    fn what_the_file_cannot_take_is_an_error_event() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.sqlite");
+        let (one, other) = pair();
+        let master = file_store(&one, &path);
+        let memory = master_of(&one, "in memory");
+        let clone = clone_of(&other, "s");
+        clone.put("before", &1_u64).unwrap();
+        assert!(clone.await_idle(LONG));
+        let errors = [
+            one.status_subscriber(false).unwrap(),
+            other.status_subscriber(false).unwrap(),
+        ];
+        // Somebody else writes and does not finish: the file is locked for longer than is waited.
+        let blocker = rusqlite::Connection::open(&path).unwrap();
+        blocker.execute_batch("begin immediate").unwrap();
+        clone.put("during", &2_u64).unwrap();
+        for errors in errors {
+            let Some(Event::Error(fault)) = errors.recv_timeout(LONG).unwrap() else {
+                panic!("an error event")
+            };
+            assert_eq!(fault.code, ErrorCode::BackendFailure);
+        }
+        blocker.execute_batch("rollback").unwrap();
+        memory.put("k", &1_u64).unwrap();
+        assert_eq!(memory.get("k").unwrap(), Some(Value::Count(1)));
+        clone.put("after", &3_u64).unwrap();
+        eventually("the write after", || {
+            master.get("after").unwrap() == Some(Value::Count(3))
+        });
+        assert_eq!(master.get("during").unwrap(), None);
+        assert_eq!(clone.get("during").unwrap(), None);
+    }
+}
