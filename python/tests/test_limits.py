@@ -401,6 +401,34 @@ def test_a_slow_peer_is_waited_for(scene):
     assert took.seconds > STALL_LIMIT_S
 
 
+def test_a_reader_that_works_on_every_batch_loses_nothing(scene):
+    """Whoever keeps reading is not stuck, however long its work on what it read takes."""
+    one, two = scene.endpoint(tls=False), scene.endpoint(tls=False)
+    messages = scene.use(two.make_subscriber("/x"))
+    assert one.peer(LOCALHOST, listen(two), 0.0)
+    total = 150
+
+    def publish():
+        data = "x" * MIB
+        for number in range(total):
+            one.publish("/x", (number, data))
+
+    publishing = scene.background(publish)
+    # The publisher waits: every buffer between the two is full.
+    wait_still(messages.available)
+    received = []
+    while len(received) < total:
+        first = messages.get(5.0)
+        assert first, "only %d of %d" % (len(received), total)
+        for _, (number, _) in [first] + messages.poll():
+            assert number == len(received)
+            received.append(number)
+            # As a whole a full mailbox takes longer than the stall limit.
+            if number < 75:
+                time.sleep(0.1)
+    publishing.result(10)
+
+
 def test_a_silent_peer_does_not_hold_up_the_peering_of_others(scene):
     endpoint = scene.endpoint(tls=False)
     silent = scene.peer(tls=False)
