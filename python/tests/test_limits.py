@@ -110,9 +110,10 @@ def test_unfinished_tls_handshakes_cost_little_memory():
         assert growth < number * UNFINISHED_KIB * 1.25
 
 
-@pytest.mark.parametrize("sent_kib", [0, 30, 60], ids="{} KiB".format)
+@pytest.mark.parametrize("sent_kib", [0, 30], ids="{} KiB".format)
 def test_strangers_who_are_through_with_tls_cost_little_memory(sent_kib):
-    number = 200
+    # As many as shake hands well before the first of them is sent away, on a busy machine too.
+    number = 100
     with Host("tls") as host, contextlib.ExitStack() as stack:
         warm = stack.enter_context(scripted.Peer())
         warm.dial(host.port).shake_hands().sync()
@@ -122,7 +123,7 @@ def test_strangers_who_are_through_with_tls_cost_little_memory(sent_kib):
             if sent_kib:
                 beginning = struct.pack(">IB", sent_kib * 1024, Tag.ORIGINATOR_SYN)
                 stranger.send_octets(beginning + bytes(sent_kib * 1024 - 10))
-        wait_still(lambda: unread_octets(host.port))
+        wait_until(lambda: unread_octets(host.port) == 0, "everything is read")
         warm.sync()
         growth = resident_kib(host.pid) - before
         print("%d strangers behind TLS with %d KiB of a frame: %d KiB, %.1f KiB each"
