@@ -35,7 +35,15 @@ MATURIN_BUILD = $(VENV)/bin/python -m maturin build --quiet --release $(LOCKED) 
 # Warnings of our tests' own Python are errors; see python/pyproject.toml.
 PYTEST_FLAGS ?=
 
+<<<<<<< HEAD
 FUZZ_TARGETS := value frame handshake routing_update json
+=======
+# Which worlds `make sim` runs.
+SIM_SEEDS ?= 10000
+SIM_FROM ?= 0
+
+FUZZ_TARGETS := value frame handshake routing_update
+>>>>>>> 6ad5598 (Simulate whole clusters of data stores)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # libFuzzer's coverage instrumentation, spelled out so that a stable toolchain can do it.
 FUZZ_RUSTFLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -142,7 +150,15 @@ $(VENV)/.bench-tools: tools/requirements-bench.txt $(VENV)/.tools
 
 # --- Slower checks -------------------------------------------------------------------------------
 
+<<<<<<< HEAD
 .PHONY: fuzz fuzz-build bench crash
+=======
+.PHONY: sim
+sim: ## simulate SIM_SEEDS (default 10000) clusters of data stores from SIM_FROM on
+	$(CARGO) run $(LOCKED) --quiet --profile sim -p broker-sim -- --seeds $(SIM_SEEDS) --from $(SIM_FROM)
+
+.PHONY: fuzz fuzz-build bench
+>>>>>>> 6ad5598 (Simulate whole clusters of data stores)
 fuzz: fuzz-build ## fuzz each target for FUZZ_SECONDS (default 60) on its kept corpus
 	@for target in $(FUZZ_TARGETS); do \
 		echo "fuzz $$target for $(FUZZ_SECONDS) s"; \
