@@ -57,10 +57,12 @@
 //!
 //! - `message`: which kind of message, and what is wrong with it; `elements` takes one apart.
 //! - `event`, `identifier`, `batch`, `log`: one kind each; `log` has both, create and write.
-//! - `schema`: field lists and Zeek's types. `record`: the blob. `decoder`: the stream.
-//!   `json`: records as Zeek's JSON logs spell them.
+//! - `schema`: field lists and Zeek's types. `value`, `record`: what a record holds, and the whole
+//!   of it. `blob`, `record_writer`: its bytes. `json`: the spelling of Zeek's JSON logs.
+//! - `decoder`: the stream.
 
 mod batch;
+mod blob;
 mod decoder;
 mod elements;
 mod event;
@@ -69,9 +71,12 @@ mod json;
 mod log;
 mod message;
 mod record;
+mod record_writer;
 mod schema;
+mod value;
 
 pub use batch::{Batch, BatchBuilder, Messages};
+pub use blob::ELEMENT_DEPTH_MAX;
 pub use decoder::{LogDecoder, LogError, SCHEMAS_PER_LOG_MAX, STREAMS_MAX, WAITING_BYTES_MAX};
 #[cfg(feature = "serde")]
 pub use event::EventError;
@@ -79,7 +84,7 @@ pub use event::{Event, EventBuilder, Metadata, NETWORK_TIMESTAMP, USER_METADATA_
 pub use identifier::IdentifierUpdate;
 pub use log::{LOG_TOPIC, LogCreate, LogWrite, logger_topic};
 pub use message::{BATCH_DEPTH_MAX, Invalid, Message, MessageKind, Problem, VERSION};
-pub use record::{
-    ELEMENT_DEPTH_MAX, LogElements, LogRecord, LogValue, RecordError, RecordWriter, Values,
-};
+pub use record::{LogRecord, RecordError};
+pub use record_writer::RecordWriter;
 pub use schema::{Field, Schema, SchemaError, WriterInfo, ZeekType};
+pub use value::{LogElements, LogValue, Values};

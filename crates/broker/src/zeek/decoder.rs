@@ -6,7 +6,7 @@ use std::sync::Arc;
 use broker_data::View;
 use bytes::Bytes;
 
-use super::record::RecordError;
+use super::RecordError;
 use super::{Batch, LogCreate, LogRecord, LogWrite, Message, Problem, Schema, SchemaError};
 
 /// Greatest number of logs (stream, writer and path) that are told apart.
