@@ -481,9 +481,9 @@ impl Logs {
         self.next(py, self::timeout(timeout)?)
     }
 
-    /// Returns the records that are there, without waiting.
+    /// Returns records that are there, without waiting; a flood comes in parts.
     fn poll<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let messages = self.source()?.inbox.take_all()?;
+        let messages = self.source()?.inbox.take_ready()?;
         {
             let mut state = self.state();
             for message in &messages {
