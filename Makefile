@@ -35,15 +35,11 @@ MATURIN_BUILD = $(VENV)/bin/python -m maturin build --quiet --release $(LOCKED) 
 # Warnings of our tests' own Python are errors; see python/pyproject.toml.
 PYTEST_FLAGS ?=
 
-<<<<<<< HEAD
-FUZZ_TARGETS := value frame handshake routing_update json
-=======
 # Which worlds `make sim` runs.
 SIM_SEEDS ?= 10000
 SIM_FROM ?= 0
 
-FUZZ_TARGETS := value frame handshake routing_update
->>>>>>> 6ad5598 (Simulate whole clusters of data stores)
+FUZZ_TARGETS := value frame handshake routing_update json zeek_message log_record
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # libFuzzer's coverage instrumentation, spelled out so that a stable toolchain can do it.
 FUZZ_RUSTFLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

@@ -5,7 +5,7 @@
 //! message; and no thread of the runtime ever takes the interpreter.
 //!
 //! Map: `encode` and `decode` convert; `data` and `types` are the classes for values; `zeek` the
-//! events of Zeek; `endpoint`, `publisher`, `subscriber`, `status_subscriber` the handles, whose
+//! events of Zeek, `logs` the records of its logs; `endpoint`, `publisher`, `subscriber`, `status_subscriber` the handles, whose
 //! receiving side is `inbox`; `status` what they report; `configuration` what they are made with;
 //! `wait` is the only place that blocks; `process` deals with forks and the interpreter's exit;
 //! `error` has the exceptions.
@@ -21,6 +21,7 @@ mod encode;
 mod endpoint;
 mod error;
 mod inbox;
+mod logs;
 mod process;
 mod publisher;
 mod status;

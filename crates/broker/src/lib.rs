@@ -25,6 +25,7 @@
 //! | `mailbox`, `ready_fd`, `routing` | the data path: queues, and who gets what |
 //! | [`store`] | data stores: handles, their machines, the thread of a file |
 //! | `sqlite` | entries of a data store in a file |
+//! | [`zeek`] | what Zeek puts into messages: events, log records |
 //!
 //! # The way of one message
 //!
@@ -63,6 +64,7 @@ pub mod store;
 mod subscriber;
 #[cfg(feature = "tls")]
 mod tls;
+pub mod zeek;
 
 pub use broker_data as data;
 pub use broker_proto as proto;
