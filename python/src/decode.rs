@@ -44,6 +44,20 @@ pub(crate) fn decode<'py>(
     .value(Place::Plain)
 }
 
+/// Builds the object of a value that Python is going to hash, in the mutable flavour.
+///
+/// # Errors
+///
+/// `TypeError` when it is or contains a set or table.
+pub(crate) fn decode_hashed<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    Decoder {
+        py,
+        reader: Reader::new(bytes),
+        flavour: Flavour::Mutable,
+    }
+    .value(Place::Hashed)
+}
+
 /// Whether Python will hash the object.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -262,7 +276,7 @@ fn split(nanoseconds: i64) -> (i32, i32, i32) {
 }
 
 /// A `timedelta`.
-fn timespan(py: Python<'_>, nanoseconds: i64) -> PyResult<Bound<'_, PyAny>> {
+pub(crate) fn timespan(py: Python<'_>, nanoseconds: i64) -> PyResult<Bound<'_, PyAny>> {
     let (days, seconds, microseconds) = split(nanoseconds);
     Ok(PyDelta::new(py, days, seconds, microseconds, false)?.into_any())
 }
