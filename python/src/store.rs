@@ -512,7 +512,7 @@ impl Store {
         match found {
             Ok(bytes) => decode(py, &bytes, Flavour::Mutable),
             Err(error) if error.code() == ErrorCode::NoSuchKey => {
-                Err(PyKeyError::new_err(key.clone().unbind()))
+                Err(PyKeyError::new_err((key.clone().unbind(),)))
             }
             Err(error) => Err(from_store(&error)),
         }
