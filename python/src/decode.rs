@@ -44,20 +44,6 @@ pub(crate) fn decode<'py>(
     .value(Place::Plain)
 }
 
-/// Builds the object of a value that Python is going to hash, in the mutable flavour.
-///
-/// # Errors
-///
-/// `TypeError` when it is or contains a set or table.
-pub(crate) fn decode_hashed<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    Decoder {
-        py,
-        reader: Reader::new(bytes),
-        flavour: Flavour::Mutable,
-    }
-    .value(Place::Hashed)
-}
-
 /// Whether Python will hash the object.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {

@@ -25,7 +25,7 @@ use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyList, PySet, PyTuple};
 
-use crate::decode::{Flavour, decode, decode_hashed};
+use crate::decode::{Flavour, decode};
 use crate::encode::{self, with_scratch};
 use crate::error::{Fallible, closed, from_store};
 use crate::process::Owned;
@@ -555,7 +555,7 @@ impl Store {
         };
         let set = PySet::empty(py)?;
         for key in keys {
-            set.add(decode_hashed(py, &key)?)?;
+            set.add(decode(py, &key, Flavour::Mutable)?)?;
         }
         Ok(Some(set))
     }

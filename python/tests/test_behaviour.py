@@ -266,9 +266,10 @@ def test_conversion_in_stores(row, stores):
         check_result({**row["to_py"], **changes}, lambda: store.get("value"))
         store.clear()
         store.put(value, "asval")
+        # Keys are compared as they are encoded; the original does not find nan again.
         assert store.get(value) == "asval"
         assert store.exists(value) is True
-        if isinstance(row["as_store_key"], dict) and "error" in row["as_store_key"]["keys()"]:
+        if isinstance(row["as_store_key"], dict) and "keys()" in row["as_store_key"]:
             with pytest.raises(TypeError) as info:
                 store.keys()
             assert row["as_store_key"]["keys()"]["message"] in str(info.value)

@@ -7,7 +7,7 @@ use broker::store::{Response, StoreReply};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PySet, PyTuple};
 
-use crate::decode::{Flavour, decode, decode_hashed};
+use crate::decode::{Flavour, decode};
 use crate::error::{Failure, from_store};
 use crate::process::Owned;
 use crate::publisher::encoded;
@@ -49,7 +49,7 @@ fn object<'py>(py: Python<'py>, response: Response) -> PyResult<Bound<'py, PyTup
             let set = PySet::empty(py)?;
             for key in &keys {
                 let bytes = to_bytes(key).map_err(Failure::from)?;
-                set.add(decode_hashed(py, &bytes)?)?;
+                set.add(decode(py, &bytes, Flavour::Mutable)?)?;
             }
             set.into_any()
         }
