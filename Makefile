@@ -146,15 +146,11 @@ $(VENV)/.bench-tools: tools/requirements-bench.txt $(VENV)/.tools
 
 # --- Slower checks -------------------------------------------------------------------------------
 
-<<<<<<< HEAD
-.PHONY: fuzz fuzz-build bench crash
-=======
 .PHONY: sim
 sim: ## simulate SIM_SEEDS (default 10000) clusters of data stores from SIM_FROM on
 	$(CARGO) run $(LOCKED) --quiet --profile sim -p broker-sim -- --seeds $(SIM_SEEDS) --from $(SIM_FROM)
 
-.PHONY: fuzz fuzz-build bench
->>>>>>> 6ad5598 (Simulate whole clusters of data stores)
+.PHONY: fuzz fuzz-build bench crash
 fuzz: fuzz-build ## fuzz each target for FUZZ_SECONDS (default 60) on its kept corpus
 	@for target in $(FUZZ_TARGETS); do \
 		echo "fuzz $$target for $(FUZZ_SECONDS) s"; \
