@@ -52,7 +52,7 @@ impl StoreClone {
         }
         // The old master, if it is there, is about to speak.
         self.patience = self.ticks + self.missed_ticks();
-        self.send_unsent();
+        self.confirmed = false;
         if let Some(search) = &self.search {
             let id = search.id;
             self.ask(id);
@@ -194,6 +194,7 @@ impl StoreClone {
         self.complete = self.ticks;
         self.heard = self.ticks;
         self.heard_by_name = self.ticks;
+        self.confirmed = true;
         self.acknowledge_if(|_| true);
         self.replace_entries(entries, master);
         self.apply_early();
