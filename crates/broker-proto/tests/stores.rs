@@ -4,9 +4,7 @@
 
 use broker_data::{Kind, Timespan};
 use broker_proto::command::Content;
-use broker_proto::store::{
-    CloneOptions, Contact, Master, Memory, Role, StoreClone, StoreConfig,
-};
+use broker_proto::store::{CloneOptions, Contact, Master, Memory, Role, StoreClone, StoreConfig};
 use broker_proto::{EndpointId, ErrorCode};
 
 #[path = "stores/cluster.rs"]
