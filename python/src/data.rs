@@ -1,5 +1,6 @@
 //! `Data`: one value, kept in its wire bytes.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
