@@ -184,7 +184,7 @@ impl Data {
         text: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let encoded = with_scratch(
-            |bytes| Ok(decode_json(json_text(text)?, bytes)?),
+            |bytes| Ok(decode_json(&json_text(text)?, bytes)?),
             |bytes| Ok(Encoded::trusted(bytes)),
         )?;
         cls.call1((Self::new(encoded),))
