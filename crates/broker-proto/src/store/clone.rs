@@ -188,14 +188,14 @@ impl StoreClone {
     }
 
     /// Whether it has everything its master is known to have, and the other way round.
-    /// Spec: stores 6.5.
+    /// Spec: stores 6.5. A clone that was cut off does not know until its master has spoken again.
     pub fn is_idle(&self) -> bool {
         let reads = self
             .attachment
             .as_ref()
             .is_some_and(|it| it.consumer.is_idle());
         let writes = self.writer.as_ref().is_none_or(Writer::is_idle);
-        let settled = self.backlog.is_empty() && self.search.is_none();
+        let settled = self.backlog.is_empty() && self.search.is_none() && self.confirmed;
         reads && writes && settled && self.unanswered.is_empty()
     }
 

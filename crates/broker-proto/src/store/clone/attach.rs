@@ -47,12 +47,13 @@ impl StoreClone {
     pub fn set_reachable(&mut self, reachable: bool) {
         let appeared = reachable && !self.reachable;
         self.reachable = reachable;
+        // Whoever is there next may be another master.
+        self.confirmed &= reachable && !appeared;
         if !appeared {
             return;
         }
         // The old master, if it is there, is about to speak.
         self.patience = self.ticks + self.missed_ticks();
-        self.confirmed = false;
         if let Some(search) = &self.search {
             let id = search.id;
             self.ask(id);
