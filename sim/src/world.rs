@@ -436,15 +436,17 @@ impl World {
         let mine = command.receiver.is_nil() || command.receiver == id;
         let (known, before) = (master.has_clone(writer), master.applied(writer));
         let was_writer = master.has_writer(writer);
-        if mine && was_writer {
-            self.ledger.reached(id, command);
-        }
         if call_fails && self.unrest {
             node.disk.fail_call(Some(calls));
         }
         let writers = writers_of(&self.ledger, master);
-        let clones = master.clones();
+        let (clones, kept) = (master.clones(), master.kept_bytes());
         master.handle_command(now, command, payload);
+        // What a full buffer does not keep is as good as lost.
+        let applied = master.applied(writer) >= Some(command.seq);
+        if mine && was_writer && (applied || master.kept_bytes() > kept) {
+            self.ledger.reached(id, command);
+        }
         if !known && master.has_clone(writer) && !asks_for_handshake(command) {
             self.ledger.marks.hit("clone taken back");
         }
