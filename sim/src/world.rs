@@ -373,15 +373,8 @@ impl World {
         let failed = match &mut self.nodes[index].state {
             State::Down => return,
             State::Master(master) => {
-                let id = master.id();
-                let before = writers_of(&self.ledger, master);
                 master.handle_tick(now);
-                for writer in before {
-                    if !master.has_writer(writer) {
-                        self.ledger.retired(id, writer);
-                    }
-                }
-                self.ledger.expire(id, now);
+                self.ledger.expire(master.id(), now);
                 false
             }
             State::Clone(clone) => {
@@ -395,6 +388,7 @@ impl World {
                 clone.search_again();
             }
         }
+        self.note_retired(index);
         if index < MASTERS {
             self.commit(index);
         }
@@ -439,7 +433,6 @@ impl World {
         if call_fails && self.unrest {
             node.disk.fail_call(Some(calls));
         }
-        let writers = writers_of(&self.ledger, master);
         let (clones, kept) = (master.clones(), master.kept_bytes());
         master.handle_command(now, command, payload);
         // What a full buffer does not keep is as good as lost.
@@ -466,11 +459,7 @@ impl World {
             }
             _ => {}
         }
-        for other in writers {
-            if !master.has_writer(other) {
-                self.ledger.retired(id, other);
-            }
-        }
+        self.note_retired(index);
         self.end_group(index);
     }
 
@@ -543,7 +532,19 @@ impl World {
                 Some(output) => self.carry_out(index, output),
             }
         }
+        self.note_retired(index);
         self.check_node(index);
+    }
+
+    /// Finds out which writers a master has given up.
+    fn note_retired(&mut self, index: usize) {
+        if let State::Master(master) = &self.nodes[index].state {
+            for writer in self.ledger.writers(master.id()) {
+                if !master.has_writer(writer) {
+                    self.ledger.retired(master.id(), writer);
+                }
+            }
+        }
     }
 
     fn carry_out(&mut self, index: usize, output: Output) {
@@ -681,6 +682,7 @@ impl World {
                     assert_eq!(result.as_ref().ok(), expected.as_ref(), "{operation:?}");
                 }
                 self.ledger.report(life, u64::from(result.is_err()));
+                self.note_retired(index);
                 self.end_group(index);
                 Ok(())
             }
@@ -826,11 +828,6 @@ fn copy_of(clone: &StoreClone) -> Entries {
 
 fn asks_for_handshake(command: &Command<'_>) -> bool {
     matches!(&command.content, Content::Nack { missing } if missing.first() == Some(&0))
-}
-
-fn writers_of(ledger: &Ledger, master: &Master<DiskBackend>) -> Vec<EntityId> {
-    let writers = ledger.writers(master.id()).into_iter();
-    writers.filter(|id| master.has_writer(*id)).collect()
 }
 
 /// A command in a line of a trace.
