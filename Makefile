@@ -39,7 +39,8 @@ PYTEST_FLAGS ?=
 SIM_SEEDS ?= 10000
 SIM_FROM ?= 0
 
-FUZZ_TARGETS := value frame handshake routing_update json zeek_message log_record
+FUZZ_TARGETS := value frame handshake routing_update json zeek_message log_record command \
+	store_operations
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # libFuzzer's coverage instrumentation, spelled out so that a stable toolchain can do it.
 FUZZ_RUSTFLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
