@@ -210,6 +210,13 @@ impl StoreClone {
         (count + self.backlog.len(), bytes + self.backlog_bytes)
     }
 
+    /// Bytes of events that wait for a snapshot or for others before them.
+    pub fn early_bytes(&self) -> usize {
+        let search = self.search.as_ref().map_or(0, Search::early_bytes);
+        let attached = self.attachment.as_ref();
+        search + attached.map_or(0, |it| it.consumer.early_bytes())
+    }
+
     /// Whether the copy may be read.
     ///
     /// # Errors
