@@ -13,6 +13,7 @@
 //! | write bytes straight from your own data | [`Encoder`], [`Source`], [`to_bytes`] |
 //! | put encoded values in order | [`compare`] |
 //! | tell whether two encodings are the same key | [`canonical`] |
+//! | read and write JSON as WebSocket clients know it | [`json`] |
 //!
 //! The way of one message: the sender's type implements [`Source`] and writes itself through an
 //! [`Encoder`]; the receiver runs [`validate`] once over the bytes and then either walks them as
@@ -37,6 +38,8 @@
 //! - `bin`: the binary encoding; `reader` takes items off bytes, `decode` validates and builds,
 //!   `encode` writes, `compare` orders encoded values, `order` sorts sets and tables in place,
 //!   `canonical` finds the encoding that is written.
+//! - [`json`]: the JSON form; `scan` takes tokens off a text, `decode` and `encode` turn it into
+//!   encoded bytes and back, `scalar` has the texts of addresses and times.
 //! - `view`: a value still in its bytes. `source`: what can be written. `convert`: Rust types to
 //!   and from [`Value`]. `text`: the text form. `error`: what can go wrong.
 //! - `serde` (feature `serde`): your structs as records.
@@ -49,6 +52,7 @@ mod byte_string;
 mod convert;
 mod enum_value;
 mod error;
+pub mod json;
 mod kind;
 mod port;
 #[cfg(feature = "serde")]

@@ -15,6 +15,7 @@
 //! | [`command`] | commands of data stores, as far as those who pass them on need to know |
 //! | [`routes`] | which peers and local consumers get a message |
 //! | [`status`] | events for the application; every code of the wire |
+//! | [`json_message`] | what WebSocket clients and servers say to each other |
 //! | [`endpoint`] | the state machine: connections, handshakes, peers, retries, goodbyes |
 //! | [`config`] | every number somebody might ask about |
 //!
@@ -36,6 +37,7 @@ pub mod entity;
 pub mod filter;
 pub mod frame;
 pub mod id;
+pub mod json_message;
 pub mod message;
 pub mod routes;
 pub mod status;

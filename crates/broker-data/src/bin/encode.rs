@@ -4,8 +4,7 @@ use std::cmp::Ordering;
 
 use crate::bin::compare::compare_ordered;
 use crate::bin::decode::scan;
-use crate::bin::order::{Entry, Equals, arrange, settle};
-use crate::bin::reader::Reader;
+use crate::bin::order::{Equals, arrange, places, settle};
 use crate::bin::real;
 use crate::{
     Address, DEPTH_MAX, DecodeError, DecodeErrorKind, EncodeError, Kind, Port, Source, Subnet,
@@ -34,6 +33,30 @@ pub fn put_varbyte(out: &mut Vec<u8>, value: u32) {
 pub fn put_string(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), EncodeError> {
     put_varbyte(out, length_on_wire(bytes.len())?);
     out.extend_from_slice(bytes);
+    Ok(())
+}
+
+/// Fills the length or count into the one byte that was left for it in front of `content`.
+///
+/// # Errors
+///
+/// When it does not fit in 32 bits.
+#[inline]
+pub(crate) fn set_count(
+    out: &mut Vec<u8>,
+    content: usize,
+    count: usize,
+) -> Result<(), EncodeError> {
+    let count = length_on_wire(count)?;
+    let at = content.saturating_sub(1);
+    match (u8::try_from(count), out.get_mut(at)) {
+        (Ok(byte @ ..0x80), Some(place)) => *place = byte,
+        _ => {
+            let mut on_wire = Vec::new();
+            put_varbyte(&mut on_wire, count);
+            out.splice(at..content, on_wire);
+        }
+    }
     Ok(())
 }
 
@@ -576,39 +599,13 @@ impl<'a> Entries<'a> {
         let count = if self.ordered {
             self.count
         } else {
-            let entries = self.places().map_err(EncodeError::Invalid)?;
+            let mapped = self.kind == Kind::Table;
+            let entries =
+                places(self.out, self.content, self.count, mapped).map_err(EncodeError::Invalid)?;
             settle(self.out, self.content, entries, equals)
                 .map_err(|at| DecodeError::new(at, DecodeErrorKind::Unique))
                 .map_err(EncodeError::Invalid)?
         };
-        let count = length_on_wire(count)?;
-        let at = self.content.saturating_sub(1);
-        let mut on_wire = Vec::new();
-        put_varbyte(&mut on_wire, count);
-        self.out.splice(at..self.content, on_wire);
-        Ok(())
-    }
-
-    /// Finds all elements or entries again.
-    fn places(&self) -> Result<Vec<Entry>, DecodeError> {
-        let content = self.out.get(self.content..).unwrap_or_default();
-        let mut reader = Reader::new(content);
-        let place = |reader: &Reader<'_>| self.content.saturating_add(reader.position());
-        let mut entries = Vec::with_capacity(self.count);
-        for _ in 0..self.count {
-            let start = place(&reader);
-            reader.skip_value()?;
-            let key_end = place(&reader);
-            if self.kind == Kind::Table {
-                reader.skip_value()?;
-            }
-            entries.push(Entry {
-                start,
-                key_end,
-                end: place(&reader),
-                source: start,
-            });
-        }
-        Ok(entries)
+        Ok(set_count(self.out, self.content, count)?)
     }
 }

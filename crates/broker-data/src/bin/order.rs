@@ -41,6 +41,33 @@ pub(crate) enum Equals {
     KeepLast,
 }
 
+/// Finds the elements or entries that make up the end of `buffer` from `content` on.
+pub(crate) fn places(
+    buffer: &[u8],
+    content: usize,
+    count: usize,
+    mapped: bool,
+) -> Result<Vec<Entry>, DecodeError> {
+    let mut reader = Reader::new(buffer.get(content..).unwrap_or_default());
+    let place = |reader: &Reader<'_>| content.saturating_add(reader.position());
+    let mut entries = Vec::with_capacity(count);
+    for _ in 0..count {
+        let start = place(&reader);
+        reader.skip_value()?;
+        let key_end = place(&reader);
+        if mapped {
+            reader.skip_value()?;
+        }
+        entries.push(Entry {
+            start,
+            key_end,
+            end: place(&reader),
+            source: start,
+        });
+    }
+    Ok(entries)
+}
+
 /// Sorts the entries, which make up the end of `buffer` from `content` on, by their keys.
 ///
 /// Returns the number of entries that stay, or the source of one that is there already. Keys must
