@@ -18,6 +18,9 @@ CARGO ?= cargo
 # The committed lockfile decides; empty it while changing dependencies.
 LOCKED ?= --locked
 
+# How many writers `make crash` kills; the test run kills 30.
+CRASH_CYCLES ?= 1000
+
 # How long `make fuzz` stays with each target, in seconds.
 FUZZ_SECONDS ?= 60
 
@@ -58,6 +61,7 @@ lint: $(VENV)/.tools ## clippy over all targets and every feature set, warnings 
 	$(CARGO) clippy $(LOCKED) -p broker-data --all-targets --features serde -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features tls -- -D warnings
+	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features sqlite -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features serde -- -D warnings
 
 fmt: ## format the Rust code
@@ -132,9 +136,13 @@ $(VENV)/.tools $(ABI3_VENV)/.tools: tools/requirements-dev.txt
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
+$(VENV)/.bench-tools: tools/requirements-bench.txt $(VENV)/.tools
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
 # --- Slower checks -------------------------------------------------------------------------------
 
-.PHONY: fuzz fuzz-build bench
+.PHONY: fuzz fuzz-build bench crash
 fuzz: fuzz-build ## fuzz each target for FUZZ_SECONDS (default 60) on its kept corpus
 	@for target in $(FUZZ_TARGETS); do \
 		echo "fuzz $$target for $(FUZZ_SECONDS) s"; \
@@ -150,9 +158,13 @@ fuzz-build:
 	RUSTFLAGS="$(FUZZ_RUSTFLAGS)" $(CARGO) build $(LOCKED) --quiet --release --target $(HOST) \
 		--manifest-path fuzz/Cargo.toml --target-dir fuzz/target
 
-bench: $(VENV)/.wheel ## benchmarks, end to end and micro; see bench/README.md
+crash: ## kill writers of SQLite stores CRASH_CYCLES (default 1000) times; nothing may be lost
+	BROKER_CRASH_CYCLES=$(CRASH_CYCLES) $(CARGO) test $(LOCKED) -p broker --test sqlite \
+		crash:: -- --nocapture
+
+bench: $(VENV)/.wheel $(VENV)/.bench-tools ## benchmarks, end to end and micro; see bench/README.md
 	$(CARGO) build $(LOCKED) --release -p broker-bench
-	$(VENV)/bin/python bench/run.py
+	$(VENV)/bin/python bench/run.py --json bench/results/latest.tmp
 	$(CARGO) bench $(LOCKED) -p broker-bench
 
 # --- Repository ----------------------------------------------------------------------------------

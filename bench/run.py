@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Runs the end-to-end benchmarks and prints every figure with the limit of the same run.
+"""Runs the end-to-end benchmarks and prints every figure with the limits of the same run.
 
 Each measurement uses processes of its own over loopback. The programs that are compared take turns
 within one round; the table shows medians with their ranges. Results go to standard output as a table
-and, with --json, to a file as JSON lines.
+and, with --json, to a file as JSON lines. Ends with exit code 1 if a floor was measured and not reached.
 """
 
 import argparse
@@ -22,6 +22,14 @@ DEADLINE = 600
 
 # Messages per measurement; a Python process takes a tenth.
 COUNTS = {"small": 2_000_000, "medium": 1_000_000, "large": 20_000}
+
+# Messages of the runs that look for losses, and the most memory that either side may take meanwhile: its
+# mailbox, as much again for what is in the sockets and on its way to objects, and the process itself.
+ENDURANCE = 10_000_000
+PEAK_KIB_MAX = 256 * 1024
+
+# What must be reached on two cores: group, program, figure, least value.
+FLOORS = [("python small", "plain", "rate", 100_000), ("relay small", "relay", "rate", 1_000_000)]
 
 
 class Role:
@@ -72,8 +80,17 @@ def throughput(language, count, size, tls=False, kind=""):
             "receiver_peak_kib": received["peak_kib"], "sender_peak_kib": sent["peak_kib"]}
 
 
+def endurance(language, count):
+    """A sender at full speed without flow control of its own; the receiver fails if one message is missing."""
+    result = throughput(language, count, "small")
+    for side in ("receiver_peak_kib", "sender_peak_kib"):
+        if result[side] > PEAK_KIB_MAX:
+            raise RuntimeError("%s is %d" % (side, result[side]))
+    return {"messages": count, **result}
+
+
 def round_trip(language, count, kind="", tls=False):
-    there, back = ("sockets-pong", "sockets-ping") if kind else ("pong", "ping")
+    there, back = (kind + "-pong", kind + "-ping") if kind else ("pong", "ping")
     answering = Role(language, there, count, tls=tls)
     asking = Role(language, back, count, ports=[answering.read("port")], tls=tls)
     result = asking.finish()
@@ -87,6 +104,7 @@ def relay(count, size, tls=False):
     port = middle.read("port")
     last = Role("rust", "join", count, size, [port], tls=tls)
     last.read("port")
+    middle.read("peers")
     first = Role("rust", "publish", count, size, [port], tls=tls)
     first.finish()
     received = last.finish()
@@ -121,41 +139,79 @@ def single(language, role, count=200_000, endpoints=1):
 
 
 def measurements(scale):
-    """Rows of (group, limit's name or None, {name: function})."""
+    """Rows of (group, names of the limits, {name: function}, whether one round is enough)."""
     rows = []
     for size, full in COUNTS.items():
         count = max(1000, int(full * scale))
         few = max(1000, count // 10)
-        rows.append(("rust %s" % size, "raw", {
-            "raw": lambda c=count, s=size: throughput("rust", c, s, kind="raw"),
+        raw = {"raw": lambda c=count, s=size: throughput("rust", c, s, kind="raw")}
+        rows.append(("rust %s" % size, ["raw"], {
+            **raw,
             "plain": lambda c=count, s=size: throughput("rust", c, s),
-            "tls": lambda c=count, s=size: throughput("rust", c, s, tls=True)}))
-        rows.append(("python %s" % size, "sockets", {
+            "tls": lambda c=count, s=size: throughput("rust", c, s, tls=True)}, False))
+        rows.append(("python %s" % size, ["raw", "sockets"], {
+            **raw,
             "sockets": lambda c=few, s=size: throughput("python", c, s, kind="sockets"),
             "plain": lambda c=few, s=size: throughput("python", c, s),
-            "tls": lambda c=few, s=size: throughput("python", c, s, tls=True)}))
-        rows.append(("relay %s" % size, "bare-relay", {
+            "tls": lambda c=few, s=size: throughput("python", c, s, tls=True)}, False))
+        rows.append(("relay %s" % size, ["raw", "bare-relay"], {
+            **raw,
             "bare-relay": lambda c=count, s=size: bare_relay(c, s),
-            "relay": lambda c=count, s=size: relay(c, s)}))
+            "relay": lambda c=count, s=size: relay(c, s),
+            "relay tls": lambda c=count, s=size: relay(c, s, tls=True)}, False))
     for targets in (1, 8, 32):
-        count = max(1000, int(500_000 * scale) // targets)
-        rows.append(("fan-out 1 -> %d" % targets, "bare-relay", {
+        count = max(1000, int(2_000_000 * scale) // targets)
+        rows.append(("fan-out 1 -> %d" % targets, ["raw", "bare-relay"], {
+            "raw": lambda c=count * targets: throughput("rust", c, "small", kind="raw"),
             "bare-relay": lambda c=count, t=targets: bare_relay(c, "small", t),
-            "fan-out": lambda c=count, t=targets: fan_out(c, "small", t)}))
+            "fan-out": lambda c=count, t=targets: fan_out(c, "small", t)}, False))
     trips = max(1000, int(20_000 * scale))
-    rows.append(("round trip", "sockets", {
+    rows.append(("round trip", ["raw", "sockets"], {
+        "raw": lambda: round_trip("rust", trips, "raw"),
         "sockets": lambda: round_trip("python", trips, "sockets"),
         "python": lambda: round_trip("python", trips),
         "python tls": lambda: round_trip("python", trips, tls=True),
-        "rust": lambda: round_trip("rust", trips)}))
-    rows.append(("python start", None, {"one": lambda: single("python", "idle"),
-                                        "nine": lambda: single("python", "idle", endpoints=9)}))
-    rows.append(("python convert", None, {"record": lambda: single("python", "convert")}))
+        "rust": lambda: round_trip("rust", trips),
+        "rust tls": lambda: round_trip("rust", trips, tls=True)}, False))
+    rows.append(("python start", [], {"one": lambda: single("python", "idle"),
+                                      "nine": lambda: single("python", "idle", endpoints=9)}, False))
+    rows.append(("rust start", [], {"one": lambda: single("rust", "idle"),
+                                    "nine": lambda: single("rust", "idle", endpoints=9)}, False))
+    rows.append(("python convert", [], {"record": lambda: single("python", "convert")}, False))
+    for language in ("rust", "python"):
+        rows.append(("endurance %s" % language, [], {
+            "plain": lambda l=language: endurance(l, ENDURANCE)}, True))
     return rows
 
 
 def show(value):
     return "%.3g" % value if abs(value) < 1000 else format(int(value), ",")
+
+
+def processor():
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+                platform.machine())
+
+
+def commit():
+    run = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
+                         capture_output=True, text=True)
+    return run.stdout.strip() or "unknown"
+
+
+def measure(programs, rounds):
+    """The results of each program; they take turns, and a round before the first warms up."""
+    figures = {name: [] for name in programs}
+    for number in range(rounds + 1 if rounds > 1 else 1):
+        for name, run in programs.items():
+            result = run()
+            if number > 0 or rounds == 1:
+                figures[name].append(result)
+    return figures
 
 
 def main():
@@ -166,35 +222,41 @@ def main():
     parser.add_argument("--json", type=pathlib.Path, help="write the figures here as JSON lines")
     options = parser.parse_args()
     out = options.json.open("w") if options.json else None
-    machine = "%s, %d cores, Python %s" % (platform.machine(), os.cpu_count(), platform.python_version())
+    machine = "%s, %d cores, Python %s, %s" % (
+        processor(), os.cpu_count(), platform.python_version(), commit())
     print(machine)
-    print("%-18s %-11s %-20s %12s %25s %8s" % ("group", "what", "figure", "median", "range", "of limit"))
-    for group, limit, programs in measurements(options.scale):
+    print("%-18s %-11s %-20s %12s %25s  %s" % ("group", "what", "figure", "median", "range", "of limit"))
+    medians = {}
+    for group, limits, programs, once in measurements(options.scale):
         if options.only not in group:
             continue
-        figures = {name: [] for name in programs}
-        for number in range(options.rounds + 1):
-            for name, run in programs.items():
-                result = run()
-                if number > 0:  # round 0 warms up
-                    figures[name].append(result)
+        figures = measure(programs, 1 if once else options.rounds)
         for name, results in figures.items():
             for figure in results[0]:
                 values = [r[figure] for r in results if isinstance(r.get(figure), (int, float))]
                 if not values or figure in ("port", "endpoints"):
                     continue
-                median = statistics.median(values)
-                ratio = None
-                if limit and name != limit and figure in figures[limit][0]:
-                    ratio = median / statistics.median(r[figure] for r in figures[limit])
-                print("%-18s %-11s %-20s %12s %25s %8s" % (
+                median = medians[group, name, figure] = statistics.median(values)
+                ratios = {limit: median / medians[group, limit, figure] for limit in limits
+                          if name != limit and "peak" not in figure and medians.get((group, limit, figure))}
+                shown = ", ".join("%.2f %s" % (ratio, limit) for limit, ratio in ratios.items())
+                print("%-18s %-11s %-20s %12s %25s  %s" % (
                     group, name, figure, show(median), "%s .. %s" % (show(min(values)), show(max(values))),
-                    "" if ratio is None else "%.2f" % ratio), flush=True)
+                    shown), flush=True)
                 if out:
                     print(json.dumps({"machine": machine, "group": group, "what": name, "figure": figure,
                                       "median": median, "min": min(values), "max": max(values),
-                                      "ratio_to": limit if ratio is not None else None, "ratio": ratio}),
-                          file=out, flush=True)
+                                      "ratios": ratios}), file=out, flush=True)
+    missed = False
+    for group, name, figure, least in FLOORS:
+        reached = medians.get((group, name, figure))
+        if reached is not None:
+            missed |= reached < least
+            print("floor: %s, %s of %s: %s of at least %s, %s" % (
+                group, figure, name, show(reached), show(least),
+                "not reached" if reached < least else "reached"))
+    if missed:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use broker::{Endpoint, Message, Retry, Subscriber};
+use broker::{
+    Endpoint, Event as Happening, Message, Retry, StatusCode, StatusSubscriber, Subscriber,
+};
 use serde_json::json;
 
 use crate::Common;
@@ -22,6 +24,18 @@ fn endpoint(options: &Common) -> anyhow::Result<Endpoint> {
 fn connect(endpoint: &Endpoint, ports: &[u16]) -> anyhow::Result<()> {
     for port in ports {
         endpoint.peer("127.0.0.1", *port, Retry::Never).wait()?;
+    }
+    Ok(())
+}
+
+/// Waits until so many peers are there. That they are through with the handshake says nothing yet.
+fn await_peers(statuses: &StatusSubscriber, count: usize) -> anyhow::Result<()> {
+    let mut there = 0;
+    while there < count {
+        let event = statuses.recv_timeout(SILENCE_MAX)?;
+        let event = event.with_context(|| format!("{there} of {count} peers came"))?;
+        there +=
+            usize::from(matches!(event, Happening::Status(it) if it.code == StatusCode::PeerAdded));
     }
     Ok(())
 }
@@ -125,10 +139,12 @@ pub(crate) fn publish(options: &Common) -> anyhow::Result<()> {
     let endpoint = endpoint(options)?;
     let replies = endpoint.subscriber([REPLY_TOPIC])?;
     let receivers = if options.port.is_empty() {
+        let statuses = endpoint.status_subscriber(true)?;
         report::listening(endpoint.listen("127.0.0.1", 0).wait()?)?;
         // The runner says on standard input when everybody has joined.
         let mut line = String::new();
         std::io::stdin().read_line(&mut line)?;
+        await_peers(&statuses, options.endpoints)?;
         options.endpoints
     } else {
         connect(&endpoint, &options.port)?;
@@ -161,7 +177,11 @@ pub(crate) fn publish(options: &Common) -> anyhow::Result<()> {
 pub(crate) fn relay(options: &Common) -> anyhow::Result<()> {
     let endpoint = endpoint(options)?;
     endpoint.forward([TOPIC, REPLY_TOPIC]);
+    let statuses = endpoint.status_subscriber(true)?;
     report::listening(endpoint.listen("127.0.0.1", 0).wait()?)?;
+    await_peers(&statuses, 1)?;
+    report::emit(&json!({ "peers": 1 }))?;
+    drop(statuses);
     let cpu = report::cpu_seconds();
     let start = Instant::now();
     report::wait_for_end_of_input()?;
@@ -208,16 +228,7 @@ pub(crate) fn ping(options: &Common) -> anyhow::Result<()> {
         );
         round_trips.push(sent.elapsed());
     }
-    // The first tenth warms up both sides.
-    let warm = round_trips.len() / 10;
-    let mut measured: Vec<Duration> = round_trips.split_off(warm);
-    measured.sort_unstable();
-    let percentile = |p: usize| {
-        measured
-            .get(measured.len() * p / 100)
-            .map_or(f64::NAN, |d| d.as_secs_f64() * 1e6)
-    };
-    report::emit(&json!({ "p50_us": percentile(50), "p99_us": percentile(99) }))?;
+    report::round_trips(round_trips)?;
     report::done(options.count, start.elapsed(), report::cpu_seconds() - cpu)?;
     endpoint.shutdown().wait();
     Ok(())

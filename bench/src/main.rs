@@ -58,6 +58,10 @@ enum Role {
     RawReceive(Common),
     /// Writes raw frames to a plain socket as fast as it goes.
     RawSend(Common),
+    /// Sends raw frames back on a plain socket.
+    RawPong(Common),
+    /// Sends raw frames one after the other and reports percentiles.
+    RawPing(Common),
     /// Copies frames from one socket to others, overwriting the sender.
     BareRelay(Common),
     /// Starts an idle endpoint and reports memory and threads.
@@ -74,6 +78,8 @@ fn main() -> anyhow::Result<()> {
         Role::Ping(options) => endpoint_roles::ping(&options),
         Role::RawReceive(options) => raw_roles::receive(&options),
         Role::RawSend(options) => raw_roles::send(&options),
+        Role::RawPong(options) => raw_roles::pong(&options),
+        Role::RawPing(options) => raw_roles::ping(&options),
         Role::BareRelay(options) => raw_roles::relay(&options),
         Role::Idle(options) => endpoint_roles::idle(&options),
     }

@@ -121,6 +121,61 @@ pub(crate) fn relay(options: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Sends each frame back as it came.
+pub(crate) fn pong(options: &Common) -> anyhow::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    report::listening(listener.local_addr()?.port())?;
+    let (mut stream, _) = listener.accept()?;
+    stream.set_nodelay(true)?;
+    let mut frames = Frames::default();
+    let mut answered = 0;
+    while answered < options.count {
+        ensure!(frames.fill(&mut stream)?, "the sender closed too early");
+        while let Some(frame) = frames.next_frame() {
+            stream.write_all(frame)?;
+            answered += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Sends one frame after the other, each when the previous one is back.
+pub(crate) fn ping(options: &Common) -> anyhow::Result<()> {
+    let port = *options.port.first().context("--port is missing")?;
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_nodelay(true)?;
+    let mut frame = Vec::new();
+    let me = EndpointId::from_random([7; 16]);
+    let topic = TOPIC.as_bytes();
+    let event = Event {
+        sequence: 7,
+        size: options.size,
+        filler: &filler(),
+    };
+    write_envelope(
+        &mut frame,
+        me,
+        EndpointId::NIL,
+        Tag::Data,
+        topic,
+        |out| -> Result<(), anyhow::Error> { Ok(broker_data::Encoder::new(out).encode(&event)?) },
+    )?;
+    let mut frames = Frames::default();
+    let mut round_trips = Vec::new();
+    let start = Instant::now();
+    let cpu = report::cpu_seconds();
+    for _ in 0..options.count {
+        let sent = Instant::now();
+        stream.write_all(&frame)?;
+        while frames.next_frame().is_none() {
+            ensure!(frames.fill(&mut stream)?, "the other side closed too early");
+        }
+        round_trips.push(sent.elapsed());
+    }
+    report::round_trips(round_trips)?;
+    report::done(options.count, start.elapsed(), report::cpu_seconds() - cpu)
+}
+
 /// A read buffer that hands out complete frames.
 #[derive(Default)]
 struct Frames {

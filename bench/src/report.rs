@@ -48,6 +48,18 @@ pub(crate) fn done(messages: u64, elapsed: Duration, cpu: f64) -> anyhow::Result
     }))
 }
 
+/// Prints percentiles of round trips. The first tenth warms up both sides and does not count.
+pub(crate) fn round_trips(mut measured: Vec<Duration>) -> anyhow::Result<()> {
+    measured.drain(..measured.len() / 10);
+    measured.sort_unstable();
+    let percentile = |p: usize| {
+        measured
+            .get(measured.len() * p / 100)
+            .map_or(f64::NAN, |d| d.as_secs_f64() * 1e6)
+    };
+    emit(&json!({ "p50_us": percentile(50), "p99_us": percentile(99) }))
+}
+
 /// Prints one JSON line and flushes it.
 pub(crate) fn emit(line: &Value) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();

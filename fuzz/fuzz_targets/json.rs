@@ -47,7 +47,8 @@ fn text(text: &[u8], form: Form) {
 /// Whatever is valid can be written, and only that.
 fn value(bytes: &[u8], form: Form) {
     let written = json::to_text(bytes, form);
-    assert_eq!(written.as_ref().map(|_| ()), validate(bytes).as_ref().map(|_| ()));
+    // Of several faults they may report different ones.
+    assert_eq!(written.is_ok(), validate(bytes).is_ok());
     if let Ok(text) = written
         && form == Form::Lossless
     {

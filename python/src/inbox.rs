@@ -26,9 +26,6 @@ pub(crate) trait Queue: Send + Sync {
 
     /// Whether it is closed and empty.
     fn is_closed(&self) -> bool;
-
-    /// How many items wait.
-    fn available(&self) -> usize;
 }
 
 /// A queue and the rules for taking from it.
@@ -54,6 +51,24 @@ impl<Q: Queue> Inbox<Q> {
     /// Waits for one item; `None` when the limit is reached first.
     pub(crate) fn next(&self, py: Python<'_>, limit: Limit) -> PyResult<Option<Q::Item>> {
         Ok(self.gather(py, 1, limit)?.pop())
+    }
+
+    /// Waits without limit until `take` finds something.
+    ///
+    /// # Errors
+    ///
+    /// `ClosedError` when the queue is closed and nothing is left.
+    pub(crate) fn until<T>(&self, py: Python<'_>, take: impl Fn(&Q) -> Option<T>) -> PyResult<T> {
+        let queue = self.queue()?;
+        loop {
+            if let Some(found) = take(queue) {
+                return Ok(found);
+            }
+            if queue.is_closed() {
+                return Err(closed("subscriber queue closed"));
+            }
+            wait(py, Limit::Forever, |slice| queue.wait(slice).then_some(()))?;
+        }
     }
 
     /// Waits for `count` items, and returns fewer when the limit is reached first.

@@ -73,11 +73,13 @@ impl Publisher {
     }
 
     fn shared(&self) -> PyResult<Arc<Shared>> {
-        self.0
+        // In two steps: making an exception can let another thread run, which may want the lock.
+        let shared = self
+            .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-            .ok_or_else(|| closed("publisher was reset"))
+            .clone();
+        shared.ok_or_else(|| closed("publisher was reset"))
     }
 }
 

@@ -10,7 +10,12 @@ use crate::types::enumeration::{ErrorCode, PeerFlags, PeerStatus, StatusCode};
 use crate::types::port::number;
 
 fn assign<T>(slot: &Mutex<T>, value: T) {
-    *slot.lock().unwrap_or_else(PoisonError::into_inner) = value;
+    let previous = std::mem::replace(
+        &mut *slot.lock().unwrap_or_else(PoisonError::into_inner),
+        value,
+    );
+    // Not under the lock: the end of an object may let another thread run.
+    drop(previous);
 }
 
 fn shared<T>(py: Python<'_>, slot: &Mutex<Py<T>>) -> Py<T> {

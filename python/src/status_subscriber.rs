@@ -1,10 +1,9 @@
 //! `StatusSubscriber`: what happens to the peerings of an endpoint.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use broker::{Event, StatusCode};
+use broker::Event;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
@@ -14,70 +13,29 @@ use crate::inbox::{Inbox, Queue, Request};
 use crate::status::to_object;
 use crate::wait::{Limit, timeout};
 
-/// How long `get()` waits to see whether a discovery is part of a peering. The two events of a
-/// peering are queued together, so this time only passes in full if they ever are not.
-const FOLLOWER_TIMEOUT_S: f64 = 0.1;
-
-/// The runtime's queue, and events that were taken off it for a call that then failed.
-#[derive(Debug)]
-struct Events {
-    queue: broker::StatusSubscriber,
-    held: Mutex<VecDeque<Event>>,
-}
-
-impl Events {
-    fn held(&self) -> MutexGuard<'_, VecDeque<Event>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Queue for Events {
+impl Queue for broker::StatusSubscriber {
     type Item = Event;
 
     fn take(&self, max: usize, into: &mut Vec<Event>) {
-        let mut held = self.held();
-        let next = std::iter::from_fn(|| held.pop_front().or_else(|| self.queue.try_recv()));
-        into.extend(next.take(max));
+        into.extend(std::iter::from_fn(|| self.try_recv()).take(max));
     }
 
     fn put_back(&self, items: Vec<Event>) {
-        let mut held = self.held();
-        for item in items.into_iter().rev() {
-            held.push_front(item);
-        }
+        self.put_back(items);
     }
 
     fn wait(&self, timeout: Duration) -> bool {
-        !self.held().is_empty() || self.queue.wait(Some(timeout))
+        self.wait(Some(timeout))
     }
 
     fn is_closed(&self) -> bool {
-        self.held().is_empty() && self.queue.is_closed()
+        self.is_closed()
     }
-
-    fn available(&self) -> usize {
-        self.held().len() + self.queue.available()
-    }
-}
-
-/// Whether the events are the discovery of an endpoint and the peering with it.
-fn is_peering(first: &Event, second: &Event) -> bool {
-    let (Event::Status(first), Event::Status(second)) = (first, second) else {
-        return false;
-    };
-    let id = |status: &broker::Status| status.context.as_ref().and_then(|context| context.id);
-    first.code == StatusCode::EndpointDiscovered
-        && second.code == StatusCode::PeerAdded
-        && id(first) == id(second)
-}
-
-fn is_discovery(event: &Event) -> bool {
-    matches!(event, Event::Status(status) if status.code == StatusCode::EndpointDiscovered)
 }
 
 #[derive(Debug)]
 struct Shared {
-    inbox: Inbox<Events>,
+    inbox: Inbox<broker::StatusSubscriber>,
     /// Whether `get()` delivers the discovery that goes before a peering.
     discovery: bool,
 }
@@ -89,23 +47,21 @@ pub(crate) struct StatusSubscriber(Mutex<Option<Arc<Shared>>>);
 
 impl StatusSubscriber {
     pub(crate) fn new(queue: broker::StatusSubscriber, discovery: bool) -> Self {
-        let events = Events {
-            queue,
-            held: Mutex::default(),
-        };
         let shared = Shared {
-            inbox: Inbox::new(events),
+            inbox: Inbox::new(queue),
             discovery,
         };
         Self(Mutex::new(Some(Arc::new(shared))))
     }
 
     fn shared(&self) -> PyResult<Arc<Shared>> {
-        self.0
+        // In two steps: making an exception can let another thread run, which may want the lock.
+        let shared = self
+            .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-            .ok_or_else(|| closed("status subscriber was reset"))
+            .clone();
+        shared.ok_or_else(|| closed("status subscriber was reset"))
     }
 
     fn many<'py>(
@@ -125,30 +81,13 @@ impl StatusSubscriber {
     }
 
     /// The next event, without the discovery that is part of a peering.
-    fn next_change<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn next_change<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let shared = self.shared()?;
-        let inbox = &shared.inbox;
-        let Some(event) = inbox.next(py, Limit::Forever)? else {
-            return Ok(None);
-        };
-        if shared.discovery || !is_discovery(&event) {
-            return to_object(py, event).map(Some);
-        }
-        let follower = match inbox.next(py, Limit::after(FOLLOWER_TIMEOUT_S)?) {
-            Ok(follower) => follower,
-            Err(error) if is_closed(py, &error) => None,
-            Err(error) => {
-                inbox.queue()?.put_back(vec![event]);
-                return Err(error);
-            }
-        };
-        match follower {
-            Some(follower) if is_peering(&event, &follower) => to_object(py, follower).map(Some),
-            follower => {
-                inbox.queue()?.put_back(follower.into_iter().collect());
-                to_object(py, event).map(Some)
-            }
-        }
+        let skip_discovery = !shared.discovery;
+        let event = shared
+            .inbox
+            .until(py, |queue| queue.try_next(skip_discovery))?;
+        to_object(py, event)
     }
 }
 
@@ -184,7 +123,7 @@ impl StatusSubscriber {
     fn get<'py>(&self, args: &Bound<'py, PyTuple>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = args.py();
         if args.is_empty() {
-            return self.next_change(py);
+            return self.next_change(py).map(Some);
         }
         match Request::parse(args)? {
             Request::One(limit) => self.one(py, limit),
@@ -229,7 +168,7 @@ impl StatusSubscriber {
 
     /// A descriptor that is readable while events wait. Never read from it; `poll` drains it.
     fn fd(&self) -> PyResult<i32> {
-        Ok(self.shared()?.inbox.queue()?.queue.fd()?)
+        Ok(self.shared()?.inbox.queue()?.fd()?)
     }
 
     /// Ends the subscription. Other methods raise ClosedError from then on.
@@ -237,7 +176,7 @@ impl StatusSubscriber {
         let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(shared) = shared {
             let queue = shared.inbox.queue()?;
-            py.detach(|| queue.queue.close());
+            py.detach(|| queue.close());
         }
         Ok(())
     }

@@ -33,10 +33,6 @@ impl Queue for broker::Subscriber {
     fn is_closed(&self) -> bool {
         self.is_closed()
     }
-
-    fn available(&self) -> usize {
-        self.available()
-    }
 }
 
 /// A topic and its Python object.
@@ -107,11 +103,13 @@ impl Subscriber {
     }
 
     fn shared(&self) -> PyResult<Arc<Shared>> {
-        self.shared
+        // In two steps: making an exception can let another thread run, which may want the lock.
+        let shared = self
+            .shared
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-            .ok_or_else(|| closed("subscriber was reset"))
+            .clone();
+        shared.ok_or_else(|| closed("subscriber was reset"))
     }
 
     fn flavour(&self) -> Flavour {

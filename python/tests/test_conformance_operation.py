@@ -424,6 +424,23 @@ def test_commands_of_stores_pass_through_checked(endpoint, neighbours, messages)
     assert messages.available() == 0
 
 
+def test_nothing_with_an_empty_topic_leaves(endpoint, neighbours):
+    """Neither what passes through nor what is directed: older releases close the connection. Spec: wire 12."""
+    left, right = neighbours
+    right.announce("")
+    right.sync()
+    command = bytes.fromhex(recordings.load("commands.json")["commands"][0]["payload_hex"])
+    for receiver in (NOBODY, right.id):
+        left.publish("", count(1), receiver=receiver)
+        left.send_envelope(Tag.COMMAND, "", command, receiver=receiver)
+    left.sync()
+    endpoint.publish("", 2)
+    endpoint.publish("", 3, to=right.name)
+    endpoint.publish("/end", 4)
+    message = right.expect_message(lambda message: message.tag in (Tag.DATA, Tag.COMMAND), "a message")
+    assert message.topic == b"/end"
+
+
 def test_data_is_delivered_and_forwarded(neighbours, messages):
     left, right = neighbours
     left.publish("/right/x", count(1))

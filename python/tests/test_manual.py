@@ -8,8 +8,9 @@ import pytest
 
 from process import Program
 
-# A directory with the manual's own scripts, to run them as they are.
-SCRIPTS = os.environ.get("BROKER_MANUAL_SCRIPTS")
+# A directory with the manual's own scripts, to run them as they are. They are not part of this repository.
+SCRIPTS = pathlib.Path(os.environ.get("BROKER_MANUAL_SCRIPTS")
+                       or pathlib.Path(__file__).parents[3] / "shared" / "manual" / "examples")
 
 
 def test_ping():
@@ -64,13 +65,14 @@ def test_where_the_package_is():
         program.finish()
 
 
-@pytest.mark.skipif(SCRIPTS is None, reason="BROKER_MANUAL_SCRIPTS does not name the manual's scripts")
+@pytest.mark.skipif(not (SCRIPTS / "ping.py").exists(),
+                    reason="%s has no ping.py; BROKER_MANUAL_SCRIPTS names the manual's scripts" % SCRIPTS)
 def test_the_ping_script_as_it_is():
     """The script has the port 9999 in it."""
     pong = (pathlib.Path(__file__).parent / "programs" / "pong.py").read_text()
     with Program(code=pong.replace('"127.0.0.1", 0', '"127.0.0.1", 9999')) as listener:
         listener.expect("9999")
-        script = (pathlib.Path(SCRIPTS) / "ping.py").read_text()
+        script = (SCRIPTS / "ping.py").read_text()
         with Program(code=script) as ping:
             for n in range(5):
                 ping.expect("received pong[%d]" % n)

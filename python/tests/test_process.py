@@ -1,11 +1,14 @@
 """Threads, signals, forks, event loops and the end of the interpreter. Spec: python-api 2, python-pain B."""
 
 import asyncio
+import os
 import pathlib
 import select
+import socket
 import sys
 import threading
 import time
+import warnings
 
 import pytest
 
@@ -88,6 +91,30 @@ def test_fork():
         "values (1, Count(2))", "child ended with 7", "work done", "process ended with 0", "program ran",
         "parent got True", "peers 1 1",
     ]
+
+
+@on_linux
+def test_a_forked_process_does_not_keep_the_port(scene):
+    endpoint = scene.endpoint()
+    port = listen(endpoint)
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        # Lives until the pipe is closed, with copies of all descriptors.
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
+    try:
+        endpoint.shutdown()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), 5.0)
+        assert scene.endpoint().listen("127.0.0.1", port) == port
+    finally:
+        os.close(writer)
+        os.waitpid(child, 0)
+        os.close(reader)
 
 
 # --- the end of the interpreter ------------------------------------------------------------------
@@ -179,6 +206,25 @@ def test_many_threads_share_a_subscriber(scene):
     assert sorted(number for part in received for number in part) == list(range(5000))
     for part in received:
         assert part == sorted(part)
+
+
+@pytest.mark.parametrize("kind", ["make_subscriber", "make_status_subscriber", "make_publisher"])
+def test_many_threads_meet_the_end_of_an_object(scene, endpoint, kind):
+    arguments = () if kind == "make_status_subscriber" else ("/x",)
+
+    def use(target):
+        call = (lambda: target.publish(1)) if kind == "make_publisher" else target.get
+        try:
+            while True:
+                call()
+        except RuntimeError as error:
+            return str(error)
+
+    for _ in range(100):
+        target = getattr(endpoint, kind)(*arguments)
+        calls = [scene.background(use, target) for _ in range(4)]
+        target.reset()
+        assert all(call.result(20) for call in calls)
 
 
 class Ticker:

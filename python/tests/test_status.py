@@ -2,6 +2,7 @@
 
 import math
 import select
+import signal
 import socket
 
 import pytest
@@ -300,3 +301,26 @@ def test_codes_compare_with_numbers():
     assert code != EC.PeerInvalid
     assert {EC.PeerUnavailable: "x"}[code] == "x"
     assert SC.PeerAdded != 1
+
+
+def test_events_of_an_interrupted_call_are_put_back(watched):
+    """And the descriptor says that they are there."""
+    one, two, here, _ = watched
+    connect(one, two)
+    wait_until(lambda: here.available() == 2, "both events")
+    descriptor = here.fd()
+
+    def ring(*_):
+        raise InterruptedError
+
+    previous = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(InterruptedError):
+            here.get(3)
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    assert here.available() == 2
+    assert select.select([descriptor], [], [], 5.0)[0]
+    assert [status.code() for status in here.poll()] == [SC.EndpointDiscovered, SC.PeerAdded]
+    assert not select.select([descriptor], [], [], 0.0)[0]

@@ -10,9 +10,10 @@ use broker_proto::EndpointId;
 use broker_proto::frame::{Tag, write_envelope};
 use bytes::Bytes;
 
+use crate::config::deadline;
 use crate::error::Error;
 use crate::mailbox::{Patience, Pushed, Run, SHARED_RUN_MIN};
-use crate::routing::{Target, TargetList, TopicMemo};
+use crate::routing::{Target, TargetList, TopicMemo, audience};
 use crate::shared::Shared;
 
 /// The longest nap of a waiting publisher. It is woken when there is room; the nap only bounds how
@@ -78,7 +79,7 @@ fn offer_from<E: From<Error>>(
         let mut memo = memo.lock().unwrap_or_else(PoisonError::into_inner);
         match receiver {
             None => memo.targets(&table, topic).clone(),
-            Some(receiver) => table.targets(memo.origin(), receiver, topic, true).into(),
+            Some(receiver) => audience(&table, memo.origin(), receiver, topic, true).into(),
         }
     };
     if targets.is_empty() {
@@ -140,7 +141,7 @@ impl BlockedPublish {
     /// Blocks the calling thread for at most `timeout`; `true` says that it is done: everybody has
     /// the message or lost it to their overflow policy.
     pub fn wait_timeout(&mut self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline(timeout);
         loop {
             let nap = self.push();
             let Some(target) = self.targets.first() else {

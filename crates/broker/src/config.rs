@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::Error;
 
@@ -47,6 +47,13 @@ pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Topics remembered with their targets, per publisher and per peer: more than busy systems use,
 /// and at most a megabyte or two if somebody invents topics.
 pub(crate) const MEMO_TOPICS_MAX: usize = 4096;
+
+/// When a time that begins now is over. What does not fit is as good as never.
+pub(crate) fn deadline(after: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+    let now = Instant::now();
+    now.checked_add(after).unwrap_or(now + NEVER)
+}
 
 /// What happens to messages for a consumer that is full and took nothing for the stall limit.
 ///

@@ -9,6 +9,7 @@ use broker_proto::endpoint::ConnectionId;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use crate::config::deadline;
 use crate::link::Link;
 use crate::peer::{PeerTask, Side};
 use crate::shared::{Gauge, Shared};
@@ -25,8 +26,13 @@ pub(crate) fn start(
     let counted = Gauge::enter(&shared);
     let runtime = shared.runtime.clone();
     runtime.spawn(async move {
-        let deadline = Instant::now() + shared.options.handshake_timeout;
-        match dial(&shared, &host, port, deadline).await {
+        let deadline = Instant::from_std(deadline(shared.options.handshake_timeout));
+        let outcome = tokio::select! {
+            outcome = dial(&shared, &host, port, deadline) => outcome,
+            // Nobody waits for it any more: the socket goes at once.
+            () = link.closing() => return drop(counted),
+        };
+        match outcome {
             Ok(socket) => {
                 if shared.dialed(connection) {
                     let task = PeerTask::new(shared, connection, link, socket, Side::Connector);

@@ -24,9 +24,9 @@ use tokio::time::{Sleep, sleep};
 use crate::link::Link;
 use crate::mailbox::{Patience, Pushed, Run};
 use crate::peer::{Side, ended};
-use crate::routing::{Target, TargetKind, TargetList, TopicMemo};
+use crate::routing::{Target, TargetKind, TargetList, TopicMemo, audience};
 use crate::shared::Shared;
-use crate::socket::Socket;
+use crate::socket::{Socket, alert};
 use crate::store::StoreWait;
 
 /// Read buffer of a stranger, and of a connection with little traffic.
@@ -269,7 +269,7 @@ impl Inbound {
             let targets: Option<&TargetList> = match step {
                 Step::Data => Some(memo.targets(&table, topic_of(frame))),
                 Step::Special { origin, receiver } => {
-                    let targets = table.targets(origin, receiver, topic_of(frame), forwarding);
+                    let targets = audience(&table, origin, receiver, topic_of(frame), forwarding);
                     special = targets.into();
                     Some(&special)
                 }
@@ -277,7 +277,7 @@ impl Inbound {
                     if hand_to_store(shared, frame, peer, &mut self.store_waits) {
                         let origin = Origin::Peer(peer);
                         let mut targets =
-                            table.targets(origin, receiver, topic_of(frame), forwarding);
+                            audience(&table, origin, receiver, topic_of(frame), forwarding);
                         targets.retain(|target| target.kind == TargetKind::Peer);
                         special = targets.into();
                         Some(&special)
@@ -403,10 +403,10 @@ impl Inbound {
     /// The reason when the socket fails, in either direction.
     pub(crate) fn failure(&self, link: &Link, error: &io::Error) -> Closed {
         match self.is_unheard_connector(link) {
-            true => Closed::Broken(format!(
-                "the connection broke during the handshake ({}): {error}",
-                self.likely_cause()
-            )),
+            true => Closed::Broken(alert(error).unwrap_or_else(|| {
+                let likely = self.likely_cause();
+                format!("the connection broke during the handshake ({likely}): {error}")
+            })),
             false => ended(error),
         }
     }

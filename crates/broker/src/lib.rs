@@ -24,6 +24,7 @@
 //! | `link`, `peer`, `inbound` | one connection: its shared half, its task, what it reads |
 //! | `mailbox`, `ready_fd`, `routing` | the data path: queues, and who gets what |
 //! | [`store`] | data stores: handles, their machines, the thread of a file |
+//! | `sqlite` | entries of a data store in a file |
 //!
 //! # The way of one message
 //!
@@ -55,6 +56,8 @@ mod routing;
 mod runtime;
 mod shared;
 mod socket;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod status_subscriber;
 pub mod store;
 mod subscriber;
@@ -92,6 +95,11 @@ pub use hub::Hub;
 pub use message::Message;
 pub use pending::Pending;
 pub use publisher::Publisher;
+#[cfg(feature = "sqlite")]
+pub use sqlite::{
+    BUSY_TIMEOUT, FailureMode, JournalMode, SqliteBackend, SqliteError, SqliteOpenError,
+    SqliteOptions, Synchronous,
+};
 pub use status_subscriber::StatusSubscriber;
 pub use store::{Backend, Store, StoreChange, StoreError, StoreEvent, StoreEvents};
 pub use subscriber::Subscriber;

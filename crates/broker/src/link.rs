@@ -1,7 +1,9 @@
 //! One connection as the control plane sees it: a mailbox and a few flags beside its task.
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 
 use broker_proto::EndpointId;
 
@@ -53,6 +55,20 @@ impl Link {
     /// Whether the control plane is done with the connection.
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
+    }
+
+    /// Resolves when the control plane is done with the connection; for the time before its task
+    /// serves it.
+    pub(crate) async fn closing(&self) {
+        poll_fn(|cx| {
+            // In this order, so that a close in between wakes.
+            self.mailbox.register(cx);
+            match self.is_closing() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
     }
 
     /// Has the task write what is queued, then close the socket.

@@ -2,16 +2,17 @@
 
 use std::fs::File;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use broker_proto::NetworkAddress;
-use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use crate::config::deadline;
 use crate::connector::resolve;
 use crate::peer::{PeerTask, Side};
 use crate::shared::{Gauge, Shared};
@@ -65,24 +66,37 @@ fn bind_to(address: SocketAddr, dual_stack: bool) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// A listener that stops to listen when it is dropped, even where a forked process holds a copy of
+/// its descriptor: the copy alone would keep the port, and connections that nobody serves.
+struct Listening(TcpListener);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // Systems that refuse it have closed the listener's own descriptor all the same.
+        let _ = SockRef::from(&self.0).shutdown(Shutdown::Both);
+    }
+}
+
 /// Accepts until the task is aborted.
 pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener) {
+    let Listening(listener) = &Listening(listener);
     let mut spare = Spare::new();
     let mut backoff = BACKOFF_MIN;
     loop {
-        // Strangers wait in the system's queue, where they cost us nothing, while too many others
-        // have not finished their handshake.
-        let Ok(permit) = shared.pending.clone().acquire_owned().await else {
-            return;
-        };
         match listener.accept().await {
             Ok((stream, remote)) => {
                 backoff = BACKOFF_MIN;
+                // While too many others have not finished their handshake one waits here, and the
+                // rest in the system's queue, where they cost us nothing. Not before the accept:
+                // idle listeners would use up the permits.
+                let Ok(permit) = shared.pending.clone().acquire_owned().await else {
+                    return;
+                };
                 start(&shared, stream, remote, permit);
             }
             Err(error) if is_exhaustion(&error) => {
                 tracing::warn!(event = "accept-failed", %error, "out of descriptors or memory");
-                spare.turn_away(&listener).await;
+                spare.turn_away(listener).await;
                 tokio::time::sleep(backoff).await;
                 backoff = (backoff * 2).min(BACKOFF_MAX);
             }
@@ -139,7 +153,7 @@ async fn serve(
     remote: SocketAddr,
     permit: OwnedSemaphorePermit,
 ) {
-    let deadline = Instant::now() + shared.options.handshake_timeout;
+    let deadline = Instant::from_std(deadline(shared.options.handshake_timeout));
     socket::configure(&stream, shared.liveness());
     let socket = tokio::select! {
         socket = secure(&shared, stream, remote, deadline) => socket,

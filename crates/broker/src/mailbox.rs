@@ -193,6 +193,9 @@ struct Inner {
     bytes: usize,
     messages: usize,
     state: State,
+    /// The consumer keeps messages it took and has not handed out: whoever else waits for one can
+    /// have it from there.
+    held: bool,
     wake: Wake,
     producers: Producers,
     stall: Stall,
@@ -432,7 +435,8 @@ impl Mailbox {
     pub(crate) fn take(&self, budget: usize, out: &mut VecDeque<Chunk>) -> Taken {
         let mut inner = self.lock();
         let taken = inner.take(budget, out);
-        if let Taken::Messages(_) = taken {
+        if let Taken::Messages(messages) = taken {
+            inner.held = messages > 0;
             self.moved();
             inner.stall.burst = 0;
             if inner.has_spare(&self.limits) {
@@ -471,10 +475,14 @@ impl Mailbox {
         }
     }
 
-    /// Parks the calling thread until there is something, at most until `deadline`.
+    /// Parks the calling thread until there is something, at most until `deadline`. No messages
+    /// means that some are held by the consumer.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Taken {
         let mut inner = self.lock();
         loop {
+            if inner.held {
+                return Taken::Messages(0);
+            }
             match inner.peek() {
                 Taken::Empty => {}
                 found => return found,
@@ -533,17 +541,18 @@ impl Mailbox {
         Ok(ready.as_raw_fd())
     }
 
-    /// Raises the descriptor, if there is one: the consumer holds messages again.
+    /// Notes that the consumer holds messages again: raises the descriptor and wakes whoever waits.
     pub(crate) fn raise_ready(&self) {
-        if let Some(ready) = &mut self.lock().wake.ready {
-            ready.raise();
-        }
+        let mut inner = self.lock();
+        inner.held = true;
+        self.notify(inner);
     }
 
-    /// Lowers the descriptor if the mailbox is empty; the consumer calls it when it handed out the
-    /// last message it held.
+    /// Notes that the consumer handed out the last message it held; lowers the descriptor if the
+    /// mailbox is empty, too.
     pub(crate) fn lower_ready(&self) {
         let mut inner = self.lock();
+        inner.held = false;
         if inner.peek() == Taken::Empty
             && let Some(ready) = &mut inner.wake.ready
         {
@@ -1006,6 +1015,37 @@ mod tests {
         });
         assert_eq!(push(&mailbox, &frame(2 << 20)), Pushed::Accepted);
         assert!(matches!(push(&mailbox, &frame(1)), Pushed::Full { .. }));
+    }
+
+    #[test]
+    fn what_the_consumer_holds_is_there_for_everybody() {
+        let mailbox = Mailbox::new(limits(10, Overflow::DropNewest));
+        for _ in 0..2 {
+            mailbox.push(Run::shared(&frame(1), 1), Patience::Waits);
+        }
+        let mut taken = VecDeque::new();
+        assert_eq!(mailbox.take(1024, &mut taken), Taken::Messages(2));
+        // One thread took both and has use for one: another one must not sleep over the second.
+        let now = Some(Instant::now());
+        assert_eq!(mailbox.wait(now), Taken::Messages(0));
+        mailbox.finish();
+        assert_eq!(mailbox.wait(now), Taken::Messages(0));
+        mailbox.lower_ready();
+        assert_eq!(mailbox.wait(now), Taken::Closed);
+    }
+
+    #[test]
+    fn what_is_put_back_wakes_who_waits() {
+        let mailbox = Mailbox::new(limits(10, Overflow::DropNewest));
+        std::thread::scope(|scope| {
+            let waiting =
+                scope.spawn(|| mailbox.wait(Some(Instant::now() + Duration::from_secs(20))));
+            while mailbox.lock().wake.parked == 0 {
+                std::thread::yield_now();
+            }
+            mailbox.raise_ready();
+            assert_eq!(waiting.join().unwrap(), Taken::Messages(0));
+        });
     }
 
     #[test]

@@ -71,6 +71,22 @@ impl Routes {
     }
 }
 
+/// Everybody a message is handed to. Nothing with an empty topic leaves: older peers close the
+/// connection on it. Spec: wire 12, ADR 0025.
+pub(crate) fn audience(
+    table: &RoutingTable<Target>,
+    origin: Origin,
+    receiver: EndpointId,
+    topic: &[u8],
+    forwarding: bool,
+) -> Vec<Target> {
+    let mut targets = table.targets(origin, receiver, topic, forwarding);
+    if topic.is_empty() {
+        targets.retain(|target| target.kind == TargetKind::Local);
+    }
+    targets
+}
+
 /// Remembers the targets of topics for one origin.
 #[derive(Debug)]
 pub(crate) struct TopicMemo {
@@ -117,11 +133,7 @@ impl TopicMemo {
         if let Some((topic, list)) = self.topics.get_key_value(topic) {
             return (topic.clone(), list.clone());
         }
-        let mut targets = table.targets(self.origin, EndpointId::NIL, topic, self.forwarding);
-        if topic.is_empty() {
-            // Spec: wire 12. Older peers close the connection on an empty topic.
-            targets.retain(|target| target.kind == TargetKind::Local);
-        }
+        let targets = audience(table, self.origin, EndpointId::NIL, topic, self.forwarding);
         if self.topics.len() >= MEMO_TOPICS_MAX {
             self.forget();
         }

@@ -101,7 +101,9 @@ impl Shared {
             control: Mutex::new(Control::new(Machine::new(config))),
             stores: Stores::default(),
             timer: Notify::new(),
-            pending: Arc::new(Semaphore::new(options.pending_connections_max)),
+            pending: Arc::new(Semaphore::new(
+                options.pending_connections_max.min(Semaphore::MAX_PERMITS),
+            )),
             large_handshakes: Semaphore::new(LARGE_HANDSHAKES_MAX),
             connections: Gauge::default(),
             publish_memo: Mutex::new(TopicMemo::new(Origin::Endpoint, true)),

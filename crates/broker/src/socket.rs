@@ -81,6 +81,17 @@ impl Socket {
     }
 }
 
+/// What the other side said against us, if an error of the stream tells.
+pub(crate) fn alert(error: &io::Error) -> Option<String> {
+    #[cfg(feature = "tls")]
+    return crate::tls::alert(error);
+    #[cfg(not(feature = "tls"))]
+    {
+        let _no_tls = error;
+        None
+    }
+}
+
 /// How soon a peer that vanished without a word is noticed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Liveness {

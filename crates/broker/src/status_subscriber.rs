@@ -7,8 +7,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use broker_data::{Encoder, Source};
+use broker_proto::frame::{Tag, write_envelope};
 use broker_proto::topic::{ERRORS, STATUSES};
-use broker_proto::{Event, StatusCode, Topic};
+use broker_proto::{EndpointId, EnvelopeError, Event, StatusCode, Topic};
+use bytes::Bytes;
 use futures_core::Stream;
 
 use crate::error::Error;
@@ -26,6 +29,19 @@ pub struct StatusSubscriber {
 
 fn event(message: &Message) -> Option<Event> {
     Event::from_view(message.view())
+}
+
+/// The message an event came as.
+fn message(id: EndpointId, event: &Event) -> Option<Message> {
+    let mut frame = Vec::new();
+    let topic = event.topic();
+    write_envelope(&mut frame, id, id, Tag::Data, topic.as_bytes(), |out| {
+        // What was read can be written: it holds short strings only.
+        let _ = event.encode(&mut Encoder::new(out));
+        Ok::<(), EnvelopeError>(())
+    })
+    .ok()?;
+    Message::split_off(&mut Bytes::from(frame))
 }
 
 impl StatusSubscriber {
@@ -71,6 +87,20 @@ impl StatusSubscriber {
             _ => false,
         });
         added.as_ref().and_then(event).or(Some(first))
+    }
+
+    /// Puts events back in front of those that wait, in the order given; see
+    /// [`Subscriber::put_back`].
+    pub fn put_back<I>(&self, events: I)
+    where
+        I: IntoIterator<Item = Event, IntoIter: DoubleEndedIterator>,
+    {
+        let id = self.subscriber.shared().id;
+        let messages: Vec<Message> = events
+            .into_iter()
+            .filter_map(|event| message(id, &event))
+            .collect();
+        self.subscriber.put_back(messages);
     }
 
     /// Takes the next event, blocking the calling thread until there is one.

@@ -260,29 +260,41 @@ fn explain(stream: &SslStream<Sniffed>, error: &openssl::ssl::Error) -> String {
         );
     }
     if let Some(stack) = error.ssl_error() {
-        let reason = reason(stack);
-        return match reason.as_str() {
-            "no shared cipher"
-            | "sslv3 alert handshake failure"
-            | "ssl/tls alert handshake failure" => {
-                "no common cipher: one side authenticates with certificates, the other does not"
-                    .to_owned()
-            }
-            "tlsv1 alert unknown ca" => {
-                "the other side does not trust the CA of our certificate".to_owned()
-            }
-            "tlsv13 alert certificate required" | "peer did not return a certificate" => {
-                "one side demands a certificate and the other has none".to_owned()
-            }
-            "unexpected eof while reading" => closed(),
-            _ => format!("TLS handshake failed: {reason}"),
-        };
+        return in_words(stack);
     }
     match error.io_error() {
         Some(cause) => format!("TLS handshake failed: {cause}"),
         None if error.code() == ErrorCode::ZERO_RETURN || first.is_empty() => closed(),
         None => format!("TLS handshake failed: {error}"),
     }
+}
+
+fn in_words(stack: &ErrorStack) -> String {
+    let reason = reason(stack);
+    match reason.as_str() {
+        "no shared cipher"
+        | "sslv3 alert handshake failure"
+        | "ssl/tls alert handshake failure" => {
+            "no common cipher: one side authenticates with certificates, the other does not"
+                .to_owned()
+        }
+        "tlsv1 alert unknown ca" => {
+            "the other side does not trust the CA of our certificate".to_owned()
+        }
+        "tlsv13 alert certificate required" | "peer did not return a certificate" => {
+            "one side demands a certificate and the other has none".to_owned()
+        }
+        "unexpected eof while reading" => closed(),
+        _ => format!("TLS handshake failed: {reason}"),
+    }
+}
+
+/// What the other side said against us in an error of an encrypted stream: in TLS 1.3 it looks at
+/// our certificate when our handshake is over.
+pub(crate) fn alert(error: &io::Error) -> Option<String> {
+    let error = error.get_ref()?.downcast_ref::<openssl::ssl::Error>()?;
+    let stack = error.ssl_error()?;
+    reason(stack).contains(" alert ").then(|| in_words(stack))
 }
 
 fn closed() -> String {

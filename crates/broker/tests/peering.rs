@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use broker::{Endpoint, Error, ErrorCode, Event, Options, Overflow, Retry, StatusCode, Value};
+use broker::{
+    Capacity, Endpoint, Error, ErrorCode, Event, Options, Overflow, Retry, StatusCode, Value,
+};
 
 /// Nothing here takes that long unless it is broken.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -410,4 +412,62 @@ fn what_is_put_back_comes_first_again() {
         assert_eq!(message.value(), Value::Count(number));
     }
     assert_eq!(messages.available(), 0);
+}
+
+#[test]
+fn absurd_limits_are_as_good_as_none() {
+    let options = Options {
+        disable_ssl: true,
+        capacity: Capacity {
+            messages_max: usize::MAX,
+            bytes_max: usize::MAX,
+        },
+        stall_limit: Duration::MAX,
+        connect_timeout: Duration::MAX,
+        handshake_timeout: Duration::MAX,
+        dead_peer_timeout: Duration::MAX,
+        pending_connections_max: usize::MAX,
+        frame_bytes_max: usize::MAX,
+        ..Options::default()
+    };
+    let build = || {
+        Endpoint::builder()
+            .options(options.clone())
+            .build()
+            .unwrap()
+    };
+    let (left, right) = (build(), build());
+    let port = left.listen("127.0.0.1", 0).wait().unwrap();
+    let messages = right.subscriber(["/t"]).unwrap();
+    let peered = right.peer("127.0.0.1", port, Retry::After(Duration::MAX));
+    peered.wait().unwrap();
+    assert!(left.await_peer(right.id(), Duration::MAX).wait());
+    left.publish("/t", &1u64).unwrap();
+    assert!(messages.recv_timeout(Duration::MAX).unwrap().is_some());
+}
+
+#[test]
+fn a_publish_that_found_no_room_may_be_waited_for_without_end() {
+    let options = Options {
+        disable_ssl: true,
+        capacity: Capacity {
+            messages_max: 1,
+            ..Capacity::default()
+        },
+        ..Options::default()
+    };
+    let endpoint = Endpoint::builder().options(options).build().unwrap();
+    let hub = endpoint.hub(["/t"]).unwrap();
+    endpoint.publish("/t", &1u64).unwrap();
+    let value = |out: &mut Vec<u8>| -> Result<(), Error> {
+        out.push(0);
+        Ok(())
+    };
+    let mut blocked = endpoint.offer(None, b"/t", value).unwrap().unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(move || blocked.wait_timeout(Duration::MAX));
+        assert_eq!(hub.subscriber().recv().unwrap().value(), Value::Count(1));
+        assert!(waiting.join().unwrap());
+    });
+    assert_eq!(hub.subscriber().recv().unwrap().value(), Value::None);
 }

@@ -115,6 +115,22 @@ fn unfinished_handshakes_have_a_cap_that_honest_peers_survive() {
     honest.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
 }
 
+#[test]
+fn idle_listeners_do_not_use_up_the_cap() {
+    let listening = endpoint(Options {
+        pending_connections_max: 1,
+        handshake_timeout: DEADLINE,
+        ..options(true)
+    });
+    let ports: Vec<u16> = (0..3)
+        .map(|_| listening.listen("127.0.0.1", 0).wait().unwrap())
+        .collect();
+    for port in ports.into_iter().rev() {
+        let peer = endpoint(options(true));
+        peer.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
+    }
+}
+
 #[cfg(feature = "tls")]
 mod tls {
     use std::path::{Path, PathBuf};
@@ -136,6 +152,33 @@ mod tls {
         let port = plain.listen("127.0.0.1", 0).wait().unwrap();
         let text = refusal(&endpoint(options(false)), port);
         assert_names(&text, "is a Broker endpoint without TLS");
+    }
+
+    /// Asks to peer with a server that never answers the TLS handshake, then gives up. Returns how
+    /// long the server saw the connection after that.
+    fn abandoned(give_up: impl FnOnce(&Endpoint, u16)) -> Duration {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let endpoint = Endpoint::new().unwrap();
+        endpoint.peer_nosync("127.0.0.1", port, Retry::Never);
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut hello = [0; 1];
+        stream.read_exact(&mut hello).unwrap();
+        let started = Instant::now();
+        give_up(&endpoint, port);
+        // A reset is an end too.
+        let _ = stream.read_to_end(&mut Vec::new());
+        started.elapsed()
+    }
+
+    #[test]
+    fn an_unfinished_handshake_ends_with_the_wish_for_it() {
+        let soon = Duration::from_millis(900);
+        let took = abandoned(|endpoint, port| endpoint.unpeer("127.0.0.1", port).wait());
+        assert!(took < soon, "unpeer: {took:?}");
+        let took = abandoned(|endpoint, _| endpoint.shutdown().wait());
+        assert!(took < soon, "shutdown: {took:?}");
     }
 
     #[test]
@@ -200,6 +243,35 @@ mod tls {
         assert_names(&refusal(&foreign, port), "trust");
         let anonymous = endpoint(options(false));
         assert_names(&refusal(&anonymous, port), "certificate");
+    }
+
+    #[test]
+    fn a_folder_of_authorities_serves_as_well_as_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = identity(folder.path(), "ours", None);
+        let foreign = identity(folder.path(), "foreign", None);
+        let authorities = folder.path().join("authorities");
+        std::fs::create_dir(&authorities).unwrap();
+        let pem = std::fs::read(ours.ca_file.as_ref().unwrap()).unwrap();
+        let hash = X509::from_pem(&pem).unwrap().subject_name_hash();
+        std::fs::write(authorities.join(format!("{hash:08x}.0")), &pem).unwrap();
+        let by_folder = |identity: &TlsOptions| TlsOptions {
+            ca_file: None,
+            ca_path: Some(authorities.clone()),
+            ..identity.clone()
+        };
+        let listening = build(by_folder(&ours)).unwrap();
+        let port = listening.listen("127.0.0.1", 0).wait().unwrap();
+        let friend = build(by_folder(&ours)).unwrap();
+        friend.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
+        let stranger = build(by_folder(&foreign)).unwrap();
+        assert_names(&refusal(&stranger, port), "trust");
+        let nowhere = TlsOptions {
+            ca_path: Some(folder.path().join("nowhere")),
+            ..by_folder(&ours)
+        };
+        let error = build(nowhere).unwrap_err();
+        assert!(error.to_string().contains("CA directory"), "{error}");
     }
 
     #[test]

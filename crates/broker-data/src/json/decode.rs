@@ -12,6 +12,7 @@ use crate::json::scan::{Failed, Number, Quoted, Scanned, Scanner};
 use crate::json::{Form, JsonError, scalar};
 use crate::{DEPTH_MAX, Kind};
 
+const A_TYPE: &str = "a field `@data-type` with the name of a type";
 const A_VALUE: &str = "an object with `@data-type` and `data`";
 const AN_ENTRY: &str = "an object with `key` and `value`";
 const A_REAL: &str = "a number that a real can hold";
@@ -71,6 +72,7 @@ pub(crate) fn decode_named<'t, const N: usize>(
         scanner: Scanner::new(text, form),
         out,
         depth: 0,
+        ahead: Ahead::default(),
     };
     match decoder.root(names) {
         Ok(found) => Ok(found),
@@ -103,18 +105,8 @@ impl<'t> Name<'t> {
 #[derive(Clone, Copy, Default)]
 struct Tagged {
     kind: Option<Kind>,
-    data: Data,
-}
-
-#[derive(Clone, Copy, Default)]
-enum Data {
-    /// Not seen yet.
-    #[default]
-    Missing,
-    /// Seen before the kind was known, at this offset.
-    Skipped(usize),
-    /// Written.
-    Done,
+    /// The data was written.
+    done: bool,
 }
 
 /// Recursion is bounded: each level of it opens an object, and levels are limited.
@@ -123,6 +115,8 @@ struct Decoder<'t, 'o> {
     out: &'o mut Vec<u8>,
     /// Number of containers around.
     depth: usize,
+    /// Objects with `data` before `@data-type` that were looked into ahead of time.
+    ahead: Ahead,
 }
 
 impl<'t> Decoder<'t, '_> {
@@ -140,7 +134,7 @@ impl<'t> Decoder<'t, '_> {
         if self.scanner.open(b'}')? {
             loop {
                 let name = self.name()?;
-                if !self.field(&name, &mut tagged)? {
+                if !self.field(&name, &mut tagged, start)? {
                     Field::take(&mut self.scanner, name.other(), names, &mut found)?;
                 }
                 if !self.scanner.more(b'}')? {
@@ -163,7 +157,7 @@ impl<'t> Decoder<'t, '_> {
         if self.scanner.open(b'}')? {
             loop {
                 let name = self.name()?;
-                if !self.field(&name, &mut tagged)? {
+                if !self.field(&name, &mut tagged, start)? {
                     self.scanner.skip()?;
                 }
                 if !self.scanner.more(b'}')? {
@@ -201,29 +195,22 @@ impl<'t> Decoder<'t, '_> {
         })
     }
 
-    /// Reads a field if it is one of a value that was not there before.
+    /// Reads a field if it is one of a value that was not there before; the object of the value
+    /// begins at `start`.
     #[inline]
-    fn field(&mut self, name: &Name<'t>, tagged: &mut Tagged) -> Scanned<bool> {
-        match (name, tagged.kind, tagged.data) {
-            (Name::Data, Some(kind), Data::Missing) => {
+    fn field(&mut self, name: &Name<'t>, tagged: &mut Tagged, start: usize) -> Scanned<bool> {
+        match (name, tagged.kind) {
+            (Name::DataType, None) => tagged.kind = Some(self.kind()?),
+            (Name::Data, kind) if !tagged.done => {
+                let kind = match kind {
+                    Some(kind) => kind,
+                    None => self.kind_ahead(start)?,
+                };
                 self.data(kind)?;
-                tagged.data = Data::Done;
-            }
-            (Name::DataType, None, Data::Skipped(at)) => {
-                let kind = self.kind()?;
-                let back = self.scanner.jump(at);
-                self.data(kind)?;
-                self.scanner.jump(back);
                 *tagged = Tagged {
                     kind: Some(kind),
-                    data: Data::Done,
+                    done: true,
                 };
-            }
-            (Name::DataType, None, _) => tagged.kind = Some(self.kind()?),
-            (Name::Data, None, Data::Missing) => {
-                let at = self.scanner.position();
-                self.scanner.skip()?;
-                tagged.data = Data::Skipped(at);
             }
             _ => return Ok(false),
         }
@@ -233,21 +220,102 @@ impl<'t> Decoder<'t, '_> {
     /// Checks that an object that ends here was a value; `start` is where it began.
     #[inline]
     fn complete(&mut self, tagged: Tagged, start: usize) -> Scanned<()> {
-        match (tagged.kind, tagged.data) {
-            (Some(_), Data::Done) => Ok(()),
-            (Some(Kind::None), _) => {
+        let missing = match tagged {
+            Tagged { done: true, .. } => return Ok(()),
+            Tagged {
+                kind: Some(Kind::None),
+                ..
+            } => {
                 self.out.push(Kind::None.tag());
-                Ok(())
+                return Ok(());
             }
-            (Some(_), _) => {
-                let kind = JsonErrorKind::Data("a field `data`");
-                Err(self.scanner.fail(start, kind))
-            }
-            (None, _) => {
-                let kind = JsonErrorKind::Data("a field `@data-type`");
-                Err(self.scanner.fail(start, kind))
-            }
+            Tagged { kind: Some(_), .. } => "a field `data`",
+            Tagged { kind: None, .. } => A_TYPE,
+        };
+        Err(self.scanner.fail(start, JsonErrorKind::Data(missing)))
+    }
+
+    /// Returns the kind of a value whose data, which is next, comes before it.
+    #[cold]
+    fn kind_ahead(&mut self, start: usize) -> Scanned<Kind> {
+        if start >= self.ahead.end {
+            let mark = self.scanner.mark();
+            self.ahead.objects.clear();
+            self.look_into_object(start, Name::Data)?;
+            // A field in front of the data may hold objects that were noted before this one.
+            self.ahead.objects.sort_unstable_by_key(|object| object.0);
+            self.ahead.end = self.scanner.position();
+            self.scanner.reset(mark);
         }
+        match self.ahead.kind(start) {
+            Some(kind) => Ok(kind),
+            None => Err(self.scanner.fail(start, JsonErrorKind::Data(A_TYPE))),
+        }
+    }
+
+    /// Passes over one value of any kind and notes the kinds of values whose data comes first.
+    ///
+    /// Everything inside is noted in one go: looking ahead anew at each level would read the
+    /// innermost as often as there are levels.
+    fn look_into(&mut self) -> Scanned<()> {
+        match self.scanner.peek() {
+            Some(b'{') => {
+                let start = self.scanner.position();
+                if self.scanner.open(b'}')? {
+                    let name = self.name()?;
+                    self.look_into_object(start, name)?;
+                }
+            }
+            Some(b'[') => {
+                if self.scanner.open(b']')? {
+                    loop {
+                        self.look_into()?;
+                        if !self.scanner.more(b']')? {
+                            break;
+                        }
+                    }
+                }
+            }
+            _ => self.scanner.skip()?,
+        }
+        Ok(())
+    }
+
+    /// Goes on in the object that began at `start`, behind the name of a field.
+    fn look_into_object(&mut self, start: usize, name: Name<'t>) -> Scanned<()> {
+        let mut name = name;
+        let mut typed = false;
+        let mut index = None;
+        loop {
+            match name {
+                Name::Data if !typed && index.is_none() => {
+                    index = Some(self.ahead.objects.len());
+                    self.ahead.objects.push((start, None));
+                    self.look_into()?;
+                }
+                Name::DataType if !typed => {
+                    typed = true;
+                    let kind = self.kind_if_any()?;
+                    let object = index.and_then(|index| self.ahead.objects.get_mut(index));
+                    if let Some(object) = object {
+                        object.1 = kind;
+                    }
+                }
+                Name::Data | Name::DataType | Name::Other(_) => self.look_into()?,
+            }
+            if !self.scanner.more(b'}')? {
+                return Ok(());
+            }
+            name = self.name()?;
+        }
+    }
+
+    fn kind_if_any(&mut self) -> Scanned<Option<Kind>> {
+        if self.scanner.peek() != Some(b'"') {
+            self.scanner.skip()?;
+            return Ok(None);
+        }
+        Ok(kind_of_name(&self.scanner.string()?.content()))
     }
 
     /// Takes the name of a kind.
@@ -639,6 +707,22 @@ impl<'t> Decoder<'t, '_> {
     }
 }
 
+/// What was found out by looking ahead.
+#[derive(Default)]
+struct Ahead {
+    /// Where objects with `data` before `@data-type` start, in ascending order, and their kinds.
+    objects: Vec<(usize, Option<Kind>)>,
+    /// All such objects that start before this offset are known.
+    end: usize,
+}
+
+impl Ahead {
+    fn kind(&self, start: usize) -> Option<Kind> {
+        let index = self.objects.binary_search_by_key(&start, |object| object.0);
+        self.objects.get(index.ok()?)?.1
+    }
+}
+
 /// The elements of a set or the keys of a table, while they are read.
 struct Keys {
     /// Where the content starts in the output.
@@ -805,8 +889,19 @@ mod tests {
     #[test]
     fn what_is_no_value_says_what_was_expected_where() {
         for (text, expected) in [
-            ("", "a field `@data-type` at byte 0"),
-            (r#""data":1"#, "a field `@data-type` at byte 0"),
+            ("", "a field `@data-type` with the name of a type at byte 0"),
+            (
+                r#""data":1"#,
+                "a field `@data-type` with the name of a type at byte 0",
+            ),
+            (
+                r#""data":1,"@data-type":"x""#,
+                "a field `@data-type` with the name of a type at byte 0",
+            ),
+            (
+                r#""data":1,"@data-type":1"#,
+                "a field `@data-type` with the name of a type at byte 0",
+            ),
             (r#""@data-type":"count""#, "a field `data` at byte 0"),
             (r#""@data-type":1"#, "the name of a type at byte 14"),
             (r#""@data-type":"Count""#, "the name of a type at byte 14"),
@@ -1000,6 +1095,23 @@ mod tests {
             let read = from_text(text.as_bytes(), Form::Compatible);
             assert_eq!(read.ok(), crate::to_bytes(&real).ok(), "{text}");
         }
+    }
+
+    #[test]
+    fn data_may_come_before_its_type_at_any_level() {
+        let inner = r#"{"data":[{"data":1,"@data-type":"count"}],"x":{"data":{"data":2}},"@data-type":"set"}"#;
+        let usual = r#"{"@data-type":"set","data":[{"data":1,"@data-type":"count"}]}"#;
+        let text = format!(
+            r#"{{"data":[{inner},{usual},{{"data":[{inner}],"@data-type":"vector"}},{inner}],"data":5,"@data-type":"vector","@data-type":"x"}}"#
+        );
+        let set = std::collections::BTreeSet::from([1_u64]);
+        let expected = crate::to_bytes(&(&set, &set, [&set], &set));
+        let read = from_text(text.as_bytes(), Form::Compatible);
+        assert_eq!(read.ok(), expected.ok());
+        // Nothing is left over from one element to the next.
+        let text = r#"{"@data-type":"vector","data":[{"data":1,"@data-type":"count"},{"data":2}]}"#;
+        let error = from_text(text.as_bytes(), Form::Compatible).unwrap_err();
+        assert_eq!(error, JsonError::new(63, JsonErrorKind::Data(A_TYPE)));
     }
 
     #[test]

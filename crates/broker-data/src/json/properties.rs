@@ -274,7 +274,8 @@ proptest! {
         for form in FORMS {
             let mut out = String::from("before");
             let written = json::encode(&bytes, form, &mut out);
-            prop_assert_eq!(written, validate(&bytes));
+            // Of several faults they may report different ones.
+            prop_assert_eq!(written.is_ok(), validate(&bytes).is_ok());
             if written.is_err() {
                 prop_assert_eq!(&out, "before");
             } else {
@@ -377,7 +378,7 @@ fn depth_is_limited_by_levels_or_by_containers() {
 }
 
 #[test]
-fn values_before_their_types_cost_no_more_than_the_levels() {
+fn data_may_come_before_its_type_down_to_the_last_level() {
     let mut text = String::from("1");
     for _ in 0..DEPTH_MAX {
         text = format!(r#"{{"data":[{text}],"@data-type":"vector"}}"#);

@@ -33,6 +33,13 @@ pub(crate) enum Number<'t> {
     Special(f64),
 }
 
+/// A place in a text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    at: usize,
+    room: usize,
+}
+
 /// Reads a text from front to back.
 ///
 /// Whoever gets a [`Failed`] passes it on; [`Scanner::error`] then says what it was.
@@ -66,9 +73,18 @@ impl<'t> Scanner<'t> {
         self.at
     }
 
-    /// Goes on elsewhere; returns where it was.
-    pub(crate) const fn jump(&mut self, to: usize) -> usize {
-        std::mem::replace(&mut self.at, to)
+    /// Remembers this place.
+    pub(crate) const fn mark(&self) -> Mark {
+        Mark {
+            at: self.at,
+            room: self.room,
+        }
+    }
+
+    /// Goes back to a place.
+    pub(crate) const fn reset(&mut self, mark: Mark) {
+        self.at = mark.at;
+        self.room = mark.room;
     }
 
     pub(crate) const fn error(&self) -> JsonError {

@@ -90,14 +90,16 @@ pub trait Backend: Send {
     fn count(&mut self) -> Result<u64, BackendError>;
 
     /// Visits all entries in a fixed order. Returns how many it had to leave out because what is
-    /// stored is no value.
+    /// stored is no value, or lies under a key that is not canonical and that no
+    /// [`get`](Self::get) finds.
     ///
     /// # Errors
     ///
     /// As the storage.
     fn for_each(&mut self, visit: &mut VisitEntry<'_>) -> Result<u64, BackendError>;
 
-    /// Visits all keys in the order of [`for_each`](Self::for_each).
+    /// Visits all keys in the order of [`for_each`](Self::for_each), also those that no
+    /// [`get`](Self::get) finds: bytes behind a key are ignored, and a key may come twice.
     ///
     /// # Errors
     ///
@@ -110,6 +112,18 @@ pub trait Backend: Send {
     ///
     /// As the storage.
     fn expiries(&mut self) -> Result<Vec<(Vec<u8>, Timestamp)>, BackendError>;
+
+    /// Lets all calls up to the next commit or rollback see one state, so that a storage which
+    /// others may change need not look for their changes before each read. Worth it for a turn
+    /// that reads more than once; it must end in a commit or a rollback, even if nothing was
+    /// written, and without waiting for anything.
+    ///
+    /// # Errors
+    ///
+    /// As the storage.
+    fn begin_reads(&mut self) -> Result<(), BackendError> {
+        Ok(())
+    }
 
     /// Makes everything since the last commit last, all of it or nothing.
     ///
