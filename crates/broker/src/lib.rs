@@ -23,6 +23,7 @@
 //! | `listener`, `connector`, `tls`, `socket` | how connections come to be |
 //! | `link`, `peer`, `inbound` | one connection: its shared half, its task, what it reads |
 //! | `mailbox`, `ready_fd`, `routing` | the data path: queues, and who gets what |
+//! | `websocket`, `translation` | JSON clients: their server, a message as JSON for all of them |
 //! | [`store`] | data stores: handles, their machines, the thread of a file |
 //! | `sqlite` | entries of a data store in a file |
 //!
@@ -63,6 +64,9 @@ pub mod store;
 mod subscriber;
 #[cfg(feature = "tls")]
 mod tls;
+mod translation;
+#[cfg(feature = "http")]
+mod websocket;
 
 pub use broker_data as data;
 pub use broker_proto as proto;
@@ -103,3 +107,5 @@ pub use sqlite::{
 pub use status_subscriber::StatusSubscriber;
 pub use store::{Backend, Store, StoreChange, StoreError, StoreEvent, StoreEvents};
 pub use subscriber::Subscriber;
+#[cfg(feature = "http")]
+pub use websocket::{WebSocketCounts, WebSocketOptions, WebSocketTls};

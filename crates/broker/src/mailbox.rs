@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,7 @@ use broker_proto::frame::frame_size;
 
 use crate::config::Overflow;
 use crate::ready_fd::ReadyFd;
+use crate::translation::{Slot, Translation};
 
 /// Runs from this size on are shared between targets instead of copied: below it a copy is cheaper
 /// than the reference count and the pinned read buffer, above it the copy starts to show.
@@ -56,6 +57,8 @@ pub(crate) struct Limits {
     pub(crate) stall_limit: Duration,
     /// `true`: the policy applies as soon as the mailbox is full, nobody waits.
     pub(crate) strict: bool,
+    /// `true`: the consumer reads JSON, so runs keep the translation they share with others.
+    pub(crate) translated: bool,
 }
 
 /// Complete frames in one piece of memory, on their way into mailboxes.
@@ -63,6 +66,8 @@ pub(crate) struct Limits {
 pub(crate) struct Run<'a> {
     pub(crate) bytes: RunBytes<'a>,
     pub(crate) frames: usize,
+    /// Where all mailboxes that the run goes into find its one translation.
+    slot: Option<&'a Slot>,
 }
 
 /// How the bytes of a run are held.
@@ -80,6 +85,23 @@ impl<'a> Run<'a> {
         Self {
             bytes: RunBytes::Copied(bytes),
             frames,
+            slot: None,
+        }
+    }
+
+    /// The same run, translated at most once for everybody who gets it.
+    pub(crate) fn translated_in(self, slot: &'a Slot) -> Self {
+        Self {
+            slot: Some(slot),
+            ..self
+        }
+    }
+
+    fn translation(&self) -> Arc<Translation> {
+        let make = || Arc::new(Translation::new(self.to_bytes(), self.frames));
+        match self.slot {
+            Some(slot) => slot.get_or_init(make).clone(),
+            None => make(),
         }
     }
 
@@ -98,7 +120,11 @@ impl<'a> Run<'a> {
         } else {
             RunBytes::Shared(bytes)
         };
-        Self { bytes, frames }
+        Self {
+            bytes,
+            frames,
+            slot: None,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -120,6 +146,12 @@ pub(crate) struct Chunk {
     pub(crate) frames: usize,
     /// Control frames are never dropped by an overflow policy.
     control: bool,
+    /// The run that these frames are the end of, where the consumer reads JSON.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "only WebSocket clients read JSON")
+    )]
+    pub(crate) translation: Option<Arc<Translation>>,
 }
 
 impl Chunk {
@@ -129,6 +161,7 @@ impl Chunk {
             bytes: frame,
             frames: 1,
             control: false,
+            translation: None,
         }
     }
 }
@@ -190,6 +223,7 @@ struct Inner {
     tail: BytesMut,
     tail_frames: usize,
     tail_size: usize,
+    translated: bool,
     bytes: usize,
     messages: usize,
     state: State,
@@ -237,11 +271,12 @@ struct Stall {
 impl Mailbox {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
-            limits,
             inner: Mutex::new(Inner {
                 tail_size: TAIL_SIZE_MIN,
+                translated: limits.translated,
                 ..Inner::default()
             }),
+            limits,
             arrived: Condvar::new(),
             room: Condvar::new(),
             progress: AtomicU64::new(0),
@@ -300,6 +335,7 @@ impl Mailbox {
             bytes: frame,
             frames: 0,
             control: true,
+            translation: None,
         });
         if was_empty {
             self.notify(inner);
@@ -372,6 +408,8 @@ impl Mailbox {
             inner.append(Run {
                 bytes: RunBytes::Copied(frame),
                 frames: 1,
+                // The translation of several frames is not that of one of them.
+                slot: run.slot.filter(|_| run.frames == 1),
             });
         }
         let outcome = if lost == 0 {
@@ -647,6 +685,16 @@ impl Inner {
     fn append(&mut self, run: Run<'_>) {
         self.bytes = self.bytes.saturating_add(run.len());
         self.messages = self.messages.saturating_add(run.frames);
+        if self.translated {
+            let translation = run.translation();
+            self.chunks.push_back(Chunk {
+                bytes: translation.run().clone(),
+                frames: run.frames,
+                control: false,
+                translation: Some(translation),
+            });
+            return;
+        }
         match run.bytes {
             RunBytes::Copied(bytes) if bytes.len() < SHARED_RUN_MIN => {
                 self.reserve_tail(bytes.len());
@@ -664,6 +712,7 @@ impl Inner {
             bytes,
             frames,
             control: false,
+            translation: None,
         });
     }
 
@@ -688,6 +737,7 @@ impl Inner {
                 bytes,
                 frames,
                 control: false,
+                translation: None,
             });
         }
     }
@@ -718,6 +768,7 @@ impl Inner {
                 bytes: self.tail.split().freeze(),
                 frames,
                 control: false,
+                translation: None,
             });
         }
         self.bytes = self.bytes.saturating_sub(bytes);
@@ -812,6 +863,7 @@ mod tests {
             overflow,
             stall_limit: Duration::ZERO,
             strict: false,
+            translated: false,
         }
     }
 
