@@ -14,6 +14,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -29,7 +30,12 @@ ENDURANCE = 10_000_000
 PEAK_KIB_MAX = 256 * 1024
 
 # What must be reached on two cores: group, program, figure, least value.
-FLOORS = [("python small", "plain", "rate", 100_000), ("relay small", "relay", "rate", 1_000_000)]
+FLOORS = [("python small", "plain", "rate", 100_000), ("relay small", "relay", "rate", 1_000_000),
+          ("python store get", "memory", "rate", 100_000), ("python store put", "memory", "rate", 100_000),
+          ("python store put", "clone", "rate", 30_000), ("python store put", "sqlite", "rate", 10_000)]
+
+# What may not be exceeded: group, program, figure, greatest value.
+CEILINGS = [("store attach", "100,000 entries", "attach_ms", 500)]
 
 
 class Role:
@@ -134,6 +140,91 @@ def fan_out(count, size, targets):
     return {"rate": count * targets / sent["seconds"], "cpu_us": sent["cpu_seconds"] / count / targets * 1e6}
 
 
+class StoreRole(Role):
+    """One process that serves or works on a data store."""
+
+    def __init__(self, language, role, *options):
+        script = [sys.executable, str(HERE / "python" / "store_roles.py")]
+        program = [str(RUST)] if language == "rust" else script
+        self.name = "%s %s" % (language, role)
+        self.process = subprocess.Popen([*program, role, *map(str, options)],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.lines = {}
+
+
+def figures_of(result):
+    return {"rate": result["messages"] / result["seconds"],
+            "cpu_us": result["cpu_seconds"] / result["messages"] * 1e6}
+
+
+def at_master(language, operation, count, *options):
+    """Work at a master of the same process; the time ends when all of it is in effect."""
+    return figures_of(StoreRole(language, "store-work", "--operation", operation, "--count", count, *options).finish())
+
+
+def in_file(language, operation, count, *options):
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "bench.sqlite")
+        return at_master(language, operation, count, "--sqlite", path, *options)
+
+
+def bare_sqlite(count, group):
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "bench.sqlite")
+        return figures_of(StoreRole("python", "bare-sqlite", "--count", count, "--sqlite", path, "--group", group).finish())
+
+
+def through_clone(language, operation, count, *options, serve=()):
+    """Work through a clone; the master is another process."""
+    master = StoreRole("rust", "store-serve", *serve)
+    result = figures_of(StoreRole(language, "store-work", "--operation", operation, "--count", count,
+                                  "--port", master.read("port"), *options).finish())
+    master.finish()
+    return result
+
+
+def through_clone_in_file(language, operation, count, *options):
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "bench.sqlite")
+        return through_clone(language, operation, count, *options, serve=("--sqlite", path))
+
+
+def attach_clone(entries):
+    master = StoreRole("rust", "store-serve", "--keys", entries)
+    port = master.read("port")
+    result = StoreRole("rust", "store-join", "--keys", entries, "--port", port).finish()
+    served = master.finish()
+    return {"attach_ms": result["attach_ms"], "clone_kib": result["clone_kib"], "master_kib": served["peak_kib"]}
+
+
+def store_measurements(scale):
+    """The rows about data stores, as `measurements` returns them."""
+    rows = []
+    for language, share in (("rust", 1.0), ("python", 0.3)):
+        count = max(1000, int(1_000_000 * scale * share))
+        few = max(100, count // 1000)
+        for operation in ("get", "put", "increment", "put-unique"):
+            work = count // 10 if operation == "put-unique" else count
+            alone = max(100, work // 20)
+            rows.append(("%s store %s" % (language, operation), [], {
+                "memory": lambda l=language, o=operation, c=work: at_master(l, o, c),
+                "clone": lambda l=language, o=operation, c=alone if operation == "put-unique" else work: through_clone(l, o, c),
+                "sqlite": lambda l=language, o=operation, c=few * 10 if operation == "put-unique" else work // 4: in_file(l, o, c),
+                "clone sqlite": lambda l=language, o=operation, c=few if operation == "put-unique" else work // 4:
+                    through_clone_in_file(l, o, c)}, False))
+        rows.append(("%s store one by one" % language, [], {
+            "memory put": lambda l=language, c=alone: at_master(l, "put", c, "--one-at-a-time"),
+            "clone put": lambda l=language, c=alone: through_clone(l, "put", c, "--one-at-a-time"),
+            "sqlite put": lambda l=language, c=few: in_file(l, "put", c, "--one-at-a-time")}, False))
+    rows.append(("bare sqlite", [], {
+        "groups of 1": lambda: bare_sqlite(max(100, int(300 * scale)), 1),
+        "groups of 1000": lambda: bare_sqlite(max(1000, int(100_000 * scale)), 1000)}, False))
+    rows.append(("store attach", [], {"100,000 entries": lambda: attach_clone(100_000)}, False))
+    rows.append(("store catch-up", [], {
+        "100,000 changes": lambda: StoreRole("rust", "store-catch-up", "--keys", 50_000).finish()}, True))
+    return rows
+
+
 def single(language, role, count=200_000, endpoints=1):
     return Role(language, role, count, endpoints=endpoints).finish()
 
@@ -181,6 +272,7 @@ def measurements(scale):
     for language in ("rust", "python"):
         rows.append(("endurance %s" % language, [], {
             "plain": lambda l=language: endurance(l, ENDURANCE)}, True))
+    rows += store_measurements(scale)
     return rows
 
 
@@ -255,6 +347,13 @@ def main():
             print("floor: %s, %s of %s: %s of at least %s, %s" % (
                 group, figure, name, show(reached), show(least),
                 "not reached" if reached < least else "reached"))
+    for group, name, figure, most in CEILINGS:
+        reached = medians.get((group, name, figure))
+        if reached is not None:
+            missed |= reached > most
+            print("ceiling: %s, %s of %s: %s of at most %s, %s" % (
+                group, figure, name, show(reached), show(most),
+                "not reached" if reached > most else "reached"))
     if missed:
         sys.exit(1)
 

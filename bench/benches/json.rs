@@ -8,8 +8,8 @@ use std::hint::black_box;
 
 use broker_data::Encoder;
 use broker_data::json::{self, Form};
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use serde::ser::{Serialize, SerializeTuple as _, Serializer};
 use serde::{Deserialize, Serialize as DeriveSerialize};
 
@@ -154,7 +154,10 @@ macro_rules! compare {
         let mut group = start($c, $name, $size);
         let (_, text) = event($size);
         let typed: $type = serde_json::from_str(&text).expect("the type fits the text");
-        assert_eq!(serde_json::to_string(&typed).ok().as_deref(), Some(text.as_str()));
+        assert_eq!(
+            serde_json::to_string(&typed).ok().as_deref(),
+            Some(text.as_str())
+        );
         group.bench_function("decode serde_json", |b| {
             b.iter(|| {
                 let typed: $type =

@@ -8,10 +8,12 @@ mod endpoint_roles;
 mod payload;
 mod raw_roles;
 mod report;
+mod store_roles;
 
 use clap::{Parser, Subcommand};
 
 use crate::payload::Size;
+use crate::store_roles::StoreWork;
 
 /// Options that every role shares.
 #[derive(Parser, Clone, Debug)]
@@ -64,6 +66,14 @@ enum Role {
     RawPing(Common),
     /// Copies frames from one socket to others, overwriting the sender.
     BareRelay(Common),
+    /// Serves a data store until standard input ends.
+    StoreServe(StoreWork),
+    /// Works on a data store: a master of its own, or a clone of one that listens.
+    StoreWork(StoreWork),
+    /// Attaches a clone and reports how long that took.
+    StoreJoin(StoreWork),
+    /// A clone that comes back to a store that has changed.
+    StoreCatchUp(StoreWork),
     /// Starts an idle endpoint and reports memory and threads.
     Idle(Common),
 }
@@ -81,6 +91,10 @@ fn main() -> anyhow::Result<()> {
         Role::RawPong(options) => raw_roles::pong(&options),
         Role::RawPing(options) => raw_roles::ping(&options),
         Role::BareRelay(options) => raw_roles::relay(&options),
+        Role::StoreServe(options) => store_roles::serve(&options),
+        Role::StoreWork(options) => store_roles::work(&options),
+        Role::StoreJoin(options) => store_roles::join(&options),
+        Role::StoreCatchUp(options) => store_roles::catch_up(&options),
         Role::Idle(options) => endpoint_roles::idle(&options),
     }
 }

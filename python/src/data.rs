@@ -4,11 +4,12 @@ use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use broker::data::json::{self, Form};
 use broker::data::{self, Item, Reader, View};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
-use pyo3::types::{PyBytes, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyString, PyTuple, PyType};
 
 use crate::decode::{Flavour, decode};
 use crate::encode::{encode, with_scratch};
@@ -174,6 +175,34 @@ impl Data {
         decode(d.py(), encoded_of(d)?.bytes(), Flavour::Mutable)
     }
 
+    /// Reads the JSON that WebSocket clients of Broker and Zeek write, as str or bytes; also what
+    /// `to_json(d, lossless=True)` returns. Raises `ValueError` that says what is wrong where.
+    #[classmethod]
+    fn from_json<'py>(
+        cls: &Bound<'py, PyType>,
+        text: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let encoded = with_scratch(
+            |bytes| Ok(decode_json(json_text(text)?, bytes)?),
+            |bytes| Ok(Encoded::trusted(bytes)),
+        )?;
+        cls.call1((Self::new(encoded),))
+    }
+
+    /// Writes the JSON that WebSocket clients of Broker and Zeek read. It has milliseconds, and
+    /// replacement characters for what is not UTF-8; `lossless` keeps nanoseconds and all bytes.
+    #[staticmethod]
+    #[pyo3(signature = (d, lossless = false))]
+    fn to_json(d: &Bound<'_, PyAny>, lossless: bool) -> PyResult<String> {
+        let form = if lossless {
+            Form::Lossless
+        } else {
+            Form::Compatible
+        };
+        json::to_text(encoded_of(d)?.bytes(), form)
+            .map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
     /// The type of the value.
     fn get_type<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, DataType>> {
         DataType::object(py, self.encoded().bytes().first().copied().unwrap_or(0))
@@ -280,6 +309,22 @@ impl Data {
     fn __getstate__<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, self.encoded().bytes())
     }
+}
+
+/// The bytes of a text.
+fn json_text<'a>(text: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
+    if let Ok(text) = text.cast::<PyString>() {
+        return Ok(text.to_str()?.as_bytes());
+    }
+    match text.cast::<PyBytes>() {
+        Ok(bytes) => Ok(bytes.as_bytes()),
+        Err(_) => Err(expected("a str or bytes", text)),
+    }
+}
+
+fn decode_json(text: &[u8], bytes: &mut Vec<u8>) -> PyResult<()> {
+    json::decode(text, Form::Lossless, bytes)
+        .map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 /// Converts a `Data` to hashable, read-only Python values: `frozenset` for sets,

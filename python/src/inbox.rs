@@ -18,6 +18,9 @@ pub(crate) trait Queue: Send + Sync {
     /// Takes up to `max` items without waiting.
     fn take(&self, max: usize, into: &mut Vec<Self::Item>);
 
+    /// Takes what is there without waiting, but no more than can be handled in one go.
+    fn take_ready(&self, into: &mut Vec<Self::Item>);
+
     /// Puts items back in front, in the order given.
     fn put_back(&self, items: Vec<Self::Item>);
 
@@ -41,10 +44,10 @@ impl<Q: Queue> Inbox<Q> {
         self.0.get()
     }
 
-    /// Takes everything that is there.
-    pub(crate) fn take_all(&self) -> PyResult<Vec<Q::Item>> {
+    /// Takes what is there, but no more than can be handled in one go.
+    pub(crate) fn take_ready(&self) -> PyResult<Vec<Q::Item>> {
         let mut items = Vec::new();
-        self.queue()?.take(usize::MAX, &mut items);
+        self.queue()?.take_ready(&mut items);
         Ok(items)
     }
 

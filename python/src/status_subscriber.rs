@@ -20,6 +20,10 @@ impl Queue for broker::StatusSubscriber {
         into.extend(std::iter::from_fn(|| self.try_recv()).take(max));
     }
 
+    fn take_ready(&self, into: &mut Vec<Event>) {
+        self.take(usize::MAX, into);
+    }
+
     fn put_back(&self, items: Vec<Event>) {
         self.put_back(items);
     }
@@ -157,7 +161,7 @@ impl StatusSubscriber {
     /// Returns the events that are there, without waiting.
     fn poll<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let inbox = &self.shared()?.inbox;
-        let events = inbox.take_all()?;
+        let events = inbox.take_ready()?;
         inbox.list(py, events, |event| to_object(py, event.clone()))
     }
 

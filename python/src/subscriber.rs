@@ -22,6 +22,10 @@ impl Queue for broker::Subscriber {
         self.recv_batch(max, into);
     }
 
+    fn take_ready(&self, into: &mut Vec<Message>) {
+        self.recv_ready(into);
+    }
+
     fn put_back(&self, items: Vec<Message>) {
         self.put_back(items);
     }
@@ -205,10 +209,11 @@ impl Subscriber {
         self.many(py, count, self::timeout(timeout)?)
     }
 
-    /// Returns the messages that are there, without waiting.
+    /// Returns messages that are there, without waiting: up to 4096 of them or about a mebibyte, so
+    /// that a flood comes in parts that can be handled one after the other.
     fn poll<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let shared = self.shared()?;
-        let messages = shared.inbox.take_all()?;
+        let messages = shared.inbox.take_ready()?;
         let flavour = self.flavour();
         shared
             .inbox

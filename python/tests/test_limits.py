@@ -110,9 +110,10 @@ def test_unfinished_tls_handshakes_cost_little_memory():
         assert growth < number * UNFINISHED_KIB * 1.25
 
 
-@pytest.mark.parametrize("sent_kib", [0, 30, 60], ids="{} KiB".format)
+@pytest.mark.parametrize("sent_kib", [0, 30], ids="{} KiB".format)
 def test_strangers_who_are_through_with_tls_cost_little_memory(sent_kib):
-    number = 200
+    # As many as shake hands well before the first of them is sent away, on a busy machine too.
+    number = 100
     with Host("tls") as host, contextlib.ExitStack() as stack:
         warm = stack.enter_context(scripted.Peer())
         warm.dial(host.port).shake_hands().sync()
@@ -122,7 +123,7 @@ def test_strangers_who_are_through_with_tls_cost_little_memory(sent_kib):
             if sent_kib:
                 beginning = struct.pack(">IB", sent_kib * 1024, Tag.ORIGINATOR_SYN)
                 stranger.send_octets(beginning + bytes(sent_kib * 1024 - 10))
-        wait_still(lambda: unread_octets(host.port))
+        wait_until(lambda: unread_octets(host.port) == 0, "everything is read")
         warm.sync()
         growth = resident_kib(host.pid) - before
         print("%d strangers behind TLS with %d KiB of a frame: %d KiB, %.1f KiB each"
@@ -399,6 +400,34 @@ def test_a_slow_peer_is_waited_for(scene):
     publishing.result(10)
     print("a reader of %.0f MiB/s was waited for" % (total / took.seconds))
     assert took.seconds > STALL_LIMIT_S
+
+
+def test_a_reader_that_works_on_every_batch_loses_nothing(scene):
+    """Whoever keeps reading is not stuck, however long its work on what it read takes."""
+    one, two = scene.endpoint(tls=False), scene.endpoint(tls=False)
+    messages = scene.use(two.make_subscriber("/x"))
+    assert one.peer(LOCALHOST, listen(two), 0.0)
+    total = 150
+
+    def publish():
+        data = "x" * MIB
+        for number in range(total):
+            one.publish("/x", (number, data))
+
+    publishing = scene.background(publish)
+    # The publisher waits: every buffer between the two is full.
+    wait_still(messages.available)
+    received = []
+    while len(received) < total:
+        first = messages.get(5.0)
+        assert first, "only %d of %d" % (len(received), total)
+        for _, (number, _) in [first] + messages.poll():
+            assert number == len(received)
+            received.append(number)
+            # As a whole a full mailbox takes longer than the stall limit.
+            if number < 75:
+                time.sleep(0.1)
+    publishing.result(10)
 
 
 def test_a_silent_peer_does_not_hold_up_the_peering_of_others(scene):

@@ -142,6 +142,21 @@ def test_poll_is_a_list_of_what_is_there(source):
     assert not source.messages.available()
 
 
+@pytest.mark.parametrize("size, total, most", [(1, 10000, 4096), (1 << 20, 8, 2)], ids=["messages", "octets"])
+def test_poll_leaves_the_rest_of_a_flood_for_the_next_call(source, size, total, most):
+    """Whoever handles a batch at a time comes back soon enough not to count as stuck."""
+    data = "x" * size
+    for number in range(total):
+        source.sender.publish("/t", (number, data))
+    wait_until(lambda: source.messages.available() == total, "everything has come")
+    received = []
+    while source.messages.available():
+        batch = source.messages.poll()
+        assert 0 < len(batch) <= most
+        received += batch
+    assert [number for _, (number, _) in received] == list(range(total))
+
+
 def test_a_reader_that_comes_late_finds_everything_in_order(source):
     for number in range(20000):
         source.sender.publish("/t", number)

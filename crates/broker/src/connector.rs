@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use broker_proto::endpoint::ConnectionId;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::deadline;
 use crate::link::Link;
@@ -77,7 +77,16 @@ async fn dial(
     port: u16,
     deadline: Instant,
 ) -> Result<Socket, Failure> {
-    let stream = connect(host, port, shared.options.connect_timeout).await?;
+    let connecting = connect(host, port, shared.options.connect_timeout);
+    let stream = match timeout_at(deadline, connecting).await {
+        Ok(connected) => connected?,
+        // Each address has its own limit, so it is the name that takes so long.
+        Err(_) => {
+            return Err(Failure::Cause(format!(
+                "`{host}` was not resolved and reached in time"
+            )));
+        }
+    };
     socket::configure(&stream, shared.liveness());
     secure(shared, stream, deadline).await
 }
@@ -117,9 +126,7 @@ async fn secure(shared: &Shared, stream: TcpStream, deadline: Instant) -> Result
     let Some(tls) = &shared.tls else {
         return Ok(Socket::Plain(stream));
     };
-    match tokio::time::timeout_at(deadline, tls.handshake(stream, crate::tls::Role::Connector))
-        .await
-    {
+    match timeout_at(deadline, tls.handshake(stream, crate::tls::Role::Connector)).await {
         Ok(Ok(stream)) => Ok(Socket::Tls(Box::new(stream))),
         Ok(Err(cause)) => Err(Failure::Cause(cause)),
         Err(_) => Err(Failure::Cause(format!(

@@ -47,6 +47,11 @@ impl Message {
         self.frame
     }
 
+    /// Size of the complete frame.
+    pub(crate) fn frame_len(&self) -> usize {
+        self.frame.len()
+    }
+
     /// The topic it was published under.
     pub fn topic(&self) -> &[u8] {
         let end = self.payload_offset as usize;

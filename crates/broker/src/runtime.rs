@@ -12,8 +12,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 /// contend for the same mailboxes.
 const WORKERS_MAX: usize = 4;
 
-/// Host names are resolved on blocking threads; a few are enough, as they only wait.
-const RESOLVER_THREADS_MAX: usize = 2;
+/// Host names are resolved on blocking threads, which exist only while there is something to resolve.
+/// A name whose servers do not answer holds one for half a minute; others must not wait for it.
+const RESOLVER_THREADS_MAX: usize = 16;
 
 /// The pool and the process that started it: after a fork the child has the pool without its
 /// threads, and starts another.

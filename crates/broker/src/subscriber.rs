@@ -21,6 +21,12 @@ use crate::shared::Shared;
 /// Bytes taken from the mailbox at once. More would count as consumed long before it is.
 const TAKE_BATCH: usize = 64 * 1024;
 
+/// What [`Subscriber::recv_ready`] takes at most. A reader that handles a batch at a time is back
+/// within the stall limit as long as a message costs it less than a millisecond, or a mebibyte less
+/// than five seconds; and more at once would be no faster.
+const READY_MESSAGES_MAX: usize = 4096;
+const READY_BYTES_MAX: usize = 1024 * 1024;
+
 /// Receives the messages of some topics.
 ///
 /// A message is delivered when one of the topics is a prefix of its topic, once per subscriber. Up
@@ -191,15 +197,30 @@ impl Subscriber {
     }
 
     /// Appends up to `max` messages that are there already; returns how many.
+    ///
+    /// Whoever takes very many at once and works on them for longer than the stall limit counts as
+    /// stuck meanwhile; [`recv_ready`](Self::recv_ready) takes what is wise.
     pub fn recv_batch(&self, max: usize, out: &mut Vec<Message>) -> usize {
+        self.take_batch(max, usize::MAX, out)
+    }
+
+    /// Appends messages that are there already, up to a few thousand or about a mebibyte; returns how
+    /// many. For readers that handle a batch at a time.
+    pub fn recv_ready(&self, out: &mut Vec<Message>) -> usize {
+        self.take_batch(READY_MESSAGES_MAX, READY_BYTES_MAX, out)
+    }
+
+    /// Takes messages until there are `messages_max` of them, or `bytes_max` bytes or more.
+    fn take_batch(&self, messages_max: usize, bytes_max: usize, out: &mut Vec<Message>) -> usize {
         let mut held = self.held();
-        let mut count = 0;
-        while count < max {
+        let (mut count, mut bytes) = (0, 0usize);
+        while count < messages_max && bytes < bytes_max {
             let Taken::Messages(_) = self.refill(&mut held) else {
                 break;
             };
-            while count < max {
+            while count < messages_max && bytes < bytes_max {
                 let Some(message) = held.next() else { break };
+                bytes = bytes.saturating_add(message.frame_len());
                 out.push(message);
                 count += 1;
             }

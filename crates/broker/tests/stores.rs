@@ -356,3 +356,245 @@ async fn stores_work_from_async_code() {
     let answer = tokio::time::timeout(STORE_REQUEST_TIMEOUT, unique.answered()).await;
     assert!(!answer.unwrap().unwrap());
 }
+
+#[test]
+fn keys_and_values_of_every_kind() {
+    let (one, other) = pair();
+    let master = master_of(&one, "s");
+    let clone = clone_of(&other, "s");
+    let set: broker::Set = [Value::Count(2), Value::Count(1)].into_iter().collect();
+    let table: broker::Table = [(Value::Set(set.clone()), Value::None)]
+        .into_iter()
+        .collect();
+    let keys = [
+        Value::None,
+        Value::Boolean(true),
+        Value::Count(1),
+        Value::Integer(1),
+        Value::Real(0.5),
+        Value::from("text"),
+        Value::Timespan(Timespan::from_secs(1)),
+        Value::Set(set),
+        Value::Table(table),
+        Value::Vector(vec![Value::None]),
+    ];
+    for key in &keys {
+        clone.put(key, key).unwrap();
+    }
+    assert!(clone.await_idle(LONG));
+    for store in [&master, &clone] {
+        for key in &keys {
+            assert_eq!(store.get(key).unwrap().as_ref(), Some(key));
+        }
+        assert_eq!(store.len().unwrap(), keys.len() as u64);
+    }
+}
+
+#[test]
+fn a_million_keys_and_a_value_of_fifty_megabytes() {
+    const KEYS: u64 = 1_000_000;
+    let (one, other) = pair();
+    let master = master_of(&one, "s");
+    for key in 0..KEYS {
+        master.put(&key, &key).unwrap();
+    }
+    let clone = clone_of(&other, "s");
+    assert!(clone.await_idle(LONG));
+    assert_eq!(clone.len().unwrap(), KEYS);
+    assert_eq!(
+        clone.get(&(KEYS - 1)).unwrap(),
+        Some(Value::Count(KEYS - 1))
+    );
+    let large = vec![b'x'; 50_000_000];
+    clone.append("large", &large).unwrap();
+    assert!(clone.await_idle(LONG));
+    for store in [&master, &clone] {
+        let value = store.get("large").unwrap().unwrap();
+        assert_eq!(value.as_bytes().map(<[u8]>::len), Some(large.len()));
+    }
+}
+
+#[test]
+fn a_snapshot_that_does_not_fit_is_told_on_both_sides() {
+    let options = broker::Options {
+        disable_ssl: true,
+        frame_bytes_max: 10_000,
+        ..broker::Options::default()
+    };
+    let one = Endpoint::builder().options(options).build().unwrap();
+    let other = endpoint();
+    let errors = [
+        one.status_subscriber(false).unwrap(),
+        other.status_subscriber(false).unwrap(),
+    ];
+    let master = master_of(&one, "s");
+    for key in 0..1000_u64 {
+        master.put(&key, "a value of some length").unwrap();
+    }
+    peer(&other, &one);
+    let clone = clone_of(&other, "s");
+    for errors in &errors {
+        let Some(Event::Error(fault)) = errors.recv_timeout(LONG).unwrap() else {
+            panic!("an error event")
+        };
+        assert!(fault.text.contains("`frame_bytes_max`"), "{fault:?}");
+    }
+    // Neither endpoint nor store is the worse for it.
+    master.clear().unwrap();
+    master.put("k", &1_u64).unwrap();
+    eventually("the snapshot that fits", || {
+        clone.get("k").ok().flatten() == Some(Value::Count(1))
+    });
+}
+
+#[test]
+fn an_entry_that_cannot_be_sent_is_refused() {
+    let options = broker::Options {
+        disable_ssl: true,
+        frame_bytes_max: 10_000,
+        ..broker::Options::default()
+    };
+    let one = Endpoint::builder().options(options).build().unwrap();
+    let errors = one.status_subscriber(false).unwrap();
+    let master = master_of(&one, "s");
+    master.append("k", vec![b'x'; 20_000]).unwrap();
+    let Some(Event::Error(fault)) = errors.recv_timeout(LONG).unwrap() else {
+        panic!("an error event")
+    };
+    assert_eq!(fault.code, ErrorCode::InvalidData);
+    assert!(fault.text.contains("`frame_bytes_max`"), "{fault:?}");
+    assert_eq!(master.get("k").unwrap(), None);
+}
+
+#[test]
+fn thousands_of_requests_are_answered_although_the_master_is_gone() {
+    const REQUESTS: u64 = 3000;
+    let (one, other) = pair();
+    let _master = master_of(&one, "s");
+    let options = CloneOptions {
+        mutation_buffer_interval: Timespan::from_secs(2),
+        ..CloneOptions::default()
+    };
+    let clone = other.attach_clone("s", options).unwrap();
+    assert!(clone.await_idle(LONG));
+    one.shutdown().wait();
+    let proxy = clone.proxy();
+    for number in 0..REQUESTS {
+        proxy.put_unique(&number, &number, None).unwrap();
+    }
+    for _ in 0..REQUESTS {
+        let response = proxy.recv_timeout(LONG).unwrap();
+        assert!(response.result.is_err(), "{response:?}");
+    }
+    // Beyond the interval nothing is kept any more.
+    let refused = clone.put("k", &1_u64).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::RequestTimeout);
+}
+
+#[cfg(feature = "sqlite")]
+mod in_a_file {
+    use broker::SqliteOptions;
+
+    use super::*;
+
+    fn file_store(endpoint: &Endpoint, path: &std::path::Path) -> Store {
+        let backend = Backend::Sqlite(SqliteOptions::new(path));
+        endpoint.attach_master("s", backend).unwrap()
+    }
+
+    #[test]
+    fn entries_survive_a_restart_and_clones_follow() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.sqlite");
+        let other = endpoint();
+        let port = other.listen("127.0.0.1", 0).wait().unwrap();
+        let clone = clone_of(&other, "s");
+        for round in 0..2_u64 {
+            let one = endpoint();
+            let master = file_store(&one, &path);
+            let before = (round > 0).then_some(Value::Count(round));
+            assert_eq!(master.get("rounds").unwrap(), before);
+            one.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
+            eventually("the clone's contact", || {
+                clone.get("rounds").ok().flatten() == before && clone.contact() == Contact::Attached
+            });
+            clone.increment("rounds", &1_u64).unwrap();
+            eventually("the increment", || {
+                master.get("rounds").unwrap() == Some(Value::Count(round + 1))
+            });
+            // Asked for just before the end, and done all the same.
+            master.put("last", &round).unwrap();
+            one.shutdown().wait();
+        }
+        let one = endpoint();
+        let master = file_store(&one, &path);
+        assert_eq!(master.get("last").unwrap(), Some(Value::Count(1)));
+        one.shutdown().wait();
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+    }
+
+    #[test]
+    fn requests_are_seen_by_the_reads_behind_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = endpoint();
+        let master = file_store(&one, &folder.path().join("s.sqlite"));
+        for number in 0..200_u64 {
+            master.put("k", &number).unwrap();
+            assert_eq!(master.get("k").unwrap(), Some(Value::Count(number)));
+        }
+        let unique = master.put_unique("k", &1_u64, None).unwrap();
+        assert!(!unique.wait().unwrap());
+        let unique = master.put_unique("u", &1_u64, None).unwrap();
+        assert!(unique.wait().unwrap());
+        assert!(master.exists("u").unwrap());
+        assert!(master.await_idle(LONG));
+    }
+
+    #[test]
+    fn a_file_serves_one_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.sqlite");
+        let (one, other) = (endpoint(), endpoint());
+        let _master = file_store(&one, &path);
+        let backend = Backend::Sqlite(SqliteOptions::new(&path));
+        let error = other.attach_master("t", backend).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::BackendFailure);
+        assert!(error.to_string().contains("s.sqlite"), "{error}");
+    }
+
+    #[test]
+    fn what_the_file_cannot_take_is_an_error_event() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.sqlite");
+        let (one, other) = pair();
+        let master = file_store(&one, &path);
+        let memory = master_of(&one, "in memory");
+        let clone = clone_of(&other, "s");
+        clone.put("before", &1_u64).unwrap();
+        assert!(clone.await_idle(LONG));
+        let errors = [
+            one.status_subscriber(false).unwrap(),
+            other.status_subscriber(false).unwrap(),
+        ];
+        // Somebody else writes and does not finish: the file is locked for longer than is waited.
+        let blocker = rusqlite::Connection::open(&path).unwrap();
+        blocker.execute_batch("begin immediate").unwrap();
+        clone.put("during", &2_u64).unwrap();
+        for errors in errors {
+            let Some(Event::Error(fault)) = errors.recv_timeout(LONG).unwrap() else {
+                panic!("an error event")
+            };
+            assert_eq!(fault.code, ErrorCode::BackendFailure);
+        }
+        blocker.execute_batch("rollback").unwrap();
+        memory.put("k", &1_u64).unwrap();
+        assert_eq!(memory.get("k").unwrap(), Some(Value::Count(1)));
+        clone.put("after", &3_u64).unwrap();
+        eventually("the write after", || {
+            master.get("after").unwrap() == Some(Value::Count(3))
+        });
+        assert_eq!(master.get("during").unwrap(), None);
+        assert_eq!(clone.get("during").unwrap(), None);
+    }
+}

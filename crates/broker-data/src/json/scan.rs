@@ -4,8 +4,8 @@ use crate::json::Form;
 use crate::json::error::{JsonError, JsonErrorKind};
 use crate::json::string::{CONTROL_LIMIT, plain_prefix};
 
-/// Says that there is an error in the scanner: results in every frame would cost more than all
-/// the rest of the frame.
+/// Says that there is an error in the scanner. It is kept there because results in every frame of
+/// a recursion would be most of the frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failed;
 

@@ -182,6 +182,10 @@ impl<B: Backend + ?Sized> Backend for Box<B> {
         (**self).expiries()
     }
 
+    fn begin_reads(&mut self) -> Result<(), BackendError> {
+        (**self).begin_reads()
+    }
+
     fn commit(&mut self) -> Result<(), BackendError> {
         (**self).commit()
     }

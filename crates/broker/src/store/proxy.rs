@@ -9,7 +9,8 @@ use broker_data::{Source, Timespan, Value};
 use broker_proto::entity::EntityId;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::store::{STORE_REQUEST_TIMEOUT, Store, StoreError, encoded, found, value_of};
+use crate::store::read::{found, value_of};
+use crate::store::{STORE_REQUEST_TIMEOUT, Store, StoreError, encoded};
 
 /// Requests of one proxy that may be under way; more wait for their turn.
 const REQUESTS_MAX: usize = 1024;

@@ -1,0 +1,249 @@
+//! Reading a store. Spec: stores 7.4.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use broker_data::{Source, Value, decode};
+use broker_proto::ErrorCode;
+use broker_proto::store::Failure;
+
+use crate::store::host::Core;
+use crate::store::{EncodedEntry, Store, StoreError, encoded};
+
+impl Store {
+    /// The value of a key; `None` when it is absent.
+    ///
+    /// Sees every request made before through this endpoint's master. A clone that has not found
+    /// its master yet waits for up to [`StoreOptions::get_delay_max`].
+    ///
+    /// # Errors
+    ///
+    /// The copy is stale or was never filled, the storage failed, the store is closed.
+    pub fn get<K: Source + ?Sized>(&self, key: &K) -> Result<Option<Value>, StoreError> {
+        let key = encoded(key)?;
+        self.wait_readable_default();
+        found(self.get_now(&key)).map(|value| value.map(|bytes| value_of(&bytes)))
+    }
+
+    /// As [`get`](Self::get), waiting as a future.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub async fn get_async<K: Source + ?Sized>(
+        &self,
+        key: &K,
+    ) -> Result<Option<Value>, StoreError> {
+        let key = encoded(key)?;
+        self.readable().await;
+        found(self.get_now(&key)).map(|value| value.map(|bytes| value_of(&bytes)))
+    }
+
+    /// Whether a key is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn exists<K: Source + ?Sized>(&self, key: &K) -> Result<bool, StoreError> {
+        let key = encoded(key)?;
+        self.wait_readable_default();
+        self.exists_now(&key)
+    }
+
+    /// What is at an index of a key's value: of a set whether it is there, of a table or vector what
+    /// is there, of everything else the value itself. `None` when key or index are absent.
+    /// Spec: stores 7.4.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get), and when a vector is asked for something that is no position.
+    pub fn get_index<K: Source + ?Sized, I: Source + ?Sized>(
+        &self,
+        key: &K,
+        index: &I,
+    ) -> Result<Option<Value>, StoreError> {
+        let (key, index) = (encoded(key)?, encoded(index)?);
+        self.wait_readable_default();
+        found(self.get_index_now(&key, &index)).map(|value| value.map(|bytes| value_of(&bytes)))
+    }
+
+    /// All keys.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn keys(&self) -> Result<Vec<Value>, StoreError> {
+        self.wait_readable_default();
+        let keys = self.keys_now()?;
+        Ok(keys.iter().map(|key| value_of(key)).collect())
+    }
+
+    /// All entries at one moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn snapshot(&self) -> Result<Vec<(Value, Value)>, StoreError> {
+        self.wait_readable_default();
+        let entries = self.snapshot_now()?;
+        let values = |(key, value): &EncodedEntry| (value_of(key), value_of(value));
+        Ok(entries.iter().map(values).collect())
+    }
+
+    /// Number of entries.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn len(&self) -> Result<u64, StoreError> {
+        self.wait_readable_default();
+        match &mut self.host.lock().core {
+            Core::Master(master) => Ok(master.entries()?),
+            Core::Clone(clone) => {
+                clone.check_readable()?;
+                Ok(clone.entries() as u64)
+            }
+            Core::Closed => Err(StoreError::Closed),
+        }
+    }
+
+    /// Whether there is no entry.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn is_empty(&self) -> Result<bool, StoreError> {
+        Ok(self.len()? == 0)
+    }
+
+    fn wait_readable_default(&self) {
+        let ticket = self.host.ticket();
+        if !self.host.is_readable(ticket) {
+            let timeout = self.shared.options.store.get_delay_max;
+            self.host.wait_readable(ticket, timeout);
+        }
+    }
+
+    /// What [`wait_readable`](Self::wait_readable) needs to know: what was asked for until now.
+    pub fn ticket(&self) -> u64 {
+        self.host.ticket()
+    }
+
+    /// Whether a read at this moment sees everything up to the ticket, or fails at once.
+    pub fn is_readable(&self, ticket: u64) -> bool {
+        self.host.is_readable(ticket)
+    }
+
+    /// Blocks until [`is_readable`](Self::is_readable) or the time is over.
+    pub fn wait_readable(&self, ticket: u64, timeout: Duration) -> bool {
+        self.host.wait_readable(ticket, timeout)
+    }
+
+    /// As [`wait_readable`](Self::wait_readable), for at most the longest time that reads wait, for
+    /// async code.
+    pub async fn readable(&self) {
+        let ticket = self.host.ticket();
+        let timeout = self.shared.options.store.get_delay_max;
+        let _ = tokio::time::timeout(timeout, self.host.readable(ticket)).await;
+    }
+
+    /// The encoded value of an encoded key, as the store is at this moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get); an absent key is the error [`ErrorCode::NoSuchKey`].
+    pub fn get_now(&self, key: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let key = canonical(key)?;
+        match &mut self.host.lock().core {
+            Core::Master(master) => Ok(master.get(&key)?),
+            Core::Clone(clone) => Ok(clone.get(&key)?.to_vec()),
+            Core::Closed => Err(StoreError::Closed),
+        }
+    }
+
+    /// Whether an encoded key is there at this moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn exists_now(&self, key: &[u8]) -> Result<bool, StoreError> {
+        let key = canonical(key)?;
+        match &mut self.host.lock().core {
+            Core::Master(master) => Ok(master.exists(&key)?),
+            Core::Clone(clone) => Ok(clone.exists(&key)?),
+            Core::Closed => Err(StoreError::Closed),
+        }
+    }
+
+    /// As [`get_index`](Self::get_index), encoded, at this moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`get_now`](Self::get_now).
+    pub fn get_index_now(&self, key: &[u8], index: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let key = canonical(key)?;
+        match &mut self.host.lock().core {
+            Core::Master(master) => Ok(master.get_index(&key, index)?),
+            Core::Clone(clone) => Ok(clone.get_index(&key, index)?),
+            Core::Closed => Err(StoreError::Closed),
+        }
+    }
+
+    /// All encoded keys at this moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn keys_now(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut keys = Vec::new();
+        match &mut self.host.lock().core {
+            Core::Master(master) => master.for_each_key(&mut |key| keys.push(key.to_vec()))?,
+            Core::Clone(clone) => keys.extend(clone.iter()?.map(|(key, _)| key.to_vec())),
+            Core::Closed => return Err(StoreError::Closed),
+        }
+        Ok(keys)
+    }
+
+    /// All encoded entries at this moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn snapshot_now(&self) -> Result<Vec<EncodedEntry>, StoreError> {
+        let mut entries = Vec::new();
+        match &mut self.host.lock().core {
+            Core::Master(master) => {
+                master.for_each(&mut |key, value| entries.push((key.to_vec(), value.to_vec())))?;
+            }
+            Core::Clone(clone) => {
+                let all = clone.iter()?;
+                entries.extend(all.map(|(key, value)| (key.to_vec(), value.to_vec())));
+            }
+            Core::Closed => return Err(StoreError::Closed),
+        }
+        Ok(entries)
+    }
+}
+
+fn canonical(key: &[u8]) -> Result<Cow<'_, [u8]>, StoreError> {
+    broker_data::canonical(key).map_err(|error| {
+        StoreError::Refused(Failure {
+            code: ErrorCode::InvalidData,
+            text: error.to_string(),
+        })
+    })
+}
+
+/// An absent key is no error for those who ask for a value.
+pub(super) fn found(result: Result<Vec<u8>, StoreError>) -> Result<Option<Vec<u8>>, StoreError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.code() == ErrorCode::NoSuchKey => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a store keeps was checked to be a value.
+pub(super) fn value_of(bytes: &[u8]) -> Value {
+    decode(bytes).unwrap_or_default()
+}
