@@ -35,7 +35,7 @@ MATURIN_BUILD = $(VENV)/bin/python -m maturin build --quiet --release $(LOCKED) 
 # Warnings of our tests' own Python are errors; see python/pyproject.toml.
 PYTEST_FLAGS ?=
 
-FUZZ_TARGETS := value frame handshake routing_update json
+FUZZ_TARGETS := value frame handshake routing_update json websocket
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # libFuzzer's coverage instrumentation, spelled out so that a stable toolchain can do it.
 FUZZ_RUSTFLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -63,6 +63,7 @@ lint: $(VENV)/.tools ## clippy over all targets and every feature set, warnings 
 	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features tls -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features sqlite -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features serde -- -D warnings
+	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features http -- -D warnings
 
 fmt: ## format the Rust code
 	$(CARGO) fmt --all

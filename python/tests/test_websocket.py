@@ -269,7 +269,7 @@ def test_zeekpy(scene, endpoint, monkeypatch):
     assert at.replace(tzinfo=datetime.timezone.utc) == when
     answer = broker.zeek.Event(value)
     assert (topic, answer.name()) == ("/to", "answer")
-    assert list(answer.args()) == [7, "seven", span, when, address]
+    assert list(answer.args()) == [broker.Count(7), "seven", span, when, address]
     assert endpoint.web_socket_counts()["tests/1"]["received"] == 1
 
 
