@@ -4,17 +4,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use broker::{EndpointId, Retry};
-use pyo3::exceptions::{PyNotImplementedError, PyRuntimeError, PyTypeError, PyValueError};
+use broker::{EndpointId, Retry, StoreError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyTuple};
 
 use crate::configuration::{Configuration, flag};
-use crate::error::{Fallible, closed, expected, from_broker};
+use crate::error::{Fallible, closed, expected, from_broker, from_store};
 use crate::process::{Owned, remember};
 use crate::publisher::{Publisher, encoded, finish, write};
 use crate::status::{EndpointInfo, PeerInfo};
 use crate::status_subscriber::StatusSubscriber;
+use crate::store::event::StoreEvents;
+use crate::store::{Store, attach};
 use crate::subscriber::Subscriber;
 use crate::types::enum_value::text;
 use crate::types::port::number;
@@ -74,9 +76,23 @@ fn receiver(value: &Bound<'_, PyAny>) -> PyResult<EndpointId> {
 impl Endpoint {
     /// The endpoint, shut down or not.
     fn any(&self) -> PyResult<&broker::Endpoint> {
-        match self.0.get() {
-            Some(endpoint) => endpoint.get(),
-            None => Err(PyRuntimeError::new_err("Endpoint.__init__ was not called")),
+        self.owned()?.get()
+    }
+
+    fn owned(&self) -> PyResult<&Arc<Owned<broker::Endpoint>>> {
+        self.0
+            .get()
+            .ok_or_else(|| PyRuntimeError::new_err("Endpoint.__init__ was not called"))
+    }
+
+    /// What the original returns of an attempt to attach a store.
+    fn or_none(&self, attached: attach::Result) -> PyResult<Option<Store>> {
+        match attached {
+            Ok(attached) => Ok(Some(Store::new(attached))),
+            Err(StoreError::Name { name, .. }) if name.is_empty() => {
+                Ok(Some(Store::new(attach::nameless(self.owned()?))))
+            }
+            Err(_) => Ok(None),
         }
     }
 
@@ -455,23 +471,91 @@ impl Endpoint {
         Ok(Publisher::new(self.live()?.publisher(topic.as_ref())))
     }
 
-    /// Not available yet: stores are not part of this release.
+    /// Attaches the master of a data store, or another handle of it if this endpoint has it. Returns
+    /// a Store, or None when that failed: a peer has the master, or the file cannot be used.
+    /// `open_master` raises the reason instead.
+    ///
+    /// Without a type entries are kept in memory. Backend.SQLite needs the option "path", a file;
+    /// missing directories are made. Its other options are "synchronous", "journal_mode" and
+    /// "failure_mode", each an Enum with the full name such as
+    /// "Broker::SQLITE_SYNCHRONOUS_NORMAL", and "integrity_check", a bool. Spec: stores 8.3.
+    ///
+    /// With an empty name there is a Store that keeps nothing.
     #[pyo3(signature = (name, r#type = None, opts = None))]
     fn attach_master(
         &self,
+        py: Python<'_>,
         name: &Bound<'_, PyAny>,
         r#type: Option<&Bound<'_, PyAny>>,
         opts: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        let _unused = (name, r#type, opts);
-        Err(no_stores())
+    ) -> PyResult<Option<Store>> {
+        self.live()?;
+        let attached = attach::master(py, self.owned()?, name, r#type, opts)?;
+        self.or_none(attached)
     }
 
-    /// Not available yet: stores are not part of this release.
-    #[pyo3(signature = (name))]
-    fn attach_clone(&self, name: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        let _unused = name;
-        Err(no_stores())
+    /// As `attach_master`, but raises StoreError with the reason when it fails.
+    #[pyo3(signature = (name, r#type = None, opts = None))]
+    fn open_master(
+        &self,
+        py: Python<'_>,
+        name: &Bound<'_, PyAny>,
+        r#type: Option<&Bound<'_, PyAny>>,
+        opts: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Store> {
+        self.live()?;
+        let attached = attach::master(py, self.owned()?, name, r#type, opts)?;
+        attached.map(Store::new).map_err(|error| from_store(&error))
+    }
+
+    /// Attaches a clone of a data store, which follows its master wherever that is, or another
+    /// handle of it if this endpoint has it. Returns a Store, which goes on looking for its master,
+    /// or None when that is on this endpoint. `open_clone` raises the reason instead.
+    ///
+    /// Intervals are in seconds, or a timedelta or Timespan: `resync_interval` (10 s) is how long the
+    /// first search may take, and after how long a silence another master is looked for;
+    /// `stale_interval` (300 s) after how long a silence reads fail, negative: never;
+    /// `mutation_buffer_interval` (120 s) how long requests wait for a master that is silent.
+    #[pyo3(signature = (name, *, resync_interval = None, stale_interval = None,
+           mutation_buffer_interval = None))]
+    fn attach_clone(
+        &self,
+        py: Python<'_>,
+        name: &Bound<'_, PyAny>,
+        resync_interval: Option<&Bound<'_, PyAny>>,
+        stale_interval: Option<&Bound<'_, PyAny>>,
+        mutation_buffer_interval: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<Store>> {
+        self.live()?;
+        let intervals = [resync_interval, stale_interval, mutation_buffer_interval];
+        let attached = attach::replica(py, self.owned()?, name, intervals)?;
+        self.or_none(attached)
+    }
+
+    /// As `attach_clone`, but raises StoreError with the reason when it fails.
+    #[pyo3(signature = (name, *, resync_interval = None, stale_interval = None,
+           mutation_buffer_interval = None))]
+    fn open_clone(
+        &self,
+        py: Python<'_>,
+        name: &Bound<'_, PyAny>,
+        resync_interval: Option<&Bound<'_, PyAny>>,
+        stale_interval: Option<&Bound<'_, PyAny>>,
+        mutation_buffer_interval: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Store> {
+        self.live()?;
+        let intervals = [resync_interval, stale_interval, mutation_buffer_interval];
+        let attached = attach::replica(py, self.owned()?, name, intervals)?;
+        attached.map(Store::new).map_err(|error| from_store(&error))
+    }
+
+    /// The changes of all stores of this endpoint from now on: a StoreEvents object.
+    fn store_events(&self, py: Python<'_>) -> PyResult<StoreEvents> {
+        let endpoint = self.live()?;
+        let events = py.detach(|| endpoint.store_events());
+        events
+            .map(|events| StoreEvents::new(events, None))
+            .map_err(|error| from_broker(&error))
     }
 
     /// Says goodbye to peers, closes sockets and ends subscriptions; takes at most about 5 s.
@@ -500,8 +584,4 @@ impl Endpoint {
         let _exception = (r#type, value, traceback);
         self.shutdown(py)
     }
-}
-
-fn no_stores() -> PyErr {
-    PyNotImplementedError::new_err("data stores are not part of this release of zeek-broker")
 }

@@ -46,6 +46,13 @@ impl Limit {
         Ok(end.map_or(Self::Forever, Self::Until))
     }
 
+    /// A fixed time from now.
+    pub(crate) fn within(span: Duration) -> Self {
+        Instant::now()
+            .checked_add(span)
+            .map_or(Self::Forever, Self::Until)
+    }
+
     /// The time of the next slice; nothing when the limit is reached.
     fn slice(self) -> Option<Duration> {
         match self {

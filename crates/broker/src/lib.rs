@@ -26,6 +26,7 @@
 //! | `websocket`, `translation` | JSON clients: their server, a message as JSON for all of them |
 //! | [`store`] | data stores: handles, their machines, the thread of a file |
 //! | `sqlite` | entries of a data store in a file |
+//! | [`zeek`] | what Zeek puts into messages: events, log records |
 //!
 //! # The way of one message
 //!
@@ -68,6 +69,7 @@ mod tls;
 mod translation;
 #[cfg(feature = "http")]
 mod websocket;
+pub mod zeek;
 
 pub use broker_data as data;
 pub use broker_proto as proto;
