@@ -1041,7 +1041,7 @@ mod tests {
         let bytes = Bytes::from([frame(1), frame(2), frame(3)].concat());
         let slot = crate::translation::Slot::default();
         let run = Run::shared(&bytes, 3).translated_in(&slot);
-        let single = Bytes::from(frame(4));
+        let single = frame(4);
         for mailbox in [&roomy, &tight] {
             mailbox.push(run, Patience::Waits);
             mailbox.push(Run::shared(&single, 1), Patience::Waits);
