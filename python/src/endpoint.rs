@@ -1,5 +1,6 @@
 //! `Endpoint`: the one object a program begins with.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::types::enum_value::text;
 use crate::types::port::number;
 use crate::types::topic::{self, Topic};
 use crate::wait::{timeout, wait_for, wait_forever};
+use crate::websocket;
 
 /// What `await_peer` waits when nothing or zero is asked for.
 const AWAIT_PEER_TIMEOUT_S: f64 = 10.0;
@@ -172,6 +174,85 @@ impl Endpoint {
             Err(error @ broker::Error::ShutDown) => Err(from_broker(&error)),
             Err(_) => Ok(0),
         }
+    }
+
+    /// Listens for WebSocket clients. Returns the port, or 0 when that failed.
+    ///
+    /// Address and port are as in `listen`. Clients connect to /v1/messages/json and exchange
+    /// messages as JSON with peers, with this endpoint and among each other.
+    ///
+    /// `tls`: None, as with peers; False, plain ws://; True, or with `certificate` and `key`,
+    /// wss:// with these files. Clients need a certificate only with `cafile` or `capath`.
+    /// `origins`: the origins whose scripts may connect; None for all. `overflow`: what happens to
+    /// a client for which more than `buffer_size` messages wait: "disconnect" (it is told),
+    /// "drop_newest", "drop_oldest", or "block" (publishers wait). Times are in seconds or a
+    /// timedelta or Timespan; a `ping_interval` of 0 means no pings, a `connects_per_second_max`
+    /// of 0 any number.
+    ///
+    /// Raises ConfigurationError for options and files that cannot be used.
+    #[pyo3(signature = (address, port, /, *, tls = None, certificate = None, key = None,
+                        passphrase = None, cafile = None, capath = None, origins = None,
+                        overflow = None, buffer_size = None, message_bytes_max = None,
+                        clients_max = None, connects_per_second_max = None,
+                        subscription_timeout = None, ping_interval = None))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords")]
+    fn listen_ws(
+        &self,
+        py: Python<'_>,
+        address: &Bound<'_, PyAny>,
+        port: &Bound<'_, PyAny>,
+        tls: Option<bool>,
+        certificate: Option<PathBuf>,
+        key: Option<PathBuf>,
+        passphrase: Option<String>,
+        cafile: Option<PathBuf>,
+        capath: Option<PathBuf>,
+        origins: Option<Vec<String>>,
+        overflow: Option<&str>,
+        buffer_size: Option<usize>,
+        message_bytes_max: Option<usize>,
+        clients_max: Option<usize>,
+        connects_per_second_max: Option<u32>,
+        subscription_timeout: Option<&Bound<'_, PyAny>>,
+        ping_interval: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<u16> {
+        let (address, port) = (host(address)?, number(port)?);
+        let files = broker::TlsOptions {
+            certificate,
+            key,
+            passphrase,
+            ca_file: cafile,
+            ca_path: capath,
+        };
+        let defaults = broker::WebSocketOptions::default();
+        let options = broker::WebSocketOptions {
+            tls: websocket::tls(tls, files)?,
+            origins,
+            overflow: overflow.map_or(Ok(defaults.overflow), websocket::overflow)?,
+            buffer_size: buffer_size.unwrap_or(defaults.buffer_size),
+            message_bytes_max: message_bytes_max.unwrap_or(defaults.message_bytes_max),
+            clients_max: clients_max.unwrap_or(defaults.clients_max),
+            connects_per_second_max: connects_per_second_max
+                .unwrap_or(defaults.connects_per_second_max),
+            subscription_timeout: websocket::duration(
+                subscription_timeout,
+                defaults.subscription_timeout,
+            )?,
+            ping_interval: websocket::duration(ping_interval, defaults.ping_interval)?,
+            ..defaults
+        };
+        let pending = self.live()?.listen_ws_with(&address, port, options);
+        match wait_forever(py, pending)? {
+            Ok(port) => Ok(port),
+            Err(broker::Error::Listen { .. }) => Ok(0),
+            Err(error) => Err(from_broker(&error)),
+        }
+    }
+
+    /// What went on between WebSocket clients and this endpoint: a new dict from the names of
+    /// their applications ("unknown" for those without) to dicts of numbers.
+    fn web_socket_counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        websocket::counts(py, &self.any()?.web_socket_counts())
     }
 
     /// Peers with the endpoint that listens at an address. Returns whether that worked.

@@ -32,6 +32,7 @@ mod subscriber;
 mod types;
 mod version;
 mod wait;
+mod websocket;
 mod zeek;
 
 use pyo3::prelude::*;

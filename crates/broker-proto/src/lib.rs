@@ -16,6 +16,8 @@
 //! | [`routes`] | which peers and local consumers get a message |
 //! | [`status`] | events for the application; every code of the wire |
 //! | [`json_message`] | what WebSocket clients and servers say to each other |
+//! | [`json_session`] | the order they say it in |
+//! | [`http`], [`json_upgrade`] | heads of HTTP requests; the one that opens a WebSocket |
 //! | [`endpoint`] | the state machine: connections, handshakes, peers, retries, goodbyes |
 //! | [`config`] | every number somebody might ask about |
 //!
@@ -36,8 +38,11 @@ pub mod endpoint;
 pub mod entity;
 pub mod filter;
 pub mod frame;
+pub mod http;
 pub mod id;
 pub mod json_message;
+pub mod json_session;
+pub mod json_upgrade;
 pub mod message;
 pub mod routes;
 pub mod status;

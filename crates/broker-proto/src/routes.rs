@@ -1,23 +1,25 @@
 //! The routing table: which peers and which local consumers get a message.
 //!
-//! Spec: wire 8.3, endpoint 3. The table is a value: the runtime changes a copy and publishes it as
+//! Spec: wire 8.3, endpoint 3, 4. The table is a value: the runtime changes a copy and publishes it as
 //! a snapshot that everybody reads without asking. It knows where a message came from only as an
 //! [`Origin`]; what a target is made of (`T`) is the runtime's business.
 //!
-//! | origin | own subscribers | hubs | peers |
-//! |---|---|---|---|
-//! | publisher of this endpoint | only if directed to this endpoint | yes | yes |
-//! | hub | yes | the other ones | yes |
-//! | event of this endpoint | yes | yes | never |
-//! | peer | yes | yes | the other ones, if forwarding |
-//! | peer, without a sender of its own | as if from a publisher | as if from a publisher | the other ones |
+//! | origin | own subscribers | hubs | WebSocket clients | peers |
+//! |---|---|---|---|---|
+//! | publisher of this endpoint | only if directed to this endpoint | yes | yes | yes |
+//! | hub | yes | the other ones | yes | yes |
+//! | WebSocket client | yes | yes | the other ones | yes, if forwarding |
+//! | event of this endpoint | yes | yes | never | never |
+//! | peer | yes | yes | yes | the other ones, if forwarding |
+//! | peer, without a sender of its own | as if from a publisher | as if from a publisher | as if from a publisher | the other ones |
 //!
 //! "yes" asks for a topic that matches. A message directed to one peer goes to that peer whatever
-//! its filter says, and from the network to no local consumer.
+//! its filter says, and from the network to no local consumer. Topics that belong to the endpoint
+//! are never shown to WebSocket clients.
 
 use crate::filter::Filter;
 use crate::id::EndpointId;
-use crate::topic::Topic;
+use crate::topic::{RESERVED, Topic};
 
 /// Names a local consumer. The caller chooses the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +32,8 @@ pub enum LocalKind {
     Subscriber,
     /// Gets everything but what it sends itself.
     Hub,
+    /// As a hub, without the topics that belong to the endpoint.
+    Client,
 }
 
 /// Where a message came from.
@@ -39,6 +43,8 @@ pub enum Origin {
     Endpoint,
     /// A hub of this endpoint.
     Hub(LocalId),
+    /// A WebSocket client of this endpoint: what it sends counts as coming from outside.
+    Client(LocalId),
     /// The endpoint itself: events, which never leave it.
     Internal,
     /// The peer at the other end of a connection, named as sender.
@@ -173,6 +179,7 @@ impl<T: Clone> RoutingTable<T> {
         topic: &[u8],
         forwarding: bool,
     ) -> Vec<T> {
+        let is_reserved = topic.starts_with(RESERVED.as_bytes());
         let peers = self
             .peers
             .iter()
@@ -182,6 +189,7 @@ impl<T: Clone> RoutingTable<T> {
             .locals
             .iter()
             .filter(|local| self.local_gets(local, origin, receiver))
+            .filter(|local| local.kind != LocalKind::Client || !is_reserved)
             .filter(|local| local.topics.matches(topic))
             .map(|local| &local.target);
         peers.chain(locals).cloned().collect()
@@ -198,6 +206,7 @@ impl<T: Clone> RoutingTable<T> {
         let leaves = match origin {
             Origin::Endpoint | Origin::Hub(_) => true,
             Origin::Internal => false,
+            Origin::Client(_) => forwarding,
             Origin::Peer(hop) => forwarding && hop != peer.id,
             Origin::Spoofed(hop) => hop != peer.id,
         };
@@ -213,13 +222,16 @@ impl<T: Clone> RoutingTable<T> {
         let to_me = receiver == self.me;
         let to_me_or_all = to_me || receiver.is_nil();
         match (origin, local.kind) {
+            (Origin::Internal, LocalKind::Client) => false,
+            (Origin::Internal, LocalKind::Subscriber | LocalKind::Hub) => true,
             (Origin::Endpoint | Origin::Spoofed(_), LocalKind::Subscriber) => to_me,
             // Even what is directed to a peer. Spec: endpoint 3.
-            (Origin::Endpoint, LocalKind::Hub) => true,
-            (Origin::Spoofed(_), LocalKind::Hub) => to_me_or_all,
-            (Origin::Hub(_), LocalKind::Subscriber) => to_me_or_all,
-            (Origin::Hub(sender), LocalKind::Hub) => sender != local.id,
-            (Origin::Internal, _) => true,
+            (Origin::Endpoint, LocalKind::Hub | LocalKind::Client) => true,
+            (Origin::Spoofed(_), LocalKind::Hub | LocalKind::Client) => to_me_or_all,
+            (Origin::Hub(_) | Origin::Client(_), LocalKind::Subscriber) => to_me_or_all,
+            (Origin::Hub(sender) | Origin::Client(sender), LocalKind::Hub | LocalKind::Client) => {
+                sender != local.id
+            }
             (Origin::Peer(_), _) => to_me_or_all,
         }
     }
@@ -260,6 +272,40 @@ mod tests {
         table.add_local(LocalId(3), LocalKind::Hub, topics(&["/t"]), "other hub");
         table.add_local(LocalId(1), LocalKind::Subscriber, topics(&["/t"]), "sub");
         table
+    }
+
+    #[test]
+    fn clients_of_web_sockets() {
+        use Origin::{Client, Endpoint, Hub, Internal, Peer, Spoofed};
+        let mut table = table();
+        let everything = topics(&[""]);
+        table.add_local(LocalId(4), LocalKind::Client, everything.clone(), "client");
+        table.add_local(LocalId(5), LocalKind::Client, everything, "other client");
+        let cases: &[(Origin, EndpointId, bool, &[&str])] = &[
+            (Endpoint, ALL, true, &["client", "other client"]),
+            (Endpoint, A, true, &["client", "other client"]),
+            (Hub(HUB), ALL, true, &["client", "other client"]),
+            (Internal, ME, true, &[]),
+            (Peer(A), ALL, true, &["client", "other client"]),
+            (Peer(A), B, true, &[]),
+            (Spoofed(A), ALL, true, &["client", "other client"]),
+            (Client(LocalId(4)), ALL, true, &["other client"]),
+        ];
+        for (origin, receiver, forwarding, expected) in cases {
+            let mut targets = table.targets(*origin, *receiver, b"/t/x", *forwarding);
+            targets.retain(|target| target.ends_with("client"));
+            assert_eq!(targets, *expected, "{origin:?} to {receiver}");
+        }
+        let from_client = |forwarding| table.targets(Client(LocalId(4)), ALL, b"/t/x", forwarding);
+        let locals = ["sub", "hub", "other hub", "other client"];
+        assert_eq!(from_client(false), locals);
+        assert_eq!(from_client(true), [&["A", "B"][..], &locals].concat());
+        for topic in ["<$>", STATUSES, "<$>/x"] {
+            assert_eq!(
+                table.targets(Endpoint, ALL, topic.as_bytes(), true),
+                [""; 0]
+            );
+        }
     }
 
     #[test]

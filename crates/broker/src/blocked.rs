@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::mailbox::{Patience, Pushed, Run, SHARED_RUN_MIN};
 use crate::routing::{Target, TargetList, TopicMemo, audience};
 use crate::shared::Shared;
+use crate::translation::Slot;
 
 /// The longest nap of a waiting publisher. It is woken when there is room; the nap only bounds how
 /// late it notices that a consumer stalled.
@@ -110,6 +111,8 @@ pub(crate) fn push_to<'a>(
     targets: impl Iterator<Item = &'a Target>,
 ) -> Vec<Target> {
     let mut full = Vec::new();
+    let slot = Slot::default();
+    let run = run.translated_in(&slot);
     for target in targets {
         match target.mailbox.push(run, Patience::Waits) {
             Pushed::Full { .. } => full.push(target.clone()),

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
+#[cfg(feature = "http")]
+use crate::websocket::WebSocketOptions;
 
 /// Bytes a mailbox may hold: seconds of traffic at full speed, and a bounded share of memory.
 pub const MAILBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -190,6 +192,9 @@ pub struct Options {
     pub frame_bytes_max: usize,
     /// Timing and bounds of data stores.
     pub store: StoreOptions,
+    /// The server for WebSocket clients.
+    #[cfg(feature = "http")]
+    pub web_socket: WebSocketOptions,
     /// Verbosity of the console log, for programs that print one.
     pub console_verbosity: Verbosity,
     /// Verbosity of the file log, for programs that write one.
@@ -213,6 +218,8 @@ impl Default for Options {
             pending_connections_max: PENDING_CONNECTIONS_MAX,
             frame_bytes_max: FRAME_BYTES_MAX,
             store: StoreOptions::default(),
+            #[cfg(feature = "http")]
+            web_socket: WebSocketOptions::default(),
             console_verbosity: Verbosity::Error,
             file_verbosity: Verbosity::Quiet,
         }
@@ -220,7 +227,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The defaults, changed by `BROKER_CONSOLE_VERBOSITY` and `BROKER_FILE_VERBOSITY`.
+    /// The defaults, changed by `BROKER_CONSOLE_VERBOSITY`, `BROKER_FILE_VERBOSITY` and
+    /// `BROKER_WEB_SOCKET_PORT`.
     ///
     /// # Errors
     ///
@@ -247,6 +255,8 @@ impl Options {
         Ok(Self {
             console_verbosity: verbosity("BROKER_CONSOLE_VERBOSITY", default.console_verbosity)?,
             file_verbosity: verbosity("BROKER_FILE_VERBOSITY", default.file_verbosity)?,
+            #[cfg(feature = "http")]
+            web_socket: WebSocketOptions::from_variables(&variable)?,
             ..default
         })
     }
@@ -265,6 +275,8 @@ impl Options {
         positive("capacity.bytes_max", self.capacity.bytes_max)?;
         positive("pending_connections_max", self.pending_connections_max)?;
         positive("frame_bytes_max", self.frame_bytes_max)?;
+        #[cfg(feature = "http")]
+        self.web_socket.check()?;
         let store = &self.store;
         let tick = usize::from(store.tick_interval >= Duration::from_millis(1));
         positive("store.tick_interval, in milliseconds,", tick)?;

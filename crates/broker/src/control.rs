@@ -438,7 +438,7 @@ impl Shared {
     }
 
     /// Hands events of one topic to the local consumers as one run. Never waits, never leaves.
-    fn publish_events(&self, events: &[Event]) {
+    pub(crate) fn publish_events(&self, events: &[Event]) {
         let Some(topic) = events.first().map(Event::topic) else {
             return;
         };
@@ -487,6 +487,7 @@ impl Shared {
         let what = match target.kind {
             TargetKind::Peer => "a peer",
             TargetKind::Local => "a subscriber",
+            TargetKind::Client => "a WebSocket client",
         };
         let dropped = target.mailbox.dropped();
         tracing::warn!(event = "messages-dropped", consumer = what, dropped);

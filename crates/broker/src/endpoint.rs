@@ -21,6 +21,8 @@ use crate::shared::Shared;
 use crate::status_subscriber::StatusSubscriber;
 use crate::store::{Backend, Store, StoreError, StoreEvents};
 use crate::subscriber::Subscriber;
+#[cfg(feature = "http")]
+use crate::websocket::{self, WebSocketCounts, WebSocketOptions};
 
 /// What to do when an outgoing peering fails or is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -123,6 +125,8 @@ impl Builder {
             None => runtime::shared().map_err(|error| Error::Start(Arc::new(error)))?,
         };
         let shared = Shared::new(self.options, runtime)?;
+        #[cfg(feature = "http")]
+        websocket::start_configured(&shared)?;
         shared.runtime.spawn(shared.clone().run_timer());
         Ok(Endpoint {
             handle: Arc::new(LastHandle { shared }),
@@ -191,6 +195,51 @@ impl Endpoint {
             });
         });
         pending
+    }
+
+    /// Listens for WebSocket clients and resolves to the port.
+    ///
+    /// Clients connect to `/v1/messages/json`, with TLS as peers do, and exchange messages as JSON
+    /// with peers, with consumers of this endpoint and among each other. The options are those of
+    /// [`Options::web_socket`]. Address and port are as in [`listen`](Self::listen).
+    ///
+    /// # Errors
+    ///
+    /// As [`listen`](Self::listen).
+    #[cfg(feature = "http")]
+    pub fn listen_ws(&self, address: &str, port: u16) -> Pending<Result<u16, Error>> {
+        self.listen_ws_with(address, port, self.shared().options.web_socket.clone())
+    }
+
+    /// As [`listen_ws`](Self::listen_ws), with options of its own; their address and port do not
+    /// count.
+    ///
+    /// # Errors
+    ///
+    /// As there; also when an option has a value it cannot have, or the TLS set-up cannot be used.
+    #[cfg(feature = "http")]
+    pub fn listen_ws_with(
+        &self,
+        address: &str,
+        port: u16,
+        options: WebSocketOptions,
+    ) -> Pending<Result<u16, Error>> {
+        let (resolver, pending) = Pending::new(|| Err(Error::ShutDown));
+        websocket::start(self.shared(), address.to_owned(), port, options, resolver);
+        pending
+    }
+
+    /// What went on between WebSocket clients and this endpoint so far, by the name of their
+    /// application; those without one are `unknown`.
+    #[cfg(feature = "http")]
+    pub fn web_socket_counts(&self) -> std::collections::BTreeMap<String, WebSocketCounts> {
+        self.shared().web_sockets.by_application()
+    }
+
+    /// Connections of WebSocket clients that were turned away before they could subscribe.
+    #[cfg(feature = "http")]
+    pub fn web_socket_refusals(&self) -> u64 {
+        self.shared().web_sockets.refusals()
     }
 
     /// Peers with the endpoint that listens there; resolves when the peering is established.

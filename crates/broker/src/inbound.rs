@@ -28,6 +28,7 @@ use crate::routing::{Target, TargetKind, TargetList, TopicMemo, audience};
 use crate::shared::Shared;
 use crate::socket::{Socket, alert};
 use crate::store::StoreWait;
+use crate::translation::Slot;
 
 /// Read buffer of a stranger, and of a connection with little traffic.
 const READ_SIZE_MIN: usize = 4 * 1024;
@@ -553,11 +554,10 @@ fn deliver(
         false => bytes.freeze(),
     };
     let mut full = Vec::new();
+    let slot = Slot::default();
+    let frames = Run::shared(&bytes, run.frames).translated_in(&slot);
     for target in run.targets.iter() {
-        match target
-            .mailbox
-            .push(Run::shared(&bytes, run.frames), Patience::Waits)
-        {
+        match target.mailbox.push(frames, Patience::Waits) {
             Pushed::Full { .. } => full.push(target.clone()),
             pushed => shared.report_drops(pushed, target),
         }

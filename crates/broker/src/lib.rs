@@ -22,7 +22,8 @@
 //! | `control` | the protocol's state machine and what its outputs mean out here |
 //! | `listener`, `connector`, `tls`, `socket` | how connections come to be |
 //! | `link`, `peer`, `inbound` | one connection: its shared half, its task, what it reads |
-//! | `mailbox`, `ready_fd`, `routing` | the data path: queues, and who gets what |
+//! | `mailbox`, `run`, `ready_fd`, `routing` | the data path: queues, what is in them, who gets what |
+//! | `websocket`, `translation` | JSON clients: their server, a message as JSON for all of them |
 //! | [`store`] | data stores: handles, their machines, the thread of a file |
 //! | `sqlite` | entries of a data store in a file |
 //! | [`zeek`] | what Zeek puts into messages: events, log records |
@@ -54,6 +55,7 @@ mod pending;
 mod publisher;
 mod ready_fd;
 mod routing;
+mod run;
 mod runtime;
 mod shared;
 mod socket;
@@ -64,6 +66,9 @@ pub mod store;
 mod subscriber;
 #[cfg(feature = "tls")]
 mod tls;
+mod translation;
+#[cfg(feature = "http")]
+mod websocket;
 pub mod zeek;
 
 pub use broker_data as data;
@@ -105,3 +110,5 @@ pub use sqlite::{
 pub use status_subscriber::StatusSubscriber;
 pub use store::{Backend, Store, StoreChange, StoreError, StoreEvent, StoreEvents};
 pub use subscriber::Subscriber;
+#[cfg(feature = "http")]
+pub use websocket::{WebSocketCounts, WebSocketOptions, WebSocketTls};

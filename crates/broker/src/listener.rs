@@ -9,7 +9,7 @@ use std::time::Duration;
 use broker_proto::NetworkAddress;
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::config::deadline;
@@ -26,18 +26,41 @@ const BACKLOG: i32 = 1024;
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
+/// Connections of that time are let in at once where their rate is limited.
+const BURST: Duration = Duration::from_secs(1);
+
 /// Binds a listener. An empty address means all interfaces. Spec: endpoint 2.
 pub(crate) async fn bind(address: &str, port: u16) -> io::Result<TcpListener> {
-    if address.is_empty() {
-        let v6 = bind_to(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), true);
-        return v6.or_else(|error| match error.kind() {
-            io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
-            // A system without IPv6.
-            _ => bind_to(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), false),
-        });
+    match address {
+        "" => bind_everywhere(port),
+        name => bind_one_of(resolve(name, port).await?),
     }
+}
+
+/// As [`bind`], on the caller's thread, which waits while a name is resolved. Call it within the
+/// runtime.
+#[cfg(feature = "http")]
+pub(crate) fn bind_now(address: &str, port: u16) -> io::Result<TcpListener> {
+    match address {
+        "" => bind_everywhere(port),
+        name => {
+            let name = name.trim_start_matches('[').trim_end_matches(']');
+            bind_one_of(std::net::ToSocketAddrs::to_socket_addrs(&(name, port))?.collect())
+        }
+    }
+}
+
+fn bind_everywhere(port: u16) -> io::Result<TcpListener> {
+    let v6 = bind_to(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), true);
+    v6.or_else(|error| match error.kind() {
+        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
+        // A system without IPv6.
+        _ => bind_to(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), false),
+    })
+}
+
+fn bind_one_of(mut candidates: Vec<SocketAddr>) -> io::Result<TcpListener> {
     let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
-    let mut candidates = resolve(address, port).await?;
     // Who listens on a name like `localhost` expects to be found under 127.0.0.1 too; those who
     // connect to the name try all of its addresses.
     candidates.sort_by_key(SocketAddr::is_ipv6);
@@ -77,8 +100,21 @@ impl Drop for Listening {
     }
 }
 
-/// Accepts until the task is aborted.
+/// Accepts peers until the task is aborted.
 pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener) {
+    let pending = shared.pending.clone();
+    let start = |stream, remote, permit| start(&shared, stream, remote, permit);
+    accept(listener, pending, Duration::ZERO, start).await;
+}
+
+/// Accepts until the task is aborted: one connection per `pace`, after a burst.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    pending: Arc<Semaphore>,
+    pace: Duration,
+    mut start: impl FnMut(TcpStream, SocketAddr, OwnedSemaphorePermit),
+) {
+    let mut due = Instant::now();
     let Listening(listener) = &Listening(listener);
     let mut spare = Spare::new();
     let mut backoff = BACKOFF_MIN;
@@ -89,10 +125,16 @@ pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener) {
                 // While too many others have not finished their handshake one waits here, and the
                 // rest in the system's queue, where they cost us nothing. Not before the accept:
                 // idle listeners would use up the permits.
-                let Ok(permit) = shared.pending.clone().acquire_owned().await else {
+                let Ok(permit) = pending.clone().acquire_owned().await else {
                     return;
                 };
-                start(&shared, stream, remote, permit);
+                if !pace.is_zero() {
+                    tokio::time::sleep_until(due).await;
+                    // Time that nobody used is saved up for a burst.
+                    let saved = Instant::now().checked_sub(BURST).unwrap_or(due);
+                    due = due.max(saved) + pace;
+                }
+                start(stream, remote, permit);
             }
             Err(error) if is_exhaustion(&error) => {
                 tracing::warn!(event = "accept-failed", %error, "out of descriptors or memory");

@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -27,10 +27,9 @@ use broker_proto::frame::frame_size;
 
 use crate::config::Overflow;
 use crate::ready_fd::ReadyFd;
-
-/// Runs from this size on are shared between targets instead of copied: below it a copy is cheaper
-/// than the reference count and the pinned read buffer, above it the copy starts to show.
-pub(crate) const SHARED_RUN_MIN: usize = 4 * 1024;
+use crate::run::RunBytes;
+pub(crate) use crate::run::{Run, SHARED_RUN_MIN};
+use crate::translation::Translation;
 
 /// Largest tail that small runs are collected in: large enough that one system call moves hundreds
 /// of messages, small enough to stay in a processor's second-level cache.
@@ -56,61 +55,8 @@ pub(crate) struct Limits {
     pub(crate) stall_limit: Duration,
     /// `true`: the policy applies as soon as the mailbox is full, nobody waits.
     pub(crate) strict: bool,
-}
-
-/// Complete frames in one piece of memory, on their way into mailboxes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Run<'a> {
-    pub(crate) bytes: RunBytes<'a>,
-    pub(crate) frames: usize,
-}
-
-/// How the bytes of a run are held.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum RunBytes<'a> {
-    /// Borrowed: copied into each mailbox.
-    Copied(&'a [u8]),
-    /// Owned together: each mailbox keeps a reference.
-    Shared(&'a Bytes),
-}
-
-impl<'a> Run<'a> {
-    /// Wraps borrowed bytes.
-    pub(crate) fn copied(bytes: &'a [u8], frames: usize) -> Self {
-        Self {
-            bytes: RunBytes::Copied(bytes),
-            frames,
-        }
-    }
-
-    /// The bytes with an owner.
-    pub(crate) fn to_bytes(self) -> Bytes {
-        match self.bytes {
-            RunBytes::Copied(bytes) => Bytes::copy_from_slice(bytes),
-            RunBytes::Shared(bytes) => bytes.clone(),
-        }
-    }
-
-    /// Wraps shared bytes, to be copied where that is cheaper.
-    pub(crate) fn shared(bytes: &'a Bytes, frames: usize) -> Self {
-        let bytes = if bytes.len() < SHARED_RUN_MIN {
-            RunBytes::Copied(bytes)
-        } else {
-            RunBytes::Shared(bytes)
-        };
-        Self { bytes, frames }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.as_slice().len()
-    }
-
-    fn as_slice(&self) -> &'a [u8] {
-        match self.bytes {
-            RunBytes::Copied(bytes) => bytes,
-            RunBytes::Shared(bytes) => bytes,
-        }
-    }
+    /// `true`: the consumer reads JSON, so runs keep the translation they share with others.
+    pub(crate) translated: bool,
 }
 
 /// Some complete frames, as the consumer gets them.
@@ -120,6 +66,12 @@ pub(crate) struct Chunk {
     pub(crate) frames: usize,
     /// Control frames are never dropped by an overflow policy.
     control: bool,
+    /// The run that these frames are the end of, where the consumer reads JSON.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "only WebSocket clients read JSON")
+    )]
+    pub(crate) translation: Option<Arc<Translation>>,
 }
 
 impl Chunk {
@@ -129,6 +81,7 @@ impl Chunk {
             bytes: frame,
             frames: 1,
             control: false,
+            translation: None,
         }
     }
 }
@@ -190,6 +143,7 @@ struct Inner {
     tail: BytesMut,
     tail_frames: usize,
     tail_size: usize,
+    translated: bool,
     bytes: usize,
     messages: usize,
     state: State,
@@ -237,11 +191,12 @@ struct Stall {
 impl Mailbox {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
-            limits,
             inner: Mutex::new(Inner {
                 tail_size: TAIL_SIZE_MIN,
+                translated: limits.translated,
                 ..Inner::default()
             }),
+            limits,
             arrived: Condvar::new(),
             room: Condvar::new(),
             progress: AtomicU64::new(0),
@@ -300,6 +255,7 @@ impl Mailbox {
             bytes: frame,
             frames: 0,
             control: true,
+            translation: None,
         });
         if was_empty {
             self.notify(inner);
@@ -369,10 +325,7 @@ impl Mailbox {
                     }
                 }
             }
-            inner.append(Run {
-                bytes: RunBytes::Copied(frame),
-                frames: 1,
-            });
+            inner.append(run.part(frame, 1));
         }
         let outcome = if lost == 0 {
             Pushed::Accepted
@@ -647,6 +600,16 @@ impl Inner {
     fn append(&mut self, run: Run<'_>) {
         self.bytes = self.bytes.saturating_add(run.len());
         self.messages = self.messages.saturating_add(run.frames);
+        if self.translated {
+            let translation = run.translation();
+            self.chunks.push_back(Chunk {
+                bytes: translation.run().clone(),
+                frames: run.frames,
+                control: false,
+                translation: Some(translation),
+            });
+            return;
+        }
         match run.bytes {
             RunBytes::Copied(bytes) if bytes.len() < SHARED_RUN_MIN => {
                 self.reserve_tail(bytes.len());
@@ -664,6 +627,7 @@ impl Inner {
             bytes,
             frames,
             control: false,
+            translation: None,
         });
     }
 
@@ -688,6 +652,7 @@ impl Inner {
                 bytes,
                 frames,
                 control: false,
+                translation: None,
             });
         }
     }
@@ -718,6 +683,7 @@ impl Inner {
                 bytes: self.tail.split().freeze(),
                 frames,
                 control: false,
+                translation: None,
             });
         }
         self.bytes = self.bytes.saturating_sub(bytes);
@@ -812,6 +778,7 @@ mod tests {
             overflow,
             stall_limit: Duration::ZERO,
             strict: false,
+            translated: false,
         }
     }
 
@@ -1060,5 +1027,35 @@ mod tests {
         push(&closed, &frame(1));
         closed.close();
         assert_eq!(closed.peek(), Taken::Closed);
+    }
+
+    #[test]
+    #[cfg(feature = "http")]
+    fn readers_of_json_share_what_is_left_of_a_run() {
+        let limits = |messages_max| Limits {
+            strict: true,
+            translated: true,
+            ..limits(messages_max, Overflow::DropOldest)
+        };
+        let (roomy, tight) = (Mailbox::new(limits(100)), Mailbox::new(limits(2)));
+        let bytes = Bytes::from([frame(1), frame(2), frame(3)].concat());
+        let slot = crate::translation::Slot::default();
+        let run = Run::shared(&bytes, 3).translated_in(&slot);
+        let single = frame(4);
+        for mailbox in [&roomy, &tight] {
+            mailbox.push(run, Patience::Waits);
+            mailbox.push(Run::shared(&single, 1), Patience::Waits);
+        }
+        let take = |mailbox: &Mailbox| {
+            let mut chunks = VecDeque::new();
+            mailbox.take(usize::MAX, &mut chunks);
+            chunks
+        };
+        let chunks = take(&roomy);
+        let translation = chunks[0].translation.as_ref().unwrap();
+        assert_eq!((chunks[0].frames, translation.frames()), (3, 3));
+        assert!(Arc::ptr_eq(translation, slot.get().unwrap()));
+        let left: usize = take(&tight).iter().map(|chunk| chunk.frames).sum();
+        assert_eq!((left, tight.dropped()), (2, 2));
     }
 }

@@ -27,6 +27,12 @@ pub(crate) struct Target {
 pub(crate) enum TargetKind {
     Peer,
     Local,
+    /// A WebSocket client of this endpoint.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "only WebSocket servers have such targets")
+    )]
+    Client,
 }
 
 impl PartialEq for Target {
@@ -82,7 +88,7 @@ pub(crate) fn audience(
 ) -> Vec<Target> {
     let mut targets = table.targets(origin, receiver, topic, forwarding);
     if topic.is_empty() {
-        targets.retain(|target| target.kind == TargetKind::Local);
+        targets.retain(|target| target.kind != TargetKind::Peer);
     }
     targets
 }

@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) peer_limits: Limits,
     pub(crate) local_limits: Limits,
     pub(crate) connections: Gauge,
+    #[cfg(feature = "http")]
+    pub(crate) web_sockets: crate::websocket::Counters,
     /// Memo of [`Endpoint::publish`](crate::Endpoint::publish), which any thread may call.
     pub(crate) publish_memo: Mutex<TopicMemo>,
     started: Instant,
@@ -80,6 +82,7 @@ impl Shared {
             overflow,
             stall_limit: options.stall_limit,
             strict: false,
+            translated: false,
         };
         let peer_limits = match options.peer_buffer_size {
             None => limits(options.peer_overflow),
@@ -106,6 +109,8 @@ impl Shared {
             )),
             large_handshakes: Semaphore::new(LARGE_HANDSHAKES_MAX),
             connections: Gauge::default(),
+            #[cfg(feature = "http")]
+            web_sockets: crate::websocket::Counters::default(),
             publish_memo: Mutex::new(TopicMemo::new(Origin::Endpoint, true)),
             started: Instant::now(),
             stopping: Notify::new(),

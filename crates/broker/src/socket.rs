@@ -92,6 +92,21 @@ pub(crate) fn alert(error: &io::Error) -> Option<String> {
     }
 }
 
+#[cfg(feature = "http")]
+impl tokio::io::AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
+        }
+    }
+}
+
 /// How soon a peer that vanished without a word is noticed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Liveness {

@@ -65,9 +65,31 @@ impl Tls {
         let mut builder = SslContext::builder(SslMethod::tls()).map_err(|e| broken(&e))?;
         if options.is_authenticated() {
             authenticated(&mut builder, options)?;
+            trust(&mut builder, options)?;
         } else {
             anonymous(&mut builder).map_err(|e| broken(&e))?;
         }
+        Self::build(builder)
+    }
+
+    /// Builds the set-up of a server whose clients show a certificate only if there is an
+    /// authority to check it with.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    #[cfg(feature = "http")]
+    pub(crate) fn for_web_clients(options: &TlsOptions) -> Result<Self, Error> {
+        if !options.is_authenticated() || options.ca_file.is_some() || options.ca_path.is_some() {
+            return Self::new(options);
+        }
+        let mut builder = SslContext::builder(SslMethod::tls()).map_err(|e| broken(&e))?;
+        authenticated(&mut builder, options)?;
+        builder.set_verify(SslVerifyMode::NONE);
+        Self::build(builder)
+    }
+
+    fn build(mut builder: SslContextBuilder) -> Result<Self, Error> {
         builder
             .set_min_proto_version(Some(SslVersion::TLS1_2))
             .map_err(|e| broken(&e))?;
@@ -157,6 +179,13 @@ fn authenticated(builder: &mut SslContextBuilder, options: &TlsOptions) -> Resul
             certificate.display()
         ),
     })?;
+    builder
+        .set_cipher_list(AUTHENTICATED_CIPHERS)
+        .map_err(|e| broken(&e))
+}
+
+/// Has the other side show a certificate that one of the authorities signed.
+fn trust(builder: &mut SslContextBuilder, options: &TlsOptions) -> Result<(), Error> {
     if let Some(file) = options.ca_file.as_deref() {
         readable(file, "CA file")?;
     }
@@ -179,9 +208,7 @@ fn authenticated(builder: &mut SslContextBuilder, options: &TlsOptions) -> Resul
         );
     }
     builder.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
-    builder
-        .set_cipher_list(AUTHENTICATED_CIPHERS)
-        .map_err(|e| broken(&e))
+    Ok(())
 }
 
 fn readable(path: &Path, what: &str) -> Result<(), Error> {

@@ -1,9 +1,10 @@
 """Types of the native module; programs use them through `broker`."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from os import PathLike
 from types import TracebackType
-from typing import Any, ClassVar, SupportsFloat, SupportsIndex, final, overload
+from typing import Any, ClassVar, Literal, SupportsFloat, SupportsIndex, final, overload
 
 from typing_extensions import Self, TypeAlias, disjoint_base
 
@@ -610,6 +611,28 @@ class Endpoint:
     def __init__(self, config: Configuration, /) -> None: ...
     def node_id(self) -> str: ...
     def listen(self, address: str | bytes, port: int, /) -> int: ...
+    def listen_ws(
+        self,
+        address: str | bytes,
+        port: int,
+        /,
+        *,
+        tls: bool | None = None,
+        certificate: str | PathLike[str] | None = None,
+        key: str | PathLike[str] | None = None,
+        passphrase: str | None = None,
+        cafile: str | PathLike[str] | None = None,
+        capath: str | PathLike[str] | None = None,
+        origins: Sequence[str] | None = None,
+        overflow: Literal["disconnect", "drop_newest", "drop_oldest", "block"] | None = None,
+        buffer_size: int | None = None,
+        message_bytes_max: int | None = None,
+        clients_max: int | None = None,
+        connects_per_second_max: int | None = None,
+        subscription_timeout: _Timeout = None,
+        ping_interval: _Timeout = None,
+    ) -> int: ...
+    def web_socket_counts(self) -> dict[str, dict[str, int]]: ...
     def peer(
         self, addr: str | bytes, port: int, retry: float = 10.0, *, timeout: _Timeout = None
     ) -> bool: ...
