@@ -565,7 +565,7 @@ impl Recording {
         ];
         for is_kind in kinds {
             let of_kind = |frame: &&[u8]| is_kind(&command(frame).content);
-            let theirs = recorded.iter().copied().rfind(|frame| of_kind(&frame));
+            let theirs = recorded.iter().copied().rfind(|frame| of_kind(frame));
             let mut ours = played.frames.iter().map(Vec::as_slice);
             if let Some(theirs) = theirs {
                 let found = ours.any(|frame| frame == theirs);
