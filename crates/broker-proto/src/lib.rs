@@ -18,6 +18,7 @@
 //! | [`json_message`] | what WebSocket clients and servers say to each other |
 //! | [`json_session`] | the order they say it in |
 //! | [`http`], [`json_upgrade`] | heads of HTTP requests; the one that opens a WebSocket |
+//! | [`peer_url`] | addresses of peers |
 //! | [`endpoint`] | the state machine: connections, handshakes, peers, retries, goodbyes |
 //! | [`config`] | every number somebody might ask about |
 //!
@@ -44,6 +45,7 @@ pub mod json_message;
 pub mod json_session;
 pub mod json_upgrade;
 pub mod message;
+pub mod peer_url;
 pub mod routes;
 pub mod status;
 pub mod store;
@@ -52,7 +54,7 @@ pub mod topic;
 pub use crate::config::Config;
 pub use crate::endpoint::{
     CloseCause, Closed, ConnectionId, Endpoint, Outcome, Output, PeerInfo, RequestId, Retry,
-    TimeoutReason,
+    TimeoutReason, Transport,
 };
 pub use crate::filter::Filter;
 pub use crate::frame::{Envelope, EnvelopeError, Tag};
