@@ -28,6 +28,8 @@ use crate::message::{self, Handshake};
 use crate::status::{ErrorCode, Event, NetworkAddress, PeerStatus};
 use crate::topic::Topic;
 
+pub(crate) use foreign::pause as foreign_pause;
+
 use attempt::{Attempt, AttemptId, AttemptState};
 use connection::{Connection, Stage};
 
