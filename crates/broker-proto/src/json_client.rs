@@ -439,7 +439,7 @@ impl SentTopics {
         }
         // Servers that do not count may name the topic themselves.
         match self.recent.back() {
-            Some(topic) if !context.contains("topic") => {
+            Some(topic) if !context.contains("on topic '") => {
                 let topic = Topic::from(&**topic);
                 format!("the server reports: {report}; last sent was a message under `{topic}`")
             }

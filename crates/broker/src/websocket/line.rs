@@ -73,6 +73,8 @@ pub(super) struct Line {
     masks: u64,
     heard: bool,
     ended: bool,
+    /// Whether the close frame was sent, behind which nothing may come.
+    closing: bool,
 }
 
 impl Line {
@@ -88,6 +90,7 @@ impl Line {
             masks,
             heard: false,
             ended: false,
+            closing: false,
         }
     }
 
@@ -111,9 +114,13 @@ impl Line {
 
     pub(super) fn send_close(&mut self, code: u16) {
         self.put(OpCode::Control(Control::Close), &code.to_be_bytes());
+        self.closing = true;
     }
 
     fn put(&mut self, opcode: OpCode, payload: &[u8]) {
+        if self.closing {
+            return;
+        }
         self.masks = self
             .masks
             .wrapping_mul(0x5851_f42d_4c95_7f2d)
