@@ -18,8 +18,9 @@
 //! 6. When the server has ended the old line, sending goes on.
 //!
 //! A message that came on one line is dropped when an equal one comes on the other and the old line
-//! was subscribed to its topic; each message excuses one. What the limits below cut short is
-//! delivered twice rather than not at all.
+//! was subscribed to its topic; each message excuses one. That goes on until the new line brings
+//! what the old one did not, being gone. What the limits below cut short is delivered twice rather
+//! than not at all.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -307,7 +308,7 @@ impl Renewal {
         }
     }
 
-    const fn due(&self) -> Option<Timestamp> {
+    fn due(&self) -> Option<Timestamp> {
         match self {
             Self::None | Self::Opening { .. } => None,
             Self::Due { at, .. } => Some(*at),
@@ -321,9 +322,9 @@ impl Renewal {
                 latest,
                 overlap,
                 ..
-            } => Some(match overlap.owed {
-                0 => *earliest,
-                _ => *latest,
+            } => Some(match overlap.is_settled() {
+                true => *earliest,
+                false => *latest,
             }),
         }
     }
@@ -344,8 +345,13 @@ struct Overlap {
     /// How often a message came on the old line, less how often on the new one.
     seen: BTreeMap<Vec<u8>, i64>,
     bytes: usize,
-    /// Messages that the old line has yet to bring.
-    owed: usize,
+    /// Messages that the new line brought first, and those of them that the old one has brought
+    /// since.
+    owed: u64,
+    paid: u64,
+    /// What must have been paid before the old line may go. Under steady traffic one line or the
+    /// other is always ahead, so this is fixed once.
+    bill: Option<u64>,
 }
 
 impl Overlap {
@@ -355,6 +361,8 @@ impl Overlap {
             seen: BTreeMap::new(),
             bytes: 0,
             owed: 0,
+            paid: 0,
+            bill: None,
         }
     }
 
@@ -391,10 +399,15 @@ impl Overlap {
         false
     }
 
+    /// Whether the old line has nothing to bring any more that counts.
+    fn is_settled(&self) -> bool {
+        self.bill.is_none_or(|bill| self.paid >= bill)
+    }
+
     fn owe(&mut self, side: Side, twin: bool) {
         match (side, twin) {
             (Side::New, false) => self.owed = self.owed.saturating_add(1),
-            (Side::Old, true) => self.owed = self.owed.saturating_sub(1),
+            (Side::Old, true) => self.paid = self.paid.saturating_add(1),
             (Side::New, true) | (Side::Old, false) => {}
         }
     }
@@ -542,6 +555,8 @@ pub struct ClientSession {
     joined: bool,
     ended: bool,
     renewal: Renewal,
+    /// What the previous line brought and this one may still bring, and until when that counts.
+    tail: Option<(Overlap, Timestamp)>,
     sent: SentTopics,
     /// Messages that could not be read and were not reported.
     unreadable: u64,
@@ -561,6 +576,7 @@ impl ClientSession {
             joined: false,
             ended: false,
             renewal: Renewal::None,
+            tail: None,
             sent: SentTopics::default(),
             unreadable: 0,
             report_at: Timestamp::MIN,
@@ -684,7 +700,7 @@ impl ClientSession {
         let topic = match message {
             Ok(ServerMessage::Data { topic }) => {
                 let value = payload.get(start..).unwrap_or_default();
-                let is_wanted = self.is_wanted(line, &topic, value);
+                let is_wanted = self.is_wanted(now, line, &topic, value);
                 is_wanted.then_some(topic)
             }
             Ok(ServerMessage::Ack { endpoint, version }) => {
@@ -726,8 +742,10 @@ impl ClientSession {
             {
                 self.fail_renewal(now, failures, next.cause(loss));
             }
-            Renewal::Overlapping { old, .. } | Renewal::Retiring { old, .. } if old.id == line => {
-                self.catch_up(now);
+            Renewal::Overlapping { old, overlap, .. } | Renewal::Retiring { old, overlap, .. }
+                if old.id == line =>
+            {
+                self.catch_up(now, overlap);
             }
             other => self.renewal = other,
         }
@@ -808,12 +826,15 @@ impl ClientSession {
     }
 
     /// Whether a message is for the endpoint, and has not come before.
-    fn is_wanted(&mut self, line: LineId, topic: &Topic, value: &[u8]) -> bool {
+    fn is_wanted(&mut self, now: Timestamp, line: LineId, topic: &Topic, value: &[u8]) -> bool {
         // Some servers show the events of their own endpoint to whoever subscribes to everything.
         if !self.joined || is_reserved(topic.as_bytes()) {
             return false;
         }
         let is_current = line == self.current.id;
+        if is_current && self.came_before_the_end(now, topic, value) {
+            return false;
+        }
         let (overlap, side) = match &mut self.renewal {
             Renewal::Subscribing { overlap, .. } => {
                 let side = if is_current { Side::Old } else { Side::New };
@@ -829,6 +850,20 @@ impl ClientSession {
             | Renewal::Fencing { .. } => return is_current,
         };
         !overlap.came_before(side, topic, value)
+    }
+
+    /// Whether a message came on the previous line when that was not gone yet.
+    fn came_before_the_end(&mut self, now: Timestamp, topic: &Topic, value: &[u8]) -> bool {
+        let Some((overlap, until)) = &mut self.tail else {
+            return false;
+        };
+        let is_comparable = overlap.topics.matches(topic.as_bytes());
+        let came = now < *until && overlap.came_before(Side::New, topic, value);
+        // The first one that the other line did not bring is behind the end of that line.
+        if !came && (is_comparable || now >= *until) {
+            self.tail = None;
+        }
+        came
     }
 
     fn on_ack(&mut self, now: Timestamp, line: LineId, endpoint: &str, version: String) {
@@ -950,6 +985,20 @@ impl ClientSession {
                 self.drop_line(next.id);
                 self.fail_renewal(now, failures, next.cause(&silence));
             }
+            Renewal::Overlapping {
+                old,
+                earliest,
+                latest,
+                mut overlap,
+            } if overlap.bill.is_none() && overlap.paid < overlap.owed => {
+                overlap.bill = Some(overlap.owed);
+                self.renewal = Renewal::Overlapping {
+                    old,
+                    earliest,
+                    latest,
+                    overlap,
+                };
+            }
             Renewal::Overlapping { old, overlap, .. } => {
                 self.outputs.push_back(ClientOutput::Close { line: old.id });
                 self.renewal = Renewal::Retiring {
@@ -958,9 +1007,9 @@ impl ClientSession {
                     overlap,
                 };
             }
-            Renewal::Retiring { old, .. } => {
+            Renewal::Retiring { old, overlap, .. } => {
                 self.drop_line(old.id);
-                self.catch_up(now);
+                self.catch_up(now, overlap);
             }
             other @ (Renewal::None | Renewal::Opening { .. }) => self.renewal = other,
         }
@@ -996,8 +1045,9 @@ impl ClientSession {
     }
 
     /// The old line is gone; something may have been subscribed to meanwhile.
-    fn catch_up(&mut self, now: Timestamp) {
+    fn catch_up(&mut self, now: Timestamp, overlap: Overlap) {
         self.renewal = Renewal::None;
+        self.tail = Some((overlap, now.saturating_add(OVERLAP_MAX)));
         self.check_interest(now);
     }
 

@@ -24,8 +24,9 @@ pub enum WebSocketTrust {
     /// options have a certificate of our own it is shown to servers that ask for one.
     #[default]
     Certificate,
-    /// Any server that uses the anonymous cipher suite of native peers, which is what servers of
-    /// the original do unless they have certificates. Encrypted, but not authenticated.
+    /// Any server, and the anonymous cipher suite of native peers is offered, which is all that
+    /// servers of the original know unless they have certificates. Encrypted, but not
+    /// authenticated.
     Anonymous,
     /// Any server with any certificate. Encrypted, but not authenticated.
     Anybody,

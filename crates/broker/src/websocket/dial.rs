@@ -106,9 +106,19 @@ async fn upgrade(
     let mut answer = BytesMut::with_capacity(1024);
     let size = loop {
         match poll_fn(|cx| socket.poll_read(cx, &mut answer)).await {
-            Ok(0) => return Err("the server ended the connection during the request".to_owned()),
+            Ok(0) => {
+                return Err(format!(
+                    "the server ended the connection during the request{}",
+                    likely_cause(url)
+                ));
+            }
             Ok(_) => {}
-            Err(error) => return Err(format!("the connection broke during the request: {error}")),
+            Err(error) => {
+                return Err(format!(
+                    "the connection broke during the request{}: {error}",
+                    likely_cause(url)
+                ));
+            }
         }
         if let Some(size) = answer_size(&answer)? {
             break size;
@@ -139,6 +149,14 @@ async fn upgrade(
                 .err()
                 .unwrap_or_else(|| "the server's answer makes no sense".to_owned()))
         }
+    }
+}
+
+/// What makes a server hang up without a word.
+fn likely_cause(url: &PeerUrl) -> &'static str {
+    match url.scheme {
+        Scheme::SecureWebSocket => " (does it demand a certificate?)",
+        Scheme::Native | Scheme::WebSocket => " (does it use TLS? try `wss://`)",
     }
 }
 

@@ -148,24 +148,31 @@ impl Line {
         }
     }
 
-    /// Writes what was taken.
+    /// Whether a ping waits to be answered and can be.
+    pub(super) fn owes_pong(&self) -> bool {
+        self.ping.is_some() && self.is_ready()
+    }
+
+    /// Writes what was taken, and answers to pings.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        if self.is_ready()
-            && let Some(ping) = self.ping.take()
-        {
-            self.put(OpCode::Control(Control::Pong), &ping);
-        }
-        while !self.output.is_empty() {
-            let written = ready!(self.socket.poll_write(cx, &self.output));
-            match written {
+        loop {
+            if self.is_ready()
+                && let Some(ping) = self.ping.take()
+            {
+                self.put(OpCode::Control(Control::Pong), &ping);
+            }
+            if self.output.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            match ready!(self.socket.poll_write(cx, &self.output)) {
                 Ok(0) => {
-                    return Poll::Ready(Err(Broken::io(&std::io::ErrorKind::WriteZero.into())));
+                    let error = std::io::ErrorKind::WriteZero.into();
+                    return Poll::Ready(Err(Broken::io(&error)));
                 }
                 Ok(bytes) => self.output.advance(bytes),
                 Err(error) => return Poll::Ready(Err(Broken::io(&error))),
             }
         }
-        Poll::Ready(Ok(()))
     }
 
     /// The next message or pong.

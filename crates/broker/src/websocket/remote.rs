@@ -492,7 +492,7 @@ impl Remote {
                 self.session.handle_heard(self.shared.now(), id);
             }
             match polled {
-                Poll::Pending => return read > 0,
+                Poll::Pending => return read > 0 || line.owes_pong(),
                 Poll::Ready(Ok(Received::Message(text))) => self.handle(id, &text),
                 Poll::Ready(Ok(Received::Pong(payload))) => {
                     self.session.handle_pong(self.shared.now(), id, &payload);

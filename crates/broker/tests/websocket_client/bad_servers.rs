@@ -33,10 +33,10 @@ fn nobody() {
     let script = Script::listen();
     let url = script.url();
     drop(script);
-    expect(&failure(&endpoint(), &url), "unavailable");
+    expect(&failure(&endpoint(), &url), "unable to connect");
     expect(
         &failure(&endpoint(), "ws://no.such.host.invalid:1"),
-        "unavailable",
+        "unable to connect",
     );
 }
 
@@ -227,7 +227,16 @@ fn messages_that_cannot_be_read_cost_only_themselves() {
     // Events of the server's own endpoint, which some show to whoever subscribes to everything.
     served.send_text(&data("<$>/local/data/statuses", 1));
     served.send_text(&data("/t", 7));
-    assert_eq!(next(&subscriber), ("/t".to_owned(), Value::Count(7)));
+    // Our own events are there too.
+    loop {
+        match next(&subscriber) {
+            (topic, Value::Count(number)) => {
+                assert_eq!((topic.as_str(), number), ("/t", 7));
+                break;
+            }
+            (topic, _) => assert!(topic.starts_with("<$>/local/")),
+        }
+    }
     expect(&next_fault(&events).text, "cannot be read");
     // One event for all of them, and another one a second later at the earliest.
     let more = events.recv_timeout(Duration::from_millis(100)).unwrap();

@@ -234,7 +234,10 @@ fn item_6_bare_numbers_and_odd_bytes_are_read() {
         br#"{"type":"data-message","topic":"/t","@data-type":"string","data":""#.to_vec();
     text.extend_from_slice(b"a\xff\x01\\v\"}");
     served.send_frame(FIN | TEXT, &text);
-    assert_eq!(next(&subscriber).1, Value::String(broker::ByteString::from(&b"a\xff\x01\x0b"[..])));
+    assert_eq!(
+        next(&subscriber).1,
+        Value::String(broker::ByteString::from(&b"a\xff\x01\x0b"[..]))
+    );
 }
 
 #[test]

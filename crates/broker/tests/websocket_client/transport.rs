@@ -240,8 +240,6 @@ mod tls {
         let error = failure(&client(WebSocketTrust::Certificate, None), &by_name);
         assert!(error.contains("not trusted"), "{error}");
         exchange(&server, &client(WebSocketTrust::Anybody, None), &by_address);
-        let error = failure(&client(WebSocketTrust::Anonymous, None), &by_name);
-        assert!(error.contains("no common cipher"), "{error}");
     }
 
     #[test]
@@ -274,6 +272,6 @@ mod tls {
             &client(WebSocketTrust::Certificate, None),
             &format!("ws://127.0.0.1:{port}"),
         );
-        assert!(error.contains("peer unavailable"), "{error}");
+        assert!(error.contains("wss://"), "{error}");
     }
 }
