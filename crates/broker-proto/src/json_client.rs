@@ -53,7 +53,10 @@ const RENEWAL_ACK_TIMEOUT: Timespan = milliseconds(10_000);
 const FENCE_TIMEOUT: Timespan = milliseconds(2_000);
 
 /// How long the old line is read at least, for what the server had for it before the renewal.
-const OVERLAP_MIN: Timespan = milliseconds(50);
+const OVERLAP_MIN: Timespan = milliseconds(20);
+
+/// Silence of the old line that says that nothing is on its way any more, when nothing proves it.
+const OVERLAP_QUIET: Timespan = milliseconds(100);
 
 /// How long the old line may owe messages that the new one brought.
 const OVERLAP_MAX: Timespan = milliseconds(2_000);
@@ -322,9 +325,13 @@ impl Renewal {
                 latest,
                 overlap,
                 ..
-            } => Some(match overlap.is_settled() {
-                true => *earliest,
-                false => *latest,
+            } => Some(match overlap.state() {
+                Settlement::Proven => *earliest,
+                Settlement::Likely => {
+                    let quiet = overlap.old_heard.saturating_add(OVERLAP_QUIET);
+                    (*earliest).max(quiet).min(*latest)
+                }
+                Settlement::Open => *latest,
             }),
         }
     }
@@ -352,6 +359,22 @@ struct Overlap {
     /// What must have been paid before the old line may go. Under steady traffic one line or the
     /// other is always ahead, so this is fixed once.
     bill: Option<u64>,
+    /// Whether some message came on both. Lines keep the order, so the old one has then brought
+    /// everything that it had before the new one was subscribed.
+    paired: bool,
+    /// When the old line last brought something.
+    old_heard: Timestamp,
+}
+
+/// Whether the old line can go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Settlement {
+    /// Nothing is missing.
+    Proven,
+    /// Nothing is known to be missing, but there may be a queue on its way.
+    Likely,
+    /// Something is missing.
+    Open,
 }
 
 impl Overlap {
@@ -363,13 +386,18 @@ impl Overlap {
             owed: 0,
             paid: 0,
             bill: None,
+            paired: false,
+            old_heard: Timestamp::MIN,
         }
     }
 
     /// Whether a message came on the other line before.
-    fn came_before(&mut self, side: Side, topic: &Topic, payload: &[u8]) -> bool {
+    fn came_before(&mut self, now: Timestamp, side: Side, topic: &Topic, payload: &[u8]) -> bool {
         if !self.topics.matches(topic.as_bytes()) {
             return false;
+        }
+        if side == Side::Old {
+            self.old_heard = now;
         }
         let topic = topic.as_bytes();
         let mut key = Vec::with_capacity(topic.len() + payload.len() + 8);
@@ -383,6 +411,7 @@ impl Overlap {
         };
         if let Some(difference) = self.seen.get_mut(&key) {
             let twin = difference.signum() == -step;
+            self.paired |= twin;
             *difference += step;
             if *difference == 0 {
                 self.seen.remove(&key);
@@ -399,9 +428,15 @@ impl Overlap {
         false
     }
 
-    /// Whether the old line has nothing to bring any more that counts.
-    fn is_settled(&self) -> bool {
-        self.bill.is_none_or(|bill| self.paid >= bill)
+    fn state(&self) -> Settlement {
+        let is_paid = self.paid >= self.bill.unwrap_or(self.owed);
+        match (is_paid, self.paired) {
+            (true, true) => Settlement::Proven,
+            (true, false) => Settlement::Likely,
+            // Looked at once when it is due for the first time, to fix the bill.
+            (false, _) if self.bill.is_none() => Settlement::Proven,
+            (false, _) => Settlement::Open,
+        }
     }
 
     fn owe(&mut self, side: Side, twin: bool) {
@@ -849,7 +884,7 @@ impl ClientSession {
             | Renewal::Opening { .. }
             | Renewal::Fencing { .. } => return is_current,
         };
-        !overlap.came_before(side, topic, value)
+        !overlap.came_before(now, side, topic, value)
     }
 
     /// Whether a message came on the previous line when that was not gone yet.
@@ -858,7 +893,7 @@ impl ClientSession {
             return false;
         };
         let is_comparable = overlap.topics.matches(topic.as_bytes());
-        let came = now < *until && overlap.came_before(Side::New, topic, value);
+        let came = now < *until && overlap.came_before(now, Side::New, topic, value);
         // The first one that the other line did not bring is behind the end of that line.
         if !came && (is_comparable || now >= *until) {
             self.tail = None;
@@ -887,6 +922,8 @@ impl ClientSession {
                 next.stage = Stage::Active;
                 next.heard = now;
                 next.complaint = None;
+                let mut overlap = overlap;
+                overlap.old_heard = overlap.old_heard.max(now);
                 let old = std::mem::replace(&mut self.current, next);
                 self.sent = SentTopics::default();
                 self.renewal = Renewal::Overlapping {
