@@ -35,7 +35,11 @@ MATURIN_BUILD = $(VENV)/bin/python -m maturin build --quiet --release $(LOCKED) 
 # Warnings of our tests' own Python are errors; see python/pyproject.toml.
 PYTEST_FLAGS ?=
 
-FUZZ_TARGETS := value frame handshake routing_update json
+# Which worlds `make sim` runs.
+SIM_SEEDS ?= 10000
+SIM_FROM ?= 0
+
+FUZZ_TARGETS := value frame handshake routing_update json zeek_message log_record websocket
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # libFuzzer's coverage instrumentation, spelled out so that a stable toolchain can do it.
 FUZZ_RUSTFLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -63,6 +67,7 @@ lint: $(VENV)/.tools ## clippy over all targets and every feature set, warnings 
 	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features tls -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features sqlite -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features serde -- -D warnings
+	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features http -- -D warnings
 
 fmt: ## format the Rust code
 	$(CARGO) fmt --all
@@ -141,6 +146,10 @@ $(VENV)/.bench-tools: tools/requirements-bench.txt $(VENV)/.tools
 	touch $@
 
 # --- Slower checks -------------------------------------------------------------------------------
+
+.PHONY: sim
+sim: ## simulate SIM_SEEDS (default 10000) clusters of data stores from SIM_FROM on
+	$(CARGO) run $(LOCKED) --quiet --profile sim -p broker-sim -- --seeds $(SIM_SEEDS) --from $(SIM_FROM)
 
 .PHONY: fuzz fuzz-build bench crash
 fuzz: fuzz-build ## fuzz each target for FUZZ_SECONDS (default 60) on its kept corpus

@@ -225,6 +225,63 @@ def store_measurements(scale):
     return rows
 
 
+def web_socket_fan_out(count, clients, bare=False):
+    """A server sends the same messages to so many WebSocket clients."""
+    server = Role("rust", "ws-bare-serve" if bare else "ws-serve", count, endpoints=clients)
+    receiver = Role("rust", "ws-receive", count, ports=[server.read("port")], endpoints=clients)
+    if not bare:
+        server.read("clients")
+        server.go()
+    received, served = receiver.finish(), server.finish()
+    return {"rate": received["messages"] / received["seconds"],
+            "cpu_us": served["cpu_seconds"] / count / clients * 1e6, "server_peak_kib": served.get("peak_kib")}
+
+
+def web_socket_round_trip(count, clients, bare=False):
+    """So many WebSocket clients send pings at the same time, each one after the other."""
+    count -= count % clients
+    server = Role("rust", "ws-bare-echo" if bare else "ws-pong", count, endpoints=clients)
+    asking = Role("rust", "ws-ping", count, ports=[server.read("port")], endpoints=clients)
+    result = asking.finish()
+    server.finish()
+    return {"p50_us": result["p50_us"], "p99_us": result["p99_us"],
+            "rate": result["messages"] / result["seconds"]}
+
+
+def bridge(count, size, clients):
+    """A native peer publishes, an endpoint passes it on to WebSocket clients."""
+    middle = Role("rust", "ws-serve", count, size, endpoints=clients)
+    last = Role("rust", "ws-receive", count, size, [middle.read("port")], endpoints=clients)
+    middle.read("clients")
+    first = Role("rust", "publish", count, size, [middle.read("native")], endpoints=0)
+    received = last.finish()
+    first.finish()
+    passed = middle.finish()
+    return {"rate": received["messages"] / received["seconds"],
+            "cpu_us": passed["cpu_seconds"] / count / clients * 1e6}
+
+
+def web_socket_measurements(scale):
+    """The rows about WebSocket clients, as `measurements` returns them."""
+    rows = []
+    for clients in (1, 8, 64):
+        count = max(1000, int(1_000_000 * scale) // clients)
+        rows.append(("websocket 1 -> %d" % clients, ["bare"], {
+            "bare": lambda c=count, n=clients: web_socket_fan_out(c, n, bare=True),
+            "server": lambda c=count, n=clients: web_socket_fan_out(c, n)}, False))
+    for clients in (1, 8, 64):
+        trips = max(1000, int(20_000 * scale))
+        rows.append(("websocket trip %d" % clients, ["bare"], {
+            "bare": lambda c=trips, n=clients: web_socket_round_trip(c, n, bare=True),
+            "server": lambda c=trips, n=clients: web_socket_round_trip(c, n)}, False))
+    for size in ("small", "medium"):
+        count = max(1000, int(COUNTS[size] * scale) // 4)
+        rows.append(("bridge %s" % size, [], {
+            "1 client": lambda c=count, s=size: bridge(c, s, 1),
+            "8 clients": lambda c=count // 8, s=size: bridge(c, s, 8)}, False))
+    return rows
+
+
 def single(language, role, count=200_000, endpoints=1):
     return Role(language, role, count, endpoints=endpoints).finish()
 
@@ -273,6 +330,7 @@ def measurements(scale):
         rows.append(("endurance %s" % language, [], {
             "plain": lambda l=language: endurance(l, ENDURANCE)}, True))
     rows += store_measurements(scale)
+    rows += web_socket_measurements(scale)
     return rows
 
 

@@ -9,6 +9,7 @@ mod payload;
 mod raw_roles;
 mod report;
 mod store_roles;
+mod web_socket_roles;
 
 use clap::{Parser, Subcommand};
 
@@ -74,6 +75,18 @@ enum Role {
     StoreJoin(StoreWork),
     /// A clone that comes back to a store that has changed.
     StoreCatchUp(StoreWork),
+    /// Serves WebSocket clients: publishes when told to, passes on what peers publish.
+    WsServe(Common),
+    /// Answers pings of WebSocket clients.
+    WsPong(Common),
+    /// Sends texts to WebSocket clients without anything of ours.
+    WsBareServe(Common),
+    /// Sends back what WebSocket clients send without anything of ours.
+    WsBareEcho(Common),
+    /// WebSocket clients that receive.
+    WsReceive(Common),
+    /// WebSocket clients that send pings.
+    WsPing(Common),
     /// Starts an idle endpoint and reports memory and threads.
     Idle(Common),
 }
@@ -95,6 +108,12 @@ fn main() -> anyhow::Result<()> {
         Role::StoreWork(options) => store_roles::work(&options),
         Role::StoreJoin(options) => store_roles::join(&options),
         Role::StoreCatchUp(options) => store_roles::catch_up(&options),
+        Role::WsServe(options) => web_socket_roles::serve(&options),
+        Role::WsPong(options) => web_socket_roles::pong(&options),
+        Role::WsBareServe(options) => web_socket_roles::bare_serve(&options),
+        Role::WsBareEcho(options) => web_socket_roles::bare_echo(&options),
+        Role::WsReceive(options) => web_socket_roles::receive(&options),
+        Role::WsPing(options) => web_socket_roles::ping(&options),
         Role::Idle(options) => endpoint_roles::idle(&options),
     }
 }

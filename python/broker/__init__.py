@@ -18,7 +18,7 @@ def _refuse_other_package():
     """Raises ImportError when files of another distribution named `broker` are mixed with ours."""
     import os
 
-    ours = {"__init__.py", "__init__.pyi", "zeek.py", "zeek.pyi", "py.typed"}
+    ours = {"__init__.py", "__init__.pyi", "zeek.py", "zeek.pyi", "zeek_app.py", "zeek_types.py"}
     for directory in __path__:
         try:
             names = os.listdir(directory)
@@ -73,6 +73,10 @@ from ._broker import (
     Port,
     Set,
     Status,
+    StoreError,
+    StoreEvent,
+    StoreEvents,
+    StoreProxy,
     Subnet,
     Table,
     Timespan,
@@ -184,11 +188,8 @@ class Publisher(_broker.Publisher):
     """Publishes messages under one topic; made by `Endpoint.make_publisher`."""
 
 
-class Store:
-    """A data store. Not available yet: stores are not part of this release."""
-
-    def __init__(self, internal_store):
-        raise NotImplementedError("data stores are not part of this release of zeek-broker")
+class Store(_broker.Store):
+    """A key-value store, master or clone; made by `Endpoint.attach_master` and `attach_clone`."""
 
 
 class Endpoint(_broker.Endpoint):
@@ -222,6 +223,36 @@ class Endpoint(_broker.Endpoint):
     def make_publisher(self, topic):
         """Makes a publisher for one topic (str, bytes or Topic)."""
         return Publisher(super().make_publisher(topic))
+
+    def attach_master(self, name, type=None, opts={}):
+        """Attaches the master of a data store; returns a Store, or None when that failed.
+
+        `type` is a Backend, in memory by default; Backend.SQLite needs opts={"path": file}.
+        """
+        internal = super().attach_master(name, type, opts)
+        return None if internal is None else Store(internal)
+
+    def open_master(self, name, type=None, opts={}):
+        """As `attach_master`, but raises StoreError with the reason when it fails."""
+        return Store(super().open_master(name, type, opts))
+
+    def attach_clone(self, name, *, resync_interval=None, stale_interval=None,
+                     mutation_buffer_interval=None):
+        """Attaches a clone of a data store; returns a Store, or None when its master is here.
+
+        Intervals are in seconds, or a timedelta or Timespan; see the native method.
+        """
+        internal = super().attach_clone(
+            name, resync_interval=resync_interval, stale_interval=stale_interval,
+            mutation_buffer_interval=mutation_buffer_interval)
+        return None if internal is None else Store(internal)
+
+    def open_clone(self, name, *, resync_interval=None, stale_interval=None,
+                   mutation_buffer_interval=None):
+        """As `attach_clone`, but raises StoreError with the reason when it fails."""
+        return Store(super().open_clone(
+            name, resync_interval=resync_interval, stale_interval=stale_interval,
+            mutation_buffer_interval=mutation_buffer_interval))
 
 
 class Message:

@@ -4,9 +4,9 @@ import collections as collections
 import datetime as datetime
 import ipaddress as ipaddress
 import types as types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timezone as timezone
-from typing import Any, NoReturn
+from typing import Any, NoReturn, SupportsFloat, SupportsIndex
 
 from typing_extensions import TypeAlias, TypeVar
 
@@ -34,6 +34,10 @@ from ._broker import PeerStatus as PeerStatus
 from ._broker import Port as Port
 from ._broker import Set as Set
 from ._broker import Status as Status
+from ._broker import StoreError as StoreError
+from ._broker import StoreEvent as StoreEvent
+from ._broker import StoreEvents as StoreEvents
+from ._broker import StoreProxy as StoreProxy
 from ._broker import Subnet as Subnet
 from ._broker import Table as Table
 from ._broker import Timespan as Timespan
@@ -92,6 +96,7 @@ utc: timezone
 _T = TypeVar("_T", default=Subscriber)
 _OneTopic: TypeAlias = str | bytes | Topic
 _Topics: TypeAlias = _OneTopic | Iterable[_OneTopic]
+_Span: TypeAlias = str | SupportsFloat | SupportsIndex | datetime.timedelta | Timespan | None
 
 class Data(_broker.Data): ...
 
@@ -119,8 +124,7 @@ class SafeSubscriber(Subscriber):
 class StatusSubscriber(_broker.StatusSubscriber): ...
 class Publisher(_broker.Publisher): ...
 
-class Store:
-    def __init__(self, internal_store: Any) -> None: ...
+class Store(_broker.Store): ...
 
 class Endpoint(_broker.Endpoint):
     def make_subscriber(
@@ -134,6 +138,28 @@ class Endpoint(_broker.Endpoint):
         self, receive_statuses: bool | float | None = False, *, discovery: bool = False
     ) -> StatusSubscriber: ...
     def make_publisher(self, topic: _OneTopic) -> Publisher: ...
+    def attach_master(
+        self, name: str | bytes, type: Backend | None = None, opts: Mapping[str, Any] | None = {}
+    ) -> Store | None: ...
+    def open_master(
+        self, name: str | bytes, type: Backend | None = None, opts: Mapping[str, Any] | None = {}
+    ) -> Store: ...
+    def attach_clone(
+        self,
+        name: str | bytes,
+        *,
+        resync_interval: _Span = None,
+        stale_interval: _Span = None,
+        mutation_buffer_interval: _Span = None,
+    ) -> Store | None: ...
+    def open_clone(
+        self,
+        name: str | bytes,
+        *,
+        resync_interval: _Span = None,
+        stale_interval: _Span = None,
+        mutation_buffer_interval: _Span = None,
+    ) -> Store: ...
 
 class Message:
     def to_broker(self) -> NoReturn: ...

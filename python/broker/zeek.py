@@ -1,11 +1,18 @@
-"""Events as Zeek exchanges them.
+"""Events and logs as Zeek exchanges them.
 
     endpoint.publish("/topic", broker.zeek.Event("ping", 1, broker.Count(2)))
     topic, value = messages.get()
     event = broker.zeek.Event(value)
     if event.valid():
         print(event.name(), event.args())
+
+    for record in broker.zeek.logs(endpoint, ["conn", "dns"]):
+        print(record["id.orig_h"], record.json())
+
+`event`, `pack` and `unpack` map events to dataclasses; `App` calls a function per event.
 """
+
+import collections.abc
 
 import broker
 
@@ -16,6 +23,12 @@ if getattr(broker, "__distribution__", None) != "zeek-broker":
         % getattr(broker, "__file__", None))
 
 from . import _broker
+
+LogField = _broker.zeek.LogField
+LogRecord = _broker.zeek.LogRecord
+LogSchema = _broker.zeek.LogSchema
+Logs = _broker.zeek.Logs
+collections.abc.Mapping.register(LogRecord)
 
 
 class MetadataType:
@@ -39,3 +52,34 @@ class SafeEvent(Event):
 
     args = _broker.zeek.Event._immutable_args
     metadata = _broker.zeek.Event._immutable_metadata
+
+
+def log_topics(streams=(), *, loggers=()):
+    """The topics to subscribe to for logs: those of some streams such as `Conn::LOG`, or of all.
+
+    In a cluster that has loggers, `zeek/logs/` carries only the announcements of logs and each
+    logger's own topic the records: name the loggers.
+    """
+    topics = ["zeek/logs/" + stream for stream in streams] or ["zeek/logs/"]
+    return topics + ["zeek/cluster/node/%s/" % logger for logger in loggers]
+
+
+def logs(endpoint, names=None, *, loggers=(), topics=None):
+    """Subscribes to logs; iterating over the result gives one `LogRecord` after the other.
+
+    `names` are paths such as `conn` or streams such as `Conn::LOG`; None is all logs. `loggers`
+    are the names of a cluster's loggers; see `log_topics`. `topics` replaces all topics that are
+    subscribed to otherwise.
+
+    Call it before `endpoint.peer()`: Zeek announces its logs when a peer appears.
+    """
+    names = [names] if isinstance(names, str) else None if names is None else list(names)
+    if topics is None:
+        # Paths do not tell what their stream is called, so one of them needs the topics of all.
+        streams = names if names and all("::" in name for name in names) else ()
+        topics = log_topics(streams, loggers=loggers)
+    return Logs(endpoint.make_subscriber(topics), names)
+
+
+from .zeek_app import App
+from .zeek_types import MismatchError, event, pack, unpack

@@ -1,8 +1,20 @@
-"""Events as Zeek exchanges them."""
+"""Events and logs as Zeek exchanges them."""
+
+import collections.abc as collections
+from collections.abc import Iterable
 
 import broker as broker
 
 from . import _broker
+from ._broker.zeek import LogField as LogField
+from ._broker.zeek import LogRecord as LogRecord
+from ._broker.zeek import Logs as Logs
+from ._broker.zeek import LogSchema as LogSchema
+from .zeek_app import App as App
+from .zeek_types import MismatchError as MismatchError
+from .zeek_types import event as event
+from .zeek_types import pack as pack
+from .zeek_types import unpack as unpack
 
 class MetadataType:
     NetworkTimestamp: _broker.Count
@@ -10,3 +22,12 @@ class MetadataType:
 
 class Event(_broker.zeek.Event): ...
 class SafeEvent(Event): ...
+
+def log_topics(streams: Iterable[str] = (), *, loggers: Iterable[str] = ()) -> list[str]: ...
+def logs(
+    endpoint: broker.Endpoint,
+    names: str | Iterable[str] | None = None,
+    *,
+    loggers: Iterable[str] = (),
+    topics: Iterable[str | bytes | broker.Topic] | None = None,
+) -> Logs: ...

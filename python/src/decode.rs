@@ -155,7 +155,7 @@ fn hashable_dict_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
 
 /// An `ipaddress` object. Setting its one field skips the parsing of its constructor, which is
 /// most of the cost; if a Python release changes the field, the constructor is called.
-fn address(py: Python<'_>, address: data::Address) -> PyResult<Bound<'_, PyAny>> {
+pub(crate) fn address(py: Python<'_>, address: data::Address) -> PyResult<Bound<'_, PyAny>> {
     let classes = ip_classes(py)?;
     match address.to_ip() {
         IpAddr::V4(ip) => {
@@ -221,7 +221,7 @@ const ADDRESS_BITS: u8 = 128;
 
 /// An `ipaddress` network. Those of other programs can have host bits and lengths that are too
 /// large; both are cut off, as no Python object could have them.
-fn subnet(py: Python<'_>, subnet: data::Subnet) -> PyResult<Bound<'_, PyAny>> {
+pub(crate) fn subnet(py: Python<'_>, subnet: data::Subnet) -> PyResult<Bound<'_, PyAny>> {
     let classes = ip_classes(py)?;
     let length = subnet.raw_length().min(ADDRESS_BITS);
     let network = subnet.network().mask(length).unwrap_or_default();
@@ -262,13 +262,13 @@ fn split(nanoseconds: i64) -> (i32, i32, i32) {
 }
 
 /// A `timedelta`.
-fn timespan(py: Python<'_>, nanoseconds: i64) -> PyResult<Bound<'_, PyAny>> {
+pub(crate) fn timespan(py: Python<'_>, nanoseconds: i64) -> PyResult<Bound<'_, PyAny>> {
     let (days, seconds, microseconds) = split(nanoseconds);
     Ok(PyDelta::new(py, days, seconds, microseconds, false)?.into_any())
 }
 
 /// An aware `datetime` in UTC.
-fn timestamp(py: Python<'_>, nanoseconds: i64) -> PyResult<Bound<'_, PyAny>> {
+pub(crate) fn timestamp(py: Python<'_>, nanoseconds: i64) -> PyResult<Bound<'_, PyAny>> {
     let (days, seconds, microseconds) = split(nanoseconds);
     let (year, month, day) = date(days);
     Ok(PyDateTime::new(

@@ -1,24 +1,28 @@
 //! `Endpoint`: the one object a program begins with.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use broker::{EndpointId, Retry};
-use pyo3::exceptions::{PyNotImplementedError, PyRuntimeError, PyTypeError, PyValueError};
+use broker::{EndpointId, Retry, StoreError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyTuple};
 
 use crate::configuration::{Configuration, flag};
-use crate::error::{Fallible, closed, expected, from_broker};
+use crate::error::{Fallible, closed, expected, from_broker, from_store};
 use crate::process::{Owned, remember};
 use crate::publisher::{Publisher, encoded, finish, write};
 use crate::status::{EndpointInfo, PeerInfo};
 use crate::status_subscriber::StatusSubscriber;
+use crate::store::event::StoreEvents;
+use crate::store::{Store, attach};
 use crate::subscriber::Subscriber;
 use crate::types::enum_value::text;
 use crate::types::port::number;
 use crate::types::topic::{self, Topic};
 use crate::wait::{timeout, wait_for, wait_forever};
+use crate::websocket;
 
 /// What `await_peer` waits when nothing or zero is asked for.
 const AWAIT_PEER_TIMEOUT_S: f64 = 10.0;
@@ -72,9 +76,23 @@ fn receiver(value: &Bound<'_, PyAny>) -> PyResult<EndpointId> {
 impl Endpoint {
     /// The endpoint, shut down or not.
     fn any(&self) -> PyResult<&broker::Endpoint> {
-        match self.0.get() {
-            Some(endpoint) => endpoint.get(),
-            None => Err(PyRuntimeError::new_err("Endpoint.__init__ was not called")),
+        self.owned()?.get()
+    }
+
+    fn owned(&self) -> PyResult<&Arc<Owned<broker::Endpoint>>> {
+        self.0
+            .get()
+            .ok_or_else(|| PyRuntimeError::new_err("Endpoint.__init__ was not called"))
+    }
+
+    /// What the original returns of an attempt to attach a store.
+    fn or_none(&self, attached: attach::Result) -> PyResult<Option<Store>> {
+        match attached {
+            Ok(attached) => Ok(Some(Store::new(attached))),
+            Err(StoreError::Name { name, .. }) if name.is_empty() => {
+                Ok(Some(Store::new(attach::nameless(self.owned()?))))
+            }
+            Err(_) => Ok(None),
         }
     }
 
@@ -156,6 +174,85 @@ impl Endpoint {
             Err(error @ broker::Error::ShutDown) => Err(from_broker(&error)),
             Err(_) => Ok(0),
         }
+    }
+
+    /// Listens for WebSocket clients. Returns the port, or 0 when that failed.
+    ///
+    /// Address and port are as in `listen`. Clients connect to /v1/messages/json and exchange
+    /// messages as JSON with peers, with this endpoint and among each other.
+    ///
+    /// `tls`: None, as with peers; False, plain ws://; True, or with `certificate` and `key`,
+    /// wss:// with these files. Clients need a certificate only with `cafile` or `capath`.
+    /// `origins`: the origins whose scripts may connect; None for all. `overflow`: what happens to
+    /// a client for which more than `buffer_size` messages wait: "disconnect" (it is told),
+    /// "drop_newest", "drop_oldest", or "block" (publishers wait). Times are in seconds or a
+    /// timedelta or Timespan; a `ping_interval` of 0 means no pings, a `connects_per_second_max`
+    /// of 0 any number.
+    ///
+    /// Raises ConfigurationError for options and files that cannot be used.
+    #[pyo3(signature = (address, port, /, *, tls = None, certificate = None, key = None,
+                        passphrase = None, cafile = None, capath = None, origins = None,
+                        overflow = None, buffer_size = None, message_bytes_max = None,
+                        clients_max = None, connects_per_second_max = None,
+                        subscription_timeout = None, ping_interval = None))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords")]
+    fn listen_ws(
+        &self,
+        py: Python<'_>,
+        address: &Bound<'_, PyAny>,
+        port: &Bound<'_, PyAny>,
+        tls: Option<bool>,
+        certificate: Option<PathBuf>,
+        key: Option<PathBuf>,
+        passphrase: Option<String>,
+        cafile: Option<PathBuf>,
+        capath: Option<PathBuf>,
+        origins: Option<Vec<String>>,
+        overflow: Option<&str>,
+        buffer_size: Option<usize>,
+        message_bytes_max: Option<usize>,
+        clients_max: Option<usize>,
+        connects_per_second_max: Option<u32>,
+        subscription_timeout: Option<&Bound<'_, PyAny>>,
+        ping_interval: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<u16> {
+        let (address, port) = (host(address)?, number(port)?);
+        let files = broker::TlsOptions {
+            certificate,
+            key,
+            passphrase,
+            ca_file: cafile,
+            ca_path: capath,
+        };
+        let defaults = broker::WebSocketOptions::default();
+        let options = broker::WebSocketOptions {
+            tls: websocket::tls(tls, files)?,
+            origins,
+            overflow: overflow.map_or(Ok(defaults.overflow), websocket::overflow)?,
+            buffer_size: buffer_size.unwrap_or(defaults.buffer_size),
+            message_bytes_max: message_bytes_max.unwrap_or(defaults.message_bytes_max),
+            clients_max: clients_max.unwrap_or(defaults.clients_max),
+            connects_per_second_max: connects_per_second_max
+                .unwrap_or(defaults.connects_per_second_max),
+            subscription_timeout: websocket::duration(
+                subscription_timeout,
+                defaults.subscription_timeout,
+            )?,
+            ping_interval: websocket::duration(ping_interval, defaults.ping_interval)?,
+            ..defaults
+        };
+        let pending = self.live()?.listen_ws_with(&address, port, options);
+        match wait_forever(py, pending)? {
+            Ok(port) => Ok(port),
+            Err(broker::Error::Listen { .. }) => Ok(0),
+            Err(error) => Err(from_broker(&error)),
+        }
+    }
+
+    /// What went on between WebSocket clients and this endpoint: a new dict from the names of
+    /// their applications ("unknown" for those without) to dicts of numbers.
+    fn web_socket_counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        websocket::counts(py, &self.any()?.web_socket_counts())
     }
 
     /// Peers with the endpoint that listens at an address. Returns whether that worked.
@@ -374,23 +471,91 @@ impl Endpoint {
         Ok(Publisher::new(self.live()?.publisher(topic.as_ref())))
     }
 
-    /// Not available yet: stores are not part of this release.
+    /// Attaches the master of a data store, or another handle of it if this endpoint has it. Returns
+    /// a Store, or None when that failed: a peer has the master, or the file cannot be used.
+    /// `open_master` raises the reason instead.
+    ///
+    /// Without a type entries are kept in memory. Backend.SQLite needs the option "path", a file;
+    /// missing directories are made. Its other options are "synchronous", "journal_mode" and
+    /// "failure_mode", each an Enum with the full name such as
+    /// "Broker::SQLITE_SYNCHRONOUS_NORMAL", and "integrity_check", a bool. Spec: stores 8.3.
+    ///
+    /// With an empty name there is a Store that keeps nothing.
     #[pyo3(signature = (name, r#type = None, opts = None))]
     fn attach_master(
         &self,
+        py: Python<'_>,
         name: &Bound<'_, PyAny>,
         r#type: Option<&Bound<'_, PyAny>>,
         opts: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        let _unused = (name, r#type, opts);
-        Err(no_stores())
+    ) -> PyResult<Option<Store>> {
+        self.live()?;
+        let attached = attach::master(py, self.owned()?, name, r#type, opts)?;
+        self.or_none(attached)
     }
 
-    /// Not available yet: stores are not part of this release.
-    #[pyo3(signature = (name))]
-    fn attach_clone(&self, name: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        let _unused = name;
-        Err(no_stores())
+    /// As `attach_master`, but raises StoreError with the reason when it fails.
+    #[pyo3(signature = (name, r#type = None, opts = None))]
+    fn open_master(
+        &self,
+        py: Python<'_>,
+        name: &Bound<'_, PyAny>,
+        r#type: Option<&Bound<'_, PyAny>>,
+        opts: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Store> {
+        self.live()?;
+        let attached = attach::master(py, self.owned()?, name, r#type, opts)?;
+        attached.map(Store::new).map_err(|error| from_store(&error))
+    }
+
+    /// Attaches a clone of a data store, which follows its master wherever that is, or another
+    /// handle of it if this endpoint has it. Returns a Store, which goes on looking for its master,
+    /// or None when that is on this endpoint. `open_clone` raises the reason instead.
+    ///
+    /// Intervals are in seconds, or a timedelta or Timespan: `resync_interval` (10 s) is how long the
+    /// first search may take, and after how long a silence another master is looked for;
+    /// `stale_interval` (300 s) after how long a silence reads fail, negative: never;
+    /// `mutation_buffer_interval` (120 s) how long requests wait for a master that is silent.
+    #[pyo3(signature = (name, *, resync_interval = None, stale_interval = None,
+           mutation_buffer_interval = None))]
+    fn attach_clone(
+        &self,
+        py: Python<'_>,
+        name: &Bound<'_, PyAny>,
+        resync_interval: Option<&Bound<'_, PyAny>>,
+        stale_interval: Option<&Bound<'_, PyAny>>,
+        mutation_buffer_interval: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<Store>> {
+        self.live()?;
+        let intervals = [resync_interval, stale_interval, mutation_buffer_interval];
+        let attached = attach::replica(py, self.owned()?, name, intervals)?;
+        self.or_none(attached)
+    }
+
+    /// As `attach_clone`, but raises StoreError with the reason when it fails.
+    #[pyo3(signature = (name, *, resync_interval = None, stale_interval = None,
+           mutation_buffer_interval = None))]
+    fn open_clone(
+        &self,
+        py: Python<'_>,
+        name: &Bound<'_, PyAny>,
+        resync_interval: Option<&Bound<'_, PyAny>>,
+        stale_interval: Option<&Bound<'_, PyAny>>,
+        mutation_buffer_interval: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Store> {
+        self.live()?;
+        let intervals = [resync_interval, stale_interval, mutation_buffer_interval];
+        let attached = attach::replica(py, self.owned()?, name, intervals)?;
+        attached.map(Store::new).map_err(|error| from_store(&error))
+    }
+
+    /// The changes of all stores of this endpoint from now on: a StoreEvents object.
+    fn store_events(&self, py: Python<'_>) -> PyResult<StoreEvents> {
+        let endpoint = self.live()?;
+        let events = py.detach(|| endpoint.store_events());
+        events
+            .map(|events| StoreEvents::new(events, None))
+            .map_err(|error| from_broker(&error))
     }
 
     /// Says goodbye to peers, closes sockets and ends subscriptions; takes at most about 5 s.
@@ -419,8 +584,4 @@ impl Endpoint {
         let _exception = (r#type, value, traceback);
         self.shutdown(py)
     }
-}
-
-fn no_stores() -> PyErr {
-    PyNotImplementedError::new_err("data stores are not part of this release of zeek-broker")
 }

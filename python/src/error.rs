@@ -67,6 +67,7 @@ struct Classes {
     base: Py<PyType>,
     closed: Py<PyType>,
     configuration: Py<PyType>,
+    store: Py<PyType>,
 }
 
 static CLASSES: PyOnceLock<Classes> = PyOnceLock::new();
@@ -93,12 +94,16 @@ fn classes(py: Python<'_>) -> PyResult<&Classes> {
             "A setting of an endpoint cannot be used.",
             &[&base, &py.get_type::<PyValueError>()],
         )?;
-        let (base, closed, configuration) =
-            (base.unbind(), closed.unbind(), configuration.unbind());
+        let store = derive(
+            "StoreError",
+            "A data store could not be attached, or could not do what it was asked for.",
+            &[&base, &py.get_type::<PyRuntimeError>()],
+        )?;
         Ok(Classes {
-            base,
-            closed,
-            configuration,
+            base: base.unbind(),
+            closed: closed.unbind(),
+            configuration: configuration.unbind(),
+            store: store.unbind(),
         })
     })
 }
@@ -124,7 +129,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let classes = classes(module.py())?;
     module.add("BrokerError", &classes.base)?;
     module.add("ClosedError", &classes.closed)?;
-    module.add("ConfigurationError", &classes.configuration)
+    module.add("ConfigurationError", &classes.configuration)?;
+    module.add("StoreError", &classes.store)
 }
 
 fn raise(pick: impl FnOnce(&Classes) -> &Py<PyType>, code: u8, text: String) -> PyErr {
@@ -191,5 +197,17 @@ pub(crate) fn from_broker(error: &broker::Error) -> PyErr {
         }
         broker::Error::Value(cause) => Failure::from(cause.clone()).into(),
         _ => raise(|classes| &classes.base, code, text),
+    }
+}
+
+/// The exception for an error of a store.
+pub(crate) fn from_store(error: &broker::StoreError) -> PyErr {
+    match error {
+        broker::StoreError::Value(cause) => Failure::from(cause.clone()).into(),
+        _ => raise(
+            |classes| &classes.store,
+            error.code().number(),
+            error.to_string(),
+        ),
     }
 }

@@ -5,8 +5,9 @@
 //! message; and no thread of the runtime ever takes the interpreter.
 //!
 //! Map: `encode` and `decode` convert; `data` and `types` are the classes for values; `zeek` the
-//! events of Zeek; `endpoint`, `publisher`, `subscriber`, `status_subscriber` the handles, whose
-//! receiving side is `inbox`; `status` what they report; `configuration` what they are made with;
+//! events of Zeek, `logs` the records of its logs; `endpoint`, `publisher`, `subscriber`,
+//! `status_subscriber` the handles, whose receiving side is `inbox`; `store` the handles of data
+//! stores; `status` what they report; `configuration` what they are made with;
 //! `wait` is the only place that blocks; `process` deals with forks and the interpreter's exit;
 //! `error` has the exceptions.
 //!
@@ -21,14 +22,17 @@ mod encode;
 mod endpoint;
 mod error;
 mod inbox;
+mod logs;
 mod process;
 mod publisher;
 mod status;
 mod status_subscriber;
+mod store;
 mod subscriber;
 mod types;
 mod version;
 mod wait;
+mod websocket;
 mod zeek;
 
 use pyo3::prelude::*;
@@ -47,6 +51,10 @@ fn _broker(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<publisher::Publisher>()?;
     module.add_class::<subscriber::Subscriber>()?;
     module.add_class::<status_subscriber::StatusSubscriber>()?;
+    module.add_class::<store::Store>()?;
+    module.add_class::<store::event::StoreEvent>()?;
+    module.add_class::<store::event::StoreEvents>()?;
+    module.add_class::<store::proxy::StoreProxy>()?;
     status::register(module)?;
     version::register(module)?;
     zeek::register(module)?;

@@ -44,8 +44,8 @@ type KnownTopic = (Box<[u8]>, Py<PyString>);
 
 /// What the object made by an endpoint and the objects wrapped around it share.
 #[derive(Debug)]
-struct Shared {
-    inbox: Inbox<broker::Subscriber>,
+pub(crate) struct Shared {
+    pub(crate) inbox: Inbox<broker::Subscriber>,
     /// The last topic and its Python object: most messages repeat it.
     topic: Mutex<Option<KnownTopic>>,
 }
@@ -106,7 +106,7 @@ impl Subscriber {
         }
     }
 
-    fn shared(&self) -> PyResult<Arc<Shared>> {
+    pub(crate) fn shared(&self) -> PyResult<Arc<Shared>> {
         // In two steps: making an exception can let another thread run, which may want the lock.
         let shared = self
             .shared

@@ -46,6 +46,13 @@ impl Limit {
         Ok(end.map_or(Self::Forever, Self::Until))
     }
 
+    /// A fixed time from now.
+    pub(crate) fn within(span: Duration) -> Self {
+        Instant::now()
+            .checked_add(span)
+            .map_or(Self::Forever, Self::Until)
+    }
+
     /// The time of the next slice; nothing when the limit is reached.
     fn slice(self) -> Option<Duration> {
         match self {
@@ -108,18 +115,23 @@ pub(crate) fn plain_seconds(value: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
 /// The limit that a `timeout` argument means: seconds, a `timedelta`, a `Timespan`, or None for
 /// no limit.
 pub(crate) fn timeout(value: Option<&Bound<'_, PyAny>>) -> PyResult<Limit> {
-    let Some(value) = value else {
-        return Ok(Limit::Forever);
-    };
+    match value {
+        None => Ok(Limit::Forever),
+        Some(value) => Limit::after(seconds(value)?),
+    }
+}
+
+/// A time as seconds: a number, a `timedelta` or a `Timespan`.
+pub(crate) fn seconds(value: &Bound<'_, PyAny>) -> PyResult<f64> {
     if let Some(seconds) = plain_seconds(value)? {
-        return Limit::after(seconds);
+        return Ok(seconds);
     }
     if let Ok(span) = value.cast::<Timespan>() {
-        return Limit::after(span.get().ns() as f64 / 1e9);
+        return Ok(span.get().ns() as f64 / 1e9);
     }
     if let Ok(span) = value.cast::<PyDelta>() {
         let seconds = f64::from(span.get_days()) * 86_400.0 + f64::from(span.get_seconds());
-        return Limit::after(seconds + f64::from(span.get_microseconds()) / 1e6);
+        return Ok(seconds + f64::from(span.get_microseconds()) / 1e6);
     }
     Err(expected("seconds, a timedelta, a Timespan or None", value))
 }

@@ -5,7 +5,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use broker::data::{self, Encoder, Kind, View};
+use broker::data::{self, Encoder, View};
+use broker::zeek;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -17,15 +18,6 @@ use crate::encode::{encode, with_scratch};
 use crate::error::{Fallible, expected};
 use crate::types::count::{Count, number};
 use crate::types::enum_value::{text, utf8};
-
-/// Version of Zeek's message format.
-const VERSION: u64 = 1;
-
-/// Zeek's number for events among its messages.
-const EVENT: u64 = 1;
-
-/// Metadata with this key holds the network timestamp.
-const NETWORK_TIMESTAMP: u64 = 1;
 
 /// Message of Zeek. Cannot be constructed; `Event` is the only kind there is.
 #[pyclass(frozen, subclass, module = "broker._broker.zeek")]
@@ -69,69 +61,19 @@ impl Message {
 #[derive(Debug)]
 pub(crate) struct Event;
 
-/// The parts of a valid event.
-struct Parts<'a> {
-    name: &'a [u8],
-    arguments: View<'a>,
-    metadata: Option<View<'a>>,
-}
-
-/// Takes an event apart.
-fn parse(event: View<'_>) -> Result<Parts<'_>, &'static str> {
-    const NOT_AN_EVENT: &str = "invalid Event data/type";
-    const MALFORMED: &str = "invalid Event data";
-    if event.kind() != Kind::Vector {
-        return Err(NOT_AN_EVENT);
+/// Takes an event apart. The texts are those of the original.
+fn parse(event: View<'_>) -> Result<zeek::Event<'_>, &'static str> {
+    match zeek::Message::parse(event) {
+        zeek::Message::Event(event) => Ok(event),
+        zeek::Message::Invalid(invalid) => Err(match invalid.problem() {
+            zeek::Problem::Element {
+                message: zeek::MessageKind::Event,
+                ..
+            } => "invalid Event data",
+            _ => "invalid Event data/type",
+        }),
+        _ => Err("invalid Event data/type"),
     }
-    let mut fields = event.elements();
-    let (version, kind, content) = (fields.next(), fields.next(), fields.next());
-    if version.and_then(|field| field.as_count()) != Some(VERSION)
-        || kind.and_then(|field| field.as_count()) != Some(EVENT)
-    {
-        return Err(NOT_AN_EVENT);
-    }
-    let content = content.ok_or(NOT_AN_EVENT)?;
-    if content.kind() != Kind::Vector {
-        return Err(MALFORMED);
-    }
-    let mut fields = content.elements();
-    let name = fields
-        .next()
-        .filter(|field| field.kind() == Kind::String)
-        .and_then(|field| field.as_bytes())
-        .ok_or(MALFORMED)?;
-    let arguments = fields
-        .next()
-        .filter(|field| field.kind() == Kind::Vector)
-        .ok_or(MALFORMED)?;
-    let metadata = fields.next();
-    if metadata.is_some_and(|entries| !is_metadata(entries)) {
-        return Err(MALFORMED);
-    }
-    Ok(Parts {
-        name,
-        arguments,
-        metadata,
-    })
-}
-
-/// Whether it is a vector of pairs, each a count and anything, as the count demands.
-fn is_metadata(entries: View<'_>) -> bool {
-    entries.kind() == Kind::Vector
-        && entries.elements().all(|entry| {
-            if entry.kind() != Kind::Vector {
-                return false;
-            }
-            let mut fields = entry.elements();
-            match (fields.next(), fields.next(), fields.next()) {
-                (Some(key), Some(value), None) => match key.as_count() {
-                    Some(NETWORK_TIMESTAMP) => value.kind() == Kind::Timestamp,
-                    Some(_) => true,
-                    None => false,
-                },
-                _ => false,
-            }
-        })
 }
 
 /// Writes a new event; the first of the arguments is its name.
@@ -142,8 +84,8 @@ fn build(
     enc: &mut Encoder<'_>,
 ) -> Fallible {
     enc.vector(3, |enc| -> Fallible {
-        enc.count(VERSION);
-        enc.count(EVENT);
+        enc.count(zeek::VERSION);
+        enc.count(zeek::MessageKind::Event.number());
         enc.vector(if metadata.is_some() { 3 } else { 2 }, |enc| -> Fallible {
             enc.string(name)?;
             enc.vector(arguments.len() - 1, |enc| -> Fallible {
@@ -192,7 +134,7 @@ fn metadata_entries<'py>(metadata: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py
 impl Event {
     fn with_parts<R>(
         slf: &Bound<'_, Self>,
-        read: impl FnOnce(Parts<'_>) -> PyResult<R>,
+        read: impl FnOnce(zeek::Event<'_>) -> PyResult<R>,
     ) -> PyResult<R> {
         let encoded = slf.as_super().get().encoded();
         read(parse(encoded.view()).map_err(PyValueError::new_err)?)
@@ -201,7 +143,7 @@ impl Event {
     fn arguments<'py>(slf: &Bound<'py, Self>, flavour: Flavour) -> PyResult<Bound<'py, PyList>> {
         Self::with_parts(slf, |parts| {
             let list = PyList::empty(slf.py());
-            for argument in parts.arguments.elements() {
+            for argument in parts.arguments().elements() {
                 list.append(decode(slf.py(), argument.bytes(), flavour)?)?;
             }
             Ok(list)
@@ -214,7 +156,11 @@ impl Event {
     ) -> PyResult<Option<Bound<'py, PyList>>> {
         Self::with_parts(slf, |parts| {
             let list = PyList::empty(slf.py());
-            for entry in parts.metadata.iter().flat_map(|entries| entries.elements()) {
+            for entry in parts
+                .raw_metadata()
+                .iter()
+                .flat_map(|entries| entries.elements())
+            {
                 list.append(decode(slf.py(), entry.bytes(), flavour)?)?;
             }
             Ok((!list.is_empty()).then_some(list))
@@ -263,7 +209,7 @@ impl Event {
 
     /// The event's name.
     fn name(slf: &Bound<'_, Self>) -> PyResult<String> {
-        Self::with_parts(slf, |parts| utf8(slf.py(), parts.name).map(str::to_owned))
+        Self::with_parts(slf, |parts| utf8(slf.py(), parts.name()).map(str::to_owned))
     }
 
     /// The arguments as a list. Raises `TypeError` when one cannot be hashed where Python needs
@@ -292,8 +238,8 @@ impl Event {
         let encoded = slf.as_super().get().encoded();
         Ok(match parse(encoded.view()) {
             Ok(parts) => {
-                let name = String::from_utf8_lossy(parts.name);
-                format!("<{class} {name}{}>", parts.arguments)
+                let name = String::from_utf8_lossy(parts.name());
+                format!("<{class} {name}{}>", parts.arguments())
             }
             Err(problem) => format!("<{class}: {problem}>"),
         })
@@ -306,6 +252,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let zeek = PyModule::new(py, "broker._broker.zeek")?;
     zeek.add_class::<Message>()?;
     zeek.add_class::<Event>()?;
+    crate::logs::register(&zeek)?;
     // Pickles name classes by their module, which must therefore be importable.
     py.import("sys")?
         .getattr("modules")?

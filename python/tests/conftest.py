@@ -2,7 +2,14 @@
 
 import pytest
 
+import recordings
 from scene import Scene, connect
+
+
+def pytest_report_header():
+    if recordings.WITH_ZEEK.is_dir():
+        return "log streams recorded with a real Zeek: %s" % recordings.WITH_ZEEK
+    return "*** NOT TESTED: log streams recorded with a real Zeek, %s is not there ***" % recordings.WITH_ZEEK
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ class Program:
     """A Python program with its output line by line; killed at the end if it still runs."""
 
     def __init__(self, *arguments, code=None, cwd=None):
-        command = [sys.executable]
+        # Unbuffered: programs that never end are read as they go.
+        command = [sys.executable, "-u"]
         # Warnings about forking with threads are not what these programs are about.
         command += ["-W", "ignore::DeprecationWarning"]
         command += ["-c", code] if code is not None else [str(PROGRAMS / arguments[0])]

@@ -1,12 +1,15 @@
 """Where the recorded bytes and behaviour are, and what their tagged notation means."""
 
 import json
+import os
 import pathlib
 
 import peer
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 VECTORS = REPOSITORY / "vectors"
+# Recordings of log streams are large and lie beside the repository.
+WITH_ZEEK = pathlib.Path(os.environ.get("ZEEK_RECORDINGS") or REPOSITORY.parent / "shared" / "vectors" / "zeek")
 
 
 def load(name):

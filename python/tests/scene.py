@@ -60,7 +60,9 @@ class Scene:
         return endpoint
 
     def peer(self, *filter, **settings):
-        peer = scripted.Peer(filter=filter, **settings)
+        return self.adopt_peer(scripted.Peer(filter=filter, **settings))
+
+    def adopt_peer(self, peer):
         self._peers.append(peer)
         return peer
 

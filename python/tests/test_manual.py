@@ -59,6 +59,26 @@ def test_error_messages():
         program.finish()
 
 
+def test_data_stores():
+    with Program("stores.py") as program:
+        program.expect("value")
+        for line in ("e 1", "key 'value'", "set {3}", "str 'ar'", "table {3: 'D'}", "vec (3,)"):
+            program.expect(line)
+        program.finish()
+
+
+def test_a_store_in_a_file_outlives_both_programs(tmp_path):
+    for start in (0, 5):
+        with Program("store_keep.py", tmp_path / "mystore.sqlite") as keeper:
+            with Program("store_count.py", keeper.line(), 5) as counter:
+                for number in range(5):
+                    counter.expect(str(start + number + 1))
+                counter.finish()
+            lines = [keeper.line(), keeper.line(), keeper.line()]
+        assert lines[0].startswith("SC.PeerAdded ")
+        assert lines[2] == "SC.EndpointUnreachable %d" % (start + 5)
+
+
 def test_where_the_package_is():
     with Program(code="import broker; print(broker.__file__)") as program:
         assert program.line().endswith("broker/__init__.py")
@@ -78,3 +98,20 @@ def test_the_ping_script_as_it_is():
                 ping.expect("received pong[%d]" % n)
             ping.finish()
             listener.finish()
+
+
+@pytest.mark.skipif(not (SCRIPTS / "sqlite-listen.py").exists(),
+                    reason="%s has no sqlite-listen.py; BROKER_MANUAL_SCRIPTS names the manual's scripts" % SCRIPTS)
+def test_the_store_scripts_as_they_are(tmp_path):
+    """They have the port 9999 in them and never end."""
+    listen, connect = ((SCRIPTS / name).read_text() for name in ("sqlite-listen.py", "sqlite-connect.py"))
+    last = 0
+    for _ in range(2):
+        with Program(code=listen, cwd=tmp_path), Program(code=connect, cwd=tmp_path) as counter:
+            numbers = [counter.line() for _ in range(4)]
+        # The first read may come before the first copy.
+        numbers = [int(number) for number in numbers if number != "None"]
+        assert len(numbers) >= 3
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+        assert last <= numbers[0] <= last + 2
+        last = numbers[-1]

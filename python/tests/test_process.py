@@ -1,10 +1,12 @@
 """Threads, signals, forks, event loops and the end of the interpreter. Spec: python-api 2, python-pain B."""
 
 import asyncio
+import contextlib
 import os
 import pathlib
 import select
 import socket
+import sqlite3
 import sys
 import threading
 import time
@@ -50,6 +52,26 @@ def test_ctrl_c_while_waiting(call):
 
 
 @on_linux
+@pytest.mark.parametrize("call", ["get", "exists", "keys", "put-unique", "await-idle", "events", "proxy", "put"])
+def test_ctrl_c_while_a_store_waits(call):
+    with Program("block.py", "store-" + call) as program:
+        interrupt(program)
+        program.finish()
+
+
+@on_linux
+def test_ctrl_c_while_a_file_is_locked(tmp_path):
+    path = tmp_path / "store.sqlite"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("create table t(x)")
+        other.execute("begin exclusive")
+        with Program("block.py", "store-open", 0, path) as program:
+            interrupt(program)
+            other.execute("rollback")
+            program.finish()
+
+
+@on_linux
 def test_ctrl_c_while_nobody_listens():
     with scripted.Peer() as peer:
         port = peer.listen()
@@ -84,12 +106,12 @@ def test_fork():
     with Program("fork.py") as program:
         lines = program.finish(30)
     refused = [line for line in lines if "refused" in line]
-    assert len(refused) == 9, lines
+    assert len(refused) == 17, lines
     for line in refused:
         assert " refused: " in line and "fork" in line, line
-    assert lines[9:] == [
+    assert lines[17:] == [
         "values (1, Count(2))", "child ended with 7", "work done", "process ended with 0", "program ran",
-        "parent got True", "peers 1 1",
+        "parent got True", "peers 1 1", "idle True 1",
     ]
 
 
@@ -121,13 +143,17 @@ def test_a_forked_process_does_not_keep_the_port(scene):
 
 
 @pytest.mark.parametrize("how, code", [("quiet", 0), ("return", 0), ("exit", 3), ("raise", 1)])
-def test_the_interpreter_ends_with_everything_alive(how, code):
-    with Program("leave.py", how) as program:
+def test_the_interpreter_ends_with_everything_alive(endpoint, tmp_path, how, code):
+    path = str(tmp_path / "store.sqlite")
+    with Program("leave.py", how, path) as program:
         program.expect("leaving")
         with Stopwatch() as took:
             rest = program.finish(20, code)
         assert took.seconds < 5.0
         assert not [line for line in rest if "panic" in line or "Fatal" in line], rest
+    # What was put before is in the file.
+    store = endpoint.open_master("file", broker.Backend.SQLite, {"path": path})
+    assert store.snapshot() == {number: number for number in range(1000)}
 
 
 @on_linux
@@ -253,6 +279,7 @@ WAITS = {
     "get-int": lambda endpoint, messages, statuses: messages.get(2, 0.5),
     "status": lambda endpoint, messages, statuses: statuses.get(1, 0.5),
     "await-peer": lambda endpoint, messages, statuses: endpoint.await_peer(STRANGER, 0.5),
+    "await-idle": lambda endpoint, messages, statuses: endpoint.attach_clone("nowhere").await_idle(0.5),
 }
 
 
@@ -368,14 +395,17 @@ def test_nothing_crashes_after_the_end(scene, pair):
     """Every method of every closed object returns or raises an ordinary exception."""
     one, two = pair
     objects = [one.make_subscriber("/x"), one.make_safe_subscriber("/x"), one.make_status_subscriber(True),
-               one.make_publisher("/x"), one]
-    closers = ["reset", "reset", "reset", "reset", "shutdown"]
+               one.make_publisher("/x"), one.attach_master("s"), one.attach_master("s").events(), one]
+    closers = ["reset", "reset", "reset", "reset", "reset", "reset", "shutdown"]
     arguments = {
         "get": (1, 0.01), "publish": ("/x", 1), "listen": ("127.0.0.1", 0), "peer": ("127.0.0.1", 9, 0.0),
         "peer_nosync": ("127.0.0.1", 9, 0.0), "unpeer": ("127.0.0.1", 9), "unpeer_nosync": ("127.0.0.1", 9),
         "await_peer": (two.node_id(), 0.01), "forward": ("/x",), "make_subscriber": ("/x",),
         "make_safe_subscriber": ("/x",), "make_publisher": ("/x",), "add_topic": ("/x",),
         "remove_topic": ("/x",), "attach_master": ("x", broker.Backend.Memory), "attach_clone": ("x",),
+        "open_master": ("x",), "open_clone": ("x",), "put": (1, 1), "put_unique": (1, 1), "erase": (1,),
+        "increment": (1, 1), "decrement": (1, 1), "append": (1, ""), "insert_into": (1, 1), "remove_from": (1, 1),
+        "push": (1, 1), "pop": (1,), "lookup": (1,), "exists": (1,), "get_index_from_value": (1, 1),
     }
     for target, closer in zip(objects, closers):
         getattr(target, closer)()

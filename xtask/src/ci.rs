@@ -15,6 +15,7 @@ const STEPS: &[(&str, &str)] = &[
     ("lint", "clippy over all targets and feature sets"),
     ("doc", "documentation without warnings"),
     ("test-rust", "Rust tests, doc tests, feature sets"),
+    ("sim", "10,000 simulated clusters of data stores"),
     (
         "test-python",
         "Python tests on the wheel of this interpreter",

@@ -17,6 +17,7 @@ use crate::tidy::Finding;
 const LAYERS: &[(&str, u8)] = &[
     ("broker-data", 0),
     ("broker-proto", 1),
+    ("broker-sim", 2),
     ("broker", 2),
     ("broker-bench", 3),
     ("broker-cli", 3),

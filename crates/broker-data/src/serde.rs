@@ -84,6 +84,14 @@ pub enum SerdeError {
         /// Kind of the value.
         found: Kind,
     },
+    /// Something inside of a record, vector or table does not fit.
+    #[error("`{path}`: {source}")]
+    At {
+        /// Names of fields and places of elements, from the outside in: `inner.list[1]`.
+        path: String,
+        /// What is wrong there.
+        source: Box<SerdeError>,
+    },
     /// A vector has more elements than the type has fields.
     #[error("expected {expected} elements, found {found}")]
     Length {
@@ -95,6 +103,20 @@ pub enum SerdeError {
     /// A value inside cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+}
+
+impl SerdeError {
+    /// Adds where it happened, seen from one level further out.
+    fn inside(self, outer: &str) -> Self {
+        let (path, source) = match self {
+            Self::At { path, source } if path.starts_with('[') => {
+                (format!("{outer}{path}"), source)
+            }
+            Self::At { path, source } => (format!("{outer}.{path}"), source),
+            other => (outer.to_owned(), Box::new(other)),
+        };
+        Self::At { path, source }
+    }
 }
 
 impl ser::Error for SerdeError {
@@ -329,7 +351,17 @@ mod tests {
         let error = read([1_u64, 2, 3].into()).unwrap_err();
         assert_eq!(error.to_string(), "expected 2 elements, found 3");
         let error = read(Value::Count(1)).unwrap_err();
-        assert!(error.to_string().contains("invalid type"), "{error}");
+        assert_eq!(error.to_string(), "expected vector, found count");
+        let error = read(Value::Vector(vec![1_u64.into(), "b".into()])).unwrap_err();
+        assert_eq!(error.to_string(), "`b`: expected count, found string");
+        let error = from_value::<Vec<Two>>(&vec![vec![1_u64, 2], vec![1]].into()).unwrap_err();
+        assert!(error.to_string().starts_with("`[1]`: "), "{error}");
+        let list = Value::from(vec![vec![Value::from(1_u64), true.into()]]);
+        let error = from_value::<Vec<Two>>(&list).unwrap_err();
+        assert_eq!(error.to_string(), "`[0].b`: expected count, found boolean");
+        let table = BTreeMap::from([("a", [1_u64, 2])]);
+        let error = from_value::<BTreeMap<String, Vec<i64>>>(&table.into()).unwrap_err();
+        assert_eq!(error.to_string(), "`a[0]`: expected integer, found count");
         // By name works as well, for tables that are used as records.
         let table = BTreeMap::from([("b", 2_u64), ("a", 1)]);
         assert_eq!(read(table.into()), Ok(Two { a: 1, b: 2 }));
@@ -358,7 +390,9 @@ mod tests {
     fn numbers_that_do_not_fit_are_refused() {
         assert_eq!(from_value::<u8>(&Value::Count(255)), Ok(255));
         assert!(from_value::<u8>(&Value::Count(256)).is_err());
-        assert!(from_value::<u64>(&Value::Integer(-1)).is_err());
+        assert!(from_value::<u64>(&Value::Integer(1)).is_err());
+        assert!(from_value::<i64>(&Value::Count(1)).is_err());
+        assert!(from_value::<f64>(&Value::Count(1)).is_err());
         assert!(to_value(&u128::MAX).is_err());
     }
 

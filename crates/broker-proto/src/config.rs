@@ -25,8 +25,15 @@ pub const REASON_MAX: usize = 512;
 /// again for what was left out.
 pub const CHANNEL_REORDER_EVENTS_MAX: usize = 65_536;
 
-/// Bytes of events that came too early.
+/// Bytes of events that came too early, each with [`CHANNEL_REORDER_EVENT_BYTES`] on top.
 pub const CHANNEL_REORDER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What keeping an event costs beyond its bytes, so that many small ones count as well.
+pub const CHANNEL_REORDER_EVENT_BYTES: usize = 64;
+
+/// Bytes that are sent again within one tick, to all consumers together: more than a network of
+/// 1 Gbit/s carries meanwhile. Whoever asks for more asks again.
+pub const CHANNEL_RESEND_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Numbers in one request for what is missing: more follow when these have come.
 pub const CHANNEL_NACK_MAX: usize = 1024;

@@ -1,7 +1,7 @@
 //! The HTTP request that opens a WebSocket for JSON messages, and its answers.
 //!
 //! Spec: websocket 1.1. Stricter than the original where RFC 6455 asks for it; its texts are kept.
-//! What is refused and what is let through: `docs/adr/0081-upgrade-requests.md`.
+//! What is refused and what is let through: `docs/adr/0081-websockets-by-the-book.md`.
 
 use crate::http::{HeadError, RequestHead, text_response};
 

@@ -22,10 +22,11 @@
 //! | `control` | the protocol's state machine and what its outputs mean out here |
 //! | `listener`, `connector`, `tls`, `socket` | how connections come to be |
 //! | `link`, `peer`, `inbound` | one connection: its shared half, its task, what it reads |
-//! | `mailbox`, `ready_fd`, `routing` | the data path: queues, and who gets what |
+//! | `mailbox`, `run`, `ready_fd`, `routing` | the data path: queues, what is in them, who gets what |
 //! | `websocket`, `translation` | JSON clients: their server, a message as JSON for all of them |
 //! | [`store`] | data stores: handles, their machines, the thread of a file |
 //! | `sqlite` | entries of a data store in a file |
+//! | [`zeek`] | what Zeek puts into messages: events, log records |
 //!
 //! # The way of one message
 //!
@@ -56,6 +57,7 @@ mod pending;
 mod publisher;
 mod ready_fd;
 mod routing;
+mod run;
 mod runtime;
 mod shared;
 mod socket;
@@ -69,6 +71,7 @@ mod tls;
 mod translation;
 #[cfg(feature = "http")]
 mod websocket;
+pub mod zeek;
 
 pub use broker_data as data;
 pub use broker_proto as proto;

@@ -27,11 +27,9 @@ use broker_proto::frame::frame_size;
 
 use crate::config::Overflow;
 use crate::ready_fd::ReadyFd;
-use crate::translation::{Slot, Translation};
-
-/// Runs from this size on are shared between targets instead of copied: below it a copy is cheaper
-/// than the reference count and the pinned read buffer, above it the copy starts to show.
-pub(crate) const SHARED_RUN_MIN: usize = 4 * 1024;
+use crate::run::RunBytes;
+pub(crate) use crate::run::{Run, SHARED_RUN_MIN};
+use crate::translation::Translation;
 
 /// Largest tail that small runs are collected in: large enough that one system call moves hundreds
 /// of messages, small enough to stay in a processor's second-level cache.
@@ -59,84 +57,6 @@ pub(crate) struct Limits {
     pub(crate) strict: bool,
     /// `true`: the consumer reads JSON, so runs keep the translation they share with others.
     pub(crate) translated: bool,
-}
-
-/// Complete frames in one piece of memory, on their way into mailboxes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Run<'a> {
-    pub(crate) bytes: RunBytes<'a>,
-    pub(crate) frames: usize,
-    /// Where all mailboxes that the run goes into find its one translation.
-    slot: Option<&'a Slot>,
-}
-
-/// How the bytes of a run are held.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum RunBytes<'a> {
-    /// Borrowed: copied into each mailbox.
-    Copied(&'a [u8]),
-    /// Owned together: each mailbox keeps a reference.
-    Shared(&'a Bytes),
-}
-
-impl<'a> Run<'a> {
-    /// Wraps borrowed bytes.
-    pub(crate) fn copied(bytes: &'a [u8], frames: usize) -> Self {
-        Self {
-            bytes: RunBytes::Copied(bytes),
-            frames,
-            slot: None,
-        }
-    }
-
-    /// The same run, translated at most once for everybody who gets it.
-    pub(crate) fn translated_in(self, slot: &'a Slot) -> Self {
-        Self {
-            slot: Some(slot),
-            ..self
-        }
-    }
-
-    fn translation(&self) -> Arc<Translation> {
-        let make = || Arc::new(Translation::new(self.to_bytes(), self.frames));
-        match self.slot {
-            Some(slot) => slot.get_or_init(make).clone(),
-            None => make(),
-        }
-    }
-
-    /// The bytes with an owner.
-    pub(crate) fn to_bytes(self) -> Bytes {
-        match self.bytes {
-            RunBytes::Copied(bytes) => Bytes::copy_from_slice(bytes),
-            RunBytes::Shared(bytes) => bytes.clone(),
-        }
-    }
-
-    /// Wraps shared bytes, to be copied where that is cheaper.
-    pub(crate) fn shared(bytes: &'a Bytes, frames: usize) -> Self {
-        let bytes = if bytes.len() < SHARED_RUN_MIN {
-            RunBytes::Copied(bytes)
-        } else {
-            RunBytes::Shared(bytes)
-        };
-        Self {
-            bytes,
-            frames,
-            slot: None,
-        }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.as_slice().len()
-    }
-
-    fn as_slice(&self) -> &'a [u8] {
-        match self.bytes {
-            RunBytes::Copied(bytes) => bytes,
-            RunBytes::Shared(bytes) => bytes,
-        }
-    }
 }
 
 /// Some complete frames, as the consumer gets them.
@@ -405,12 +325,7 @@ impl Mailbox {
                     }
                 }
             }
-            inner.append(Run {
-                bytes: RunBytes::Copied(frame),
-                frames: 1,
-                // The translation of several frames is not that of one of them.
-                slot: run.slot.filter(|_| run.frames == 1),
-            });
+            inner.append(run.part(frame, 1));
         }
         let outcome = if lost == 0 {
             Pushed::Accepted
@@ -1112,5 +1027,35 @@ mod tests {
         push(&closed, &frame(1));
         closed.close();
         assert_eq!(closed.peek(), Taken::Closed);
+    }
+
+    #[test]
+    #[cfg(feature = "http")]
+    fn readers_of_json_share_what_is_left_of_a_run() {
+        let limits = |messages_max| Limits {
+            strict: true,
+            translated: true,
+            ..limits(messages_max, Overflow::DropOldest)
+        };
+        let (roomy, tight) = (Mailbox::new(limits(100)), Mailbox::new(limits(2)));
+        let bytes = Bytes::from([frame(1), frame(2), frame(3)].concat());
+        let slot = crate::translation::Slot::default();
+        let run = Run::shared(&bytes, 3).translated_in(&slot);
+        let single = frame(4);
+        for mailbox in [&roomy, &tight] {
+            mailbox.push(run, Patience::Waits);
+            mailbox.push(Run::shared(&single, 1), Patience::Waits);
+        }
+        let take = |mailbox: &Mailbox| {
+            let mut chunks = VecDeque::new();
+            mailbox.take(usize::MAX, &mut chunks);
+            chunks
+        };
+        let chunks = take(&roomy);
+        let translation = chunks[0].translation.as_ref().unwrap();
+        assert_eq!((chunks[0].frames, translation.frames()), (3, 3));
+        assert!(Arc::ptr_eq(translation, slot.get().unwrap()));
+        let left: usize = take(&tight).iter().map(|chunk| chunk.frames).sum();
+        assert_eq!((left, tight.dropped()), (2, 2));
     }
 }

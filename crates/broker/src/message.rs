@@ -52,6 +52,11 @@ impl Message {
         self.frame.len()
     }
 
+    /// The encoded value, sharing the bytes of the frame.
+    pub(crate) fn payload_bytes(&self) -> Bytes {
+        self.frame.slice_ref(self.payload())
+    }
+
     /// The topic it was published under.
     pub fn topic(&self) -> &[u8] {
         let end = self.payload_offset as usize;

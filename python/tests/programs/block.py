@@ -20,7 +20,7 @@ NODE = "00112233-4455-5677-8899-aabbccddeeff"
 
 def publish_until_full(ep, publish):
     """Publishes to a peer that does not read; says `ready` once a call does not return."""
-    assert ep.peer("127.0.0.1", PORT, 0.0)
+    assert ep is None or ep.peer("127.0.0.1", PORT, 0.0)
     data = "x" * (1 << 20)
     calls = 0
 
@@ -35,6 +35,15 @@ def publish_until_full(ep, publish):
     while True:
         publish(data)
         calls += 1
+
+
+def put_until_full(store):
+    """A clone that has no master keeps so much for it and no more."""
+    publish_until_full(None, lambda data: store.put(1, data))
+
+
+def clone():
+    return ep.attach_clone("nowhere", resync_interval=60)
 
 
 with broker.Endpoint() as ep, ep.make_subscriber("/x") as sub, ep.make_status_subscriber(True) as ss, \
@@ -53,9 +62,18 @@ with broker.Endpoint() as ep, ep.make_subscriber("/x") as sub, ep.make_status_su
         "publish": lambda: publish_until_full(ep, lambda data: ep.publish("/x", data)),
         "publisher": lambda: publish_until_full(ep, pub.publish),
         "publish-batch": lambda: publish_until_full(ep, lambda data: ep.publish_batch(("/x", data))),
+        "store-get": lambda: clone().get(1),
+        "store-exists": lambda: clone().exists(1),
+        "store-keys": lambda: clone().keys(),
+        "store-put-unique": lambda: clone().put_unique(1, 1),
+        "store-await-idle": lambda: clone().await_idle(60),
+        "store-events": lambda: next(clone().events()),
+        "store-proxy": lambda: clone().proxy().recv(),
+        "store-put": lambda: put_until_full(clone()),
+        "store-open": lambda: ep.attach_master("s", broker.Backend.SQLite, {"path": sys.argv[3]}),
     }
     try:
-        if not sys.argv[1].startswith("publish"):
+        if not sys.argv[1].startswith(("publish", "store-put")) or sys.argv[1] == "store-put-unique":
             print("ready", flush=True)
         calls[sys.argv[1]]()
         print("returned", flush=True)

@@ -25,6 +25,10 @@ with broker.Endpoint() as one, broker.Endpoint() as two, one.make_subscriber("/x
         one.make_status_subscriber() as ss, two.make_publisher("/x") as pub:
     assert two.peer("127.0.0.1", one.listen("127.0.0.1", 0), 0.0)
 
+    store, clone = one.attach_master("store"), two.attach_clone("store")
+    events, proxy = store.events(), store.proxy()
+    assert clone.await_idle()
+
     child = os.fork()
     if child == 0:
         refused("publish", lambda: two.publish("/x", 1))
@@ -36,6 +40,14 @@ with broker.Endpoint() as one, broker.Endpoint() as two, one.make_subscriber("/x
         refused("listen", lambda: one.listen("127.0.0.1", 0))
         refused("peer", lambda: one.peer("127.0.0.1", 9, 0.0))
         refused("make_subscriber", lambda: one.make_subscriber("/x"))
+        refused("put", lambda: store.put(1, 1))
+        refused("put_unique", lambda: clone.put_unique(1, 1))
+        refused("store get", lambda: clone.get(1))
+        refused("exists", lambda: store.exists(1))
+        refused("await_idle", lambda: store.await_idle(0.1))
+        refused("events", lambda: events.poll())
+        refused("proxy", lambda: proxy.get(1))
+        refused("attach_master", lambda: one.attach_master("other"))
         # Values need no endpoint.
         print("values", broker.Data.to_py(broker.Data([1, broker.Count(2)])), flush=True)
         os._exit(7)
@@ -55,3 +67,5 @@ with broker.Endpoint() as one, broker.Endpoint() as two, one.make_subscriber("/x
         two.publish("/x", n)
     print("parent got", [data for _, data in sub.get(100)] == list(range(100)), flush=True)
     print("peers", len(one.peers()), len(two.peers()), flush=True)
+    clone.put("k", 1)
+    print("idle", clone.await_idle(), store.get("k"), flush=True)

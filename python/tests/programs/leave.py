@@ -12,6 +12,14 @@ pub = two.make_publisher("/x")
 assert two.peer("127.0.0.1", one.listen("127.0.0.1", 0), 0.0)
 two.peer_nosync("127.0.0.1", 9, 1.0)
 pub.publish({"a": 1})
+store = one.attach_master("memory")
+in_file = one.attach_master("file", broker.Backend.SQLite, {"path": sys.argv[2]})
+clone, lonely = two.attach_clone("memory"), two.attach_clone("nowhere")
+events, proxy = store.events(), clone.proxy()
+clone.put("k", 1)
+proxy.get("k")
+for number in range(1000):
+    in_file.put(number, number)
 cycle = [one]
 cycle.append(cycle)
 
@@ -26,6 +34,7 @@ waiting = threading.Semaphore(0)
 how = sys.argv[1]
 if how != "quiet":
     threading.Thread(target=wait_for_ever, daemon=True).start()
+    threading.Thread(target=lonely.get, args=("k",), daemon=True).start()
     waiting.acquire()
 print("leaving", flush=True)
 if how == "raise":

@@ -8,7 +8,7 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::{ENCODED, SerdeError};
-use crate::{Value, to_bytes};
+use crate::{Kind, Value, to_bytes};
 
 /// Hands out one value.
 #[derive(Clone, Copy)]
@@ -22,26 +22,56 @@ impl<'de> FromValue<'de> {
         }
     }
 
+    /// Hands out a value of one of these kinds; there is no conversion between numbers, as Zeek
+    /// knows none.
+    fn deserialize_kind<V: Visitor<'de>>(
+        self,
+        kinds: &[Kind],
+        expected: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, SerdeError> {
+        if kinds.contains(&self.0.kind()) {
+            self.deserialize_any(visitor)
+        } else {
+            Err(self.kind_error(expected))
+        }
+    }
+
     fn kind_error(self, expected: &'static str) -> SerdeError {
         let found = self.0.kind();
         SerdeError::Kind { expected, found }
     }
 }
 
-/// Lets the visitor take elements and checks that it took all of them.
+/// Lets the visitor take elements and checks that it took all of them. The names, if there are
+/// any, are those of the fields that the elements are for.
 fn visit_elements<'de, V: Visitor<'de>>(
     values: &'de [Value],
+    names: &'static [&'static str],
     visitor: V,
 ) -> Result<V::Value, SerdeError> {
-    let mut elements = Elements(values.iter());
+    let mut elements = Elements {
+        values: values.iter(),
+        names,
+        taken: 0,
+    };
     let result = visitor.visit_seq(&mut elements)?;
-    match elements.0.len() {
+    match elements.values.len() {
         0 => Ok(result),
         left => Err(SerdeError::Length {
             expected: values.len().saturating_sub(left),
             found: values.len(),
         }),
     }
+}
+
+/// Methods that demand one kind of number.
+macro_rules! numbers {
+    ($($kind:ident $expected:literal: $($method:ident)+;)+) => {$($(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SerdeError> {
+            self.deserialize_kind(&[Kind::$kind], $expected, visitor)
+        }
+    )+)+};
 }
 
 impl<'de> Deserializer<'de> for FromValue<'de> {
@@ -65,8 +95,8 @@ impl<'de> Deserializer<'de> for FromValue<'de> {
             | Value::Port(_)
             | Value::Timestamp(_)
             | Value::Timespan(_) => visitor.visit_string(self.0.to_string()),
-            Value::Set(values) => visit_elements(values.as_slice(), visitor),
-            Value::Vector(values) => visit_elements(values, visitor),
+            Value::Set(values) => visit_elements(values.as_slice(), &[], visitor),
+            Value::Vector(values) => visit_elements(values, &[], visitor),
             Value::Table(table) => visitor.visit_map(Entries {
                 entries: table.as_slice().iter(),
                 value: None,
@@ -79,6 +109,62 @@ impl<'de> Deserializer<'de> for FromValue<'de> {
             Value::None => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SerdeError> {
+        self.deserialize_kind(&[Kind::Boolean], "boolean", visitor)
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SerdeError> {
+        match self.0 {
+            Value::None
+            | Value::Boolean(_)
+            | Value::Count(_)
+            | Value::Integer(_)
+            | Value::Real(_)
+            | Value::Set(_)
+            | Value::Table(_)
+            | Value::Vector(_) => Err(self.kind_error("string")),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SerdeError> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SerdeError> {
+        self.deserialize_kind(&[Kind::Vector, Kind::Set], "vector or set", visitor)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, SerdeError> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SerdeError> {
+        self.deserialize_kind(&[Kind::Table], "table", visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        names: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, SerdeError> {
+        match self.0 {
+            Value::Vector(values) => visit_elements(values, names, visitor),
+            _ => self.deserialize_kind(&[Kind::Table], "vector", visitor),
+        }
+    }
+
+    numbers! {
+        Count "count": deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64;
+        Integer "integer": deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64;
+        Real "real": deserialize_f32 deserialize_f64;
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SerdeError> {
@@ -122,8 +208,7 @@ impl<'de> Deserializer<'de> for FromValue<'de> {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string unit unit_struct seq
-        tuple tuple_struct map struct identifier ignored_any
+        i128 u128 char unit unit_struct tuple_struct identifier ignored_any
     }
 }
 
@@ -135,7 +220,11 @@ impl<'de> IntoDeserializer<'de, SerdeError> for FromValue<'de> {
     }
 }
 
-struct Elements<'de>(std::slice::Iter<'de, Value>);
+struct Elements<'de> {
+    values: std::slice::Iter<'de, Value>,
+    names: &'static [&'static str],
+    taken: usize,
+}
 
 impl<'de> SeqAccess<'de> for &mut Elements<'de> {
     type Error = SerdeError;
@@ -144,21 +233,29 @@ impl<'de> SeqAccess<'de> for &mut Elements<'de> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, SerdeError> {
-        let element = self.0.next();
-        element
-            .map(|value| seed.deserialize(FromValue(value)))
-            .transpose()
+        let Some(value) = self.values.next() else {
+            return Ok(None);
+        };
+        let index = self.taken;
+        self.taken = index.saturating_add(1);
+        match seed.deserialize(FromValue(value)) {
+            Ok(element) => Ok(Some(element)),
+            Err(error) => Err(match self.names.get(index) {
+                Some(name) => error.inside(name),
+                None => error.inside(&format!("[{index}]")),
+            }),
+        }
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(self.0.len())
+        Some(self.values.len())
     }
 }
 
 struct Entries<'de> {
     entries: std::slice::Iter<'de, (Value, Value)>,
-    /// The value of the key that was handed out last.
-    value: Option<&'de Value>,
+    /// The key that was handed out last, and its value.
+    value: Option<(&'de Value, &'de Value)>,
 }
 
 impl<'de> MapAccess<'de> for Entries<'de> {
@@ -171,7 +268,7 @@ impl<'de> MapAccess<'de> for Entries<'de> {
         let Some((key, value)) = self.entries.next() else {
             return Ok(None);
         };
-        self.value = Some(value);
+        self.value = Some((key, value));
         seed.deserialize(FromValue(key)).map(Some)
     }
 
@@ -180,8 +277,10 @@ impl<'de> MapAccess<'de> for Entries<'de> {
         seed: V,
     ) -> Result<V::Value, SerdeError> {
         let value = self.value.take();
-        let value = value.ok_or_else(|| SerdeError::Custom("value without a key".to_owned()))?;
-        seed.deserialize(FromValue(value))
+        let (key, value) =
+            value.ok_or_else(|| SerdeError::Custom("value without a key".to_owned()))?;
+        let result = seed.deserialize(FromValue(value));
+        result.map_err(|error| error.inside(&key.to_string()))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -234,14 +333,14 @@ impl<'de> VariantAccess<'de> for Fields<'de> {
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, SerdeError> {
-        visit_elements(self.0, visitor)
+        visit_elements(self.0, &[], visitor)
     }
 
     fn struct_variant<V: Visitor<'de>>(
         self,
-        _: &'static [&'static str],
+        names: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, SerdeError> {
-        visit_elements(self.0, visitor)
+        visit_elements(self.0, names, visitor)
     }
 }

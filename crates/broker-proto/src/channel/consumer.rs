@@ -7,7 +7,10 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use crate::config::{CHANNEL_NACK_MAX, CHANNEL_REORDER_BYTES_MAX, CHANNEL_REORDER_EVENTS_MAX};
+use crate::config::{
+    CHANNEL_NACK_MAX, CHANNEL_REORDER_BYTES_MAX, CHANNEL_REORDER_EVENT_BYTES,
+    CHANNEL_REORDER_EVENTS_MAX,
+};
 
 /// Puts numbered events into order.
 #[derive(Debug)]
@@ -101,17 +104,23 @@ impl Consumer {
         self.acknowledged()
     }
 
+    /// Bytes of what is kept until something before it comes.
+    pub const fn early_bytes(&self) -> usize {
+        self.early_bytes
+    }
+
     /// The producer's handshake: its next event has the number `offset + 1`. `false` when there was
     /// one before. What is in order now is in [`pop_early`](Self::pop_early).
     pub fn handle_handshake(&mut self, offset: u64, heartbeat: u16) -> bool {
         if self.is_attached() {
             return false;
         }
-        self.next = offset.saturating_add(1);
+        // The last number is never reached, so that the next one can always be named.
+        self.next = offset.min(u64::MAX - 2) + 1;
         self.last = self.next;
         self.heartbeat = u64::from(heartbeat.max(1));
         self.early = self.early.split_off(&self.next);
-        self.early_bytes = self.early.values().map(size).sum();
+        self.early_bytes = self.early.values().map(cost).sum();
         if let Some((highest, _)) = self.early.last_key_value() {
             self.last = self.last.max(*highest);
         }
@@ -130,39 +139,61 @@ impl Consumer {
 
     /// An event came. `payload` is asked for only if it has to be kept.
     pub fn handle_event(&mut self, seq: u64, payload: impl FnOnce() -> Box<[u8]>) -> Arrival {
+        self.handle_event_within(CHANNEL_REORDER_BYTES_MAX, seq, payload)
+    }
+
+    /// As [`handle_event`](Self::handle_event), for an owner that has no more than so many bytes
+    /// for what is kept here.
+    pub fn handle_event_within(
+        &mut self,
+        bytes_max: usize,
+        seq: u64,
+        payload: impl FnOnce() -> Box<[u8]>,
+    ) -> Arrival {
+        // No producer gets to the last number; whoever names it wants to break something.
+        if seq < self.next || seq == 0 || seq == u64::MAX {
+            return Arrival::Ignored;
+        }
         if self.is_attached() && seq == self.next {
+            // What may be kept under this number is not needed any more.
+            if let Some(marked) = self.early.remove(&seq) {
+                self.early_bytes -= cost(&marked);
+            }
             self.advance();
             return Arrival::InOrder;
         }
-        if seq < self.next || seq == 0 {
+        if let Some(Some(_)) = self.early.get(&seq) {
             return Arrival::Ignored;
         }
-        let known = match self.early.get(&seq) {
-            Some(Some(_)) => return Arrival::Ignored,
-            Some(None) => true,
-            None => false,
-        };
         self.last = self.last.max(seq);
-        // What is left out here is asked for again later.
-        if !known && self.early.len() >= CHANNEL_REORDER_EVENTS_MAX {
-            return Arrival::Ignored;
+        let payload = Some(payload());
+        match self.keep(bytes_max, seq, payload) {
+            true => Arrival::Early,
+            // What is left out here is asked for again later.
+            false => Arrival::Ignored,
         }
-        let payload = payload();
-        if self.early_bytes.saturating_add(payload.len()) > CHANNEL_REORDER_BYTES_MAX {
-            return Arrival::Ignored;
+    }
+
+    fn keep(&mut self, bytes_max: usize, seq: u64, payload: Option<Box<[u8]>>) -> bool {
+        let new = !self.early.contains_key(&seq);
+        let bytes = self.early_bytes.saturating_add(cost(&payload));
+        let bytes_max = bytes_max.min(CHANNEL_REORDER_BYTES_MAX);
+        if new && self.early.len() >= CHANNEL_REORDER_EVENTS_MAX || bytes > bytes_max {
+            return false;
         }
-        self.early_bytes += payload.len();
-        self.early.insert(seq, Some(payload));
-        Arrival::Early
+        self.early_bytes = bytes;
+        if let Some(marked) = self.early.insert(seq, payload) {
+            self.early_bytes -= cost(&marked);
+        }
+        true
     }
 
     /// A number is lost for good.
     pub fn handle_lost(&mut self, seq: u64) {
-        if seq < self.next || !self.is_attached() {
+        if seq < self.next || seq == u64::MAX || !self.is_attached() {
             return;
         }
-        if self.early.len() < CHANNEL_REORDER_EVENTS_MAX {
-            self.early.entry(seq).or_insert(None);
+        if !self.early.contains_key(&seq) && self.keep(CHANNEL_REORDER_BYTES_MAX, seq, None) {
             self.last = self.last.max(seq);
         }
     }
@@ -177,7 +208,7 @@ impl Consumer {
             return None;
         }
         let (seq, payload) = first.remove_entry();
-        self.early_bytes -= size(&payload);
+        self.early_bytes -= cost(&payload);
         self.advance();
         Some(match payload {
             Some(payload) => Early::Event(payload),
@@ -242,8 +273,8 @@ impl Consumer {
     }
 }
 
-fn size(payload: &Option<Box<[u8]>>) -> usize {
-    payload.as_ref().map_or(0, |payload| payload.len())
+fn cost(payload: &Option<Box<[u8]>>) -> usize {
+    CHANNEL_REORDER_EVENT_BYTES + payload.as_ref().map_or(0, |payload| payload.len())
 }
 
 #[cfg(test)]
@@ -369,6 +400,42 @@ mod tests {
         };
         assert_eq!(missing.len(), CHANNEL_NACK_MAX);
         assert_eq!(missing[0], 2);
+    }
+
+    #[test]
+    fn the_last_numbers_there_are_break_nothing() {
+        for offset in [u64::MAX, u64::MAX - 1, u64::MAX - 2] {
+            let mut consumer = Consumer::new(5, 2);
+            assert!(consumer.handle_handshake(offset, 5));
+            for seq in [u64::MAX - 2, u64::MAX - 1, u64::MAX] {
+                event(&mut consumer, seq);
+                consumer.handle_lost(seq);
+                early(&mut consumer);
+            }
+            assert!(consumer.is_attached());
+            assert_eq!(event(&mut consumer, u64::MAX), Arrival::Ignored);
+            consumer.handle_tick();
+        }
+    }
+
+    #[test]
+    fn an_event_in_order_replaces_the_mark_that_it_is_lost() {
+        let mut consumer = attached();
+        consumer.handle_lost(2);
+        assert_eq!(event(&mut consumer, 2), Arrival::InOrder);
+        assert_eq!(early(&mut consumer), []);
+        assert_eq!(consumer.early_bytes(), 0);
+        assert!(consumer.is_idle());
+    }
+
+    #[test]
+    fn small_events_count_with_what_keeping_them_costs() {
+        let mut consumer = attached();
+        let room = 2 * (CHANNEL_REORDER_EVENT_BYTES + 1);
+        let mut keep = |seq| consumer.handle_event_within(room, seq, || [0].into());
+        let kept = [keep(3), keep(4), keep(5)];
+        assert_eq!(kept, [Arrival::Early, Arrival::Early, Arrival::Ignored]);
+        assert_eq!(consumer.early_bytes(), room);
     }
 
     #[test]

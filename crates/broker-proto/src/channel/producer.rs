@@ -11,7 +11,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use crate::config::CHANNEL_RESEND_BYTES_MAX;
 use crate::entity::EntityId;
+use crate::id::EndpointId;
 
 /// The number that the event before the first one would have.
 pub const FIRST_SEQ: u64 = 1;
@@ -30,6 +32,8 @@ pub struct Producer {
     heartbeat: u64,
     /// Heartbeats without a sign of life after which a path is removed.
     timeout_factor: u64,
+    /// Bytes that were sent again since the last tick.
+    resent_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -112,6 +116,7 @@ impl Producer {
             paths: BTreeMap::new(),
             heartbeat: u64::from(heartbeat.max(1)),
             timeout_factor: u64::from(timeout_factor.max(1)),
+            resent_bytes: 0,
         }
     }
 
@@ -128,6 +133,13 @@ impl Producer {
     /// The consumers.
     pub fn paths(&self) -> impl Iterator<Item = (EntityId, &Path)> {
         self.paths.iter().map(|(id, path)| (*id, path))
+    }
+
+    /// The consumers of one endpoint.
+    pub fn consumers_of(&self, endpoint: EndpointId) -> impl Iterator<Item = EntityId> {
+        let object = |object| EntityId { endpoint, object };
+        let range = self.paths.range(object(0)..=object(u64::MAX));
+        range.map(|(id, _)| *id)
     }
 
     /// What is known of a consumer.
@@ -191,6 +203,13 @@ impl Producer {
         dropped
     }
 
+    /// Uses up a number for an event that nobody is there to be sent: whoever comes back finds that
+    /// it has missed something.
+    pub fn skip(&mut self) {
+        self.seq += 1;
+        self.trim();
+    }
+
     /// Takes back the events behind `seq`: they were never sent.
     pub fn take_back(&mut self, seq: u64) {
         while self.kept.back().is_some_and(|kept| kept.seq > seq) {
@@ -199,6 +218,11 @@ impl Producer {
             }
         }
         self.seq = self.seq.min(seq);
+        // Nobody can have them, whatever it says.
+        for path in self.paths.values_mut() {
+            path.offset = path.offset.min(seq);
+            path.acknowledged = path.acknowledged.min(seq);
+        }
     }
 
     /// Forgets all events without anybody having them.
@@ -275,8 +299,15 @@ impl Producer {
         let mut gone = Vec::new();
         // An old request that was overtaken asks for what has arrived meanwhile.
         for seq in missing.iter().filter(|seq| **seq > has) {
+            if self.resent_bytes > CHANNEL_RESEND_BYTES_MAX {
+                break;
+            }
             match self.message(*seq) {
-                Some(message) => messages.push(message.clone()),
+                Some(message) => {
+                    let message = message.clone();
+                    self.resent_bytes += message.len();
+                    messages.push(message);
+                }
                 None if *seq <= self.seq => gone.push(*seq),
                 // Not produced yet: whoever asks will get it.
                 None => {}
@@ -299,6 +330,7 @@ impl Producer {
     /// A tick has passed.
     pub fn handle_tick(&mut self) -> Tick {
         self.tick += 1;
+        self.resent_bytes = 0;
         let mut result = Tick::default();
         if self.last_broadcast + self.heartbeat <= self.tick {
             self.last_broadcast = self.tick;
@@ -409,6 +441,40 @@ mod tests {
         assert_eq!(producer.handle_nack(A, &[0]), Missing::Handshake);
         assert_eq!(producer.handle_nack(A, &[]), Missing::Nothing);
         assert_eq!(producer.handle_nack(B, &[2]), Missing::Unknown);
+    }
+
+    #[test]
+    fn what_is_sent_again_within_a_tick_is_bounded() {
+        let mut producer = Producer::new(5, 100, usize::MAX);
+        producer.add(A);
+        for _ in 0..4 {
+            producer.produce(|_| vec![0; CHANNEL_RESEND_BYTES_MAX / 2].into());
+        }
+        let mut sent = || match producer.handle_nack(A, &[2, 3, 4, 5]) {
+            Missing::Events { messages, .. } => messages.len(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((sent(), sent()), (3, 0));
+        producer.handle_tick();
+        let Missing::Events { messages, .. } = producer.handle_nack(A, &[5]) else {
+            panic!("events are missing")
+        };
+        assert_eq!(messages.len(), 1);
+    }
+
+    #[test]
+    fn a_number_used_up_is_missed_by_whoever_comes_back() {
+        let mut producer = producer();
+        producer.add(A);
+        produce(&mut producer);
+        producer.remove(A);
+        producer.skip();
+        producer.add_back(A, 2);
+        let gone = Missing::Events {
+            messages: vec![],
+            gone: vec![3],
+        };
+        assert_eq!(producer.handle_nack(A, &[3]), gone);
     }
 
     #[test]

@@ -72,17 +72,19 @@ pub struct StoreClone {
     search: Option<Search>,
     failed: bool,
     writer: Option<Writer>,
-    /// Requests that no writer has taken yet: when they were made, the command without its header.
-    backlog: VecDeque<(u64, Box<[u8]>)>,
+    /// Requests that no writer has taken yet.
+    backlog: VecDeque<Box<[u8]>>,
     backlog_bytes: usize,
-    /// `put_unique` requests without a result.
-    unanswered: BTreeMap<(EntityId, u64), ()>,
+    /// `put_unique` requests without a result: who asked, under which number.
+    unanswered: BTreeMap<(EntityId, u64), Unanswered>,
     outputs: VecDeque<Output>,
     observed: bool,
     ticks: u64,
-    /// When the master was heard of last, and when it said something to this clone by name.
+    /// When the master was heard of last, when it said something to this clone by name, and when
+    /// nothing was known to be missing.
     heard: u64,
     heard_by_name: u64,
+    complete: u64,
     /// Whether a peer leads to a master.
     reachable: bool,
     /// Not before this tick another master is looked for: the old one may be about to speak.
@@ -95,6 +97,17 @@ struct Attachment {
     id: EntityId,
     master: EntityId,
     consumer: Consumer,
+    /// What it misses is gone: the copy stays what it is until another attachment.
+    broken: bool,
+}
+
+/// A `put_unique` that waits for its result.
+#[derive(Debug, Default)]
+struct Unanswered {
+    /// Its number on the up channel, once it has one.
+    seq: Option<u64>,
+    /// Ticks for which the master has had it and nothing was missing.
+    overdue: u64,
 }
 
 impl StoreClone {
@@ -120,6 +133,7 @@ impl StoreClone {
             ticks: 0,
             heard: 0,
             heard_by_name: 0,
+            complete: 0,
             reachable: false,
             patience: 0,
         };
@@ -144,6 +158,13 @@ impl StoreClone {
         self.attachment.as_ref().map(|it| it.master)
     }
 
+    /// The master whose content the copy is, and the number up to which it has its changes; `None`
+    /// when it has to attach again.
+    pub fn position(&self) -> Option<(EntityId, u64)> {
+        let attachment = self.attachment.as_ref().filter(|it| !it.broken)?;
+        Some((attachment.master, attachment.consumer.acknowledged()))
+    }
+
     /// What its copy is worth.
     pub fn contact(&self) -> Contact {
         if self.attachment.is_none() {
@@ -152,11 +173,11 @@ impl StoreClone {
                 false => Contact::Searching,
             };
         }
-        let silence = self.ticks - self.heard;
+        let behind = self.ticks - self.complete;
         let stale = self.options.stale_interval;
-        if stale.ns() >= 0 && silence >= self.config.ticks(stale).max(1) {
+        if stale.ns() >= 0 && behind >= self.config.ticks(stale).max(1) {
             Contact::Stale
-        } else if silence >= self.heartbeat_ticks() * HEARTBEATS_MISSED_MAX {
+        } else if self.silence() >= self.missed_ticks() {
             Contact::Silent
         } else {
             Contact::Attached
@@ -171,7 +192,8 @@ impl StoreClone {
             .as_ref()
             .is_some_and(|it| it.consumer.is_idle());
         let writes = self.writer.as_ref().is_none_or(Writer::is_idle);
-        reads && writes && self.backlog.is_empty() && self.search.is_none()
+        let settled = self.backlog.is_empty() && self.search.is_none();
+        reads && writes && settled && self.unanswered.is_empty()
     }
 
     /// Number of entries.
@@ -253,6 +275,11 @@ impl StoreClone {
         u64::from(self.config.heartbeat_interval.max(1))
     }
 
+    /// Ticks after which a master that says nothing is missed.
+    fn missed_ticks(&self) -> u64 {
+        self.heartbeat_ticks() * HEARTBEATS_MISSED_MAX
+    }
+
     // --- the outside ----------------------------------------------------------------------------
 
     /// Whether somebody listens to store events; without they are not made.
@@ -296,11 +323,25 @@ impl StoreClone {
         }
         match &self.attachment {
             Some(attachment) if attachment.master == from => {
+                // Former ids may still be known to the master, but are none of ours any more.
+                let reader = command.receiver == attachment.id;
+                let writer = self.writer_id() == Some(command.receiver);
                 self.heard = self.ticks;
-                if to_me {
+                if reader || writer {
                     self.heard_by_name = self.ticks;
                 }
-                self.on_command_of_master(command, to_me, payload);
+                match &command.content {
+                    Content::CumulativeAck { seq } if writer => self.on_writer_ack(*seq),
+                    Content::Nack { missing } if writer => self.on_writer_nack(missing),
+                    Content::Subtract { key, value, .. } if to_me && command.seq == 0 => {
+                        self.on_refusal(key, value);
+                    }
+                    _ => self.on_command_of_master(command, reader, payload),
+                }
+                let complete = |it: &Attachment| it.consumer.is_idle() && !it.broken;
+                if self.attachment.as_ref().is_some_and(complete) {
+                    self.complete = self.ticks;
+                }
             }
             Some(_) => self.on_other_master(command, payload),
             None => self.on_command_before_snapshot(command, payload),
@@ -312,23 +353,23 @@ impl StoreClone {
         id.endpoint == self.first_id.endpoint && id.object & mask == self.first_id.object & mask
     }
 
+    /// `to_me` tells that it is for this very attachment.
     fn on_command_of_master(&mut self, command: &Command<'_>, to_me: bool, payload: &[u8]) {
+        let to_all = command.receiver.is_nil();
         match &command.content {
-            Content::Subtract { key, value, .. } if to_me && command.seq == 0 => {
-                self.on_refusal(key, value);
-            }
             content if content.is_action() => self.on_action(command, payload),
-            Content::Keepalive { seq } => self.on_keepalive(to_me, *seq),
-            Content::CumulativeAck { seq } if to_me => self.on_writer_ack(*seq),
-            Content::Nack { missing } if to_me => self.on_writer_nack(missing),
-            // What is lost cannot be had from this attachment: a new one brings everything.
-            Content::RetransmitFailed { seq } if to_me && *seq > 0 => self.start_search(),
+            Content::Keepalive { seq } if to_me || to_all => self.on_keepalive(to_me, *seq),
+            // What is lost cannot be had from this attachment: a new one brings everything. Masters
+            // of this implementation say so to nobody in particular.
+            Content::RetransmitFailed { seq } if (to_me || to_all) && *seq > 0 => {
+                self.start_search();
+            }
             _ => {}
         }
     }
 
     fn on_action(&mut self, command: &Command<'_>, payload: &[u8]) {
-        let Some(attachment) = &mut self.attachment else {
+        let Some(attachment) = self.attachment.as_mut().filter(|it| !it.broken) else {
             return;
         };
         let arrival = attachment
@@ -342,7 +383,7 @@ impl StoreClone {
     }
 
     fn apply_early(&mut self) {
-        while let Some(attachment) = &mut self.attachment {
+        while let Some(attachment) = self.attachment.as_mut().filter(|it| !it.broken) {
             match attachment.consumer.pop_early() {
                 None => return,
                 Some(Early::Event(payload)) => {
@@ -368,6 +409,7 @@ impl StoreClone {
 
     fn acknowledge_if(&mut self, condition: impl Fn(&Consumer) -> bool) {
         if let Some(attachment) = &mut self.attachment
+            && !attachment.broken
             && condition(&attachment.consumer)
         {
             let seq = attachment.consumer.acknowledge();
@@ -408,6 +450,8 @@ impl StoreClone {
             }
             Content::Erase { key, publisher } => self.remove(key, Change::Erase, *publisher),
             Content::Expire { key, publisher } => self.remove(key, Change::Expire, *publisher),
+            // The place of what this clone has missed and cannot be sent again.
+            Content::Clear { publisher } if publisher.is_nil() => self.break_attachment(),
             Content::Clear { publisher } => {
                 for (key, _) in std::mem::take(&mut self.entries) {
                     self.tell(&key, Change::Erase, *publisher);
@@ -422,6 +466,14 @@ impl StoreClone {
             // Masters turn these into the above; from others they mean nothing here.
             _ => {}
         }
+    }
+
+    /// What is missing is gone: keeps the copy as it is until a new snapshot replaces it.
+    fn break_attachment(&mut self) {
+        if let Some(attachment) = &mut self.attachment {
+            attachment.broken = true;
+        }
+        self.start_search();
     }
 
     fn remove(&mut self, key: &[u8], change: Change<'_>, publisher: EntityId) {
@@ -479,7 +531,7 @@ impl StoreClone {
     /// A tick has passed.
     pub fn handle_tick(&mut self) {
         self.ticks += 1;
-        if let Some(attachment) = &mut self.attachment {
+        if let Some(attachment) = self.attachment.as_mut().filter(|it| !it.broken) {
             match attachment.consumer.handle_tick() {
                 Some(Request::Ack(seq)) => self.send_to_master(Content::CumulativeAck { seq }),
                 // A snapshot is cheaper than that many single events.
@@ -497,6 +549,7 @@ impl StoreClone {
         self.look_after_master();
         self.tick_search();
         self.drop_old_requests();
+        self.give_up_overdue_answers();
     }
 
     // --- sending --------------------------------------------------------------------------------

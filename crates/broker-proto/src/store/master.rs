@@ -12,6 +12,7 @@
 //! is told to the clone it came from; of two masters that know of each other one gives way.
 
 mod apply;
+mod attach;
 mod repair;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,8 +23,9 @@ use broker_data::Timestamp;
 use crate::channel::consumer::{Arrival, Early, Request};
 use crate::channel::producer::{Acknowledged, Missing};
 use crate::channel::{Consumer, Producer};
-use crate::command::{Command, Content, Entries};
+use crate::command::{Command, Content};
 use crate::entity::EntityId;
+use crate::frame::{Envelope, FRAME_LEN_SIZE};
 use crate::id::EndpointId;
 use crate::status::ErrorCode;
 use crate::store::backend::{Backend, BackendError};
@@ -34,6 +36,12 @@ use crate::store::{
 /// Writers whose last request is remembered after they were given up, so that what they send again
 /// is not applied twice.
 const RETIRED_WRITERS_MAX: usize = 4096;
+
+/// Clones that were given up and are taken back when they are heard of; others attach again.
+const DROPPED_CLONES_MAX: usize = 4096;
+
+/// Numbers that all writers together are asked for in one tick.
+const WRITERS_MISSING_MAX: usize = 128 * 1024;
 
 /// The master of a store.
 #[derive(Debug)]
@@ -50,6 +58,18 @@ pub struct Master<B> {
     /// The snapshot of the current content, if one was taken.
     snapshot: Option<Arc<Snapshot>>,
     repairs: BTreeMap<EntityId, repair::Repair>,
+    /// The number from which on all entries were broadcast again last.
+    restated: u64,
+    /// Clones that were given up, the oldest first.
+    dropped: VecDeque<EntityId>,
+    /// Whether some clone was given up since the last number was used.
+    orphaned: bool,
+    /// Bytes of snapshots that were sent since the last tick.
+    handshake_bytes: usize,
+    /// When it was told last that a snapshot cannot be sent.
+    handshake_failed: Option<u64>,
+    /// Bytes of requests that wait for others before them, of all writers.
+    early_bytes: usize,
     expiries: Expiries,
     /// What the group has led to so far.
     staged: Vec<Output>,
@@ -82,7 +102,7 @@ struct Group {
     /// The number of the down channel when it began.
     seq: u64,
     began: bool,
-    /// Clones that attached.
+    /// Clones that were sent a new snapshot.
     attached: Vec<EntityId>,
     /// Requests of writers that were applied, to be reported as failed.
     applied: Vec<EntityId>,
@@ -174,6 +194,12 @@ impl<B: Backend> Master<B> {
             handshakes: BTreeMap::new(),
             snapshot: None,
             repairs: BTreeMap::new(),
+            restated: 0,
+            dropped: VecDeque::new(),
+            orphaned: false,
+            handshake_bytes: 0,
+            handshake_failed: None,
+            early_bytes: 0,
             expiries,
             staged: Vec::new(),
             outputs: VecDeque::new(),
@@ -211,6 +237,39 @@ impl<B: Backend> Master<B> {
     /// Number of clones that make requests.
     pub fn writers(&self) -> usize {
         self.writers.len()
+    }
+
+    /// Whether a clone gets changes.
+    pub fn has_clone(&self, clone: EntityId) -> bool {
+        self.down.path(clone).is_some()
+    }
+
+    /// Whether a clone may make requests.
+    pub fn has_writer(&self, writer: EntityId) -> bool {
+        self.writers.contains_key(&writer)
+    }
+
+    /// The number up to which a writer's requests were applied, as far as it is remembered.
+    pub fn applied(&self, writer: EntityId) -> Option<u64> {
+        let retired = || self.retired.iter().find(|(id, _)| *id == writer);
+        match self.writers.get(&writer) {
+            Some(writer) => Some(writer.consumer.acknowledged()),
+            None => retired().map(|(_, seq)| *seq),
+        }
+    }
+
+    /// Bytes of snapshots and of requests that are kept because somebody may miss something.
+    pub fn kept_bytes(&self) -> usize {
+        let mut snapshots: BTreeMap<u64, usize> = BTreeMap::new();
+        for snapshot in self.handshakes.values() {
+            snapshots.insert(snapshot.offset, snapshot.bytes.len());
+        }
+        self.early_bytes + snapshots.values().sum::<usize>()
+    }
+
+    /// The number of the last change.
+    pub const fn seq(&self) -> u64 {
+        self.down.seq()
     }
 
     /// Changes that some clone has not acknowledged, and their bytes.
@@ -350,9 +409,14 @@ impl<B: Backend> Master<B> {
         self.snapshot = None;
         if group.began {
             self.down.take_back(group.seq);
+            // Clones that were given up in the group stay given up.
+            self.orphaned = true;
+            self.restated = self.restated.min(group.seq);
         }
+        // What clones were to be given instead of what is gone may be among what is taken back.
+        self.repairs.clear();
         for clone in group.attached {
-            self.forget_clone(clone);
+            self.remove_clone(clone);
         }
         if group.expiries_changed {
             self.reload_expiries();
@@ -409,7 +473,12 @@ impl<B: Backend> Master<B> {
             Content::Keepalive { seq } => self.on_keepalive(from, *seq),
             Content::RetransmitFailed { seq } => {
                 if let Some(writer) = self.writers.get_mut(&from) {
-                    writer.consumer.handle_lost(*seq);
+                    let others = self.early_bytes - writer.consumer.early_bytes();
+                    // Beyond that it can be said again later, when those before are done with.
+                    if others < self.config.buffer_bytes_max {
+                        writer.consumer.handle_lost(*seq);
+                    }
+                    self.early_bytes = others + writer.consumer.early_bytes();
                     self.apply_early(now, from);
                 }
             }
@@ -424,7 +493,12 @@ impl<B: Backend> Master<B> {
         let Some(writer) = self.writers.get_mut(&from) else {
             return;
         };
-        let arrival = writer.consumer.handle_event(command.seq, || payload.into());
+        let before = writer.consumer.early_bytes();
+        let others = self.early_bytes - before;
+        let room = self.config.buffer_bytes_max.saturating_sub(others);
+        let consumer = &mut writer.consumer;
+        let arrival = consumer.handle_event_within(room, command.seq, || payload.into());
+        self.early_bytes = others + consumer.early_bytes();
         if arrival != Arrival::InOrder {
             return;
         }
@@ -436,7 +510,10 @@ impl<B: Backend> Master<B> {
     /// Applies what has become in order.
     fn apply_early(&mut self, now: Timestamp, from: EntityId) {
         while let Some(writer) = self.writers.get_mut(&from) {
-            match writer.consumer.pop_early() {
+            let others = self.early_bytes - writer.consumer.early_bytes();
+            let early = writer.consumer.pop_early();
+            self.early_bytes = others + writer.consumer.early_bytes();
+            match early {
                 None => return,
                 Some(Early::Event(payload)) => {
                     if let Ok(command) = Command::parse(&payload) {
@@ -504,7 +581,7 @@ impl<B: Backend> Master<B> {
             Acknowledged::First => {
                 self.handshakes.remove(&from);
             }
-            Acknowledged::Noted => self.end_repair(from),
+            Acknowledged::Noted => self.go_on_with_repair(from),
             Acknowledged::Ignored => {}
             // Only somebody who followed this very master names it.
             Acknowledged::Unknown if to_me && (1..=self.down.seq()).contains(&seq) => {
@@ -521,8 +598,11 @@ impl<B: Backend> Master<B> {
         match self.down.handle_nack(from, missing) {
             Missing::Handshake => self.send_handshake(from),
             Missing::Events { messages, gone } => {
+                // Whoever knows what it misses has had its handshake.
+                self.handshakes.remove(&from);
                 self.send_again(from, &messages);
                 self.repair(from, &gone);
+                self.go_on_with_repair(from);
             }
             Missing::Nothing => {}
             Missing::Unknown => match missing.first() {
@@ -535,135 +615,25 @@ impl<B: Backend> Master<B> {
         }
     }
 
-    // --- clones ---------------------------------------------------------------------------------
-
-    /// A clone asks for a handshake for the first time.
-    fn attach(&mut self, clone: EntityId) {
-        // An endpoint has one clone of a store: an older one of the same endpoint was given up.
-        let older: Vec<EntityId> = self
-            .down
-            .paths()
-            .map(|(id, _)| id)
-            .filter(|id| id.endpoint == clone.endpoint && id.object < clone.object)
-            .collect();
-        for id in older {
-            self.forget_clone(id);
-        }
-        if self.clones() >= CLONES_MAX {
-            return;
-        }
-        self.down.add(clone);
-        self.group.attached.push(clone);
-        self.send_handshake(clone);
-    }
-
-    /// Sends a clone everything there is: what it was sent before if it has not acknowledged that.
-    fn send_handshake(&mut self, clone: EntityId) {
-        let snapshot = match self.handshakes.get(&clone) {
-            Some(snapshot) => snapshot.clone(),
-            None => match self.take_snapshot() {
-                Ok(snapshot) => snapshot,
-                Err(failure) => return self.fail_handshake(clone, &failure),
-            },
-        };
-        if !self.handshakes.contains_key(&clone) && self.down.path(clone).is_some() {
-            self.down.add(clone);
-        }
-        let content = Content::AckClone {
-            offset: snapshot.offset,
-            heartbeat: self.config.heartbeat_interval,
-            entries: Entries::new(snapshot.count, &snapshot.bytes),
-        };
-        let command = self.command(snapshot.offset, clone, content);
-        let max = self.config.frame_bytes_max;
-        match self
-            .names
-            .message(Role::Clone, clone.endpoint, &command, max)
-        {
-            Ok(mut message) => {
-                message.must_lead = true;
-                self.handshakes.insert(clone, snapshot);
-                self.staged.push(Output::Send(message));
-            }
-            Err(error) => {
-                let text = format!(
-                    "cannot send clone {clone} its snapshot: {error}; `frame_bytes_max` is {max}"
-                );
-                let failure = Failure::new(ErrorCode::BackendFailure, text);
-                self.fail_handshake(clone, &failure);
-            }
-        }
-    }
-
-    /// Says on both sides that a clone cannot be served. The message that tells it is one that
-    /// clones of other implementations ignore: its receiver is nobody.
-    fn fail_handshake(&mut self, clone: EntityId, failure: &Failure) {
-        self.forget_clone(clone);
-        let fault = self.names.fault(failure);
-        self.staged.push(Output::Fault(fault));
-        let command = self.command(0, EntityId::NIL, Content::RetransmitFailed { seq: 0 });
-        self.stage(Role::Clone, clone.endpoint, &command);
-    }
-
-    fn take_snapshot(&mut self) -> Result<Arc<Snapshot>, Failure> {
-        let offset = self.down.seq();
-        if let Some(snapshot) = &self.snapshot
-            && snapshot.offset == offset
-        {
-            return Ok(snapshot.clone());
-        }
-        let (mut count, mut bytes) = (0_u32, Vec::new());
-        let skipped = self.backend.for_each(&mut |key, value, _| {
-            count = count.saturating_add(1);
-            bytes.extend_from_slice(key);
-            bytes.extend_from_slice(value);
-        })?;
-        if skipped > 0 {
-            let text = format!("{skipped} entries cannot be read and are kept from clones");
-            let fault = self
-                .names
-                .fault(&Failure::new(ErrorCode::InvalidData, text));
-            self.staged.push(Output::Fault(fault));
-        }
-        let snapshot = Arc::new(Snapshot {
-            offset,
-            count,
-            bytes,
-        });
-        self.snapshot = Some(snapshot.clone());
-        Ok(snapshot)
-    }
-
-    fn forget_clone(&mut self, clone: EntityId) {
-        self.down.remove(clone);
-        self.handshakes.remove(&clone);
-        self.repairs.remove(&clone);
-        self.retire_writer(clone);
-    }
-
-    fn retire_writer(&mut self, id: EntityId) {
-        if let Some(writer) = self.writers.remove(&id) {
-            if self.retired.len() == RETIRED_WRITERS_MAX {
-                self.retired.pop_front();
-            }
-            self.retired.push_back((id, writer.consumer.acknowledged()));
-        }
-    }
-
     // --- time -----------------------------------------------------------------------------------
 
     /// A tick has passed; `now` is the time of day.
     pub fn handle_tick(&mut self, now: Timestamp) {
         self.begin();
         self.ticks += 1;
+        self.handshake_bytes = 0;
         let tick = self.down.handle_tick();
         if let Some(seq) = tick.heartbeat {
             let command = self.command(0, EntityId::NIL, Content::Keepalive { seq });
             self.stage(Role::Clone, EndpointId::NIL, &command);
             self.send_keepalives();
+            // Their requests are refused here; they may find the other master.
+            if !self.is_writable() {
+                self.tell_to_attach_again(EndpointId::NIL, seq);
+            }
         }
         for clone in tick.timed_out {
-            self.forget_clone(clone);
+            self.drop_clone(clone);
         }
         self.tick_writers();
         self.expire(now);
@@ -671,6 +641,8 @@ impl<B: Backend> Master<B> {
 
     fn tick_writers(&mut self) {
         let (ticks, limit) = (self.ticks, self.config.connection_ticks());
+        // Strangers could ask for more than there is room for.
+        let numbers_max = (WRITERS_MISSING_MAX / self.writers.len().max(1)).max(1);
         let mut requests = Vec::new();
         let mut silent = Vec::new();
         for (id, writer) in &mut self.writers {
@@ -678,7 +650,8 @@ impl<B: Backend> Master<B> {
                 Some(Request::Ack(seq)) => {
                     requests.push((*id, Content::CumulativeAck { seq }));
                 }
-                Some(Request::Nack(missing)) => {
+                Some(Request::Nack(mut missing)) => {
+                    missing.truncate(numbers_max);
                     let missing = missing.into();
                     requests.push((*id, Content::Nack { missing }));
                 }
@@ -743,6 +716,12 @@ impl<B: Backend> Master<B> {
             }));
         }
     }
+}
+
+/// The command in a frame of our own making.
+fn payload_of(frame: &[u8]) -> Option<&[u8]> {
+    let payload = frame.get(FRAME_LEN_SIZE..)?;
+    Some(Envelope::parse(payload).ok()?.payload)
 }
 
 fn no_such_key() -> Failure {

@@ -163,6 +163,11 @@ impl Host {
         self.closed.load(Ordering::Acquire)
     }
 
+    /// Whether a thread of its own does what can wait for a disk.
+    pub(super) fn has_thread(&self) -> bool {
+        self.worker.is_some()
+    }
+
     /// A number for a request of a handle.
     pub(super) fn new_request(&self) -> u64 {
         self.requests.fetch_add(1, Ordering::Relaxed) + 1
@@ -377,17 +382,19 @@ impl Host {
     }
 
     /// Blocks until a request has room or the time is over.
-    pub(super) fn wait_room(&self, timeout: Duration) -> bool {
+    pub(super) fn wait_room(&self, bytes: usize, timeout: Duration) -> bool {
         match &self.worker {
             Some(worker) => worker.wait_room(timeout),
-            None => self.wait_until(timeout, has_room).is_some(),
+            None => self
+                .wait_until(timeout, |core| has_room(core, bytes))
+                .is_some(),
         }
     }
 
-    pub(super) async fn room(&self) {
+    pub(super) async fn room(&self, bytes: usize) {
         match &self.worker {
             Some(worker) => worker.room().await,
-            None => self.until(has_room).await,
+            None => self.until(|core| has_room(core, bytes)).await,
         }
     }
 
@@ -635,15 +642,15 @@ fn is_readable(core: &mut Core) -> Option<()> {
     }
 }
 
-fn has_room(core: &mut Core) -> Option<()> {
+fn has_room(core: &mut Core, bytes: usize) -> Option<()> {
     match core {
-        Core::Clone(clone) => clone.has_room(ROOM_MIN).then_some(()),
+        // What waits for a search that failed learns that instead.
+        Core::Clone(clone) => {
+            (clone.has_room(bytes) || clone.contact() == Contact::Failed).then_some(())
+        }
         Core::Master(_) | Core::Closed => Some(()),
     }
 }
-
-/// Room for a request of ordinary size.
-const ROOM_MIN: usize = 64 * 1024;
 
 /// Some once it is decided: idle, or nothing that could become so.
 fn is_idle(core: &mut Core) -> Option<bool> {

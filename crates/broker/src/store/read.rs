@@ -97,6 +97,15 @@ impl Store {
     /// As [`get`](Self::get).
     pub fn len(&self) -> Result<u64, StoreError> {
         self.wait_readable_default();
+        self.len_now()
+    }
+
+    /// Number of entries at this moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn len_now(&self) -> Result<u64, StoreError> {
         match &mut self.host.lock().core {
             Core::Master(master) => Ok(master.entries()?),
             Core::Clone(clone) => {
@@ -127,6 +136,11 @@ impl Store {
     /// What [`wait_readable`](Self::wait_readable) needs to know: what was asked for until now.
     pub fn ticket(&self) -> u64 {
         self.host.ticket()
+    }
+
+    /// Whether reads, and [`is_readable`](Self::is_readable), may have to wait for a disk.
+    pub fn reads_wait(&self) -> bool {
+        self.host.has_thread()
     }
 
     /// Whether a read at this moment sees everything up to the ticket, or fails at once.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use broker_data::{Encoder, Kind, Source, Timespan, View};
+use broker_proto::Fault;
 use broker_proto::command::{Command, Content};
 use broker_proto::entity::EntityId;
 use broker_proto::store::operation;
@@ -12,6 +13,9 @@ use crate::blocked::BlockedPublish;
 use crate::pending::Pending;
 use crate::store::host::Host;
 use crate::store::{STORE_REQUEST_TIMEOUT, Store, StoreError, encoded};
+
+/// More bytes than a request has beside its key and value: three ids, a number, a time, tags.
+const REQUEST_OVERHEAD: usize = 256;
 
 /// A request that some peers or subscribers had no room for, or that was not made for lack of room.
 #[derive(Debug)]
@@ -218,7 +222,7 @@ impl Store {
                 }
                 Some(BlockedRequest::Full) => {
                     let left = deadline.saturating_duration_since(Instant::now());
-                    if !self.host.wait_room(left) {
+                    if !self.wait_room(key.len() + value.len(), left) {
                         return Err(StoreError::Full);
                     }
                 }
@@ -274,7 +278,8 @@ impl Store {
                     return Ok(());
                 }
                 Some(BlockedRequest::Full) => {
-                    tokio::time::timeout(STORE_REQUEST_TIMEOUT, self.host.room())
+                    let room = self.host.room(key.len() + value.len() + REQUEST_OVERHEAD);
+                    tokio::time::timeout(STORE_REQUEST_TIMEOUT, room)
                         .await
                         .map_err(|_| StoreError::Full)?;
                 }
@@ -298,9 +303,23 @@ impl Store {
             .await
     }
 
-    /// Blocks until a request may have room or the time is over.
-    pub fn wait_room(&self, timeout: Duration) -> bool {
-        self.host.wait_room(timeout)
+    /// Blocks until a request whose key and value have so many bytes may have room, or the time is
+    /// over.
+    pub fn wait_room(&self, bytes: usize, timeout: Duration) -> bool {
+        self.host.wait_room(bytes + REQUEST_OVERHEAD, timeout)
+    }
+
+    /// Makes an error event of why a request failed, for callers that have no other way to tell.
+    /// Nothing is told of a closed store: nobody listens any more.
+    pub fn report(&self, error: &StoreError) {
+        if matches!(error, StoreError::Closed) {
+            return;
+        }
+        self.shared.report(Fault {
+            code: error.code(),
+            context: None,
+            text: format!("store `{}`: {error}", self.name()),
+        });
     }
 
     pub(super) fn put_unique_encoded(

@@ -39,7 +39,7 @@ impl Replay {
     }
 
     /// Sends a frame of the recorded client and checks what becomes of it.
-    fn from_client(&mut self, frame: &Value, is_first: bool) {
+    fn replay_client(&mut self, frame: &Value, is_first: bool) {
         let (opcode, text) = match frame["text"].as_str() {
             Some(text) => (TEXT, text.as_bytes().to_vec()),
             None => (
@@ -63,7 +63,7 @@ impl Replay {
     }
 
     /// Has ours send what the recorded server sent. `false`: the session ends here.
-    fn from_server(&mut self, text: &str) -> bool {
+    fn replay_server(&mut self, text: &str) -> bool {
         let mut payload = Vec::new();
         match read_server_message(text.as_bytes(), Form::Original, &mut payload).unwrap() {
             ServerMessage::Ack { .. } => {
@@ -117,10 +117,10 @@ fn sessions_recorded_with_zeek() {
         for frame in session["frames"].as_array().unwrap() {
             match frame["dir"].as_str().unwrap() {
                 "client->server" => {
-                    replay.from_client(frame, is_first);
+                    replay.replay_client(frame, is_first);
                     is_first = false;
                 }
-                _ if !replay.from_server(frame["text"].as_str().unwrap_or_default()) => break,
+                _ if !replay.replay_server(frame["text"].as_str().unwrap_or_default()) => break,
                 _ => {}
             }
         }

@@ -1,17 +1,19 @@
 //! How a clone finds a master, and finds out that it has to.
 
+use std::collections::BTreeMap;
+
 use broker_data::{View, canonical};
 
 use crate::channel::Consumer;
 use crate::channel::consumer::Request;
 use crate::command::{self, Command, Content};
+use crate::config::CHANNEL_REORDER_BYTES_MAX;
 use crate::entity::EntityId;
 use crate::id::EndpointId;
 use crate::status::ErrorCode;
 use crate::store::Failure;
 use crate::store::clone::{
-    ATTACHMENT_SHIFT, Attachment, EARLY_EVENTS_MAX, Entries, HEARTBEATS_MISSED_MAX, StoreClone,
-    no_master,
+    ATTACHMENT_SHIFT, Attachment, EARLY_EVENTS_MAX, Entries, StoreClone, no_master,
 };
 use crate::store::event::Change;
 
@@ -23,8 +25,11 @@ pub(super) struct Search {
     id: EntityId,
     consumer: Consumer,
     since: u64,
-    /// Events that came before the snapshot they belong behind: master, number, command.
-    early: Vec<(EntityId, u64, Box<[u8]>)>,
+    /// Events that came before the snapshot they belong behind, by master and number.
+    early: BTreeMap<(EntityId, u64), Box<[u8]>>,
+    early_bytes: usize,
+    /// Whether the user knows that a master cannot send its snapshot.
+    told: bool,
 }
 
 type Entry = (Box<[u8]>, Box<[u8]>);
@@ -46,7 +51,8 @@ impl StoreClone {
             return;
         }
         // The old master, if it is there, is about to speak.
-        self.patience = self.ticks + self.heartbeat_ticks() * HEARTBEATS_MISSED_MAX;
+        self.patience = self.ticks + self.missed_ticks();
+        self.send_unsent();
         if let Some(search) = &self.search {
             let id = search.id;
             self.ask(id);
@@ -68,7 +74,9 @@ impl StoreClone {
             id,
             consumer: Consumer::new(self.config.heartbeat_interval, self.config.nack_timeout),
             since: self.ticks,
-            early: Vec::new(),
+            early: BTreeMap::new(),
+            early_bytes: 0,
+            told: false,
         });
         self.ask(id);
     }
@@ -103,23 +111,25 @@ impl StoreClone {
         }
     }
 
-    /// Looks for another master when the one there is has been silent for too long.
+    /// Looks for another master when the one there is has been silent for too long, or does not
+    /// send what is missing.
     pub(super) fn look_after_master(&mut self) {
         if self.attachment.is_none() || !self.reachable || self.ticks < self.patience {
             return;
         }
-        let silent = self.ticks - self.heard >= self.config.ticks(self.options.resync_interval);
+        // Nobody is silent who speaks as often as agreed.
+        let resync = self.config.ticks(self.options.resync_interval);
+        let behind = self.ticks - self.complete >= resync.max(self.missed_ticks());
         // Broadcasts come, but nothing by name: the master has given this clone up.
         let given_up = self.ticks - self.heard_by_name >= self.config.connection_ticks();
-        if silent || given_up {
+        if behind || given_up {
             self.start_search();
         }
     }
 
     /// A master that is not the one this clone follows said something.
     pub(super) fn on_other_master(&mut self, command: &Command<'_>, payload: &[u8]) {
-        let missed = self.ticks - self.heard >= self.heartbeat_ticks() * HEARTBEATS_MISSED_MAX;
-        if missed && self.ticks >= self.patience {
+        if self.silence() >= self.missed_ticks() && self.ticks >= self.patience {
             self.start_search();
         }
         self.on_command_before_snapshot(command, payload);
@@ -129,14 +139,18 @@ impl StoreClone {
         let Some(search) = &mut self.search else {
             return;
         };
-        let has_room = search.early.len() < EARLY_EVENTS_MAX;
+        let bytes = search.early_bytes.saturating_add(payload.len());
+        let has_room = search.early.len() < EARLY_EVENTS_MAX && bytes <= CHANNEL_REORDER_BYTES_MAX;
         match &command.content {
             content if content.is_action() && command.seq > 0 && has_room => {
-                let event = (command.sender, command.seq, payload.into());
-                search.early.push(event);
+                let id = (command.sender, command.seq);
+                if search.early.insert(id, payload.into()).is_none() {
+                    search.early_bytes = bytes;
+                }
             }
             // How masters of this implementation say that they cannot serve a clone.
-            Content::RetransmitFailed { seq: 0 } => {
+            Content::RetransmitFailed { seq: 0 } if !search.told => {
+                search.told = true;
                 let text = "the master cannot send its snapshot: it is larger than the master's \
                             `frame_bytes_max`, or cannot be read";
                 self.fault(&Failure::new(ErrorCode::BackendFailure, text));
@@ -165,7 +179,7 @@ impl StoreClone {
         let Some(mut search) = self.search.take() else {
             return;
         };
-        for (sender, seq, payload) in search.early.drain(..) {
+        for ((sender, seq), payload) in std::mem::take(&mut search.early) {
             if sender == master {
                 search.consumer.handle_event(seq, || payload);
             }
@@ -175,7 +189,9 @@ impl StoreClone {
             id: search.id,
             master,
             consumer: search.consumer,
+            broken: false,
         });
+        self.complete = self.ticks;
         self.heard = self.ticks;
         self.heard_by_name = self.ticks;
         self.acknowledge_if(|_| true);

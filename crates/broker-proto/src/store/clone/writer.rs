@@ -5,6 +5,8 @@
 //! nothing is applied twice. For another master it starts over: what may already have been applied
 //! and must not be twice is then reported instead of being sent again.
 
+use std::sync::Arc;
+
 use broker_data::DecodeError;
 
 use crate::channel::Producer;
@@ -14,7 +16,7 @@ use crate::entity::EntityId;
 use crate::frame::{Envelope, FRAME_LEN_SIZE};
 use crate::id::EndpointId;
 use crate::status::ErrorCode;
-use crate::store::clone::{Contact, HEARTBEATS_MISSED_MAX, StoreClone, describe, no_master};
+use crate::store::clone::{Contact, StoreClone, Unanswered, describe, no_master};
 use crate::store::{Failure, Message, Output, Role};
 
 /// The producer of the up channel.
@@ -25,6 +27,8 @@ pub(super) struct Writer {
     producer: Producer,
     /// Requests up to this number may have reached the master.
     sent: u64,
+    /// When the master acknowledged something or asked for something last.
+    heard: u64,
 }
 
 impl Writer {
@@ -97,19 +101,21 @@ impl StoreClone {
             if who.is_nil() {
                 return Err(Failure::new(ErrorCode::InvalidData, "nobody asks"));
             }
-            if self.unanswered.insert((*who, *request), ()).is_some() {
+            let waits = Unanswered::default();
+            if self.unanswered.contains_key(&(*who, *request)) {
                 let code = ErrorCode::RepeatedRequestId;
                 return Err(Failure::new(
                     code,
                     format!("request {request} is under way"),
                 ));
             }
+            self.unanswered.insert((*who, *request), waits);
         }
         match self.writer.is_some() {
             true => self.produce(content),
             false => {
                 self.backlog_bytes += payload.len();
-                self.backlog.push_back((self.ticks, payload.into()));
+                self.backlog.push_back(payload.into());
             }
         }
         Ok(())
@@ -117,23 +123,33 @@ impl StoreClone {
 
     /// Spec: stores 2.2, as the options are named.
     fn check_mutation_buffer(&self) -> Result<(), Failure> {
-        let silence = self.silence();
-        let interval = self.options.mutation_buffer_interval;
-        let limit = match interval.ns() {
-            ..=0 => self.heartbeat_ticks() * HEARTBEATS_MISSED_MAX,
-            _ => self.config.ticks(interval),
-        };
-        let never = interval.ns() <= 0 && self.contact() == Contact::Searching;
-        if never || silence >= limit {
+        let never =
+            self.options.mutation_buffer_interval.ns() <= 0 && self.contact() == Contact::Searching;
+        if never || self.silence() >= self.request_ticks() {
             let text = "the master is silent, and requests are not kept any longer for it";
             return Err(Failure::new(ErrorCode::RequestTimeout, text));
         }
         Ok(())
     }
 
+    /// Ticks of silence for which requests are kept. Without a buffer that is until the silence is
+    /// known to be one.
+    fn request_ticks(&self) -> u64 {
+        let interval = self.options.mutation_buffer_interval;
+        match interval.ns() {
+            ..=0 => self.missed_ticks(),
+            _ => self.config.ticks(interval),
+        }
+    }
+
     /// Ticks for which nothing was heard of a master.
-    fn silence(&self) -> u64 {
+    pub(super) fn silence(&self) -> u64 {
         self.ticks - self.heard
+    }
+
+    /// The id that requests come from.
+    pub(super) fn writer_id(&self) -> Option<EntityId> {
+        self.writer.as_ref().map(|writer| writer.id)
     }
 
     /// Gives a request the next number and sends it.
@@ -159,10 +175,29 @@ impl StoreClone {
                 .as_ref()
                 .map_or_else(|| [].into(), |made| made.frame.clone())
         });
-        if self.reachable {
-            writer.sent = writer.producer.seq();
+        let seq = writer.producer.seq();
+        if let Content::PutUnique { who, request, .. } = content
+            && let Some(unanswered) = self.unanswered.get_mut(&(*who, *request))
+        {
+            unanswered.seq = Some(seq);
         }
-        self.outputs.extend(message.map(Output::Send));
+        // Otherwise it is sent when somebody is there, and is known not to be on its way.
+        if self.reachable {
+            writer.sent = seq;
+            self.outputs.extend(message.map(Output::Send));
+        }
+    }
+
+    /// Sends what was asked for while nobody was there.
+    pub(super) fn send_unsent(&mut self) {
+        let Some(writer) = &mut self.writer else {
+            return;
+        };
+        let messages = writer.producer.messages();
+        for (_, frame) in messages.filter(|(seq, _)| *seq > writer.sent) {
+            self.outputs.push_back(Output::Send(request(frame.clone())));
+        }
+        writer.sent = writer.producer.seq();
     }
 
     /// The clone has attached: opens the channel, or goes on with it.
@@ -193,6 +228,7 @@ impl StoreClone {
             master,
             producer,
             sent: 0,
+            heard: self.ticks,
         });
         self.send_attach_writer();
         if let Some(old) = again {
@@ -203,6 +239,9 @@ impl StoreClone {
 
     /// Brings requests of another master's time to the new one.
     fn request_again(&mut self, old: &Writer) {
+        for unanswered in self.unanswered.values_mut() {
+            *unanswered = Unanswered::default();
+        }
         for (seq, frame) in old.producer.messages() {
             let Ok(command) = command_of(frame) else {
                 continue;
@@ -216,6 +255,45 @@ impl StoreClone {
                 true => self.produce(&command.content),
                 false => self.give_up(&command.content),
             }
+        }
+        // The old master has had the others, and nobody will say what came of them.
+        self.give_up_answers(|waits| waits.seq.is_none());
+    }
+
+    /// Gives up results that do not come although the master has had the requests and nothing is
+    /// missing: a snapshot has taken their place.
+    pub(super) fn give_up_overdue_answers(&mut self) {
+        if self.unanswered.is_empty() || !self.is_complete() {
+            return;
+        }
+        let limit = self.missed_ticks();
+        let acknowledged = self.writer.as_ref().map_or(0, Writer::acknowledged);
+        for waits in self.unanswered.values_mut() {
+            if waits.seq.is_some_and(|seq| seq <= acknowledged) {
+                waits.overdue += 1;
+            }
+        }
+        self.give_up_answers(|waits| waits.overdue > limit);
+    }
+
+    /// Whether the master speaks and nothing is known to be missing.
+    fn is_complete(&self) -> bool {
+        let idle = self.attachment.as_ref();
+        self.contact() == Contact::Attached
+            && self.search.is_none()
+            && idle.is_some_and(|it| it.consumer.is_idle() && !it.broken)
+    }
+
+    fn give_up_answers(&mut self, which: impl Fn(&Unanswered) -> bool) {
+        let unanswered = self.unanswered.iter();
+        let given_up: Vec<(EntityId, u64)> = unanswered
+            .filter(|(_, waits)| which(waits))
+            .map(|(id, _)| *id)
+            .collect();
+        for (who, request) in given_up {
+            let text = "the result is lost, whether the key was absent is unknown";
+            let failure = Failure::new(ErrorCode::RequestTimeout, text);
+            self.answer(who, request, Err(failure));
         }
     }
 
@@ -233,7 +311,7 @@ impl StoreClone {
 
     fn flush_backlog(&mut self) {
         self.backlog_bytes = 0;
-        for (_, payload) in std::mem::take(&mut self.backlog) {
+        for payload in std::mem::take(&mut self.backlog) {
             if let Ok(command) = Command::parse(&payload) {
                 self.produce(&command.content);
             }
@@ -242,6 +320,7 @@ impl StoreClone {
 
     pub(super) fn on_writer_ack(&mut self, seq: u64) {
         if let Some(writer) = &mut self.writer {
+            writer.heard = self.ticks;
             writer.producer.handle_ack(writer.master, seq);
         }
     }
@@ -253,6 +332,7 @@ impl StoreClone {
         if !missing.is_sorted_by(|a, b| a < b) {
             return;
         }
+        writer.heard = self.ticks;
         match writer.producer.handle_nack(writer.master, missing) {
             Missing::Handshake => self.send_attach_writer(),
             Missing::Events { messages, gone } => {
@@ -260,12 +340,7 @@ impl StoreClone {
                     writer.sent = writer.sent.max(*last).min(writer.producer.seq());
                 }
                 for frame in messages {
-                    self.outputs.push_back(Output::Send(Message {
-                        frame,
-                        role: Role::Master,
-                        receiver: EndpointId::NIL,
-                        must_lead: false,
-                    }));
+                    self.outputs.push_back(Output::Send(request(frame)));
                 }
                 for seq in gone {
                     self.send_of_writer(Content::RetransmitFailed { seq }, true);
@@ -276,12 +351,14 @@ impl StoreClone {
     }
 
     pub(super) fn tick_writer(&mut self) {
+        let missed = self.missed_ticks();
         let Some(writer) = &mut self.writer else {
             return;
         };
         let heartbeat = writer.producer.handle_tick().heartbeat;
         if heartbeat.is_some() {
-            if !writer.is_open() {
+            // A master that says nothing may have given the writer up.
+            if !writer.is_open() || self.ticks - writer.heard >= missed {
                 self.send_attach_writer();
             }
             self.send_writer_keepalive();
@@ -324,12 +401,8 @@ impl StoreClone {
 
     /// Gives up requests that have waited longer than the mutation buffer interval for a master.
     pub(super) fn drop_old_requests(&mut self) {
-        let interval = self.options.mutation_buffer_interval;
-        if interval.ns() <= 0 {
-            return;
-        }
-        let limit = self.config.ticks(interval);
-        if self.silence() < limit || self.unacknowledged().0 == 0 {
+        let waits = self.unacknowledged().0 > 0 || !self.unanswered.is_empty();
+        if !waits || self.silence() < self.request_ticks() {
             return;
         }
         let text = "the master has been silent for longer than requests are kept for it";
@@ -352,6 +425,16 @@ impl StoreClone {
         for (who, request) in unanswered {
             self.answer(who, request, Err(failure.clone()));
         }
+    }
+}
+
+/// A request on its way, to everybody who may lead to the master.
+fn request(frame: Arc<[u8]>) -> Message {
+    Message {
+        frame,
+        role: Role::Master,
+        receiver: EndpointId::NIL,
+        must_lead: false,
     }
 }
 

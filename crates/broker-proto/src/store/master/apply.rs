@@ -53,10 +53,11 @@ impl<B: Backend> Master<B> {
         {
             let text = format!("changes are refused while endpoint {rival} has a master, too");
             let failure = Failure::new(ErrorCode::MasterExists, text);
+            let result = Err(failure);
             if let Content::PutUnique { who, request, .. } = content {
-                self.answer(false, *who, *request);
+                self.answer(&result, *who, *request);
             }
-            return Err(failure);
+            return result;
         }
         match content {
             Content::Put {
@@ -76,7 +77,7 @@ impl<B: Backend> Master<B> {
                 publisher,
             } => {
                 let result = self.put_unique(now, key, value, *expiry, *publisher);
-                self.answer(*result.as_ref().unwrap_or(&false), *who, *request);
+                self.answer(&result, *who, *request);
                 result
             }
             Content::Erase { key, publisher } => self.erase(key, *publisher).map(|()| true),
@@ -325,8 +326,12 @@ impl<B: Backend> Master<B> {
     /// Sends all clones the next event.
     pub(super) fn broadcast(&mut self, content: Content<'_>) {
         if !self.down.has_paths() {
+            if std::mem::take(&mut self.orphaned) {
+                self.down.skip();
+            }
             return;
         }
+        self.orphaned = false;
         let (names, id, max) = (&self.names, self.id, self.config.frame_bytes_max);
         let mut message = None;
         let (_, dropped) = self.down.produce(|seq| {
@@ -345,17 +350,18 @@ impl<B: Backend> Master<B> {
         });
         self.staged.extend(message.map(Output::Send));
         for clone in dropped {
-            self.forget_clone(clone);
+            self.drop_clone(clone);
         }
     }
 
-    fn answer(&mut self, inserted: bool, who: EntityId, request: u64) {
-        self.broadcast_result(inserted, who, request);
+    /// Clones are told `false` when it failed: there is no other way to say it.
+    fn answer(&mut self, result: &Result<bool, Failure>, who: EntityId, request: u64) {
+        self.broadcast_result(*result.as_ref().unwrap_or(&false), who, request);
         self.group.answered.push((who, request));
         self.staged.push(Output::Answer {
             who,
             request,
-            result: Ok(inserted),
+            result: result.clone(),
         });
     }
 

@@ -1,10 +1,12 @@
 //! Clones that miss what is not kept any more.
 //!
 //! A clone of the original that is told that something is lost breaks for good (Spec: stores 6.6
-//! item 3). So every number it misses is filled: the first with a `clear` for it alone, the others
-//! with a result nobody waits for. Then every entry is broadcast again, with numbers of their own:
-//! for the other clones they change nothing. What is still kept is sent in between; the last value
-//! of every key comes last.
+//! item 3). So every number it misses is filled with a `clear` for it alone: it may have got further
+//! than is known here, and must not pass over a single one without being emptied. The publisher of
+//! such a `clear` is nobody: clones of this implementation know it by that, keep what they have and
+//! attach again. One that acknowledges it is sent every entry again, as changes with numbers of
+//! their own: for the other clones they change nothing. What is still kept is sent in between; the
+//! last value of every key comes last.
 
 use crate::channel::producer::Missing;
 use crate::command::Content;
@@ -21,15 +23,20 @@ const NUMBERS_MAX: usize = 16 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Repair {
     first: u64,
+    /// The last one that existed when the repair began.
     last: u64,
 }
 
 impl<B: Backend> Master<B> {
     /// A clone that was given up lives: its path goes on behind what it says it has.
     pub(super) fn take_back(&mut self, clone: EntityId, acknowledged: u64) {
-        if self.clones() >= CLONES_MAX {
+        let Some(index) = self.dropped.iter().position(|id| *id == clone) else {
+            return;
+        };
+        if self.has_newer(clone) || self.clones() >= CLONES_MAX {
             return;
         }
+        self.dropped.remove(index);
         self.down.add_back(clone, acknowledged);
         let missing: Vec<u64> = (acknowledged + 1..=self.down.seq())
             .take(NUMBERS_MAX)
@@ -40,53 +47,76 @@ impl<B: Backend> Master<B> {
         }
     }
 
-    /// Fills numbers that are gone and brings the clone's content up to date.
+    /// Fills numbers that are gone.
     pub(super) fn repair(&mut self, clone: EntityId, gone: &[u64]) {
         let Some(first) = gone.first() else {
             return;
         };
-        let known = self.repairs.get(&clone).copied();
-        let repair = known.unwrap_or(Repair {
-            first: *first,
-            last: self.down.seq(),
-        });
-        for seq in gone.iter().take(NUMBERS_MAX) {
-            let content = match *seq == repair.first {
-                true => Content::Clear { publisher: self.id },
-                false => Content::PutUniqueResult {
-                    inserted: false,
-                    who: EntityId::NIL,
-                    request: 0,
-                    publisher: self.id,
+        let repair = match self.repairs.get(&clone) {
+            Some(repair) => *repair,
+            None => match self.check_repairable() {
+                Ok(()) => Repair {
+                    first: *first,
+                    last: self.down.seq(),
                 },
+                Err(failure) => {
+                    let fault = self.names.fault(&failure);
+                    self.staged.push(Output::Fault(fault));
+                    self.remove_clone(clone);
+                    return self.tell_to_attach_again(clone.endpoint, *first);
+                }
+            },
+        };
+        self.repairs.insert(clone, repair);
+        for seq in gone.iter().take(NUMBERS_MAX) {
+            let content = Content::Clear {
+                publisher: EntityId::NIL,
             };
             let command = self.command(*seq, EntityId::NIL, content);
             self.stage(Role::Clone, clone.endpoint, &command);
         }
-        self.repairs.insert(clone, repair);
-        if known.is_none() {
+    }
+
+    /// More than is kept for clones would drop the one that is to be repaired.
+    fn check_repairable(&mut self) -> Result<(), Failure> {
+        let mut bytes = 0_usize;
+        self.backend.for_each(&mut |key, value, _| {
+            bytes = bytes.saturating_add(key.len() + value.len() + MESSAGE_BYTES);
+        })?;
+        if bytes <= self.config.buffer_bytes_max / 2 {
+            return Ok(());
+        }
+        Err(Failure::new(
+            ErrorCode::BackendFailure,
+            "a clone was away for too long: it has to attach again",
+        ))
+    }
+
+    /// A clone acknowledged something: maybe that it is empty now, maybe everything it was given
+    /// instead of what is gone.
+    pub(super) fn go_on_with_repair(&mut self, clone: EntityId) {
+        let has = self.down.path(clone).map_or(0, |path| path.acknowledged);
+        let Some(repair) = self.repairs.get(&clone).copied() else {
+            return;
+        };
+        if repair.first > has {
+            return;
+        }
+        self.repairs.remove(&clone);
+        // What was broadcast for another clone meanwhile reaches this one, too.
+        if self.restated <= repair.last {
+            self.restated = self.down.seq() + 1;
             self.broadcast_everything();
         }
     }
 
     fn broadcast_everything(&mut self) {
         let mut entries = Vec::new();
-        let mut bytes = 0_usize;
         let read = self.backend.for_each(&mut |key, value, _| {
-            bytes = bytes.saturating_add(key.len() + value.len());
             entries.push((key.to_vec(), value.to_vec()));
         });
-        // More than is kept for clones would drop the one that is to be repaired.
-        if let Err(failure) = read.map_err(Failure::from).and_then(|_| {
-            match bytes <= self.config.buffer_bytes_max / 2 {
-                true => Ok(()),
-                false => Err(Failure::new(
-                    ErrorCode::BackendFailure,
-                    "a clone was away for too long: it has to attach again",
-                )),
-            }
-        }) {
-            let fault = self.names.fault(&failure);
+        if let Err(error) = read {
+            let fault = self.names.fault(&error.into());
             self.staged.push(Output::Fault(fault));
             return;
         }
@@ -95,16 +125,7 @@ impl<B: Backend> Master<B> {
             self.broadcast_put(&key, &value, None, publisher);
         }
     }
-
-    /// A clone acknowledged something: maybe everything it was given instead of what is gone.
-    pub(super) fn end_repair(&mut self, clone: EntityId) {
-        let has = self.down.path(clone).map_or(0, |path| path.acknowledged);
-        if self
-            .repairs
-            .get(&clone)
-            .is_some_and(|repair| repair.last <= has)
-        {
-            self.repairs.remove(&clone);
-        }
-    }
 }
+
+/// About what a change has around its key and value.
+const MESSAGE_BYTES: usize = 160;

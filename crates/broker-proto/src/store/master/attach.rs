@@ -1,0 +1,246 @@
+//! How clones begin and end to follow a master. Spec: stores 5.2.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::command::{Content, Entries};
+use crate::entity::EntityId;
+use crate::status::ErrorCode;
+use crate::store::backend::Backend;
+use crate::store::master::{DROPPED_CLONES_MAX, Master, RETIRED_WRITERS_MAX, Snapshot};
+use crate::store::{CLONES_MAX, Failure, Output, Role};
+
+/// Where the kind of a command stands behind its header of a number and two entities.
+const KIND_OFFSET: usize = 8 + 2 * crate::entity::ENTITY_ID_SIZE;
+
+impl<B: Backend> Master<B> {
+    /// A clone asks for a handshake for the first time.
+    pub(super) fn attach(&mut self, clone: EntityId) {
+        // Whoever follows this one could change nothing.
+        if !self.is_writable() {
+            return;
+        }
+        // An endpoint has one clone of a store: an older one of the same endpoint was given up,
+        // and what is still on its way from there is not to bring it back.
+        if self.has_newer(clone) {
+            return;
+        }
+        let others: Vec<EntityId> = self.down.consumers_of(clone.endpoint).collect();
+        if others.is_empty() && self.clones() >= CLONES_MAX {
+            return;
+        }
+        if !self.may_send_handshake() {
+            return;
+        }
+        let results = self.results_not_seen(&others);
+        for other in others {
+            self.remove_clone(other);
+        }
+        self.dropped.retain(|id| *id != clone);
+        self.down.add(clone);
+        self.send_handshake(clone);
+        // The snapshot hides them from the clone that waits for them.
+        if self.down.path(clone).is_some() {
+            for (inserted, who, request) in results {
+                self.broadcast_result(inserted, who, request);
+            }
+        }
+    }
+
+    /// Whether an endpoint has a clone that began after another one.
+    pub(super) fn has_newer(&self, clone: EntityId) -> bool {
+        let mut others = self.down.consumers_of(clone.endpoint);
+        others.any(|other| other.object > clone.object)
+    }
+
+    /// Results of requests of an endpoint that its former clones have not acknowledged.
+    fn results_not_seen(&self, former: &[EntityId]) -> Vec<(bool, EntityId, u64)> {
+        let paths = former.iter().filter_map(|id| self.down.path(*id));
+        let (Some(seen), Some(endpoint)) = (
+            paths.map(|path| path.acknowledged.max(path.offset)).max(),
+            former.first().map(|id| id.endpoint),
+        ) else {
+            return Vec::new();
+        };
+        let messages = self.down.messages().filter(|(seq, _)| *seq > seen);
+        let results = messages.filter_map(|(_, frame)| {
+            let command = super::payload_of(frame)?;
+            // Only these are worth being parsed.
+            if *command.get(KIND_OFFSET)? != 2 {
+                return None;
+            }
+            match crate::command::Command::parse(command).ok()?.content {
+                Content::PutUniqueResult {
+                    inserted,
+                    who,
+                    request,
+                    ..
+                } if who.endpoint == endpoint => Some((inserted, who, request)),
+                _ => None,
+            }
+        });
+        results.collect()
+    }
+
+    /// Whether another snapshot may be sent in this tick: one may always, more while they are
+    /// small. Strangers could have any number of them otherwise.
+    fn may_send_handshake(&self) -> bool {
+        self.handshake_bytes < self.config.buffer_bytes_max
+    }
+
+    /// Sends a clone everything there is: what it was sent before if it has not acknowledged that.
+    /// For one that has acknowledged something this is an old question, or it is broken; what it is
+    /// known to have stays what it is.
+    pub(super) fn send_handshake(&mut self, clone: EntityId) {
+        if !self.may_send_handshake() {
+            return;
+        }
+        let snapshot = match self.handshakes.get(&clone) {
+            Some(snapshot) => snapshot.clone(),
+            None => match self.take_snapshot() {
+                Ok(snapshot) => snapshot,
+                Err(failure) => return self.fail_handshake(clone, &failure),
+            },
+        };
+        self.handshake_bytes = self
+            .handshake_bytes
+            .saturating_add(snapshot.bytes.len().max(1));
+        let content = Content::AckClone {
+            offset: snapshot.offset,
+            heartbeat: self.config.heartbeat_interval.max(1),
+            entries: Entries::new(snapshot.count, &snapshot.bytes),
+        };
+        let command = self.command(snapshot.offset, clone, content);
+        let max = self.config.frame_bytes_max;
+        match self
+            .names
+            .message(Role::Clone, clone.endpoint, &command, max)
+        {
+            Ok(mut message) => {
+                message.must_lead = true;
+                self.staged.push(Output::Send(message));
+                let path = self.down.path(clone);
+                if path.is_some_and(|path| path.acknowledged == 0)
+                    && self.handshakes.insert(clone, snapshot).is_none()
+                {
+                    // Its content may still come to nothing.
+                    self.group.attached.push(clone);
+                    self.bound_handshakes(clone);
+                }
+            }
+            Err(error) => {
+                let text = format!(
+                    "cannot send clone {clone} its snapshot: {error}; `frame_bytes_max` is {max}"
+                );
+                let failure = Failure::new(ErrorCode::BackendFailure, text);
+                self.fail_handshake(clone, &failure);
+            }
+        }
+    }
+
+    /// Keeps the snapshots that are kept for repetition within the limit: clones that have not
+    /// acknowledged the oldest ones are forgotten and have to ask again.
+    fn bound_handshakes(&mut self, newest: EntityId) {
+        let mut sizes: BTreeMap<u64, usize> = BTreeMap::new();
+        for snapshot in self.handshakes.values() {
+            sizes.insert(snapshot.offset, snapshot.bytes.len());
+        }
+        let mut bytes: usize = sizes.values().sum();
+        let kept = self.handshakes.get(&newest).map(|it| it.offset);
+        for (offset, size) in sizes {
+            if bytes <= self.config.buffer_bytes_max || Some(offset) == kept {
+                continue;
+            }
+            bytes -= size;
+            let waiting = self.handshakes.iter();
+            let waiting: Vec<EntityId> = waiting
+                .filter(|(_, snapshot)| snapshot.offset == offset)
+                .map(|(id, _)| *id)
+                .collect();
+            for clone in waiting {
+                self.drop_clone(clone);
+            }
+        }
+    }
+
+    /// Says on both sides that a clone cannot be served. The message that tells it is one that
+    /// clones of other implementations ignore: its receiver is nobody.
+    fn fail_handshake(&mut self, clone: EntityId, failure: &Failure) {
+        self.handshake_bytes = self.config.buffer_bytes_max;
+        self.remove_clone(clone);
+        let recently = |tick| self.ticks - tick < self.config.connection_ticks();
+        if !self.handshake_failed.is_some_and(recently) {
+            self.handshake_failed = Some(self.ticks);
+            let fault = self.names.fault(failure);
+            self.staged.push(Output::Fault(fault));
+        }
+        self.tell_to_attach_again(clone.endpoint, 0);
+    }
+
+    /// Tells clones of this implementation that they cannot be served from some number on: 0 is
+    /// for those that are not attached. Others do not look at it: its receiver is nobody.
+    pub(super) fn tell_to_attach_again(&mut self, receiver: crate::id::EndpointId, seq: u64) {
+        let content = Content::RetransmitFailed { seq };
+        let command = self.command(0, EntityId::NIL, content);
+        self.stage(Role::Clone, receiver, &command);
+    }
+
+    fn take_snapshot(&mut self) -> Result<Arc<Snapshot>, Failure> {
+        let offset = self.down.seq();
+        if let Some(snapshot) = &self.snapshot
+            && snapshot.offset == offset
+        {
+            return Ok(snapshot.clone());
+        }
+        let (mut count, mut bytes) = (0_u32, Vec::new());
+        let skipped = self.backend.for_each(&mut |key, value, _| {
+            count = count.saturating_add(1);
+            bytes.extend_from_slice(key);
+            bytes.extend_from_slice(value);
+        })?;
+        if skipped > 0 {
+            let text = format!("{skipped} entries cannot be read and are kept from clones");
+            let fault = self
+                .names
+                .fault(&Failure::new(ErrorCode::InvalidData, text));
+            self.staged.push(Output::Fault(fault));
+        }
+        let snapshot = Arc::new(Snapshot {
+            offset,
+            count,
+            bytes,
+        });
+        self.snapshot = Some(snapshot.clone());
+        Ok(snapshot)
+    }
+
+    /// Gives a clone up that may be heard of again.
+    pub(super) fn drop_clone(&mut self, clone: EntityId) {
+        self.remove_clone(clone);
+        if self.dropped.len() == DROPPED_CLONES_MAX {
+            self.dropped.pop_front();
+        }
+        self.dropped.push_back(clone);
+        // The channel may have removed its path already.
+        self.orphaned = true;
+    }
+
+    /// Forgets a clone.
+    pub(super) fn remove_clone(&mut self, clone: EntityId) {
+        self.orphaned |= self.down.path(clone).is_some();
+        self.down.remove(clone);
+        self.handshakes.remove(&clone);
+        self.repairs.remove(&clone);
+        self.retire_writer(clone);
+    }
+
+    pub(super) fn retire_writer(&mut self, id: EntityId) {
+        if let Some(writer) = self.writers.remove(&id) {
+            self.early_bytes -= writer.consumer.early_bytes();
+            if self.retired.len() == RETIRED_WRITERS_MAX {
+                self.retired.pop_front();
+            }
+            self.retired.push_back((id, writer.consumer.acknowledged()));
+        }
+    }
+}

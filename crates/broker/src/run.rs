@@ -1,0 +1,99 @@
+//! Runs: complete frames, one behind the other, on their way into mailboxes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::translation::{Slot, Translation};
+
+/// Runs from this size on are shared between targets instead of copied: below it a copy is cheaper
+/// than the reference count and the pinned read buffer, above it the copy starts to show.
+pub(crate) const SHARED_RUN_MIN: usize = 4 * 1024;
+
+/// Complete frames in one piece of memory, on their way into mailboxes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run<'a> {
+    pub(crate) bytes: RunBytes<'a>,
+    pub(crate) frames: usize,
+    /// Where all mailboxes that the run goes into find its one translation.
+    slot: Option<&'a Slot>,
+}
+
+/// How the bytes of a run are held.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum RunBytes<'a> {
+    /// Borrowed: copied into each mailbox.
+    Copied(&'a [u8]),
+    /// Owned together: each mailbox keeps a reference.
+    Shared(&'a Bytes),
+}
+
+impl<'a> Run<'a> {
+    /// Wraps borrowed bytes.
+    pub(crate) fn copied(bytes: &'a [u8], frames: usize) -> Self {
+        Self {
+            bytes: RunBytes::Copied(bytes),
+            frames,
+            slot: None,
+        }
+    }
+
+    /// The same run, translated at most once for everybody who gets it.
+    pub(crate) fn translated_in(self, slot: &'a Slot) -> Self {
+        Self {
+            slot: Some(slot),
+            ..self
+        }
+    }
+
+    /// A part of the run. The translation of several frames is not that of one of them.
+    pub(crate) fn part(&self, bytes: &'a [u8], frames: usize) -> Self {
+        Self {
+            bytes: RunBytes::Copied(bytes),
+            frames,
+            slot: self.slot.filter(|_| frames == self.frames),
+        }
+    }
+
+    /// The run as its readers of JSON share it.
+    pub(crate) fn translation(&self) -> Arc<Translation> {
+        let make = || Arc::new(Translation::new(self.to_bytes(), self.frames));
+        match self.slot {
+            Some(slot) => slot.get_or_init(make).clone(),
+            None => make(),
+        }
+    }
+
+    /// The bytes with an owner.
+    pub(crate) fn to_bytes(self) -> Bytes {
+        match self.bytes {
+            RunBytes::Copied(bytes) => Bytes::copy_from_slice(bytes),
+            RunBytes::Shared(bytes) => bytes.clone(),
+        }
+    }
+
+    /// Wraps shared bytes, to be copied where that is cheaper.
+    pub(crate) fn shared(bytes: &'a Bytes, frames: usize) -> Self {
+        let bytes = if bytes.len() < SHARED_RUN_MIN {
+            RunBytes::Copied(bytes)
+        } else {
+            RunBytes::Shared(bytes)
+        };
+        Self {
+            bytes,
+            frames,
+            slot: None,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    pub(crate) fn as_slice(&self) -> &'a [u8] {
+        match self.bytes {
+            RunBytes::Copied(bytes) => bytes,
+            RunBytes::Shared(bytes) => bytes,
+        }
+    }
+}

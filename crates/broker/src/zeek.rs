@@ -1,0 +1,90 @@
+//! What Zeek puts into messages: events, log records, identifier updates, and batches of them.
+//!
+//! Every message of Zeek is a vector `(1, kind, content)` published under some topic. This module
+//! parses it into a checked type that borrows the bytes, and builds it. It does no I/O and knows no
+//! endpoint: bytes in, values out. Spec: zeek 1.
+//!
+//! | to | use |
+//! |---|---|
+//! | find out what a message is | [`Message::parse`] |
+//! | send an event | [`EventBuilder`] |
+//! | read the arguments of an event | [`Event::arguments`], [`Event::arguments_as`] with `serde` |
+//! | turn a log stream into records | [`LogDecoder`], then [`LogRecord`] |
+//! | know which topics to subscribe to for that | [`LOG_TOPIC`], [`logger_topic`] |
+//! | send log records | [`Schema`], [`RecordWriter`], [`LogWrite`] |
+//! | update a global variable of a script | [`IdentifierUpdate`] |
+//! | send several messages at once | [`BatchBuilder`] |
+//!
+//! ```
+//! use broker::data::{View, to_bytes};
+//! use broker::zeek::{EventBuilder, Message};
+//!
+//! let bytes = to_bytes(&EventBuilder::new("ping").argument("hello").argument(&7_u64))?;
+//! let Message::Event(event) = Message::parse(View::new(&bytes)?) else { panic!("an event") };
+//! assert_eq!(event.name(), b"ping");
+//! assert_eq!(event.arguments().get(1).and_then(|n| n.as_count()), Some(7));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Logs
+//!
+//! A Zeek process announces each of its logs with a *log create* message, which has the field list,
+//! and then sends *log writes*, whose record is a blob of its own format. [`LogDecoder`] remembers
+//! the field lists and turns the writes into records; what arrives before its field list waits.
+//!
+//! ```no_run
+//! use broker::zeek::{LOG_TOPIC, LogDecoder};
+//!
+//! let endpoint = broker::Endpoint::new()?;
+//! // Subscribe first: field lists are sent when the peering comes up.
+//! let messages = endpoint.subscriber([LOG_TOPIC])?;
+//! endpoint.peer("127.0.0.1", 9999, broker::Retry::Never).wait()?;
+//! let mut logs = LogDecoder::new().only(["conn", "dns"]);
+//! loop {
+//!     logs.handle_message(&messages.recv()?);
+//!     while let Some(record) = logs.poll_record() {
+//!         match record {
+//!             Ok(record) => println!("{}", record.to_json()),
+//!             Err(problem) => eprintln!("{problem}"),
+//!         }
+//!     }
+//! }
+//! # #[expect(unreachable_code)]
+//! # Ok::<(), broker::Error>(())
+//! ```
+//!
+//! # Map
+//!
+//! - `message`: which kind of message, and what is wrong with it; `elements` takes one apart.
+//! - `event`, `identifier`, `batch`, `log`: one kind each; `log` has both, create and write.
+//! - `schema`: field lists and Zeek's types. `value`, `record`: what a record holds, and the whole
+//!   of it. `blob`, `record_writer`: its bytes. `json`: the spelling of Zeek's JSON logs.
+//! - `decoder`: the stream.
+
+mod batch;
+mod blob;
+mod decoder;
+mod elements;
+mod event;
+mod identifier;
+mod json;
+mod log;
+mod message;
+mod record;
+mod record_writer;
+mod schema;
+mod value;
+
+pub use batch::{Batch, BatchBuilder, Messages};
+pub use blob::ELEMENT_DEPTH_MAX;
+pub use decoder::{LogDecoder, LogError, SCHEMAS_PER_LOG_MAX, STREAMS_MAX, WAITING_BYTES_MAX};
+#[cfg(feature = "serde")]
+pub use event::EventError;
+pub use event::{Event, EventBuilder, Metadata, NETWORK_TIMESTAMP, USER_METADATA_START};
+pub use identifier::IdentifierUpdate;
+pub use log::{LOG_TOPIC, LogCreate, LogWrite, logger_topic};
+pub use message::{BATCH_DEPTH_MAX, Invalid, Message, MessageKind, Problem, VERSION};
+pub use record::{LogRecord, RecordError};
+pub use record_writer::RecordWriter;
+pub use schema::{Field, Schema, SchemaError, WriterInfo, ZeekType};
+pub use value::{LogElements, LogValue, Values};

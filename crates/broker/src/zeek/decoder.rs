@@ -1,0 +1,536 @@
+//! From the messages of a log stream to records.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use broker_data::View;
+use bytes::Bytes;
+
+use super::RecordError;
+use super::{Batch, LogCreate, LogRecord, LogWrite, Message, Problem, Schema, SchemaError};
+
+/// Greatest number of logs (stream, writer and path) that are told apart.
+///
+/// A Zeek installation has some hundred. Only senders that make up names reach it.
+pub const STREAMS_MAX: usize = 4096;
+
+/// Greatest number of field lists that are remembered for one log.
+///
+/// More than one exists while the nodes of a cluster run different scripts.
+pub const SCHEMAS_PER_LOG_MAX: usize = 4;
+
+/// Greatest number of bytes of records that wait for the field list of their log.
+///
+/// It comes first from every Zeek; records wait only when it was lost, or when two peers tell of
+/// the same log. 8 MiB are some twenty thousand connections.
+pub const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What a waiting record costs besides its bytes.
+const WAITING_OVERHEAD: usize = 64;
+
+/// A message of a log stream that gave no record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// It is not a message of Zeek.
+    #[error("not a message of Zeek: {0}")]
+    Message(#[from] Problem),
+    /// The announcement of a log makes no sense.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// A record is malformed or does not fit its log.
+    #[error("record of log `{path}` ({stream}): {source}")]
+    Record {
+        /// Stream of the log.
+        stream: String,
+        /// Path of the log.
+        path: String,
+        /// What is wrong.
+        source: RecordError,
+    },
+    /// A record came before its field list and there was no room for it to wait.
+    #[error(
+        "record of log `{path}` ({stream}) dropped: its field list has not arrived, and \
+         {WAITING_BYTES_MAX} bytes of records wait already"
+    )]
+    Waiting {
+        /// Stream of the log.
+        stream: String,
+        /// Path of the log.
+        path: String,
+    },
+    /// There are too many logs.
+    #[error("log `{path}` ({stream}) ignored: there are {STREAMS_MAX} logs already")]
+    Streams {
+        /// Stream of the log.
+        stream: String,
+        /// Path of the log.
+        path: String,
+    },
+}
+
+/// One log: what is known about it and what waits for it.
+#[derive(Debug)]
+struct Log {
+    key: Vec<u8>,
+    is_wanted: bool,
+    /// The newest first.
+    schemas: Vec<Arc<Schema>>,
+    waiting: Vec<Bytes>,
+}
+
+/// Turns the messages of log streams into records.
+///
+/// Hand it every message with [`handle_message`](Self::handle_message), then take records with
+/// [`poll_record`](Self::poll_record) until there is none. It remembers the field lists of log
+/// creates, of several streams, filters, writers and nodes at once; records that come before their
+/// field list wait, up to [`WAITING_BYTES_MAX`]. Other messages of Zeek are ignored. What is wrong
+/// with a message is reported in its place and affects no other.
+///
+/// Which topics to subscribe to is told at [`LOG_TOPIC`](super::LOG_TOPIC) and
+/// [`logger_topic`](super::logger_topic).
+#[derive(Debug, Default)]
+pub struct LogDecoder {
+    wanted: Option<Vec<String>>,
+    logs: Vec<Log>,
+    by_key: HashMap<Vec<u8>, usize>,
+    /// Where the last message belonged: the next one most often belongs there too.
+    last: usize,
+    waiting_bytes: usize,
+    ready: VecDeque<Result<LogRecord, LogError>>,
+}
+
+impl LogDecoder {
+    /// Makes a decoder for all logs.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Restricts it to logs with one of these names: a path such as `conn`, or a stream such as
+    /// `Conn::LOG`.
+    #[must_use]
+    pub fn only<I>(mut self, names: I) -> Self
+    where
+        I: IntoIterator<Item: Into<String>>,
+    {
+        self.wanted = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Takes in a received message.
+    pub fn handle_message(&mut self, message: &crate::Message) {
+        self.handle(&message.payload_bytes());
+    }
+
+    /// Takes in the encoded value of a message. Records share its bytes.
+    pub fn handle(&mut self, value: &Bytes) {
+        match Message::parse(View::trusted(value)) {
+            Message::Invalid(invalid) => self.ready.push_back(Err(invalid.problem().into())),
+            message => self.one(&message, value),
+        }
+    }
+
+    /// Takes out the next record, or what is wrong with a message.
+    pub fn poll_record(&mut self) -> Option<Result<LogRecord, LogError>> {
+        self.ready.pop_front()
+    }
+
+    /// Number of results that can be taken out.
+    #[must_use]
+    pub fn available(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Visits what is known about the logs so far.
+    pub fn schemas(&self) -> impl Iterator<Item = &Arc<Schema>> {
+        self.logs.iter().flat_map(|log| &log.schemas)
+    }
+
+    fn one(&mut self, message: &Message<'_>, value: &Bytes) {
+        match message {
+            Message::LogWrite(write) => self.write(write, value),
+            Message::LogCreate(create) => self.create(create),
+            Message::Batch(batch) => self.batch(*batch, value),
+            Message::Event(_) | Message::IdentifierUpdate(_) | Message::Invalid(_) => {}
+        }
+    }
+
+    /// The depth of batches is bounded, so this may recurse.
+    fn batch(&mut self, batch: Batch<'_>, value: &Bytes) {
+        for message in batch.messages() {
+            self.one(&message, value);
+        }
+    }
+
+    fn create(&mut self, create: &LogCreate<'_>) {
+        let schema = match create.schema() {
+            Ok(schema) => schema,
+            Err(error) => return self.ready.push_back(Err(error.into())),
+        };
+        // The path is compared as bytes with that of the writes.
+        let path = create.info().elements().next();
+        let path = path.and_then(|path| path.as_bytes()).unwrap_or_default();
+        let Some(index) = self.log(create.stream(), create.writer(), path) else {
+            return;
+        };
+        let Some(log) = self.logs.get_mut(index) else {
+            return;
+        };
+        if !log.is_wanted {
+            return;
+        }
+        // The same list again, as every new peering brings, keeps its identity.
+        let known = log
+            .schemas
+            .iter()
+            .position(|known| known.has_records_of(&schema));
+        match known {
+            Some(place) => log
+                .schemas
+                .get_mut(..=place)
+                .unwrap_or_default()
+                .rotate_right(1),
+            None => {
+                log.schemas.insert(0, Arc::new(schema));
+                log.schemas.truncate(SCHEMAS_PER_LOG_MAX);
+            }
+        }
+        let waiting = std::mem::take(&mut log.waiting);
+        let freed: usize = waiting.iter().map(waiting_size).sum();
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(freed);
+        if let Some((newest, older)) = log.schemas.split_first() {
+            let records = waiting.into_iter().map(|blob| decode(newest, older, blob));
+            self.ready.extend(records);
+        }
+    }
+
+    fn write(&mut self, write: &LogWrite<'_>, value: &Bytes) {
+        let Some(index) = self.log(write.stream(), write.writer(), write.path()) else {
+            return;
+        };
+        let Some(log) = self.logs.get_mut(index) else {
+            return;
+        };
+        if !log.is_wanted {
+            return;
+        }
+        if let Some((newest, older)) = log.schemas.split_first() {
+            let result = decode(newest, older, value.slice_ref(write.record()));
+            return self.ready.push_back(result);
+        }
+        // A copy: one small record must not keep a large buffer alive for who knows how long.
+        let blob = Bytes::copy_from_slice(write.record());
+        let size = waiting_size(&blob);
+        if self.waiting_bytes.saturating_add(size) > WAITING_BYTES_MAX {
+            let (stream, path) = names(write.stream(), write.path());
+            self.ready
+                .push_back(Err(LogError::Waiting { stream, path }));
+            return;
+        }
+        self.waiting_bytes = self.waiting_bytes.saturating_add(size);
+        log.waiting.push(blob);
+    }
+
+    /// Finds the log that a message belongs to, or makes its entry.
+    fn log(&mut self, stream: &[u8], writer: &[u8], path: &[u8]) -> Option<usize> {
+        if let Some(last) = self.logs.get(self.last)
+            && is_key(&last.key, stream, writer, path)
+        {
+            return Some(self.last);
+        }
+        let key = key(stream, writer, path);
+        if let Some(index) = self.by_key.get(&key) {
+            self.last = *index;
+            return Some(*index);
+        }
+        let is_wanted = self.wanted.as_ref().is_none_or(|wanted| {
+            wanted
+                .iter()
+                .any(|name| name.as_bytes() == path || name.as_bytes() == stream)
+        });
+        let index = self.logs.len();
+        if index >= STREAMS_MAX {
+            if is_wanted {
+                let (stream, path) = names(stream, path);
+                self.ready
+                    .push_back(Err(LogError::Streams { stream, path }));
+            }
+            return None;
+        }
+        self.by_key.insert(key.clone(), index);
+        self.logs.push(Log {
+            key,
+            is_wanted,
+            schemas: Vec::new(),
+            waiting: Vec::new(),
+        });
+        self.last = index;
+        Some(index)
+    }
+}
+
+/// Tries the field lists of a log; if none fits, the newest says what is wrong.
+#[inline]
+fn decode(newest: &Arc<Schema>, older: &[Arc<Schema>], blob: Bytes) -> Result<LogRecord, LogError> {
+    let source = match LogRecord::new(newest.clone(), blob.clone()) {
+        Ok(record) => return Ok(record),
+        Err(error) => error,
+    };
+    if source.is_mismatch() {
+        let mut older = older.iter();
+        let fits = older.find_map(|schema| LogRecord::new(schema.clone(), blob.clone()).ok());
+        if let Some(record) = fits {
+            return Ok(record);
+        }
+    }
+    Err(LogError::Record {
+        stream: newest.stream().to_owned(),
+        path: newest.path().to_owned(),
+        source,
+    })
+}
+
+fn waiting_size(blob: &Bytes) -> usize {
+    blob.len().saturating_add(WAITING_OVERHEAD)
+}
+
+fn names(stream: &[u8], path: &[u8]) -> (String, String) {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    (text(stream), text(path))
+}
+
+/// The three names of a log in one, their lengths between them.
+fn key(stream: &[u8], writer: &[u8], path: &[u8]) -> Vec<u8> {
+    let mut key = Vec::new();
+    for part in [stream, writer, path] {
+        key.extend(part.len().to_be_bytes());
+        key.extend_from_slice(part);
+    }
+    key
+}
+
+/// Whether it is the key of these names, without making that.
+fn is_key(key: &[u8], stream: &[u8], writer: &[u8], path: &[u8]) -> bool {
+    let mut rest = key;
+    [stream, writer, path].into_iter().all(|part| {
+        let after = rest
+            .strip_prefix(part.len().to_be_bytes().as_slice())
+            .and_then(|rest| rest.strip_prefix(part));
+        rest = after.unwrap_or_default();
+        after.is_some()
+    }) && rest.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use broker_data::{Source, to_bytes};
+
+    use super::*;
+    use crate::zeek::{
+        BatchBuilder, EventBuilder, Field, LogValue, RecordWriter, WriterInfo, ZeekType,
+    };
+
+    fn schema(stream: &str, path: &str, kinds: &[ZeekType]) -> Schema {
+        let info = WriterInfo {
+            path: path.into(),
+            ..WriterInfo::default()
+        };
+        let fields = kinds
+            .iter()
+            .enumerate()
+            .map(|(index, kind)| Field::new(format!("f{index}"), *kind));
+        Schema::new(stream, "Log::WRITER_ASCII", info, fields.collect())
+    }
+
+    fn record(schema: &Schema, number: u64) -> Vec<u8> {
+        let mut writer = RecordWriter::new(schema);
+        for field in schema.fields() {
+            match field.kind {
+                ZeekType::Count => writer.value(LogValue::Count(number)),
+                _ => writer.unset(),
+            }
+            .unwrap();
+        }
+        writer.finish().unwrap()
+    }
+
+    fn bytes<S: Source + ?Sized>(source: &S) -> Bytes {
+        to_bytes(source).unwrap().into()
+    }
+
+    fn write(schema: &Schema, number: u64) -> Bytes {
+        bytes(&LogWrite::new(schema, &record(schema, number)))
+    }
+
+    fn drain(decoder: &mut LogDecoder) -> Vec<String> {
+        std::iter::from_fn(|| decoder.poll_record())
+            .map(|result| match result {
+                Ok(record) => format!("{} {}", record.path(), record.to_json()),
+                Err(error) => error.to_string(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn records_that_come_first_wait() {
+        let conn = schema("Conn::LOG", "conn", &[ZeekType::Count]);
+        let dns = schema("DNS::LOG", "dns", &[ZeekType::Count, ZeekType::Addr]);
+        let mut decoder = LogDecoder::new();
+        decoder.handle(&write(&conn, 1));
+        decoder.handle(&write(&dns, 2));
+        decoder.handle(&write(&conn, 3));
+        assert_eq!(drain(&mut decoder), [""; 0]);
+        assert!(decoder.waiting_bytes > 0);
+        decoder.handle(&bytes(&conn));
+        assert_eq!(drain(&mut decoder), ["conn {\"f0\":1}", "conn {\"f0\":3}"]);
+        decoder.handle(&bytes(&dns));
+        assert_eq!(drain(&mut decoder), ["dns {\"f0\":2}"]);
+        assert_eq!(decoder.waiting_bytes, 0);
+        decoder.handle(&write(&conn, 4));
+        assert_eq!(drain(&mut decoder), ["conn {\"f0\":4}"]);
+        assert_eq!(decoder.schemas().count(), 2);
+    }
+
+    #[test]
+    fn the_room_for_waiting_is_limited() {
+        let conn = schema("Conn::LOG", "conn", &[ZeekType::String]);
+        let mut writer = RecordWriter::new(&conn);
+        writer.value(LogValue::String(&[b'x'; 1 << 20])).unwrap();
+        let message = bytes(&LogWrite::new(&conn, &writer.finish().unwrap()));
+        let mut decoder = LogDecoder::new();
+        for _ in 0..8 {
+            decoder.handle(&message);
+        }
+        let dropped = drain(&mut decoder);
+        assert_eq!(dropped.len(), 1);
+        assert!(dropped[0].starts_with("record of log `conn` (Conn::LOG) dropped"));
+        decoder.handle(&bytes(&conn));
+        assert_eq!(decoder.available(), 7);
+    }
+
+    #[test]
+    fn streams_filters_and_writers_are_told_apart() {
+        let logs = [
+            schema("Conn::LOG", "conn", &[ZeekType::Count]),
+            schema(
+                "Conn::LOG",
+                "conn-short",
+                &[ZeekType::Addr, ZeekType::Count],
+            ),
+            schema("Conn::OTHER", "conn", &[ZeekType::Time, ZeekType::Count]),
+            Schema::new(
+                "Conn::LOG",
+                "Log::WRITER_SQLITE",
+                schema("", "conn", &[]).info().clone(),
+                vec![Field::new("other", ZeekType::Count)],
+            ),
+        ];
+        let mut decoder = LogDecoder::new();
+        for log in &logs {
+            decoder.handle(&bytes(log));
+        }
+        for (log, number) in logs.iter().zip(1..) {
+            decoder.handle(&write(log, number));
+        }
+        assert_eq!(
+            drain(&mut decoder),
+            [
+                "conn {\"f0\":1}",
+                "conn-short {\"f1\":2}",
+                "conn {\"f1\":3}",
+                "conn {\"other\":4}"
+            ]
+        );
+    }
+
+    #[test]
+    fn only_wanted_logs() {
+        let conn = schema("Conn::LOG", "conn", &[ZeekType::Count]);
+        let dns = schema("DNS::LOG", "dns", &[ZeekType::Count]);
+        for names in [["conn", "weird"], ["Conn::LOG", "x"]] {
+            let mut decoder = LogDecoder::new().only(names);
+            for message in [bytes(&conn), bytes(&dns), write(&dns, 1), write(&conn, 2)] {
+                decoder.handle(&message);
+            }
+            assert_eq!(drain(&mut decoder), ["conn {\"f0\":2}"]);
+        }
+    }
+
+    #[test]
+    fn nodes_may_have_different_field_lists() {
+        let old = schema("Conn::LOG", "conn", &[ZeekType::Count]);
+        let new = schema("Conn::LOG", "conn", &[ZeekType::Count, ZeekType::Addr]);
+        let newer = schema("Conn::LOG", "conn", &[ZeekType::Count, ZeekType::Time]);
+        let mut decoder = LogDecoder::new();
+        for log in [&old, &new, &old] {
+            decoder.handle(&bytes(log));
+        }
+        assert_eq!(decoder.schemas().count(), 2);
+        for (log, number) in [(&new, 1), (&old, 2), (&newer, 3)] {
+            decoder.handle(&write(log, number));
+        }
+        assert_eq!(
+            drain(&mut decoder),
+            [
+                "conn {\"f0\":1}",
+                "conn {\"f0\":2}",
+                "record of log `conn` (Conn::LOG): expected 1 fields, found 2"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_same_field_list_again_is_the_same() {
+        let conn = schema("Conn::LOG", "conn", &[ZeekType::Count]);
+        let mut decoder = LogDecoder::new();
+        decoder.handle(&bytes(&conn));
+        let first = decoder.schemas().next().cloned();
+        decoder.handle(&bytes(&conn));
+        let again = decoder.schemas().next().cloned();
+        assert!(Arc::ptr_eq(&first.unwrap(), &again.unwrap()));
+    }
+
+    #[test]
+    fn one_bad_message_spoils_no_other() {
+        let conn = schema("Conn::LOG", "conn", &[ZeekType::Count]);
+        let mut batch = BatchBuilder::new();
+        batch.push(&conn).unwrap();
+        batch
+            .push(&LogWrite::new(&conn, b"\0\0\0\x01\0\0\0\x03"))
+            .unwrap();
+        batch
+            .push(&LogWrite::new(&conn, &record(&conn, 5)))
+            .unwrap();
+        batch.push(&EventBuilder::new("ping")).unwrap();
+        let mut outer = BatchBuilder::new();
+        outer.push(&batch).unwrap();
+        let mut decoder = LogDecoder::new();
+        decoder.handle(&bytes(&outer));
+        decoder.handle(&bytes(&7_u64));
+        assert_eq!(
+            drain(&mut decoder),
+            [
+                "record of log `conn` (Conn::LOG): malformed record: at byte 4: expected type, \
+                 subtype and presence of a value, found the end of the input",
+                "conn {\"f0\":5}",
+                "not a message of Zeek: expected a vector, found count"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_number_of_logs_is_limited() {
+        let mut decoder = LogDecoder::new();
+        for number in 0..=STREAMS_MAX {
+            let log = schema("Conn::LOG", &format!("conn-{number}"), &[]);
+            decoder.handle(&bytes(&log));
+        }
+        assert_eq!(
+            drain(&mut decoder),
+            [format!(
+                "log `conn-{STREAMS_MAX}` (Conn::LOG) ignored: there are {STREAMS_MAX} logs already"
+            )]
+        );
+    }
+}

@@ -1,0 +1,506 @@
+"""Events and records as dataclasses: by position on the wire, by name in Python.
+
+The annotation of a field decides what is sent and what is accepted: there is no conversion between
+numbers, because Zeek knows none. What does not fit raises `MismatchError`, which says where.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import datetime
+import enum
+import functools
+import inspect
+import ipaddress
+import types
+import typing
+from typing import Any, Callable, Iterable, Tuple, TypeVar
+
+from . import _broker
+
+_T = TypeVar("_T")
+
+# A converter takes a value and where it stands, for errors.
+_Converter = Callable[[Any, str], Any]
+
+_EVENT_NAME = "__zeek_event__"
+
+
+class MismatchError(TypeError, ValueError):
+    """An event or record that does not fit the types of the program.
+
+    `event` is the event's name, `argument` the place (such as `host` or `conn.id[2]`), `expected`
+    and `found` are names of Zeek's types.
+    """
+
+    def __init__(self, event: str, argument: str, expected: str, found: str) -> None:
+        place = "argument `%s`" % argument if argument else "arguments"
+        super().__init__("event `%s`: %s: expected %s, found %s" % (event, place, expected, found))
+        self.event, self.argument, self.expected, self.found = event, argument, expected, found
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return type(self), (self.event, self.argument, self.expected, self.found)
+
+
+class _Misfit(Exception):
+    """A mismatch before it is known which event it is in."""
+
+    def __init__(self, place: str, expected: str, found: Any) -> None:
+        super().__init__(place, expected)
+        self.place, self.expected = place, expected
+        self.found = found if isinstance(found, str) else zeek_type(found[0])
+
+
+def zeek_type(value: object) -> str:
+    """The name of the Zeek type that a value has."""
+    for kinds, name in _NAMES:
+        if isinstance(value, kinds):
+            return name
+    return type(value).__name__
+
+
+_NAMES: Tuple[Tuple[Any, str], ...] = (
+    (type(None), "nothing"), (bool, "bool"), (_broker.Count, "count"), (_broker.Enum, "enum"),
+    (int, "int"), (float, "double"), (str, "string"),
+    # What arrives as bytes is a string that is not UTF-8.
+    (bytes, "bytes"), (datetime.datetime, "time"),
+    (datetime.timedelta, "interval"), (_broker.Port, "port"),
+    ((ipaddress.IPv4Address, ipaddress.IPv6Address), "addr"),
+    ((ipaddress.IPv4Network, ipaddress.IPv6Network), "subnet"),
+    ((set, frozenset), "set"), (dict, "table"), ((tuple, list), "vector or record"),
+)
+
+# What is taken as it is, by annotation: the accepted classes and what Zeek calls them.
+_PLAIN: dict[Any, Tuple[Any, str]] = {
+    bool: (bool, "bool"),
+    int: (int, "int"),
+    _broker.Count: (_broker.Count, "count"),
+    float: (float, "double"),
+    str: (str, "string"),
+    datetime.datetime: (datetime.datetime, "time"),
+    datetime.timedelta: (datetime.timedelta, "interval"),
+    _broker.Port: (_broker.Port, "port"),
+    _broker.Enum: (_broker.Enum, "enum"),
+    ipaddress.IPv4Address: (ipaddress.IPv4Address, "addr (IPv4)"),
+    ipaddress.IPv6Address: (ipaddress.IPv6Address, "addr (IPv6)"),
+    ipaddress.IPv4Network: (ipaddress.IPv4Network, "subnet (IPv4)"),
+    ipaddress.IPv6Network: (ipaddress.IPv6Network, "subnet (IPv6)"),
+}
+
+
+def _plain(annotation: Any) -> _Converter:
+    accepted, name = _PLAIN[annotation]
+
+    def convert(value: Any, place: str) -> Any:
+        # A bool is an int for Python and another type for Zeek.
+        if isinstance(value, accepted) and (accepted is not int or not isinstance(value, bool)):
+            return value
+        raise _Misfit(place, name, (value,))
+
+    return convert
+
+
+def _count_out(value: Any, place: str) -> Any:
+    if isinstance(value, _broker.Count):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return _broker.Count(value)
+    raise _Misfit(place, "count", (value,))
+
+
+def _float_out(value: Any, place: str) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    raise _Misfit(place, "double", (value,))
+
+
+def _bytes(value: Any, place: str) -> Any:
+    # Zeek's strings arrive as str if they are UTF-8.
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return value.encode()
+    raise _Misfit(place, "string", (value,))
+
+
+def _anything(value: Any, place: str) -> Any:
+    return value
+
+
+def _member_name(member: enum.Enum) -> str:
+    return member.value if isinstance(member.value, str) else member.name
+
+
+def _members_in(cls: type[enum.Enum]) -> _Converter:
+    members = {_member_name(member): member for member in cls}
+
+    def convert(value: Any, place: str) -> Any:
+        if not isinstance(value, _broker.Enum):
+            raise _Misfit(place, "enum", (value,))
+        try:
+            return members[value.name]
+        except KeyError:
+            expected = "enum with one of the names of %s" % cls.__name__
+            raise _Misfit(place, expected, "`%s`" % value.name) from None
+
+    return convert
+
+
+def _members_out(cls: type[enum.Enum]) -> _Converter:
+    def convert(value: Any, place: str) -> Any:
+        if isinstance(value, cls):
+            return _broker.Enum(_member_name(value))
+        raise _Misfit(place, "enum %s" % cls.__name__, (value,))
+
+    return convert
+
+
+def _optional(inner: _Converter) -> _Converter:
+    def convert(value: Any, place: str) -> Any:
+        return None if value is None else inner(value, place)
+
+    return convert
+
+
+def _first_that_fits(choices: list[_Converter]) -> _Converter:
+    def convert(value: Any, place: str) -> Any:
+        expected = []
+        for choice in choices:
+            try:
+                return choice(value, place)
+            except _Misfit as misfit:
+                if misfit.place != place:
+                    raise
+                expected.append(misfit.expected)
+        raise _Misfit(place, " or ".join(expected), (value,))
+
+    return convert
+
+
+def _sequence(inner: _Converter, make: Callable[[Any], Any]) -> _Converter:
+    def convert(value: Any, place: str) -> Any:
+        if not isinstance(value, (tuple, list)):
+            raise _Misfit(place, "vector", (value,))
+        return make([inner(item, "%s[%d]" % (place, index)) for index, item in enumerate(value)])
+
+    return convert
+
+
+def _fixed(inner: list[_Converter]) -> _Converter:
+    def convert(value: Any, place: str) -> Any:
+        if not isinstance(value, (tuple, list)):
+            raise _Misfit(place, "vector", (value,))
+        if len(value) != len(inner):
+            raise _Misfit(place, "%d elements" % len(inner), "%d" % len(value))
+        return tuple(convert(item, "%s[%d]" % (place, index))
+                     for index, (convert, item) in enumerate(zip(inner, value)))
+
+    return convert
+
+
+def _set(inner: _Converter, make: Callable[[Any], Any]) -> _Converter:
+    def convert(value: Any, place: str) -> Any:
+        if not isinstance(value, (set, frozenset)):
+            raise _Misfit(place, "set", (value,))
+        return make(inner(item, "%s{}" % place) for item in value)
+
+    return convert
+
+
+def _table(key: _Converter, mapped: _Converter) -> _Converter:
+    def convert(value: Any, place: str) -> Any:
+        if not isinstance(value, collections.abc.Mapping):
+            raise _Misfit(place, "table", (value,))
+        return {key(k, "%s{}" % place): mapped(v, "%s[%r]" % (place, k)) for k, v in value.items()}
+
+    return convert
+
+
+def _inside(place: str, name: str) -> str:
+    return "%s.%s" % (place, name) if place else name
+
+
+class _Record:
+    """A class with fields, and how to convert each."""
+
+    def __init__(self, cls: Any) -> None:
+        self.cls = cls
+        self.is_dict = _is_typed_dict(cls)
+        names = list(_field_names(cls))
+        hints = _hints(cls)
+        self.readers = [(name, _reader(hints[name])) for name in names]
+        self.writers = [(name, _writer(hints[name])) for name in names]
+
+    def read(self, values: Any, place: str) -> Any:
+        """Makes an instance of the values, of which there are enough."""
+        fields = {name: convert(value, _inside(place, name))
+                  for (name, convert), value in zip(self.readers, values)}
+        return self.cls(**fields)
+
+    def write(self, value: Any, place: str) -> list[Any]:
+        """The values of the fields, in their order."""
+        if self.is_dict:
+            return [convert(value.get(name), _inside(place, name)) for name, convert in self.writers]
+        return [convert(getattr(value, name), _inside(place, name)) for name, convert in self.writers]
+
+
+def _record_in(cls: Any) -> _Converter:
+    def convert(value: Any, place: str) -> Any:
+        record = _record(cls)
+        if not isinstance(value, (tuple, list)):
+            raise _Misfit(place, "record %s" % cls.__name__, (value,))
+        # As in Zeek, surplus elements are ignored.
+        if len(value) < len(record.readers):
+            raise _Misfit(place, "record %s of %d fields" % (cls.__name__, len(record.readers)),
+                          "%d" % len(value))
+        return record.read(value, place)
+
+    return convert
+
+
+def _record_out(cls: Any) -> _Converter:
+    def convert(value: Any, place: str) -> Any:
+        record = _record(cls)
+        if isinstance(value, dict) if record.is_dict else isinstance(value, cls):
+            return tuple(record.write(value, place))
+        raise _Misfit(place, "record %s" % cls.__name__, (value,))
+
+    return convert
+
+
+def _is_typed_dict(cls: Any) -> bool:
+    return isinstance(cls, type) and issubclass(cls, dict) and hasattr(cls, "__total__")
+
+
+def _is_record(cls: Any) -> bool:
+    return isinstance(cls, type) and (
+        dataclasses.is_dataclass(cls) or _is_typed_dict(cls)
+        or issubclass(cls, tuple) and hasattr(cls, "_fields"))
+
+
+def _field_names(cls: Any) -> Iterable[str]:
+    if dataclasses.is_dataclass(cls):
+        return [field.name for field in dataclasses.fields(cls) if field.init]
+    if _is_typed_dict(cls):
+        return typing.get_type_hints(cls)
+    if _is_record(cls):
+        return typing.cast("tuple[str, ...]", cls._fields)
+    raise TypeError("expected a dataclass, TypedDict or NamedTuple, found %r" % (cls,))
+
+
+def _hints(thing: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(thing)
+    except NameError as error:
+        raise TypeError("cannot resolve the annotations of %r: %s" % (thing, error)) from error
+
+
+# As many classes as a program may use as records before they are looked at again.
+_record: Callable[[Any], _Record] = functools.lru_cache(maxsize=1024)(_Record)
+
+
+_UNIONS = (typing.Union, getattr(types, "UnionType", typing.Union))
+_ADDRESS_PAIRS = {
+    frozenset((ipaddress.IPv4Address, ipaddress.IPv6Address)): "addr",
+    frozenset((ipaddress.IPv4Network, ipaddress.IPv6Network)): "subnet",
+}
+
+
+def _either(accepted: Tuple[Any, ...], name: str) -> _Converter:
+    def convert(value: Any, place: str) -> Any:
+        if isinstance(value, accepted):
+            return value
+        raise _Misfit(place, name, (value,))
+
+    return convert
+
+
+def _compile(annotation: Any, special: Callable[[Any], _Converter | None],
+             again: Callable[[Any], _Converter]) -> _Converter:
+    """The converter of an annotation; `special` knows those that differ by direction."""
+    if annotation is Any or annotation is inspect.Parameter.empty or annotation is object:
+        return _anything
+    if annotation is bytes:
+        return _bytes
+    found = special(annotation)
+    if found is not None:
+        return found
+    if annotation in _PLAIN:
+        return _plain(annotation)
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in _UNIONS:
+        return _union(arguments, again)
+    if annotation in (list, tuple, collections.abc.Sequence, set, frozenset, dict,
+                      collections.abc.Mapping):
+        origin, arguments = annotation, ()
+    if origin in (list, collections.abc.Sequence):
+        return _sequence(again(arguments[0]) if arguments else _anything, list)
+    if origin is tuple:
+        if not arguments or arguments[-1] is Ellipsis:
+            return _sequence(again(arguments[0]) if arguments else _anything, tuple)
+        return _fixed([again(argument) for argument in arguments])
+    if origin in (set, frozenset):
+        return _set(again(arguments[0]) if arguments else _anything, origin)
+    if origin in (dict, collections.abc.Mapping):
+        inner = [again(argument) for argument in arguments] or [_anything, _anything]
+        return _table(*inner)
+    raise TypeError("no Zeek type is known for the annotation %r" % (annotation,))
+
+
+def _union(arguments: Tuple[Any, ...], again: Callable[[Any], _Converter]) -> _Converter:
+    present = [argument for argument in arguments if argument is not type(None)]
+    name = _ADDRESS_PAIRS.get(frozenset(present))
+    if name is not None:
+        inner = _either(tuple(present), name)
+    elif len(present) == 1:
+        inner = again(present[0])
+    else:
+        inner = _first_that_fits([again(argument) for argument in present])
+    return inner if len(present) == len(arguments) else _optional(inner)
+
+
+def _read_special(annotation: Any) -> _Converter | None:
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return _members_in(annotation)
+    return _record_in(annotation) if _is_record(annotation) else None
+
+
+def _write_special(annotation: Any) -> _Converter | None:
+    if annotation is _broker.Count:
+        return _count_out
+    if annotation is float:
+        return _float_out
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return _members_out(annotation)
+    return _record_out(annotation) if _is_record(annotation) else None
+
+
+def _reader(annotation: Any) -> _Converter:
+    return _compile(annotation, _read_special, _reader)
+
+
+def _writer(annotation: Any) -> _Converter:
+    return _compile(annotation, _write_special, _writer)
+
+
+def event(name: str | type | None = None) -> Any:
+    """Makes a class stand for an event: its fields are the arguments.
+
+        @broker.zeek.event("ping")
+        @dataclasses.dataclass
+        class Ping:
+            text: str
+            n: broker.Count
+
+    Without a name the event is called like the class.
+    """
+    if isinstance(name, type):
+        return event(name.__name__)(name)
+
+    def mark(cls: type[_T]) -> type[_T]:
+        if not _is_record(cls):
+            raise TypeError("expected a dataclass, TypedDict or NamedTuple, found %r" % (cls,))
+        if _is_typed_dict(cls):
+            raise TypeError("a TypedDict has no instances that know it: use it as a type only")
+        setattr(cls, _EVENT_NAME, cls.__name__ if name is None else name)
+        return cls
+
+    return mark
+
+
+def event_name(cls: Any) -> str | None:
+    """The event that a class stands for."""
+    return typing.cast("str | None", getattr(cls, _EVENT_NAME, None))
+
+
+def pack(arguments: Any, name: str | None = None, metadata: Any = None) -> Any:
+    """Makes an `Event` of an object whose fields are the arguments.
+
+    The name is that of `event`, unless one is given. Raises MismatchError for a field that holds
+    something else than its annotation says.
+    """
+    from .zeek import Event
+
+    cls = type(arguments)
+    name = event_name(cls) if name is None else name
+    if name is None:
+        raise TypeError("%s stands for no event: decorate it with broker.zeek.event, or give a name"
+                        % cls.__name__)
+    try:
+        values = _record(cls).write(arguments, "")
+    except _Misfit as misfit:
+        raise MismatchError(name, misfit.place, misfit.expected, misfit.found) from None
+    return Event(name, *values, metadata=metadata)
+
+
+def unpack(received: Any, cls: type[_T]) -> _T:
+    """Makes an instance of a class of a received event: an `Event`, or the value of a message.
+
+    Raises ValueError when it is no event, or not the one that the class stands for, MismatchError
+    when an argument does not fit.
+    """
+    from .zeek import SafeEvent
+
+    received = SafeEvent(received)
+    name = received.name()
+    wanted = event_name(cls)
+    if wanted is not None and name != wanted:
+        raise ValueError("expected event `%s`, found `%s`" % (wanted, name))
+    values = received.args()
+    record = _record(cls)
+    if len(values) != len(record.readers):
+        raise MismatchError(name, "", "%d" % len(record.readers), "%d" % len(values))
+    try:
+        return typing.cast(_T, record.read(values, ""))
+    except _Misfit as misfit:
+        raise MismatchError(name, misfit.place, misfit.expected, misfit.found) from None
+
+
+class Parameters:
+    """The parameters of a handler: arguments of the event by position, extras by name."""
+
+    EXTRAS = ("event", "topic")
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        signature, hints = inspect.signature(function), _hints(function)
+        self.readers: list[Tuple[str, _Converter]] = []
+        self.rest: _Converter | None = None
+        self.required = 0
+        self.extras: list[str] = []
+        for parameter in signature.parameters.values():
+            convert = functools.partial(_reader, hints.get(parameter.name, Any))
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                self.rest = convert()
+            elif parameter.kind is parameter.KEYWORD_ONLY:
+                self._extra(function, parameter)
+            elif parameter.kind is not parameter.VAR_KEYWORD:
+                self.readers.append((parameter.name, convert()))
+                self.required += parameter.default is parameter.empty
+
+    def _extra(self, function: Callable[..., Any], parameter: inspect.Parameter) -> None:
+        if parameter.name in self.EXTRAS:
+            self.extras.append(parameter.name)
+        elif parameter.default is parameter.empty:
+            raise TypeError("%r: keyword-only parameters can be %s, found `%s`"
+                            % (function, " and ".join(self.EXTRAS), parameter.name))
+
+    def read(self, name: str, values: list[Any]) -> list[Any]:
+        """The arguments of the call for those of the event."""
+        most = len(self.readers)
+        if len(values) < self.required or (len(values) > most and self.rest is None):
+            expected = "%d" % most if most == self.required else "%d to %d" % (self.required, most)
+            if self.rest is not None:
+                expected = "at least %d" % self.required
+            raise MismatchError(name, "", expected, "%d" % len(values))
+        try:
+            arguments = [convert(value, place)
+                         for (place, convert), value in zip(self.readers, values)]
+            if self.rest is not None:
+                arguments += [self.rest(value, "[%d]" % index)
+                              for index, value in enumerate(values[most:], most)]
+            return arguments
+        except _Misfit as misfit:
+            raise MismatchError(name, misfit.place, misfit.expected, misfit.found) from None
+
+

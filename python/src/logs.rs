@@ -1,0 +1,574 @@
+//! `broker._broker.zeek`: records of Zeek's logs.
+//!
+//! A record keeps its bytes and makes the objects of the fields that are asked for; what all
+//! records of a log have in common is in one schema object. Iterating runs no Python code.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use broker::zeek::{LogDecoder, LogElements, LogValue, Schema};
+use pyo3::exceptions::{PyKeyError, PyTypeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::pyclass::CompareOp;
+use pyo3::types::{
+    PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyList, PyMapping, PyString, PyTuple,
+};
+
+use crate::decode::{address, subnet, timespan, timestamp};
+use crate::error::{closed, is_closed};
+use crate::subscriber::{self, Subscriber};
+use crate::types::port::Port;
+use crate::wait::{Limit, timeout};
+
+/// A field of a log. Cannot be constructed.
+#[pyclass(frozen, module = "broker.zeek")]
+#[derive(Debug)]
+pub(crate) struct LogField {
+    schema: Arc<Schema>,
+    index: usize,
+}
+
+impl LogField {
+    fn field(&self) -> &broker::zeek::Field {
+        &self.schema.fields()[self.index]
+    }
+}
+
+#[pymethods]
+impl LogField {
+    /// Name, such as `id.orig_h`.
+    #[getter]
+    fn name(&self) -> &str {
+        &self.field().name
+    }
+
+    /// Type as the headers of Zeek's logs spell it: `count`, `set[string]`, ...
+    #[getter]
+    fn r#type(&self) -> String {
+        self.field().type_name()
+    }
+
+    /// Whether it may be unset.
+    #[getter]
+    fn optional(&self) -> bool {
+        self.field().is_optional
+    }
+
+    fn __repr__(&self) -> String {
+        let field = self.field();
+        format!("<LogField {}: {}>", field.name, field.type_name())
+    }
+}
+
+/// What is known about a log: names and fields. Cannot be constructed.
+#[pyclass(frozen, module = "broker.zeek")]
+#[derive(Debug)]
+pub(crate) struct LogSchema {
+    schema: Arc<Schema>,
+    /// The fields' names, one object each for all records.
+    names: Vec<Py<PyString>>,
+    /// From names to places.
+    places: Py<PyDict>,
+}
+
+impl LogSchema {
+    fn new(py: Python<'_>, schema: &Arc<Schema>) -> PyResult<Self> {
+        let names: Vec<_> = schema
+            .fields()
+            .iter()
+            .map(|field| PyString::intern(py, &field.name).unbind())
+            .collect();
+        let places = PyDict::new(py);
+        for (place, name) in names.iter().enumerate() {
+            places.set_item(name, place)?;
+        }
+        Ok(Self {
+            schema: schema.clone(),
+            names,
+            places: places.unbind(),
+        })
+    }
+
+    fn place(&self, name: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+        let place = self.places.bind(name.py()).get_item(name)?;
+        place.map(|place| place.extract()).transpose()
+    }
+}
+
+#[pymethods]
+impl LogSchema {
+    /// Name of the stream, such as `Conn::LOG`.
+    #[getter]
+    fn stream(&self) -> &str {
+        self.schema.stream()
+    }
+
+    /// Name of the writer, such as `Log::WRITER_ASCII`.
+    #[getter]
+    fn writer(&self) -> &str {
+        self.schema.writer()
+    }
+
+    /// Path, such as `conn`: the name of the log.
+    #[getter]
+    fn path(&self) -> &str {
+        self.schema.path()
+    }
+
+    /// The names of the fields in their order.
+    #[getter]
+    fn names<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, &self.names)
+    }
+
+    /// The fields in their order.
+    #[getter]
+    fn fields<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let fields: Vec<_> = (0..self.names.len())
+            .map(|index| LogField {
+                schema: self.schema.clone(),
+                index,
+            })
+            .map(|field| Bound::new(py, field))
+            .collect::<PyResult<_>>()?;
+        PyTuple::new(py, fields)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<LogSchema {} ({})>", self.path(), self.stream())
+    }
+}
+
+/// A record of a log: a read-only mapping from the names of the fields that are set to values.
+///
+/// `record[name]` is None for a field that is unset and raises KeyError for a name that is no
+/// field; `get`, `in`, `len` and iteration know set fields only, as Zeek's JSON logs do. Values
+/// are made when they are asked for; `to_dict()` makes all at once. Cannot be constructed.
+///
+/// Counts and ints are int, doubles float, strings, enums, functions and files str (bytes if they
+/// are not UTF-8), times aware datetimes, intervals timedeltas (both float seconds if they do not
+/// fit), addresses and networks those of ipaddress, ports broker.Port, sets frozensets, vectors
+/// tuples.
+#[pyclass(frozen, mapping, module = "broker.zeek")]
+#[derive(Debug)]
+pub(crate) struct LogRecord {
+    record: broker::zeek::LogRecord,
+    schema: Py<LogSchema>,
+}
+
+impl LogRecord {
+    fn at<'py>(&self, py: Python<'py>, place: usize) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let value = self.record.at(place);
+        value.map(|value| object(py, value)).transpose()
+    }
+
+    /// The set fields: names and values.
+    fn fields<'a, 'py: 'a>(
+        &'a self,
+        py: Python<'py>,
+    ) -> impl Iterator<Item = (&'a Bound<'py, PyString>, LogValue<'a>)> {
+        let names = &self.schema.get().names;
+        let fields = names.iter().zip(self.record.values());
+        fields.filter_map(move |(name, value)| Some((name.bind(py), value?)))
+    }
+}
+
+#[pymethods]
+impl LogRecord {
+    /// What all records of this log have in common.
+    #[getter]
+    fn schema(&self, py: Python<'_>) -> Py<LogSchema> {
+        self.schema.clone_ref(py)
+    }
+
+    /// Path of the log, such as `conn`.
+    #[getter]
+    fn path(&self) -> &str {
+        self.record.schema().path()
+    }
+
+    /// Name of the stream, such as `Conn::LOG`.
+    #[getter]
+    fn stream(&self) -> &str {
+        self.record.schema().stream()
+    }
+
+    fn __getitem__<'py>(&self, name: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match self.schema.get().place(name)? {
+            Some(place) => self.at(name.py(), place),
+            None => Err(PyKeyError::new_err(name.clone().unbind())),
+        }
+    }
+
+    /// The value of a field, or the default if it is unset or there is no such field.
+    #[pyo3(signature = (name, default = None, /))]
+    fn get<'py>(
+        &self,
+        name: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let value = match self.schema.get().place(name)? {
+            Some(place) => self.at(name.py(), place)?,
+            None => None,
+        };
+        Ok(value.or(default))
+    }
+
+    fn __contains__(&self, name: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let place = self.schema.get().place(name)?;
+        Ok(place.is_some_and(|place| self.record.at(place).is_some()))
+    }
+
+    fn __len__(&self) -> usize {
+        self.record.values().flatten().count()
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let names: Vec<_> = self.fields(py).map(|(name, _)| name).collect();
+        Ok(PyTuple::new(py, names)?.try_iter()?.into_any())
+    }
+
+    /// The names of the fields that are set.
+    fn keys<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.to_dict(py)?.call_method0(intern!(py, "keys"))
+    }
+
+    /// The values of the fields that are set.
+    fn values<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.to_dict(py)?.call_method0(intern!(py, "values"))
+    }
+
+    /// Names and values of the fields that are set.
+    fn items<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.to_dict(py)?.call_method0(intern!(py, "items"))
+    }
+
+    /// A dict of the fields that are set.
+    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        for (name, value) in self.fields(py) {
+            dict.set_item(name, object(py, value)?)?;
+        }
+        Ok(dict)
+    }
+
+    /// One line of JSON as Zeek spells it in its JSON logs, without the end of the line.
+    fn json(&self) -> String {
+        self.record.to_json()
+    }
+
+    fn __richcmp__<'py>(
+        &self,
+        py: Python<'py>,
+        other: &Bound<'py, PyAny>,
+        op: CompareOp,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let equal = match (op, other.cast::<Self>()) {
+            (CompareOp::Eq | CompareOp::Ne, Ok(other)) => {
+                self.to_dict(py)?.eq(other.get().to_dict(py)?)?
+            }
+            (CompareOp::Eq | CompareOp::Ne, Err(_)) if other.cast::<PyMapping>().is_ok() => {
+                self.to_dict(py)?.eq(other)?
+            }
+            _ => return Ok(py.NotImplemented().into_bound(py)),
+        };
+        let result = equal == matches!(op, CompareOp::Eq);
+        Ok(PyBool::new(py, result).to_owned().into_any())
+    }
+
+    /// Pickles and copies as a dict.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let arguments = PyTuple::new(py, [self.to_dict(py)?])?;
+        PyTuple::new(
+            py,
+            [py.get_type::<PyDict>().into_any(), arguments.into_any()],
+        )
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!(
+            "<LogRecord {} {}>",
+            self.path(),
+            self.to_dict(py)?.repr()?
+        ))
+    }
+}
+
+/// The object of a value.
+fn object<'py>(py: Python<'py>, value: LogValue<'_>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match value {
+        LogValue::Bool(value) => PyBool::new(py, value).to_owned().into_any(),
+        LogValue::Int(value) => value.into_pyobject(py)?.into_any(),
+        LogValue::Count(value) => value.into_pyobject(py)?.into_any(),
+        LogValue::Double(value) => PyFloat::new(py, value).into_any(),
+        LogValue::Time(seconds) => match value.as_timestamp() {
+            Some(time) => timestamp(py, time.ns())?,
+            None => PyFloat::new(py, seconds).into_any(),
+        },
+        LogValue::Interval(seconds) => match value.as_timespan() {
+            Some(span) => timespan(py, span.ns())?,
+            None => PyFloat::new(py, seconds).into_any(),
+        },
+        LogValue::String(bytes)
+        | LogValue::Enum(bytes)
+        | LogValue::Func(bytes)
+        | LogValue::File(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => PyString::new(py, text).into_any(),
+            Err(_) => PyBytes::new(py, bytes).into_any(),
+        },
+        LogValue::Port(port) => Bound::new(py, Port::new(port))?.into_any(),
+        LogValue::Addr(value) => address(py, value)?,
+        LogValue::Subnet(value) => subnet(py, value)?,
+        LogValue::Set(values) => PyFrozenSet::new(py, elements(py, values)?)?.into_any(),
+        LogValue::Vector(values) => PyTuple::new(py, elements(py, values)?)?.into_any(),
+        _ => {
+            return Err(PyTypeError::new_err(
+                "a value of a type this module does not know",
+            ));
+        }
+    })
+}
+
+fn elements<'py>(py: Python<'py>, values: LogElements<'_>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let object = |value: Option<LogValue<'_>>| match value {
+        Some(value) => object(py, value),
+        None => Ok(py.None().into_bound(py)),
+    };
+    values.iter().map(object).collect()
+}
+
+/// A schema and its object.
+type KnownSchema = (Arc<Schema>, Py<LogSchema>);
+
+/// The objects of the schemas seen so far.
+#[derive(Debug, Default)]
+struct Schemas {
+    last: Option<KnownSchema>,
+    /// By the address of the schema, which the entry keeps alive.
+    all: HashMap<usize, KnownSchema>,
+}
+
+/// What was decoded and what went wrong.
+#[derive(Debug)]
+struct State {
+    decoder: LogDecoder,
+    skipped: u64,
+    last_problem: Option<String>,
+}
+
+/// Records of Zeek's logs; made by `broker.zeek.logs`.
+///
+/// Iterating waits for the next record and ends when the endpoint is shut down. Messages that
+/// give no record are skipped and counted.
+#[pyclass(frozen, weakref, module = "broker.zeek")]
+#[derive(Debug)]
+pub(crate) struct Logs {
+    source: Mutex<Option<Arc<subscriber::Shared>>>,
+    state: Mutex<State>,
+    schemas: Mutex<Schemas>,
+}
+
+impl Logs {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn schemas(&self) -> MutexGuard<'_, Schemas> {
+        self.schemas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn source(&self) -> PyResult<Arc<subscriber::Shared>> {
+        // In two steps: making an exception can let another thread run, which may want the lock.
+        let source = self
+            .source
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        source.ok_or_else(|| closed("the log stream was closed"))
+    }
+
+    /// Takes out what is decoded already, past everything that went wrong.
+    fn decoded(&self) -> Option<broker::zeek::LogRecord> {
+        let mut state = self.state();
+        loop {
+            match state.decoder.poll_record()? {
+                Ok(record) => return Some(record),
+                Err(problem) => {
+                    state.skipped += 1;
+                    state.last_problem = Some(problem.to_string());
+                }
+            }
+        }
+    }
+
+    /// The object of a schema. No lock is held while objects are made.
+    fn schema(&self, py: Python<'_>, schema: &Arc<Schema>) -> PyResult<Py<LogSchema>> {
+        let key = Arc::as_ptr(schema) as usize;
+        {
+            let mut schemas = self.schemas();
+            if let Some((known, object)) = &schemas.last
+                && Arc::ptr_eq(known, schema)
+            {
+                return Ok(object.clone_ref(py));
+            }
+            if let Some((known, object)) = schemas.all.get(&key) {
+                let found = object.clone_ref(py);
+                schemas.last = Some((known.clone(), object.clone_ref(py)));
+                return Ok(found);
+            }
+        }
+        let made = Py::new(py, LogSchema::new(py, schema)?)?;
+        let mut schemas = self.schemas();
+        let entry = schemas.all.entry(key);
+        let (_, object) = entry.or_insert_with(|| (schema.clone(), made));
+        Ok(object.clone_ref(py))
+    }
+
+    fn object<'py>(
+        &self,
+        py: Python<'py>,
+        record: &broker::zeek::LogRecord,
+    ) -> PyResult<Bound<'py, LogRecord>> {
+        let schema = self.schema(py, record.schema())?;
+        // A copy: a record that is kept must not keep the buffer it arrived in.
+        let record = record.detach();
+        Bound::new(py, LogRecord { record, schema })
+    }
+
+    fn next<'py>(&self, py: Python<'py>, limit: Limit) -> PyResult<Option<Bound<'py, LogRecord>>> {
+        loop {
+            if let Some(record) = self.decoded() {
+                return self.object(py, &record).map(Some);
+            }
+            let Some(message) = self.source()?.inbox.next(py, limit)? else {
+                return Ok(None);
+            };
+            self.state().decoder.handle_message(&message);
+        }
+    }
+}
+
+#[pymethods]
+impl Logs {
+    /// Takes over a subscriber; `names` are paths or streams, None is all.
+    #[new]
+    #[pyo3(signature = (subscriber, names = None, /))]
+    fn py_new(subscriber: &Bound<'_, Subscriber>, names: Option<Vec<String>>) -> PyResult<Self> {
+        let decoder = match names {
+            Some(names) => LogDecoder::new().only(names),
+            None => LogDecoder::new(),
+        };
+        Ok(Self {
+            source: Mutex::new(Some(subscriber.get().shared()?)),
+            state: Mutex::new(State {
+                decoder,
+                skipped: 0,
+                last_problem: None,
+            }),
+            schemas: Mutex::default(),
+        })
+    }
+
+    /// Waits for one record, for at most `timeout` (seconds, timedelta, Timespan; None: no
+    /// limit). Returns None when none came.
+    #[pyo3(signature = (timeout = None))]
+    fn recv<'py>(
+        &self,
+        py: Python<'py>,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, LogRecord>>> {
+        self.next(py, self::timeout(timeout)?)
+    }
+
+    /// Returns records that are there, without waiting; a flood comes in parts.
+    fn poll<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let messages = self.source()?.inbox.take_ready()?;
+        {
+            let mut state = self.state();
+            for message in &messages {
+                state.decoder.handle_message(message);
+            }
+        }
+        let records = PyList::empty(py);
+        while let Some(record) = self.decoded() {
+            records.append(self.object(py, &record)?)?;
+        }
+        Ok(records)
+    }
+
+    /// A descriptor that is readable while messages wait. Never read from it; `poll` drains it.
+    fn fd(&self) -> PyResult<i32> {
+        Ok(self.source()?.inbox.queue()?.fd()?)
+    }
+
+    /// How many messages gave no record because something is wrong with them.
+    #[getter]
+    fn skipped(&self) -> u64 {
+        self.state().skipped
+    }
+
+    /// What was wrong with the last of them; None if nothing was.
+    #[getter]
+    fn last_problem(&self) -> Option<String> {
+        self.state().last_problem.clone()
+    }
+
+    /// What is known about the logs so far.
+    #[getter(schemas)]
+    fn py_schemas<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let known: Vec<_> = self.state().decoder.schemas().cloned().collect();
+        let objects = known.iter().map(|schema| self.schema(py, schema));
+        PyList::new(py, objects.collect::<PyResult<Vec<_>>>()?)
+    }
+
+    /// Ends the subscription. Other methods raise ClosedError from then on.
+    fn reset(&self, py: Python<'_>) -> PyResult<()> {
+        let source = self
+            .source
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(source) = source {
+            let queue = source.inbox.queue()?;
+            py.detach(|| queue.close());
+        }
+        Ok(())
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    /// The next record; the iteration ends when the endpoint is shut down.
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, LogRecord>>> {
+        match self.next(py, Limit::Forever) {
+            Err(error) if is_closed(py, &error) => Ok(None),
+            result => result,
+        }
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (r#type, value, traceback))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        r#type: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let _exception = (r#type, value, traceback);
+        self.reset(py)
+    }
+}
+
+/// Adds the classes.
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<LogField>()?;
+    module.add_class::<LogSchema>()?;
+    module.add_class::<LogRecord>()?;
+    module.add_class::<Logs>()
+}

@@ -1,0 +1,423 @@
+//! What every user was promised, and what became of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use broker_data::{Timestamp, View};
+use broker_proto::command::{Command, Content};
+use broker_proto::entity::EntityId;
+use broker_proto::store::event::{Change, StoreEvent};
+
+use crate::marks::Marks;
+use crate::model::{Model, Operation, Verdict};
+use crate::user;
+
+/// Encoded entries.
+pub type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// One operation of a user.
+#[derive(Debug)]
+pub struct Made {
+    /// The life of a node that it was made in.
+    pub life: u64,
+    operation: Operation,
+    /// Where it was applied for good, and with what result.
+    applied: Vec<(EntityId, Verdict)>,
+    /// Groups it was in that came to nothing.
+    undone: u64,
+    /// For a `put_unique`: the answers.
+    answer: Option<Result<bool, ()>>,
+}
+
+/// The reference model of one master, and what is not committed yet.
+#[derive(Debug, Default)]
+struct Book {
+    committed: Model,
+    working: Model,
+    group: Vec<(Option<u64>, Verdict)>,
+    expired: bool,
+    /// The number at the end of the last group, if there were no clones then.
+    vague: Option<u64>,
+    /// What is committed, encoded.
+    bytes: Rc<Entries>,
+}
+
+/// Everything that is known about a world from outside.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    made: BTreeMap<u64, Made>,
+    unique: BTreeMap<(EntityId, u64), u64>,
+    books: BTreeMap<EntityId, Book>,
+    /// The last master on each disk.
+    disks: BTreeMap<usize, EntityId>,
+    /// Writers that a master ever had.
+    writers: BTreeMap<EntityId, BTreeSet<EntityId>>,
+    /// Requests by writer and number, as they were first sent.
+    requests: BTreeMap<(EntityId, u64), Vec<u8>>,
+    /// Events by master and number, as they were first sent.
+    events: BTreeMap<(EntityId, u64), Vec<u8>>,
+    /// Requests that reached a master.
+    reached: BTreeSet<(EntityId, EntityId, u64)>,
+    /// The content of a master at the numbers of its channel.
+    history: BTreeMap<(EntityId, u64), Rc<Entries>>,
+    /// Snapshots that were sent: to whom, at which number.
+    snapshots: BTreeSet<(EntityId, u64)>,
+    /// Last operation of a writer that a master has applied.
+    order: BTreeMap<(EntityId, EntityId), u64>,
+    /// Operations that a node's life was told to be lost or refused.
+    reports: BTreeMap<u64, u64>,
+    /// Refusals that a master sent to writers on an endpoint.
+    pub refusals: BTreeMap<[u8; 16], u64>,
+    /// What happened.
+    pub marks: Marks,
+}
+
+impl Ledger {
+    /// A user asks for something.
+    pub fn make(&mut self, number: u64, life: u64, operation: Operation) {
+        let made = Made {
+            life,
+            operation,
+            applied: Vec::new(),
+            undone: 0,
+            answer: None,
+        };
+        self.made.insert(number, made);
+    }
+
+    /// The operation was refused on the spot, so that nothing is owed.
+    pub fn unmake(&mut self, number: u64) {
+        self.made.remove(&number);
+        self.unique.retain(|_, it| *it != number);
+    }
+
+    /// A `put_unique` waits for its answer.
+    pub fn expect_answer(&mut self, who: EntityId, request: u64, number: u64) {
+        self.unique.insert((who, request), number);
+    }
+
+    /// What the last master on a disk had committed.
+    pub fn last_content(&self, disk: usize) -> Model {
+        let last = self.disks.get(&disk);
+        last.map(|id| self.content(*id)).unwrap_or_default()
+    }
+
+    /// The writers that a master ever had.
+    pub fn writers(&self, master: EntityId) -> Vec<EntityId> {
+        let writers = self.writers.get(&master).into_iter().flatten();
+        writers.copied().collect()
+    }
+
+    /// A master has a writer that it had not.
+    pub fn writer_opened(&mut self, master: EntityId, writer: EntityId) {
+        if !self.writers.entry(master).or_default().insert(writer) {
+            self.marks.hit("writer resumed");
+        }
+    }
+
+    /// A master begins on some disk with some content.
+    pub fn open(&mut self, disk: usize, master: EntityId, content: &Model) {
+        self.disks.insert(disk, master);
+        let book = Book {
+            committed: content.clone(),
+            working: content.clone(),
+            group: Vec::new(),
+            expired: false,
+            vague: None,
+            bytes: Rc::new(content.bytes()),
+        };
+        self.books.insert(master, book);
+    }
+
+    /// What a master has committed.
+    pub fn content(&self, master: EntityId) -> Model {
+        let book = self.books.get(&master);
+        book.map(|book| book.committed.clone()).unwrap_or_default()
+    }
+
+    /// A master applies an operation.
+    pub fn apply(
+        &mut self,
+        master: EntityId,
+        now: Timestamp,
+        operation: &Operation,
+        writable: bool,
+    ) -> Verdict {
+        let book = self.books.entry(master).or_default();
+        let verdict = match writable {
+            true => book.working.apply(now, operation),
+            false => Verdict::Refused,
+        };
+        book.group.push((user::number(operation), verdict));
+        if *operation == Operation::Clear && verdict == Verdict::Done {
+            self.marks.hit("clear applied");
+        }
+        verdict
+    }
+
+    /// The entries of a master get older.
+    pub fn expire(&mut self, master: EntityId, now: Timestamp) {
+        let book = self.books.entry(master).or_default();
+        if book.working.expire(now) {
+            book.expired = true;
+            self.marks.hit("entry expired");
+        }
+    }
+
+    /// A master ends a group.
+    pub fn commit(&mut self, master: EntityId, seq: u64, worked: bool, followed: bool) {
+        let Some(book) = self.books.get_mut(&master) else {
+            return;
+        };
+        let group = std::mem::take(&mut book.group);
+        match worked {
+            true => book.committed = book.working.clone(),
+            false => {
+                book.working = book.committed.clone();
+                self.marks.hit("commit failed");
+                if group.len() > 1 {
+                    self.marks.hit("group of several requests undone");
+                }
+            }
+        }
+        // Most groups change nothing.
+        if !worked || !group.is_empty() || std::mem::take(&mut book.expired) {
+            book.bytes = Rc::new(book.committed.bytes());
+        }
+        // Without clones the content changes under one number, and the last of these contents may
+        // never have been looked at here.
+        if let Some(vague) = book.vague.take()
+            && vague != seq
+        {
+            self.history.remove(&(master, vague));
+        }
+        book.vague = (!followed).then_some(seq);
+        self.history.insert((master, seq), book.bytes.clone());
+        for (number, verdict) in group {
+            let Some(made) = number.and_then(|number| self.made.get_mut(&number)) else {
+                continue;
+            };
+            match worked {
+                true => {
+                    let twice = made.applied.iter().any(|(_, verdict)| {
+                        *verdict == Verdict::Done && !user::is_idempotent(&made.operation)
+                    });
+                    assert!(!twice, "applied twice: {made:?}");
+                    made.applied.push((master, verdict));
+                }
+                false => made.undone += 1,
+            }
+        }
+    }
+
+    /// What the last committed content is.
+    pub fn check_committed(&self, master: EntityId, disk: &Entries) {
+        let Some(book) = self.books.get(&master) else {
+            return;
+        };
+        assert_same(disk, &book.bytes, "the back end is not what the model says");
+    }
+
+    /// A copy claims to be at some number of a master's channel.
+    pub fn check_copy(&self, position: (EntityId, u64), copy: &Entries) {
+        if let Some(content) = self.history.get(&position) {
+            assert_same(copy, content, "a clone is not what its master was");
+        }
+    }
+
+    // --- what is sent ---------------------------------------------------------------------------
+
+    /// A clone sends something.
+    pub fn sent_by_clone(&mut self, command: &Command<'_>, payload: &[u8]) {
+        if !command.content.is_action() {
+            if let Content::RetransmitFailed { .. } = command.content {
+                self.marks.hit("request lost for good");
+            }
+            return;
+        }
+        let id = (command.sender, command.seq);
+        match self.requests.get(&id) {
+            None => {
+                self.requests.insert(id, payload.to_vec());
+            }
+            Some(before) => {
+                assert_eq!(before, payload, "a request changed on repetition");
+                self.marks.hit("request repeated");
+            }
+        }
+    }
+
+    /// A master sends something.
+    pub fn sent_by_master(&mut self, command: &Command<'_>, payload: &[u8]) {
+        let id = (command.sender, command.seq);
+        match &command.content {
+            Content::AckClone { offset, .. } => {
+                let new = self.snapshots.insert((command.receiver, *offset));
+                self.marks.hit_if(!new, "snapshot repeated");
+            }
+            Content::Subtract { .. } if command.seq == 0 => {
+                let endpoint = *command.receiver.endpoint.bytes();
+                *self.refusals.entry(endpoint).or_default() += 1;
+                self.marks.hit("request refused");
+            }
+            content if content.is_action() => match self.events.get(&id) {
+                None => {
+                    self.events.insert(id, payload.to_vec());
+                }
+                Some(before) if before == payload => self.marks.hit("event repeated"),
+                Some(_) => match content {
+                    Content::Clear { publisher } if publisher.is_nil() => {
+                        self.marks.hit("number filled");
+                    }
+                    other => panic!("event {} changed on repetition: {other:?}", command.seq),
+                },
+            },
+            _ => {}
+        }
+    }
+
+    /// A request reaches a master.
+    pub fn reached(&mut self, master: EntityId, command: &Command<'_>) {
+        if command.content.is_action() {
+            self.reached.insert((master, command.sender, command.seq));
+        }
+    }
+
+    /// A master forgot what it had not applied of a writer.
+    pub fn retired(&mut self, master: EntityId, writer: EntityId) {
+        self.reached
+            .retain(|(other, id, _)| *other != master || *id != writer);
+        self.marks.hit("writer retired");
+    }
+
+    /// What the number of a writer means, if it reached the master at all.
+    pub fn request(&mut self, master: EntityId, writer: EntityId, seq: u64) -> Option<Operation> {
+        if !self.reached.contains(&(master, writer, seq)) {
+            return None;
+        }
+        let payload = self.requests.get(&(writer, seq));
+        let payload = payload.expect("what arrives was sent");
+        let command = Command::parse(payload).expect("what is sent can be read");
+        let operation = user::operation_of(&command.content).expect("an action of a clone");
+        if let Some(number) = user::number(&operation) {
+            let last = self.order.insert((master, writer), number);
+            let ordered = last.is_none_or(|last| last < number);
+            assert!(
+                ordered,
+                "requests of {writer} out of order: {last:?}, {number}"
+            );
+        }
+        Some(operation)
+    }
+
+    // --- what users are told --------------------------------------------------------------------
+
+    /// A node was told that operations were refused or may be lost.
+    pub fn report(&mut self, life: u64, operations: u64) {
+        *self.reports.entry(life).or_default() += operations;
+    }
+
+    /// A `put_unique` is answered.
+    pub fn answer(
+        &mut self,
+        who: EntityId,
+        request: u64,
+        answer: Result<bool, ()>,
+        by_master: bool,
+    ) {
+        let Some(number) = self.unique.get(&(who, request)) else {
+            panic!("nobody asked: {who}, {request}")
+        };
+        let made = self.made.get_mut(number).expect("it was made");
+        assert!(made.answer.is_none(), "answered twice: {made:?}");
+        made.answer = Some(answer);
+        let verdicts: Vec<Verdict> = made.applied.iter().map(|(_, verdict)| *verdict).collect();
+        match answer {
+            Ok(true) => {
+                assert_eq!(verdicts, [Verdict::Done], "told true: {made:?}");
+                self.marks.hit("put_unique won");
+            }
+            Ok(false) => {
+                let lost = verdicts == [Verdict::Present] || verdicts == [Verdict::Refused];
+                assert!(lost || made.undone > 0, "told false: {made:?}");
+                match lost {
+                    true => self.marks.hit("put_unique lost"),
+                    false => self.marks.hit("put_unique failed with its commit"),
+                }
+            }
+            // The master knows; only a clone may have to guess.
+            Err(()) if by_master => {
+                assert!(!verdicts.contains(&Verdict::Done), "told failed: {made:?}");
+            }
+            Err(()) => {
+                let life = made.life;
+                self.report(life, 1);
+                self.marks.hit("put_unique unknown");
+            }
+        }
+        if by_master {
+            self.marks.hit("put_unique of a master");
+        }
+    }
+
+    /// In the end, nothing is owed to a node that lives.
+    pub fn check_promises(&self, life: u64, endpoint: &[u8; 16]) {
+        let mut lost = Vec::new();
+        for (number, made) in self.made.iter().filter(|(_, made)| made.life == life) {
+            if let Operation::PutUnique(..) = made.operation {
+                assert!(made.answer.is_some(), "never answered: {number} {made:?}");
+            }
+            let known = user::number(&made.operation).is_some();
+            if known && made.applied.is_empty() && made.undone == 0 {
+                lost.push(*number);
+            }
+        }
+        let told = self.reports.get(&life).copied().unwrap_or(0);
+        let refused = self.refusals.get(endpoint).copied().unwrap_or(0);
+        assert!(
+            lost.len() as u64 <= told + refused,
+            "operations {lost:?} were lost; the node was told of {told}, and {refused} refused"
+        );
+    }
+
+    /// What a node was told that operations were refused or lost.
+    pub fn told(&self, life: u64) -> u64 {
+        self.reports.get(&life).copied().unwrap_or(0)
+    }
+}
+
+/// Applies a store event to what a subscriber has put together so far.
+pub fn replay(content: &mut Entries, event: &[u8]) {
+    let view = View::new(event).expect("an event is a value");
+    let event = StoreEvent::from_view(view).expect("an event in its layout");
+    let key = event.key.bytes().to_vec();
+    match event.change {
+        Change::Insert { value, .. } => {
+            let old = content.insert(key, value.bytes().to_vec());
+            assert_eq!(old, None, "insert of a key that is there: {view}");
+        }
+        Change::Update { old, value, .. } => {
+            let before = content.insert(key, value.bytes().to_vec());
+            assert_eq!(before.as_deref(), Some(old.bytes()), "old value of {view}");
+        }
+        Change::Erase | Change::Expire => {
+            let old = content.remove(&key);
+            assert!(old.is_some(), "removal of a key that is not there: {view}");
+        }
+    }
+}
+
+/// Two contents must be the same.
+pub fn assert_same(left: &Entries, right: &Entries, what: &str) {
+    if left != right {
+        assert_eq!(text(left), text(right), "{what}");
+    }
+}
+
+/// Entries for people.
+pub fn text(entries: &Entries) -> Vec<String> {
+    let entries = entries.iter();
+    entries
+        .map(|(key, value)| format!("{} = {}", View::trusted(key), View::trusted(value)))
+        .collect()
+}

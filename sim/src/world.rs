@@ -1,0 +1,862 @@
+//! Nodes on a network, and the clock that moves them.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use broker_data::{Timespan, Timestamp};
+use broker_proto::command::{Command, Content};
+use broker_proto::entity::EntityId;
+use broker_proto::frame::FRAME_LEN_SIZE;
+use broker_proto::store::{Contact, Master, Output, Role, StoreClone};
+use broker_proto::{EndpointId, Envelope, ErrorCode};
+
+use crate::disk::{Disk, DiskBackend};
+use crate::ledger::{Entries, Ledger, assert_same, replay, text};
+use crate::marks::Marks;
+use crate::model::{Model, Operation};
+use crate::network::{Fate, Network};
+use crate::plan::Plan;
+use crate::random::Random;
+use crate::user::{self, Encoded};
+
+/// Milliseconds between two ticks of a store.
+const TICK_MS: i64 = 100;
+
+/// By then everything must have come to rest: the longest time-out of all plans fits in twice.
+const REST_MS: i64 = 150_000;
+
+/// For so long everything must stay at rest to be believed.
+const QUIET_TICKS: u32 = 12;
+
+/// The nodes that are masters whenever they are up; all others are clones.
+const MASTERS: usize = 2;
+
+/// Something that happens at some time.
+#[derive(Debug)]
+enum Happening {
+    /// A store's timer, of one life of a node.
+    Tick(usize, u64),
+    /// A message arrives at a node.
+    Arrival {
+        from: usize,
+        to: usize,
+        frame: std::sync::Arc<[u8]>,
+    },
+    /// A group of a master ends, of one life of a node.
+    Commit(usize, u64),
+    /// Users and faults do what they do every 100 ms.
+    Unrest,
+    /// Some user does something.
+    Operation,
+    /// A node learns who its peers are.
+    Look(usize),
+    /// A node starts.
+    Start(usize),
+}
+
+/// A place where a store lives, crashes and lives again.
+#[derive(Debug)]
+struct Node {
+    endpoint: EndpointId,
+    /// Counts all lives of all nodes.
+    life: u64,
+    state: State,
+    /// What a local subscriber put together from the events of this life.
+    replayed: Entries,
+    requests: u64,
+    disk: Disk,
+    /// When its master was last heard of by a clone.
+    heard_ms: i64,
+    followed: Option<EntityId>,
+    stale: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Down,
+    Master(Box<Master<DiskBackend>>),
+    Clone(Box<StoreClone>),
+}
+
+/// A whole cluster.
+pub struct World {
+    plan: Plan,
+    random: Random,
+    network: Network,
+    nodes: Vec<Node>,
+    queue: BTreeMap<(i64, u64), Happening>,
+    happened: u64,
+    now_ms: i64,
+    lives: u64,
+    operations: u64,
+    unrest: bool,
+    ledger: Ledger,
+    traced: bool,
+}
+
+impl World {
+    /// The world of a seed, before anything has happened.
+    pub fn new(seed: u64, traced: bool) -> Self {
+        let mut random = Random::new(seed);
+        let plan = Plan::new(&mut random);
+        let mut world = Self {
+            network: Network::new(&plan, MASTERS + plan.clones),
+            nodes: Vec::new(),
+            queue: BTreeMap::new(),
+            happened: 0,
+            now_ms: 0,
+            lives: 0,
+            operations: 0,
+            unrest: true,
+            ledger: Ledger::default(),
+            traced,
+            plan,
+            random,
+        };
+        world.trace(|world| format!("{:#?}", world.plan));
+        for _ in 0..MASTERS + world.plan.clones {
+            world.nodes.push(Node {
+                endpoint: EndpointId::NIL,
+                life: 0,
+                state: State::Down,
+                replayed: Entries::new(),
+                requests: 0,
+                disk: Disk::default(),
+                heard_ms: 0,
+                followed: None,
+                stale: false,
+            });
+        }
+        for node in 0..world.nodes.len() {
+            let latest = world.random.choose(&[10, 500, 3_000]);
+            let at = match node {
+                1 if !world.plan.rival => continue,
+                1 => 500 + world.random.below(5_000),
+                _ => world.random.below(latest),
+            };
+            world.schedule(at, Happening::Start(node));
+        }
+        world.schedule(100, Happening::Unrest);
+        world.schedule(0, Happening::Operation);
+        world
+    }
+
+    /// What happened in it.
+    pub fn marks(&self) -> &Marks {
+        &self.ledger.marks
+    }
+
+    /// Lets users and faults do what they do.
+    pub fn unrest(&mut self) {
+        self.run_until(self.plan.unrest_ms);
+    }
+
+    /// Ends all faults and waits until everything has come to rest.
+    pub fn rest(&mut self) {
+        self.unrest = false;
+        self.trace(|_| "-- rest --".to_owned());
+        for (to, message) in self.network.heal() {
+            let (from, frame) = message;
+            self.schedule(1, Happening::Arrival { from, to, frame });
+        }
+        if !self.plan.rival_stays {
+            self.crash(1);
+        }
+        for node in 0..self.nodes.len() {
+            let wanted = node != 1 || (self.plan.rival && self.plan.rival_stays);
+            let waits = |it: &Happening| matches!(it, Happening::Start(other) if *other == node);
+            self.queue.retain(|_, it| wanted || !waits(it));
+            let down = matches!(self.nodes[node].state, State::Down);
+            if wanted && down && !self.queue.values().any(waits) {
+                self.schedule(10, Happening::Start(node));
+            }
+            self.schedule(20, Happening::Look(node));
+        }
+        let deadline = self.now_ms + REST_MS;
+        let mut quiet = 0;
+        while quiet < QUIET_TICKS {
+            let problem = self.restless();
+            match problem {
+                None => quiet += 1,
+                Some(problem) => {
+                    quiet = 0;
+                    assert!(self.now_ms < deadline, "no rest: {problem}");
+                }
+            }
+            self.run_until(self.now_ms + TICK_MS);
+        }
+        self.check_end();
+    }
+
+    // --- time -----------------------------------------------------------------------------------
+
+    fn schedule(&mut self, delay_ms: u64, happening: Happening) {
+        let at = self.now_ms + i64::try_from(delay_ms).unwrap_or(i64::MAX / 2);
+        self.happened += 1;
+        self.queue.insert((at, self.happened), happening);
+    }
+
+    fn run_until(&mut self, end_ms: i64) {
+        while let Some(entry) = self.queue.first_entry() {
+            if entry.key().0 > end_ms {
+                break;
+            }
+            let ((at, _), happening) = entry.remove_entry();
+            self.now_ms = at;
+            self.happen(happening);
+        }
+        self.now_ms = end_ms;
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_ns((1_000_000 + self.now_ms) * 1_000_000)
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Start(node) => self.start(node),
+            Happening::Tick(node, life) if self.nodes[node].life == life => self.tick(node),
+            Happening::Commit(node, life) if self.nodes[node].life == life => self.commit(node),
+            Happening::Tick(..) | Happening::Commit(..) => {}
+            Happening::Arrival { from, to, frame } => self.arrive(from, to, &frame),
+            Happening::Look(node) => self.look(node),
+            Happening::Unrest if self.unrest => {
+                self.trouble();
+                self.schedule(100, Happening::Unrest);
+            }
+            Happening::Operation if self.unrest => {
+                self.operate();
+                let next = 1 + self.random.below(2 * self.plan.operation_every_ms);
+                self.schedule(next, Happening::Operation);
+            }
+            Happening::Unrest | Happening::Operation => {}
+        }
+    }
+
+    fn trace(&self, line: impl FnOnce(&Self) -> String) {
+        if self.traced {
+            let line = line(self);
+            let _ = writeln!(std::io::stdout(), "{:>7} ms  {line}", self.now_ms);
+        }
+    }
+
+    // --- faults ---------------------------------------------------------------------------------
+
+    fn trouble(&mut self) {
+        for master in 0..MASTERS {
+            if self.random.permille(self.plan.master_crash) {
+                self.crash(master);
+            }
+        }
+        if self.plan.clones > 0 && self.random.permille(self.plan.clone_crash) {
+            let clone = MASTERS + self.random.below(self.plan.clones as u64) as usize;
+            self.crash(clone);
+        }
+        if self.random.permille(self.plan.partition) {
+            let a = self.random.below(MASTERS as u64) as usize;
+            let others = (self.nodes.len() - a - 1) as u64;
+            if others == 0 {
+                return;
+            }
+            let b = a + 1 + self.random.below(others) as usize;
+            let (up, released) = self.network.flip(a, b);
+            self.trace(|_| format!("link {a}-{b} is {}", if up { "up" } else { "down" }));
+            if !up {
+                self.ledger.marks.hit("partition");
+            }
+            for (to, (from, frame)) in released {
+                self.schedule(1, Happening::Arrival { from, to, frame });
+            }
+            for node in [a, b] {
+                let delay = self.random.below(500);
+                self.schedule(delay, Happening::Look(node));
+            }
+        }
+    }
+
+    fn crash(&mut self, node: usize) {
+        if matches!(self.nodes[node].state, State::Down) {
+            return;
+        }
+        self.trace(|_| format!("node {node} crashes"));
+        self.ledger.marks.hit(match node < MASTERS {
+            true => "master crashed",
+            false => "clone crashed",
+        });
+        self.nodes[node].state = State::Down;
+        self.nodes[node].life = 0;
+        if self.unrest {
+            let pause = 50 + self.random.below(5_000);
+            self.schedule(pause, Happening::Start(node));
+        }
+        self.everybody_looks();
+    }
+
+    fn everybody_looks(&mut self) {
+        for node in 0..self.nodes.len() {
+            let delay = self.random.below(300);
+            self.schedule(delay, Happening::Look(node));
+        }
+    }
+
+    fn start(&mut self, index: usize) {
+        if !matches!(self.nodes[index].state, State::Down) {
+            return;
+        }
+        self.lives += 1;
+        let (life, endpoint) = (self.lives, EndpointId::from_bytes(self.random.id()));
+        let object = 1 + self.random.below(9);
+        let id = EntityId { endpoint, object };
+        let config = self.plan.config.clone();
+        self.trace(|_| format!("node {index} starts as {id}"));
+        let node = &mut self.nodes[index];
+        node.endpoint = endpoint;
+        node.life = life;
+        node.replayed.clear();
+        node.heard_ms = self.now_ms;
+        node.followed = None;
+        if index < MASTERS {
+            if !self.plan.persistent {
+                node.disk.wipe();
+            }
+            node.disk.fail_commit(false);
+            node.disk.fail_call(None);
+            let mut master = Master::new(id, "s", node.disk.open(), config).expect("it opens");
+            master.set_observed(true);
+            node.replayed = node.disk.committed();
+            // What the last life on this disk left, with its times.
+            let content = match self.plan.persistent {
+                true => self.ledger.last_content(index),
+                false => Model::default(),
+            };
+            self.ledger.open(index, id, &content);
+            node.state = State::Master(Box::new(master));
+        } else {
+            let mut clone = StoreClone::new(id, "s", config, self.plan.options.clone());
+            clone.set_observed(true);
+            node.state = State::Clone(Box::new(clone));
+        }
+        self.drain(index);
+        let phase = self.random.below(100);
+        self.schedule(phase, Happening::Tick(index, life));
+        self.everybody_looks();
+    }
+
+    /// A node is told what its peers and their subscriptions are now.
+    fn look(&mut self, index: usize) {
+        let master_at = |world: &Self, other: usize| match &world.nodes[other].state {
+            State::Master(master) if other != index && world.network.is_connected(index, other) => {
+                Some(master.id().endpoint)
+            }
+            _ => None,
+        };
+        let masters: Vec<EndpointId> = (0..MASTERS).filter_map(|it| master_at(self, it)).collect();
+        match &mut self.nodes[index].state {
+            State::Down => return,
+            State::Master(master) => {
+                let writable = master.is_writable();
+                master.set_rival(masters.first().copied());
+                if writable && !master.is_writable() {
+                    self.ledger.marks.hit("master gave way");
+                }
+            }
+            State::Clone(clone) => clone.set_reachable(!masters.is_empty()),
+        }
+        self.drain(index);
+    }
+
+    // --- what nodes do --------------------------------------------------------------------------
+
+    fn tick(&mut self, index: usize) {
+        let now = self.now();
+        let life = self.nodes[index].life;
+        let failed = match &mut self.nodes[index].state {
+            State::Down => return,
+            State::Master(master) => {
+                let id = master.id();
+                let before = writers_of(&self.ledger, master);
+                master.handle_tick(now);
+                for writer in before {
+                    if !master.has_writer(writer) {
+                        self.ledger.retired(id, writer);
+                    }
+                }
+                self.ledger.expire(id, now);
+                false
+            }
+            State::Clone(clone) => {
+                clone.handle_tick();
+                clone.contact() == Contact::Failed
+            }
+        };
+        if failed && (!self.unrest || self.random.below(5) == 0) {
+            self.trace(|_| format!("node {index} searches again"));
+            if let State::Clone(clone) = &mut self.nodes[index].state {
+                clone.search_again();
+            }
+        }
+        if index < MASTERS {
+            self.commit(index);
+        }
+        self.drain(index);
+        self.check_bounds(index);
+        self.schedule(TICK_MS as u64, Happening::Tick(index, life));
+    }
+
+    fn arrive(&mut self, from: usize, to: usize, frame: &[u8]) {
+        let envelope = Envelope::parse(&frame[FRAME_LEN_SIZE..]).expect("an envelope");
+        let payload = envelope.payload.to_vec();
+        let command = Command::parse(&payload).expect("a command");
+        if matches!(self.nodes[to].state, State::Down) {
+            return;
+        }
+        let for_it = envelope.receiver.is_nil() || envelope.receiver == self.nodes[to].endpoint;
+        if !for_it {
+            return;
+        }
+        self.trace(|_| format!("  {from} -> {to}: {}", describe(&command)));
+        if to < MASTERS {
+            self.arrive_at_master(to, &command, &payload);
+        } else {
+            self.arrive_at_clone(to, &command, &payload);
+        }
+    }
+
+    fn arrive_at_master(&mut self, index: usize, command: &Command<'_>, payload: &[u8]) {
+        let now = self.now();
+        let (calls, call_fails) = (
+            self.random.below(3),
+            self.random.permille(self.plan.call_failure),
+        );
+        let node = &mut self.nodes[index];
+        let State::Master(master) = &mut node.state else {
+            return;
+        };
+        let (id, writer, writable) = (master.id(), command.sender, master.is_writable());
+        let mine = command.receiver.is_nil() || command.receiver == id;
+        let (known, before) = (master.has_clone(writer), master.applied(writer));
+        let was_writer = master.has_writer(writer);
+        if mine && was_writer {
+            self.ledger.reached(id, command);
+        }
+        if call_fails && self.unrest {
+            node.disk.fail_call(Some(calls));
+        }
+        let writers = writers_of(&self.ledger, master);
+        let clones = master.clones();
+        master.handle_command(now, command, payload);
+        if !known && master.has_clone(writer) && !asks_for_handshake(command) {
+            self.ledger.marks.hit("clone taken back");
+        }
+        if master.clones() < clones && !asks_for_handshake(command) {
+            self.ledger.marks.hit("clone dropped for its backlog");
+        }
+        match (was_writer, before, master.applied(writer)) {
+            (true, Some(before), Some(after)) => {
+                for seq in before + 1..=after {
+                    if let Some(operation) = self.ledger.request(id, writer, seq) {
+                        self.ledger.apply(id, now, &operation, writable);
+                    }
+                }
+            }
+            (false, _, Some(_)) if master.has_writer(writer) => {
+                self.ledger.writer_opened(id, writer);
+            }
+            _ => {}
+        }
+        for other in writers {
+            if !master.has_writer(other) {
+                self.ledger.retired(id, other);
+            }
+        }
+        self.end_group(index);
+    }
+
+    fn arrive_at_clone(&mut self, index: usize, command: &Command<'_>, payload: &[u8]) {
+        let node = &mut self.nodes[index];
+        let State::Clone(clone) = &mut node.state else {
+            return;
+        };
+        let before = clone.master();
+        clone.handle_command(command, payload);
+        let position = clone.id();
+        if let Some(master) = clone.master() {
+            if before != Some(master) || node.followed.is_none() {
+                let mark = match node.followed {
+                    None => "attached",
+                    Some(_) => "reattached to another master",
+                };
+                self.ledger.marks.hit(mark);
+                node.followed = Some(master);
+            } else if matches!(command.content, Content::AckClone { .. })
+                && position == command.receiver
+            {
+                self.ledger.marks.hit("reattached to the same master");
+            }
+            if command.sender == master {
+                node.heard_ms = self.now_ms;
+            }
+        }
+        self.drain(index);
+    }
+
+    /// Ends the group of a master now or a little later.
+    fn end_group(&mut self, index: usize) {
+        if self.random.below(3) == 0 {
+            let life = self.nodes[index].life;
+            self.schedule(1, Happening::Commit(index, life));
+        } else {
+            self.commit(index);
+        }
+    }
+
+    fn commit(&mut self, index: usize) {
+        let fails = self.unrest && self.random.permille(self.plan.commit_failure);
+        let node = &mut self.nodes[index];
+        let State::Master(master) = &mut node.state else {
+            return;
+        };
+        node.disk.fail_commit(fails);
+        let worked = master.commit().is_ok();
+        node.disk.fail_call(None);
+        let (id, seq, followed) = (master.id(), master.seq(), master.clones() > 0);
+        self.ledger.commit(id, seq, worked, followed);
+        self.ledger.check_committed(id, &node.disk.committed());
+        if !worked {
+            self.trace(|_| format!("commit of {index} fails"));
+        }
+        self.drain(index);
+    }
+
+    /// Carries out what a node wants done, and looks at what it says.
+    fn drain(&mut self, index: usize) {
+        loop {
+            let output = match &mut self.nodes[index].state {
+                State::Down => return,
+                State::Master(master) => master.poll_output(),
+                State::Clone(clone) => clone.poll_output(),
+            };
+            match output {
+                None => break,
+                Some(output) => self.carry_out(index, output),
+            }
+        }
+        self.check_node(index);
+    }
+
+    fn carry_out(&mut self, index: usize, output: Output) {
+        let node = &mut self.nodes[index];
+        match output {
+            Output::Send(message) => {
+                let envelope = Envelope::parse(&message.frame[FRAME_LEN_SIZE..]);
+                let payload = envelope.expect("an envelope").payload;
+                let command = Command::parse(payload).expect("a command");
+                match index < MASTERS {
+                    true => self.ledger.sent_by_master(&command, payload),
+                    false => self.ledger.sent_by_clone(&command, payload),
+                }
+                self.send(index, &message.frame, message.role, message.receiver);
+            }
+            Output::Event(event) => replay(&mut node.replayed, &event),
+            Output::Fault(fault) => {
+                self.trace(|_| format!("node {index} is told: {}", fault.text));
+                self.hear_fault(index, fault.code, &fault.text);
+            }
+            Output::Answer {
+                who,
+                request,
+                result,
+            } => {
+                if who.endpoint == node.endpoint {
+                    self.trace(|_| format!("node {index} answers {request}: {result:?}"));
+                    let result = result.map_err(|_| ());
+                    self.ledger.answer(who, request, result, index < MASTERS);
+                }
+            }
+        }
+    }
+
+    fn hear_fault(&mut self, index: usize, code: ErrorCode, text: &str) {
+        let life = self.nodes[index].life;
+        if index < MASTERS {
+            return;
+        }
+        match code {
+            ErrorCode::NoSuchMaster => self.ledger.marks.hit("search failed"),
+            ErrorCode::RequestTimeout => self.ledger.marks.hit("request unknown"),
+            _ => {}
+        }
+        // How many requests it is about, if more than one.
+        let words: Vec<&str> = text.split(' ').collect();
+        let count = words.windows(2).find(|pair| pair[1] == "requests");
+        let count = count.and_then(|pair| pair[0].parse().ok()).unwrap_or(1);
+        self.ledger.report(life, count);
+    }
+
+    fn send(
+        &mut self,
+        from: usize,
+        frame: &std::sync::Arc<[u8]>,
+        role: Role,
+        receiver: EndpointId,
+    ) {
+        let nodes = match role {
+            Role::Master => 0..MASTERS,
+            Role::Clone => MASTERS..self.nodes.len(),
+        };
+        for to in nodes {
+            let for_it = receiver.is_nil() || receiver == self.nodes[to].endpoint;
+            if to == from || !for_it {
+                continue;
+            }
+            let fates = self.network.send(
+                &mut self.random,
+                self.now_ms,
+                (from, to),
+                frame,
+                receiver.is_nil(),
+            );
+            for fate in fates {
+                match fate {
+                    Fate::Arrives { delay_ms, mark } => {
+                        if let Some(mark) = mark {
+                            self.ledger.marks.hit(mark);
+                        }
+                        let frame = frame.clone();
+                        self.schedule(delay_ms, Happening::Arrival { from, to, frame });
+                    }
+                    Fate::Lost => self.ledger.marks.hit("message lost"),
+                    Fate::Stalled => self.ledger.marks.hit("message stalled"),
+                }
+            }
+        }
+    }
+
+    // --- users ----------------------------------------------------------------------------------
+
+    fn operate(&mut self) {
+        let index = self.random.below(self.nodes.len() as u64) as usize;
+        if matches!(self.nodes[index].state, State::Down) {
+            return;
+        }
+        self.operations += 1;
+        let number = self.operations;
+        let operation = user::invent(&mut self.random, number, self.plan.clears);
+        let (calls, call_fails) = (
+            self.random.below(2),
+            self.random.permille(self.plan.call_failure),
+        );
+        let now = self.now();
+        self.trace(|_| format!("user of {index}: {number} {operation:?}"));
+        let node = &mut self.nodes[index];
+        node.requests += 1;
+        let (request, life) = (node.requests, node.life);
+        let who = EntityId {
+            endpoint: node.endpoint,
+            object: 1_000,
+        };
+        self.ledger.make(number, life, operation.clone());
+        if let Operation::PutUnique(..) = operation {
+            self.ledger.expect_answer(who, request, number);
+        }
+        let encoded = Encoded::new(&operation);
+        let result = match &mut node.state {
+            State::Down => return,
+            State::Master(master) => {
+                if call_fails {
+                    node.disk.fail_call(Some(calls));
+                }
+                let content = encoded.content(master.id(), who, request);
+                let (id, writable) = (master.id(), master.is_writable());
+                let result = master.request(now, &content);
+                let verdict = self.ledger.apply(id, now, &operation, writable);
+                if !node.disk.call_fails() {
+                    let expected = match verdict {
+                        crate::model::Verdict::Done => Some(true),
+                        crate::model::Verdict::Present => Some(false),
+                        crate::model::Verdict::Refused => None,
+                    };
+                    assert_eq!(result.as_ref().ok(), expected.as_ref(), "{operation:?}");
+                }
+                self.ledger.report(life, u64::from(result.is_err()));
+                self.end_group(index);
+                Ok(())
+            }
+            State::Clone(clone) => {
+                let content = encoded.content(clone.id(), who, request);
+                clone.request(&content)
+            }
+        };
+        if let Err(failure) = result {
+            self.trace(|_| format!("user of {index} is refused: {failure}"));
+            if failure.text.contains("wait for the master already") {
+                self.ledger.marks.hit("request without room");
+            }
+            self.ledger.unmake(number);
+        }
+        self.drain(index);
+    }
+
+    // --- checks ---------------------------------------------------------------------------------
+
+    /// What must hold at any time.
+    fn check_node(&mut self, index: usize) {
+        let interval = self.plan.options.stale_interval;
+        let node = &mut self.nodes[index];
+        match &mut node.state {
+            State::Down => {}
+            State::Master(_) => {}
+            State::Clone(clone) => {
+                let Ok(entries) = clone.iter() else {
+                    if clone.contact() == Contact::Stale && !node.stale {
+                        self.ledger.marks.hit("clone stale");
+                    }
+                    node.stale = clone.contact() == Contact::Stale;
+                    return;
+                };
+                node.stale = false;
+                let silent_ms = self.now_ms - node.heard_ms;
+                let limit = Timespan::from_millis(silent_ms - 2 * TICK_MS);
+                assert!(
+                    interval.ns() < 0 || limit < interval,
+                    "node {index} is read {silent_ms} ms after its master was heard"
+                );
+                let replayed = node.replayed.iter();
+                if !entries.eq(replayed.map(|(k, v)| (k.as_slice(), v.as_slice()))) {
+                    let copy = text(&copy_of(clone));
+                    assert_eq!(text(&node.replayed), copy, "events do not make a content");
+                }
+                if let Some(position) = clone.position() {
+                    self.ledger.check_copy(position, &node.replayed);
+                }
+            }
+        }
+    }
+
+    fn check_bounds(&mut self, index: usize) {
+        // One message more than the limit may be kept: an empty buffer takes any.
+        let limit = self.plan.config.buffer_bytes_max.saturating_add(4_096);
+        let node = &mut self.nodes[index];
+        match &mut node.state {
+            State::Down => {}
+            State::Master(master) => {
+                let (_, bytes) = master.unacknowledged();
+                assert!(bytes <= limit, "master keeps {bytes} bytes");
+                let content = node.disk.committed();
+                assert_same(&node.replayed, &content, "events of a master");
+            }
+            State::Clone(clone) => {
+                let (_, bytes) = clone.unacknowledged();
+                assert!(bytes <= limit, "clone {index} keeps {bytes} bytes");
+            }
+        }
+    }
+
+    /// Why the world is not at rest yet.
+    fn restless(&mut self) -> Option<String> {
+        let mut writable = None;
+        for index in 0..MASTERS {
+            let node = &mut self.nodes[index];
+            let State::Master(master) = &mut node.state else {
+                continue;
+            };
+            if master.is_writable() {
+                if writable.is_some() {
+                    return Some("two masters are writable".to_owned());
+                }
+                writable = Some((master.id(), node.disk.committed(), master.is_idle()));
+            }
+        }
+        let Some((id, content, idle)) = writable else {
+            return Some("no master is writable".to_owned());
+        };
+        if !idle {
+            return Some("the master is not idle".to_owned());
+        }
+        for index in MASTERS..self.nodes.len() {
+            let State::Clone(clone) = &self.nodes[index].state else {
+                return Some(format!("node {index} is down"));
+            };
+            let contact = clone.contact();
+            if contact != Contact::Attached || clone.master() != Some(id) {
+                return Some(format!(
+                    "node {index} is {contact:?} to {:?}",
+                    clone.master()
+                ));
+            }
+            let copy = copy_of(clone);
+            if copy != content {
+                let (copy, content) = (text(&copy), text(&content));
+                return Some(format!("node {index} has {copy:?}, the master {content:?}"));
+            }
+            if !clone.is_idle() || clone.unacknowledged().0 > 0 {
+                return Some(format!("node {index} is not idle"));
+            }
+        }
+        None
+    }
+
+    fn check_end(&mut self) {
+        for (index, node) in self.nodes.iter().enumerate() {
+            if node.life == 0 {
+                continue;
+            }
+            self.ledger.check_promises(node.life, node.endpoint.bytes());
+            // Nothing is lost on calm links, so every refusal was told.
+            let calm = self.plan.fifo && self.plan.partition == 0 && self.plan.clone_crash == 0;
+            if index >= MASTERS && calm && !self.plan.rival && self.plan.master_crash == 0 {
+                let refused = self.ledger.refusals.get(node.endpoint.bytes()).copied();
+                let told = self.ledger.told(node.life);
+                let refused = refused.unwrap_or(0);
+                assert!(
+                    told >= refused,
+                    "node {index}: {refused} refused, {told} told"
+                );
+            }
+        }
+    }
+}
+
+fn copy_of(clone: &StoreClone) -> Entries {
+    let entries = clone.iter().into_iter().flatten();
+    entries.map(|(k, v)| (k.to_vec(), v.to_vec())).collect()
+}
+
+fn asks_for_handshake(command: &Command<'_>) -> bool {
+    matches!(&command.content, Content::Nack { missing } if missing.first() == Some(&0))
+}
+
+fn writers_of(ledger: &Ledger, master: &Master<DiskBackend>) -> Vec<EntityId> {
+    let writers = ledger.writers(master.id()).into_iter();
+    writers.filter(|id| master.has_writer(*id)).collect()
+}
+
+/// A command in a line of a trace.
+fn describe(command: &Command<'_>) -> String {
+    let what = match &command.content {
+        Content::AckClone {
+            offset, entries, ..
+        } => format!("ack_clone {offset} with {} entries", entries.len()),
+        Content::Nack { missing } => format!("nack {missing:?}"),
+        Content::CumulativeAck { seq } => format!("ack {seq}"),
+        Content::Keepalive { seq } => format!("keepalive {seq}"),
+        Content::RetransmitFailed { seq } => format!("retransmit_failed {seq}"),
+        Content::AttachWriter { offset, .. } => format!("attach_writer {offset}"),
+        Content::PutUniqueResult {
+            inserted, request, ..
+        } => format!("put_unique_result {request} {inserted}"),
+        Content::Expire { key, .. } => format!("expire {}", broker_data::View::trusted(key)),
+        action => match user::operation_of(action) {
+            Some(operation) => format!("{operation:?}"),
+            None => format!("{action:?}"),
+        },
+    };
+    let receiver = match command.receiver.is_nil() {
+        true => "all".to_owned(),
+        false => format!("{:x}", command.receiver.object),
+    };
+    format!(
+        "{} {:x}->{receiver}: {what}",
+        command.seq, command.sender.object
+    )
+}
