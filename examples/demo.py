@@ -7,6 +7,9 @@ events are answered, and both sides watch the peering begin and end.
 Part 2: the same API talks to a recorded Zeek: a third process replays the sessions of a real Zeek from
 vectors/zeek and checks every byte we send.
 
+Part 3: a data store shared with a process that keeps it in a file. That process ends and starts again, and
+everything is still there.
+
     make demo
 """
 
@@ -17,6 +20,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 
 import broker
@@ -241,11 +245,66 @@ def recorded_types():
         zeek.finish()
 
 
+def fill_the_store(clone):
+    for name, value in values():
+        clone.put(name, value)
+    require(clone.put_unique("owner", "demo.py") is True, "put_unique did not win")
+    require(clone.put_unique("owner", "somebody") is False, "put_unique won twice")
+    clone.increment("starts", 1)
+    clone.insert_into("seen", "first")
+    clone.put("short-lived", 1, expiry=0.1)
+
+
+def check_the_store(clone, starts):
+    require(clone.await_idle(DEADLINE_S), "the clone did not catch up")
+    for name, value in values():
+        require(clone.lookup(name) == value, "%s is %r" % (name, clone.get(name)))
+    require(clone.lookup("owner") == "demo.py", "the owner changed")
+    require(clone.lookup("starts") == starts, "%r starts" % clone.get("starts"))
+
+
+def await_event(events, kind, key):
+    while True:
+        event = events.recv(DEADLINE_S)
+        require(event, "no %s of %s" % (kind, key))
+        if (event.kind, event.key) == (kind, key):
+            show("event", event)
+            return
+
+
+def shared_store():
+    heading("A store in a file, shared by two processes")
+    with tempfile.TemporaryDirectory() as directory, broker.Endpoint() as endpoint:
+        path = pathlib.Path(directory) / "demo.sqlite"
+        clone = endpoint.attach_clone("demo")
+        with clone.events() as events, Process(HERE / "demo_keeper.py", path) as keeper:
+            require(endpoint.peer(LOCALHOST, keeper.port(), 0.0), "the peering failed")
+            fill_the_store(clone)
+            check_the_store(clone, 1)
+            show("clone", "%d entries, among them seen = %r" % (len(clone), clone.lookup("seen")))
+            await_event(events, "expire", "short-lived")
+            endpoint.publish("/demo/to-keeper/stop", None)
+            keeper.finish()
+        show("clone", "still answers: owner = %r" % clone.lookup("owner"))
+        # Nobody keeps the store now: this waits for the next keeper.
+        clone.increment("starts", 1)
+        with Process(HERE / "demo_keeper.py", path) as keeper:
+            require(endpoint.peer(LOCALHOST, keeper.port(), 0.0), "the peering failed")
+            # The clone notices that its master is gone, finds the new one and compares notes.
+            require(clone.await_idle(DEADLINE_S), "the clone did not find the new keeper")
+            require(clone.put_unique("owner", "somebody") is False, "the owner is forgotten")
+            check_the_store(clone, 2)
+            show("clone", "after the restart: starts = %r" % clone.lookup("starts"))
+            endpoint.publish("/demo/to-keeper/stop", None)
+            keeper.finish()
+
+
 def main():
     try:
         two_processes()
         recorded_ping()
         recorded_types()
+        shared_store()
     except Failure as failure:
         print("\ndemo FAILED: %s" % failure, file=sys.stderr)
         return 1

@@ -4,7 +4,7 @@
 #![no_main]
 
 use broker::data::{Source, View, to_bytes, validate};
-use broker::zeek::{LogDecoder, Message};
+use broker::zeek::{LogDecoder, Message, SchemaError};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -32,7 +32,11 @@ fn walk(message: Message<'_>, bytes: &[u8], is_value: bool) {
                 let again = to_bytes(&schema).expect("a schema that was read can be written");
                 let view = View::new(&again).expect("written bytes are valid");
                 match Message::parse(view) {
-                    Message::LogCreate(again) => assert_eq!(again.schema().as_ref(), Ok(&schema)),
+                    // As text, because numbers can be nan.
+                    Message::LogCreate(again) => assert_eq!(
+                        format!("{:?}", again.schema()),
+                        format!("{:?}", Ok::<_, SchemaError>(&schema))
+                    ),
                     other => panic!("{other:?}"),
                 }
             }

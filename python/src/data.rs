@@ -1,5 +1,6 @@
 //! `Data`: one value, kept in its wire bytes.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -183,7 +184,7 @@ impl Data {
         text: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let encoded = with_scratch(
-            |bytes| Ok(decode_json(json_text(text)?, bytes)?),
+            |bytes| Ok(decode_json(&json_text(text)?, bytes)?),
             |bytes| Ok(Encoded::trusted(bytes)),
         )?;
         cls.call1((Self::new(encoded),))
@@ -312,12 +313,16 @@ impl Data {
 }
 
 /// The bytes of a text.
-fn json_text<'a>(text: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
+fn json_text<'a>(text: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, [u8]>> {
     if let Ok(text) = text.cast::<PyString>() {
-        return Ok(text.to_str()?.as_bytes());
+        // Borrowed where the interpreter's interface allows it.
+        return Ok(match text.to_cow()? {
+            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        });
     }
     match text.cast::<PyBytes>() {
-        Ok(bytes) => Ok(bytes.as_bytes()),
+        Ok(bytes) => Ok(Cow::Borrowed(bytes.as_bytes())),
         Err(_) => Err(expected("a str or bytes", text)),
     }
 }

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from deadline import wait_until
 from process import Program
 
 # A directory with the manual's own scripts, to run them as they are. They are not part of this repository.
@@ -100,6 +101,23 @@ def test_the_ping_script_as_it_is():
             listener.finish()
 
 
+class Listening:
+    """Waits at its beginning until a port takes connections: the program that listens does not say when."""
+
+    def __init__(self, port):
+        self.port = port
+
+    def __enter__(self):
+        wait_until(self._is_open, "port %d is open" % self.port)
+
+    def _is_open(self):
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def __exit__(self, *exception):
+        pass
+
+
 @pytest.mark.skipif(not (SCRIPTS / "sqlite-listen.py").exists(),
                     reason="%s has no sqlite-listen.py; BROKER_MANUAL_SCRIPTS names the manual's scripts" % SCRIPTS)
 def test_the_store_scripts_as_they_are(tmp_path):
@@ -107,7 +125,7 @@ def test_the_store_scripts_as_they_are(tmp_path):
     listen, connect = ((SCRIPTS / name).read_text() for name in ("sqlite-listen.py", "sqlite-connect.py"))
     last = 0
     for _ in range(2):
-        with Program(code=listen, cwd=tmp_path), Program(code=connect, cwd=tmp_path) as counter:
+        with Program(code=listen, cwd=tmp_path), Listening(9999), Program(code=connect, cwd=tmp_path) as counter:
             numbers = [counter.line() for _ in range(4)]
         # The first read may come before the first copy.
         numbers = [int(number) for number in numbers if number != "None"]

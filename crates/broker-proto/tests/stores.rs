@@ -4,7 +4,7 @@
 
 use broker_data::{Kind, Timespan};
 use broker_proto::command::Content;
-use broker_proto::store::{CloneOptions, Contact, Role, StoreClone, StoreConfig};
+use broker_proto::store::{CloneOptions, Contact, Master, Memory, Role, StoreClone, StoreConfig};
 use broker_proto::{EndpointId, ErrorCode};
 
 #[path = "stores/cluster.rs"]
@@ -182,4 +182,21 @@ fn of_two_masters_one_gives_way() {
         .iter()
         .filter(|(_, text)| text.contains("has a master"));
     assert!(conflicts.count() >= 2);
+}
+
+#[test]
+fn requests_made_before_a_new_master_speaks_up_are_for_the_new_one() {
+    let mut cluster = Cluster::new(1);
+    cluster.put_at_master("k", 1);
+    cluster.tick(6);
+    // The connection ends, and comes back to another master that has not spoken yet.
+    cluster.clones[0].set_reachable(false);
+    let config = StoreConfig::default();
+    cluster.master = Master::new(id(8, 7), "s", Memory::new(), config).unwrap();
+    cluster.clones[0].set_reachable(true);
+    cluster.add_at_clone(0, "n", 5);
+    cluster.tick(40);
+    assert_eq!(cluster.at_master("n"), Some(5), "{:?}", cluster.faults);
+    assert_eq!(cluster.at_clone(0, "n"), Some(5));
+    assert_eq!(cluster.at_clone(0, "k"), None);
 }

@@ -93,6 +93,24 @@ fn a_clone_and_its_master_share_an_endpoint() {
 }
 
 #[test]
+fn a_clone_that_is_cut_off_does_not_call_itself_idle() {
+    let (one, other) = pair();
+    let _master = master_of(&one, "s");
+    let clone = clone_of(&other, "s");
+    assert!(clone.await_idle(LONG));
+    one.shutdown().wait();
+    eventually("the end of the peering", || other.peers().is_empty());
+    assert!(!clone.await_idle(Duration::from_millis(300)));
+    // Only the new master knows what is there, so the clone has to find it first.
+    let next = endpoint();
+    let master = master_of(&next, "s");
+    master.put("k", &1_u64).unwrap();
+    peer(&other, &next);
+    assert!(clone.await_idle(LONG));
+    assert_eq!(clone.get("k").unwrap(), Some(Value::Count(1)));
+}
+
+#[test]
 fn put_unique_has_one_winner() {
     let (one, other) = pair();
     let master = master_of(&one, "s");

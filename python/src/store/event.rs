@@ -112,6 +112,16 @@ impl Queue for Events {
         into.append(&mut messages);
     }
 
+    fn take_ready(&self, into: &mut Vec<Message>) {
+        let mut messages = Vec::new();
+        self.events.subscriber().recv_ready(&mut messages);
+        into.extend(
+            messages
+                .into_iter()
+                .filter(|message| self.is_wanted(message)),
+        );
+    }
+
     fn put_back(&self, items: Vec<Message>) {
         self.events.subscriber().put_back(items);
     }
@@ -183,10 +193,10 @@ impl StoreEvents {
         inbox.list(py, messages, |message| object(py, message))
     }
 
-    /// Returns the events that are there, without waiting.
+    /// Returns the events that are there, without waiting; of very many the first.
     fn poll<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let inbox = self.inbox()?;
-        let messages = inbox.take_all()?;
+        let messages = inbox.take_ready()?;
         inbox.list(py, messages, |message| object(py, message))
     }
 

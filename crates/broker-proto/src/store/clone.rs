@@ -85,8 +85,10 @@ pub struct StoreClone {
     heard: u64,
     heard_by_name: u64,
     complete: u64,
-    /// Whether a peer leads to a master.
+    /// Whether a peer leads to a master, and whether it is the one that this clone follows: it has
+    /// spoken since. Until then requests stay here, where another master can still have them.
     reachable: bool,
+    confirmed: bool,
     /// Not before this tick another master is looked for: the old one may be about to speak.
     patience: u64,
 }
@@ -135,6 +137,7 @@ impl StoreClone {
             heard_by_name: 0,
             complete: 0,
             reachable: false,
+            confirmed: false,
             patience: 0,
         };
         clone.start_search();
@@ -185,14 +188,14 @@ impl StoreClone {
     }
 
     /// Whether it has everything its master is known to have, and the other way round.
-    /// Spec: stores 6.5.
+    /// Spec: stores 6.5. A clone that was cut off does not know until its master has spoken again.
     pub fn is_idle(&self) -> bool {
         let reads = self
             .attachment
             .as_ref()
             .is_some_and(|it| it.consumer.is_idle());
         let writes = self.writer.as_ref().is_none_or(Writer::is_idle);
-        let settled = self.backlog.is_empty() && self.search.is_none();
+        let settled = self.backlog.is_empty() && self.search.is_none() && self.confirmed;
         reads && writes && settled && self.unanswered.is_empty()
     }
 
@@ -327,6 +330,10 @@ impl StoreClone {
                 let reader = command.receiver == attachment.id;
                 let writer = self.writer_id() == Some(command.receiver);
                 self.heard = self.ticks;
+                if !self.confirmed {
+                    self.confirmed = true;
+                    self.send_unsent();
+                }
                 if reader || writer {
                     self.heard_by_name = self.ticks;
                 }

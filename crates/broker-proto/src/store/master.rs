@@ -292,6 +292,7 @@ impl<B: Backend> Master<B> {
     ///
     /// [`ErrorCode::NoSuchKey`], or as the back end.
     pub fn get(&mut self, key: &[u8]) -> Result<Vec<u8>, Failure> {
+        self.backend.begin_reads()?;
         match self.backend.get(key)? {
             Some(entry) => Ok(entry.value),
             None => Err(no_such_key()),
@@ -304,6 +305,7 @@ impl<B: Backend> Master<B> {
     ///
     /// As the back end.
     pub fn exists(&mut self, key: &[u8]) -> Result<bool, Failure> {
+        self.backend.begin_reads()?;
         Ok(self.backend.contains(key)?)
     }
 

@@ -1,5 +1,6 @@
 //! What a log consists of: field lists, and the types that Zeek knows.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use broker_data::{EncodeError, Encoder, Kind, Source, View};
@@ -174,8 +175,8 @@ pub struct WriterInfo {
     pub rotation_interval: f64,
     /// Time of the traffic that Zeek looks at.
     pub network_time: f64,
-    /// Settings of the writer.
-    pub config: Vec<(String, String)>,
+    /// Settings of the writer. Entries that are not a string each are left out.
+    pub config: BTreeMap<String, String>,
     /// Name of the script function to be called after rotation; can be empty.
     pub post_processor: String,
 }
@@ -349,6 +350,7 @@ impl Parts {
             network_time: next().as_real().unwrap_or_default(),
             config: next()
                 .entries()
+                .filter(|(key, value)| is_string(*key) && is_string(*value))
                 .map(|(key, value)| (lossy(key), lossy(value)))
                 .collect(),
             post_processor: lossy(next()),
@@ -397,6 +399,10 @@ impl Parts {
 
 /// Stands for an element that is missing.
 const NONE: View<'static> = View::trusted(&[0]);
+
+fn is_string(view: View<'_>) -> bool {
+    view.kind() == Kind::String
+}
 
 fn lossy(view: View<'_>) -> String {
     String::from_utf8_lossy(view.as_bytes().unwrap_or_default()).into_owned()
@@ -464,7 +470,7 @@ mod tests {
         let info = WriterInfo {
             path: "demo".into(),
             rotation_interval: 3600.0,
-            config: vec![("a".into(), "b".into())],
+            config: BTreeMap::from([("a".into(), "b".into())]),
             post_processor: "f".into(),
             ..WriterInfo::default()
         };

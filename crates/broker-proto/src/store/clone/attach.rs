@@ -47,12 +47,13 @@ impl StoreClone {
     pub fn set_reachable(&mut self, reachable: bool) {
         let appeared = reachable && !self.reachable;
         self.reachable = reachable;
+        // Whoever is there next may be another master.
+        self.confirmed &= reachable && !appeared;
         if !appeared {
             return;
         }
         // The old master, if it is there, is about to speak.
         self.patience = self.ticks + self.missed_ticks();
-        self.send_unsent();
         if let Some(search) = &self.search {
             let id = search.id;
             self.ask(id);
@@ -194,6 +195,7 @@ impl StoreClone {
         self.complete = self.ticks;
         self.heard = self.ticks;
         self.heard_by_name = self.ticks;
+        self.confirmed = true;
         self.acknowledge_if(|_| true);
         self.replace_entries(entries, master);
         self.apply_early();

@@ -182,7 +182,7 @@ impl StoreClone {
             unanswered.seq = Some(seq);
         }
         // Otherwise it is sent when somebody is there, and is known not to be on its way.
-        if self.reachable {
+        if self.reachable && self.confirmed {
             writer.sent = seq;
             self.outputs.extend(message.map(Output::Send));
         }
@@ -210,6 +210,7 @@ impl StoreClone {
             Some(writer) if writer.master == master => {
                 self.writer = Some(writer);
                 self.send_attach_writer();
+                self.send_unsent();
                 self.send_writer_keepalive();
                 self.flush_backlog();
                 return;
