@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::{PyTypeError, PyUnicodeDecodeError};
+use pyo3::exceptions::{PyTypeError, PyUnicodeDecodeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyTuple};
 
@@ -32,6 +32,9 @@ struct Flags {
     disable_forwarding: bool,
     ignore_broker_conf: bool,
     use_real_time: bool,
+    web_socket_trust: broker::WebSocketTrust,
+    web_socket_application: String,
+    web_socket_lossless: bool,
 }
 
 impl Default for Flags {
@@ -41,6 +44,9 @@ impl Default for Flags {
             disable_forwarding: false,
             ignore_broker_conf: false,
             use_real_time: true,
+            web_socket_trust: broker::WebSocketTrust::Certificate,
+            web_socket_application: String::new(),
+            web_socket_lossless: false,
         }
     }
 }
@@ -111,6 +117,64 @@ impl BrokerOptions {
         lock(&self.0).use_real_time = value;
         Ok(())
     }
+
+    /// Whom peerings under `wss://` trust: "certificate" (signed by an authority, for the host of
+    /// the URL), "anonymous" (any server, also by the anonymous ciphers of native peers) or
+    /// "anybody" (any server). Default: "certificate".
+    #[getter]
+    fn web_socket_trust(&self) -> &'static str {
+        trust_name(lock(&self.0).web_socket_trust)
+    }
+
+    #[setter]
+    fn set_web_socket_trust(&self, value: &str) -> PyResult<()> {
+        let known = TRUST.iter().find(|(name, _)| *name == value);
+        let Some((_, trust)) = known else {
+            return Err(PyValueError::new_err(format!(
+                "expected \"certificate\", \"anonymous\" or \"anybody\", found `{value}`"
+            )));
+        };
+        lock(&self.0).web_socket_trust = *trust;
+        Ok(())
+    }
+
+    /// What this program calls itself towards WebSocket servers: letters, digits and `/_-.=:*@`.
+    /// Default: "".
+    #[getter]
+    fn web_socket_application(&self) -> String {
+        lock(&self.0).web_socket_application.clone()
+    }
+
+    #[setter]
+    fn set_web_socket_application(&self, value: String) {
+        lock(&self.0).web_socket_application = value;
+    }
+
+    /// Whether to offer WebSocket servers the spelling that loses nothing; only those of this
+    /// package know it. Default: False.
+    #[getter]
+    fn web_socket_lossless(&self) -> bool {
+        lock(&self.0).web_socket_lossless
+    }
+
+    #[setter]
+    fn set_web_socket_lossless(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = flag(value)?;
+        lock(&self.0).web_socket_lossless = value;
+        Ok(())
+    }
+}
+
+/// The names of those whom a peering can trust.
+const TRUST: [(&str, broker::WebSocketTrust); 3] = [
+    ("certificate", broker::WebSocketTrust::Certificate),
+    ("anonymous", broker::WebSocketTrust::Anonymous),
+    ("anybody", broker::WebSocketTrust::Anybody),
+];
+
+fn trust_name(trust: broker::WebSocketTrust) -> &'static str {
+    let known = TRUST.iter().find(|(_, it)| *it == trust);
+    known.map_or("certificate", |(name, _)| name)
 }
 
 #[derive(Debug, Clone, Default)]
@@ -141,10 +205,18 @@ impl Configuration {
     pub(crate) fn options(&self) -> PyResult<broker::Options> {
         let settings = lock(&self.0).clone();
         let path = |text: String| (!text.is_empty()).then(|| PathBuf::from(text));
+        let application = settings.flags.web_socket_application;
+        let web_socket_peer = broker::WebSocketPeerOptions {
+            trust: settings.flags.web_socket_trust,
+            application: (!application.is_empty()).then_some(application),
+            lossless: settings.flags.web_socket_lossless,
+            ..broker::WebSocketPeerOptions::default()
+        };
         let defaults = broker::Options::from_env().map_err(|error| from_broker(&error))?;
         Ok(broker::Options {
             disable_ssl: settings.flags.disable_ssl,
             disable_forwarding: settings.flags.disable_forwarding,
+            web_socket_peer,
             tls: broker::TlsOptions {
                 certificate: path(settings.certificate),
                 key: path(settings.key),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use broker::proto::peer_url::PeerUrl;
 use broker::{EndpointId, Retry, StoreError};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -42,6 +43,24 @@ pub(crate) struct Endpoint(OnceLock<Arc<Owned<broker::Endpoint>>>);
 /// A host or listening address as text.
 fn host(value: &Bound<'_, PyAny>) -> PyResult<String> {
     Ok(String::from_utf8_lossy(&text(value)?).into_owned())
+}
+
+/// Where a peer is: a host and a port, or a URL, which has its port itself.
+fn place(addr: &Bound<'_, PyAny>, port: Option<&Bound<'_, PyAny>>) -> PyResult<(String, u16)> {
+    let addr = host(addr)?;
+    let port = port.map(number).transpose()?;
+    if addr.contains("://") {
+        let beside = port.filter(|port| *port != 0);
+        let url = PeerUrl::parse(&addr, beside)
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        return Ok((addr, url.port));
+    }
+    match port {
+        Some(port) => Ok((addr, port)),
+        None => Err(PyTypeError::new_err(
+            "expected a port: only a URL can do without",
+        )),
+    }
 }
 
 /// Seconds between attempts, truncated to whole ones; less than one means one attempt.
@@ -261,17 +280,21 @@ impl Endpoint {
     /// retries it waits until somebody listens, or for at most `timeout` (seconds, timedelta,
     /// Timespan; None: no limit); attempts go on after that. When it returns True the other
     /// side's subscriptions are known, so what is published from then on arrives.
-    #[pyo3(signature = (addr, port, retry = 10.0, *, timeout = None),
-           text_signature = "($self, addr, port, retry=10.0, *, timeout=None)")]
+    ///
+    /// Instead of a host `addr` can be a URL, which needs no port beside it: `zeek://host:port` for
+    /// the native protocol, `ws://host:port` and `wss://host:port` for a WebSocket server of Zeek or
+    /// Broker. Raises ValueError when the URL makes no sense.
+    #[pyo3(signature = (addr, port = None, retry = 10.0, *, timeout = None),
+           text_signature = "($self, addr, port=None, retry=10.0, *, timeout=None)")]
     fn peer(
         &self,
         py: Python<'_>,
         addr: &Bound<'_, PyAny>,
-        port: &Bound<'_, PyAny>,
+        port: Option<&Bound<'_, PyAny>>,
         retry: f64,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
-        let (addr, port, limit) = (host(addr)?, number(port)?, self::timeout(timeout)?);
+        let ((addr, port), limit) = (place(addr, port)?, self::timeout(timeout)?);
         let pending = self.live()?.peer(&addr, port, self::retry(retry)?);
         match wait_for(py, limit, pending)? {
             Some(Ok(())) => Ok(true),
@@ -281,38 +304,42 @@ impl Endpoint {
     }
 
     /// Like `peer`, but returns at once; status events tell how it went.
-    #[pyo3(signature = (addr, port, retry = 10.0),
-           text_signature = "($self, addr, port, retry=10.0)")]
+    #[pyo3(signature = (addr, port = None, retry = 10.0),
+           text_signature = "($self, addr, port=None, retry=10.0)")]
     fn peer_nosync(
         &self,
         addr: &Bound<'_, PyAny>,
-        port: &Bound<'_, PyAny>,
+        port: Option<&Bound<'_, PyAny>>,
         retry: f64,
     ) -> PyResult<()> {
-        let (addr, port) = (host(addr)?, number(port)?);
+        let (addr, port) = place(addr, port)?;
         self.live()?.peer_nosync(&addr, port, self::retry(retry)?);
         Ok(())
     }
 
     /// Ends the peering with the endpoint at an address, as given to `peer`. Returns True, even
     /// when there was none (then an Error event follows).
-    #[pyo3(signature = (addr, port, /))]
+    #[pyo3(signature = (addr, port = None, /))]
     fn unpeer(
         &self,
         py: Python<'_>,
         addr: &Bound<'_, PyAny>,
-        port: &Bound<'_, PyAny>,
+        port: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
-        let (addr, port) = (host(addr)?, number(port)?);
+        let (addr, port) = place(addr, port)?;
         let pending = self.live()?.unpeer(&addr, port);
         wait_forever(py, pending)?;
         Ok(true)
     }
 
     /// Like `unpeer`, but returns at once.
-    #[pyo3(signature = (addr, port, /))]
-    fn unpeer_nosync(&self, addr: &Bound<'_, PyAny>, port: &Bound<'_, PyAny>) -> PyResult<()> {
-        let (addr, port) = (host(addr)?, number(port)?);
+    #[pyo3(signature = (addr, port = None, /))]
+    fn unpeer_nosync(
+        &self,
+        addr: &Bound<'_, PyAny>,
+        port: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let (addr, port) = place(addr, port)?;
         let _nobody_waits = self.live()?.unpeer(&addr, port);
         Ok(())
     }

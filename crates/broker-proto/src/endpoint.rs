@@ -13,6 +13,7 @@
 
 mod attempt;
 mod connection;
+mod foreign;
 mod handshake;
 mod peering;
 
@@ -26,6 +27,8 @@ use crate::id::EndpointId;
 use crate::message::{self, Handshake};
 use crate::status::{ErrorCode, Event, NetworkAddress, PeerStatus};
 use crate::topic::Topic;
+
+pub(crate) use foreign::pause as foreign_pause;
 
 use attempt::{Attempt, AttemptId, AttemptState};
 use connection::{Connection, Stage};
@@ -45,6 +48,16 @@ pub enum Retry {
     Never,
     /// Try again after that time, for ever. Zero and less mean [`Retry::Never`].
     After(Timespan),
+}
+
+/// Who speaks with the other end of an outgoing peering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// This machine, in the native protocol.
+    Native,
+    /// The runtime, in a protocol of its choice. It says who is there and what they want, and is
+    /// told what this endpoint wants; see [`Output::Join`].
+    Foreign,
 }
 
 /// How a connection ended without the endpoint having asked for it.
@@ -109,6 +122,24 @@ pub enum Output {
         host: String,
         /// TCP port.
         port: u16,
+    },
+    /// Find whoever is at an address that another protocol is spoken at; report
+    /// [`Endpoint::handle_joined`] or [`Endpoint::handle_dial_failed`]. No frame is ever sent to
+    /// it. May be closed before it is done.
+    Join {
+        /// The connection to be.
+        connection: ConnectionId,
+        /// The address, in the form that the runtime gave it.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+    /// The other end of a foreign connection is to send these topics from now on.
+    Interest {
+        /// The connection.
+        connection: ConnectionId,
+        /// What this endpoint wants.
+        filter: Filter,
     },
     /// Send a complete frame.
     Send {
@@ -412,11 +443,32 @@ impl Endpoint {
             self.reply_refused(request);
             return;
         }
-        let attempt = Attempt::new(host, port, retry, request);
+        self.begin(Attempt::new(host, port, Transport::Native, retry, request));
+    }
+
+    /// As [`peer`](Self::peer), with an address that another protocol is spoken at.
+    pub fn peer_foreign(
+        &mut self,
+        _now: Timestamp,
+        host: &str,
+        port: u16,
+        retry: Retry,
+        request: Option<RequestId>,
+    ) {
+        if self.phase != Phase::Running {
+            self.reply_refused(request);
+            return;
+        }
+        self.begin(Attempt::new(host, port, Transport::Foreign, retry, request));
+    }
+
+    fn begin(&mut self, attempt: Attempt) {
+        let place = &attempt.address;
         // The previous peering with that place is about to end: what it ends with is not for the
         // new one to meet.
         let leaving = self.connections.iter().find(|(_, connection)| {
-            connection.stage.deadline().is_some() && connection.address.is_same_place(host, port)
+            connection.stage.deadline().is_some()
+                && connection.address.is_same_place(&place.host, place.port)
         });
         let leaving = leaving.map(|(id, _)| *id);
         let id = AttemptId(self.number());
@@ -566,15 +618,22 @@ impl Endpoint {
     }
 
     fn send_filter(&mut self, id: ConnectionId) {
-        if let Some(peer) = self
-            .connections
-            .get(&id)
-            .and_then(|connection| connection.peer)
-        {
-            self.send(
-                id,
-                message::routing_update(self.config.id, peer, &self.filter),
-            );
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        match (connection.transport, connection.peer) {
+            (Transport::Native, Some(peer)) => {
+                let update = message::routing_update(self.config.id, peer, &self.filter);
+                self.send(id, update);
+            }
+            (Transport::Foreign, Some(_)) => {
+                let filter = self.filter.clone();
+                self.outputs.push_back(Output::Interest {
+                    connection: id,
+                    filter,
+                });
+            }
+            (_, None) => {}
         }
     }
 

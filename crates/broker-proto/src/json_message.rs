@@ -136,7 +136,7 @@ pub fn read_subscriptions(text: &[u8]) -> Result<Vec<Topic>, Refusal> {
 pub fn read_data(text: &[u8], form: Form, payload: &mut Vec<u8>) -> Result<Topic, Refusal> {
     let start = payload.len();
     let [topic] = json::decode_with(text, form, ["topic"], payload)?;
-    let topic = topic_of(topic).and_then(|topic| match is_reserved(&topic) {
+    let topic = topic_of(topic).and_then(|topic| match is_reserved(topic.as_bytes()) {
         true => Err(Refusal::Reserved(topic)),
         false => Ok(topic),
     });
@@ -288,9 +288,8 @@ pub fn write_error(out: &mut String, code: &str, context: &str) {
 /// Whether only the endpoint itself and its data stores publish under this topic.
 ///
 /// Spec: websocket 3.1, wire 8.1.
-pub fn is_reserved(topic: &Topic) -> bool {
+pub fn is_reserved(topic: &[u8]) -> bool {
     let infix = STORE_INFIX.as_bytes();
-    let topic = topic.as_bytes();
     topic.starts_with(RESERVED.as_bytes())
         || topic.windows(infix.len()).any(|window| window == infix)
 }

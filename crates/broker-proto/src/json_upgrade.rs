@@ -91,12 +91,17 @@ impl ApplicationName {
         let Some(value) = value else {
             return Self::Unknown;
         };
-        let fits = |byte: &u8| byte.is_ascii_alphanumeric() || NAME_SPECIALS.contains(byte);
-        match value.iter().all(fits) && !value.is_empty() {
+        match is_application_name(value) {
             true => Self::Named(String::from_utf8_lossy(value).into_owned()),
             false => Self::Invalid,
         }
     }
+}
+
+/// Whether the name of an application has only the characters it may have. Spec: websocket 1.2.
+pub fn is_application_name(name: &[u8]) -> bool {
+    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || NAME_SPECIALS.contains(byte);
+    name.iter().all(fits) && !name.is_empty()
 }
 
 /// A request that is fine.

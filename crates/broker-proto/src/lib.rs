@@ -17,7 +17,9 @@
 //! | [`status`] | events for the application; every code of the wire |
 //! | [`json_message`] | what WebSocket clients and servers say to each other |
 //! | [`json_session`] | the order they say it in |
-//! | [`http`], [`json_upgrade`] | heads of HTTP requests; the one that opens a WebSocket |
+//! | [`json_client`] | a WebSocket server as a peer, and the renewal of its connection |
+//! | [`http`], [`json_upgrade`], [`json_request`] | heads of HTTP requests; the one that opens a WebSocket, seen from both sides |
+//! | [`peer_url`] | addresses of peers |
 //! | [`endpoint`] | the state machine: connections, handshakes, peers, retries, goodbyes |
 //! | [`config`] | every number somebody might ask about |
 //!
@@ -40,10 +42,13 @@ pub mod filter;
 pub mod frame;
 pub mod http;
 pub mod id;
+pub mod json_client;
 pub mod json_message;
+pub mod json_request;
 pub mod json_session;
 pub mod json_upgrade;
 pub mod message;
+pub mod peer_url;
 pub mod routes;
 pub mod status;
 pub mod store;
@@ -52,7 +57,7 @@ pub mod topic;
 pub use crate::config::Config;
 pub use crate::endpoint::{
     CloseCause, Closed, ConnectionId, Endpoint, Outcome, Output, PeerInfo, RequestId, Retry,
-    TimeoutReason,
+    TimeoutReason, Transport,
 };
 pub use crate::filter::Filter;
 pub use crate::frame::{Envelope, EnvelopeError, Tag};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 #[cfg(feature = "http")]
-use crate::websocket::WebSocketOptions;
+use crate::websocket::{WebSocketOptions, WebSocketPeerOptions};
 
 /// Bytes a mailbox may hold: seconds of traffic at full speed, and a bounded share of memory.
 pub const MAILBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -195,6 +195,9 @@ pub struct Options {
     /// The server for WebSocket clients.
     #[cfg(feature = "http")]
     pub web_socket: WebSocketOptions,
+    /// Peerings with WebSocket servers.
+    #[cfg(feature = "http")]
+    pub web_socket_peer: WebSocketPeerOptions,
     /// Verbosity of the console log, for programs that print one.
     pub console_verbosity: Verbosity,
     /// Verbosity of the file log, for programs that write one.
@@ -220,6 +223,8 @@ impl Default for Options {
             store: StoreOptions::default(),
             #[cfg(feature = "http")]
             web_socket: WebSocketOptions::default(),
+            #[cfg(feature = "http")]
+            web_socket_peer: WebSocketPeerOptions::default(),
             console_verbosity: Verbosity::Error,
             file_verbosity: Verbosity::Quiet,
         }
@@ -277,6 +282,8 @@ impl Options {
         positive("frame_bytes_max", self.frame_bytes_max)?;
         #[cfg(feature = "http")]
         self.web_socket.check()?;
+        #[cfg(feature = "http")]
+        self.web_socket_peer.check()?;
         let store = &self.store;
         let tick = usize::from(store.tick_interval >= Duration::from_millis(1));
         positive("store.tick_interval, in milliseconds,", tick)?;

@@ -49,7 +49,7 @@ pub(crate) fn start(
 }
 
 /// Why an attempt failed.
-enum Failure {
+pub(crate) enum Failure {
     /// Nobody there; the system's words go to the log only.
     Unreachable(String),
     /// Somebody is there, but something is wrong with them or with our set-up.
@@ -91,7 +91,7 @@ async fn dial(
     secure(shared, stream, deadline).await
 }
 
-async fn connect(host: &str, port: u16, limit: Duration) -> Result<TcpStream, Failure> {
+pub(crate) async fn connect(host: &str, port: u16, limit: Duration) -> Result<TcpStream, Failure> {
     let addresses = resolve(host, port)
         .await
         .map_err(|error| Failure::Unreachable(format!("cannot resolve `{host}`: {error}")))?;

@@ -11,6 +11,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use broker_data::{Encoder, Source, Timestamp};
 use broker_proto::endpoint::{ConnectionId, Endpoint as Machine, Outcome, Output, RequestId};
 use broker_proto::frame::{EnvelopeError, Tag, write_envelope};
+use broker_proto::peer_url::{PeerUrl, Scheme};
 use broker_proto::routes::{LocalId, Origin};
 use broker_proto::{EndpointId, ErrorCode, Event, Fault};
 use bytes::Bytes;
@@ -19,6 +20,8 @@ use tokio::sync::oneshot;
 use crate::connector;
 use crate::error::Error;
 use crate::link::Link;
+#[cfg(feature = "http")]
+use crate::mailbox::Limits;
 use crate::mailbox::{Mailbox, Patience, Pushed, Run};
 use crate::pending::Resolver;
 use crate::routing::{Target, TargetKind};
@@ -161,7 +164,7 @@ impl Shared {
                 return None;
             }
             let connection = control.machine.handle_accepted(now, remote);
-            let link = Arc::new(Link::new(self.peer_mailbox()));
+            let link = Arc::new(Link::new(self.peer_mailbox(), TargetKind::Peer));
             control.links.insert(connection, link.clone());
             Some((connection, link))
         })
@@ -176,6 +179,20 @@ impl Shared {
             }
             wanted
         })
+    }
+
+    /// The other end of a foreign connection is there. Such servers do not say what their clients
+    /// want, so everything is sent to them.
+    #[cfg(feature = "http")]
+    pub(crate) fn joined(self: &Arc<Self>, connection: ConnectionId, peer: EndpointId) {
+        self.act(|control, now| {
+            if control.links.contains_key(&connection) {
+                let everything = [broker_proto::Topic::from("")].into_iter().collect();
+                control
+                    .machine
+                    .handle_joined(now, connection, peer, everything);
+            }
+        });
     }
 
     pub(crate) fn dial_failed(self: &Arc<Self>, connection: ConnectionId, cause: Option<String>) {
@@ -212,12 +229,11 @@ impl Shared {
 impl Shared {
     pub(crate) fn peer(
         self: &Arc<Self>,
-        host: &str,
-        port: u16,
+        url: &PeerUrl,
         retry: broker_proto::Retry,
         resolver: Option<Resolver<Result<(), Error>>>,
     ) {
-        let host = host.to_owned();
+        let (host, port) = (url.host(), url.port);
         self.act(|control, now| {
             if !matches!(control.shutdown, Shutdown::Running) {
                 if let Some(resolver) = resolver {
@@ -232,7 +248,14 @@ impl Shared {
                     resolver,
                 })
             });
-            control.machine.peer(now, &host, port, retry, request);
+            match url.scheme {
+                Scheme::Native => control.machine.peer(now, &host, port, retry, request),
+                Scheme::WebSocket | Scheme::SecureWebSocket => {
+                    control
+                        .machine
+                        .peer_foreign(now, &host, port, retry, request);
+                }
+            }
         });
     }
 
@@ -357,9 +380,19 @@ impl Shared {
                     host,
                     port,
                 } => {
-                    let link = Arc::new(Link::new(self.peer_mailbox()));
+                    let link = Arc::new(Link::new(self.peer_mailbox(), TargetKind::Peer));
                     control.links.insert(connection, link.clone());
                     connector::start(self.clone(), connection, link, host, port);
+                }
+                Output::Join {
+                    connection,
+                    host,
+                    port,
+                } => self.join(control, connection, &host, port),
+                Output::Interest { connection, filter } => {
+                    if let Some(link) = control.links.get(&connection) {
+                        link.set_interest(filter);
+                    }
                 }
                 Output::Send { connection, frame } => {
                     if let Some(link) = control.links.get(&connection) {
@@ -394,7 +427,7 @@ impl Shared {
                     if let Some(link) = control.links.get(&connection) {
                         let target = Target {
                             mailbox: link.mailbox.clone(),
-                            kind: TargetKind::Peer,
+                            kind: link.kind,
                         };
                         self.routes
                             .update(|table| table.add_peer(peer, filter, target));
@@ -474,6 +507,34 @@ impl Shared {
         }
     }
 
+    /// Has the one who speaks the protocol of an address join the peer there.
+    #[cfg(feature = "http")]
+    fn join(
+        self: &Arc<Self>,
+        control: &mut Control,
+        connection: ConnectionId,
+        host: &str,
+        _port: u16,
+    ) {
+        let limits = Limits {
+            translated: true,
+            ..self.peer_limits.clone()
+        };
+        let link = Arc::new(Link::new(
+            Arc::new(Mailbox::new(limits)),
+            TargetKind::Foreign,
+        ));
+        control.links.insert(connection, link.clone());
+        let interest = control.machine.filter().clone();
+        crate::websocket::join(self.clone(), connection, link, host, interest);
+    }
+
+    /// This build speaks no other protocol; addresses that ask for one are refused before.
+    #[cfg(not(feature = "http"))]
+    fn join(self: &Arc<Self>, _: &mut Control, connection: ConnectionId, host: &str, _: u16) {
+        tracing::error!(event = "no-transport", connection = connection.0, host);
+    }
+
     /// A mailbox for a connection, with the limits of the options.
     fn peer_mailbox(&self) -> Arc<Mailbox> {
         Arc::new(Mailbox::new(self.peer_limits.clone()))
@@ -487,6 +548,7 @@ impl Shared {
         let what = match target.kind {
             TargetKind::Peer => "a peer",
             TargetKind::Local => "a subscriber",
+            TargetKind::Foreign => "a WebSocket server",
             TargetKind::Client => "a WebSocket client",
         };
         let dropped = target.mailbox.dropped();

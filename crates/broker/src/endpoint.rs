@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker_data::{Encoder, Source, Timespan};
+use broker_proto::peer_url::{PeerUrl, PeerUrlError, Scheme};
 use broker_proto::store::CloneOptions;
-use broker_proto::{EndpointId, PeerInfo, Topic};
+use broker_proto::{EndpointId, EndpointInfo, Fault, NetworkAddress, PeerInfo, Topic};
 use tokio::runtime::Handle;
 
 use crate::blocked::{self, BlockedPublish};
@@ -16,6 +17,7 @@ use crate::hub::Hub;
 use crate::listener;
 use crate::pending::Pending;
 use crate::publisher::Publisher;
+use crate::routing::TargetKind;
 use crate::runtime;
 use crate::shared::Shared;
 use crate::status_subscriber::StatusSubscriber;
@@ -40,6 +42,22 @@ impl From<Retry> for broker_proto::Retry {
             Retry::Never => Self::Never,
             Retry::After(pause) => Self::After(timespan(pause)),
         }
+    }
+}
+
+/// The address of a peer. Where a URL has a port, 0 beside it means nothing.
+fn address(host: &str, port: Option<u16>) -> Result<PeerUrl, Error> {
+    let is_url = host.contains("://");
+    let url = PeerUrl::parse(host, port.filter(|port| !is_url || *port != 0))?;
+    match url.scheme {
+        Scheme::WebSocket | Scheme::SecureWebSocket if cfg!(not(feature = "http")) => {
+            Err(PeerUrlError {
+                text: host.to_owned(),
+                cause: "this build has no WebSockets",
+            }
+            .into())
+        }
+        _ => Ok(url),
     }
 }
 
@@ -254,21 +272,62 @@ impl Endpoint {
     /// [`Error::PeerUnavailable`] when the only attempt failed, with the cause;
     /// [`Error::ShutDown`] when the endpoint is shut down before.
     pub fn peer(&self, host: &str, port: u16, retry: Retry) -> Pending<Result<(), Error>> {
+        self.peer_at(host, Some(port), retry)
+    }
+
+    /// As [`peer`](Self::peer), with the address as a URL, which says what is spoken there:
+    ///
+    /// - `zeek://host:port`: the native protocol, with TLS as this endpoint is set up;
+    /// - `ws://host:port`: WebSocket with JSON, as Zeek 7.2 and newer and Broker 2.3 and newer serve
+    ///   it; the path is `/v1/messages/json` unless there is another;
+    /// - `wss://host:port`: the same under TLS, see
+    ///   [`Options::web_socket_peer`](crate::Options::web_socket_peer).
+    ///
+    /// Such a peer is like any other: subscriptions, publishing, events, retries. What is different
+    /// is that it gets everything that is published, that data stores do not reach through it, and
+    /// that what comes from it is not passed on to another peer of that kind. Its address in events,
+    /// and for [`unpeer`](Self::unpeer), is the URL with port and path.
+    ///
+    /// # Errors
+    ///
+    /// As [`peer`](Self::peer); [`Error::Address`] when the URL makes no sense.
+    pub fn peer_url(&self, url: &str, retry: Retry) -> Pending<Result<(), Error>> {
+        self.peer_at(url, None, retry)
+    }
+
+    fn peer_at(&self, host: &str, port: Option<u16>, retry: Retry) -> Pending<Result<(), Error>> {
         let (resolver, pending) = Pending::new(|| Err(Error::ShutDown));
-        self.shared().peer(host, port, retry.into(), Some(resolver));
+        match address(host, port) {
+            Ok(url) => self.shared().peer(&url, retry.into(), Some(resolver)),
+            Err(error) => resolver.resolve(Err(error)),
+        }
         pending
     }
 
-    /// As [`peer`](Self::peer) for those who watch status events instead.
+    /// As [`peer`](Self::peer) for those who watch status events instead. A URL that makes no sense
+    /// makes an error event.
     pub fn peer_nosync(&self, host: &str, port: u16, retry: Retry) {
-        self.shared().peer(host, port, retry.into(), None);
+        match address(host, Some(port)) {
+            Ok(url) => self.shared().peer(&url, retry.into(), None),
+            Err(error) => self.shared().report(Fault {
+                code: error.code(),
+                context: Some(EndpointInfo {
+                    id: None,
+                    network: Some(NetworkAddress::new(host, port)),
+                }),
+                text: error.to_string(),
+            }),
+        }
     }
 
     /// Ends a peering, named as in [`peer`](Self::peer), or stops trying to establish it. Resolves
     /// when the goodbye is sent. An unknown address makes an error event, no error. Spec: endpoint 2.
     pub fn unpeer(&self, host: &str, port: u16) -> Pending<()> {
         let (resolver, pending) = Pending::new(|| ());
-        self.shared().unpeer(host, port, resolver);
+        // An address that makes no sense is that of nobody.
+        let known = address(host, Some(port)).map(|url| (url.host(), url.port));
+        let (host, port) = known.unwrap_or_else(|_| (host.to_owned(), port));
+        self.shared().unpeer(&host, port, resolver);
         pending
     }
 
@@ -290,6 +349,8 @@ impl Endpoint {
         let table = self.shared().routes.load();
         let entries = table
             .peers()
+            // What a foreign peer wants is not known.
+            .filter(|(_, _, target)| target.kind != TargetKind::Foreign)
             .flat_map(|(_, filter, _)| filter.entries().iter().cloned());
         let mut topics: Vec<Topic> = entries.collect();
         topics.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));

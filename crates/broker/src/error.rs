@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use broker_data::EncodeError;
 use broker_proto::frame::EnvelopeError;
+use broker_proto::peer_url::PeerUrlError;
 use broker_proto::{ErrorCode, Topic};
 
 /// Why a call failed. Every error names the thing it is about and maps to an [`ErrorCode`].
@@ -51,6 +52,9 @@ pub enum Error {
         /// The text of the error event, cause included.
         text: String,
     },
+    /// The address of a peer makes no sense.
+    #[error(transparent)]
+    Address(#[from] PeerUrlError),
     /// A value cannot be encoded.
     #[error(transparent)]
     Value(#[from] EncodeError),
@@ -92,6 +96,7 @@ impl Error {
             }
             Self::Listen { .. } | Self::Descriptor(_) => ErrorCode::CannotOpenResource,
             Self::PeerUnavailable { code, .. } => *code,
+            Self::Address(_) => ErrorCode::PeerInvalid,
             Self::Value(_) | Self::MessageTooLarge { .. } => ErrorCode::InvalidData,
             Self::TopicTooLong { .. } => ErrorCode::InvalidTopicKey,
             Self::ShutDown | Self::Closed => ErrorCode::ShuttingDown,

@@ -44,6 +44,8 @@ mod connector;
 mod control;
 mod endpoint;
 mod error;
+#[cfg(feature = "http")]
+mod foreign;
 mod hub;
 mod inbound;
 mod link;
@@ -111,4 +113,6 @@ pub use status_subscriber::StatusSubscriber;
 pub use store::{Backend, Store, StoreChange, StoreError, StoreEvent, StoreEvents};
 pub use subscriber::Subscriber;
 #[cfg(feature = "http")]
-pub use websocket::{WebSocketCounts, WebSocketOptions, WebSocketTls};
+pub use websocket::{
+    WebSocketCounts, WebSocketOptions, WebSocketPeerOptions, WebSocketTls, WebSocketTrust,
+};

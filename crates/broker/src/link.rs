@@ -2,12 +2,13 @@
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Poll;
 
-use broker_proto::EndpointId;
+use broker_proto::{EndpointId, Filter};
 
 use crate::mailbox::Mailbox;
+use crate::routing::TargetKind;
 
 /// The shared half of a connection; its task owns the socket, the control plane tells it what to do.
 #[derive(Debug)]
@@ -18,12 +19,18 @@ pub(crate) struct Link {
     peer: OnceLock<EndpointId>,
     paused: AtomicBool,
     closing: AtomicBool,
+    /// What stands behind the mailbox in the routing table.
+    pub(crate) kind: TargetKind,
+    /// What the other end of a foreign connection is to be told that this endpoint wants.
+    interest: Mutex<Option<Filter>>,
 }
 
 impl Link {
-    pub(crate) fn new(mailbox: Arc<Mailbox>) -> Self {
+    pub(crate) fn new(mailbox: Arc<Mailbox>, kind: TargetKind) -> Self {
         Self {
             mailbox,
+            kind,
+            interest: Mutex::new(None),
             peer: OnceLock::new(),
             paused: AtomicBool::new(false),
             closing: AtomicBool::new(false),
@@ -40,6 +47,24 @@ impl Link {
         // A connection is installed once; the state machine guarantees it.
         let _ = self.peer.set(peer);
         self.mailbox.nudge();
+    }
+
+    /// Notes what this endpoint wants, for the task of a foreign connection.
+    pub(crate) fn set_interest(&self, filter: Filter) {
+        *self.interest.lock().unwrap_or_else(PoisonError::into_inner) = Some(filter);
+        self.mailbox.nudge();
+    }
+
+    /// What this endpoint wants, if that changed since the last call.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "only foreign connections ask")
+    )]
+    pub(crate) fn take_interest(&self) -> Option<Filter> {
+        self.interest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// Whether reading is suspended. Spec: wire 7.5.

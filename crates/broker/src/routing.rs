@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use rustc_hash::FxHashMap;
 
+use broker_proto::json_message::is_reserved;
 use broker_proto::routes::{Origin, RoutingTable};
 use broker_proto::{EndpointId, Topic};
 
@@ -26,6 +27,13 @@ pub(crate) struct Target {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TargetKind {
     Peer,
+    /// A peer that another protocol is spoken with. Neither data stores nor the topics that belong
+    /// to an endpoint mean anything to it.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "only WebSocket servers are such peers")
+    )]
+    Foreign,
     Local,
     /// A WebSocket client of this endpoint.
     #[cfg_attr(
@@ -78,7 +86,8 @@ impl Routes {
 }
 
 /// Everybody a message is handed to. Nothing with an empty topic leaves: older peers close the
-/// connection on it. Spec: wire 12, ADR 0025.
+/// connection on it. Spec: wire 12, ADR 0025. What one foreign peer sent is not passed on to
+/// another, which may well be of the same cluster and send it back. See ADR 0085.
 pub(crate) fn audience(
     table: &RoutingTable<Target>,
     origin: Origin,
@@ -88,9 +97,20 @@ pub(crate) fn audience(
 ) -> Vec<Target> {
     let mut targets = table.targets(origin, receiver, topic, forwarding);
     if topic.is_empty() {
-        targets.retain(|target| target.kind != TargetKind::Peer);
+        targets.retain(|target| !matches!(target.kind, TargetKind::Peer | TargetKind::Foreign));
+    }
+    if is_reserved(topic) || came_from_foreign(table, origin) {
+        targets.retain(|target| target.kind != TargetKind::Foreign);
     }
     targets
+}
+
+fn came_from_foreign(table: &RoutingTable<Target>, origin: Origin) -> bool {
+    let (Origin::Peer(hop) | Origin::Spoofed(hop)) = origin else {
+        return false;
+    };
+    let mut peers = table.peers();
+    peers.any(|(id, _, target)| id == hop && target.kind == TargetKind::Foreign)
 }
 
 /// Remembers the targets of topics for one origin.

@@ -34,6 +34,9 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Tls>,
+    /// The set-up of peerings under `wss://`, made by the first of them.
+    #[cfg(all(feature = "http", feature = "tls"))]
+    pub(crate) web_tls: std::sync::OnceLock<Result<Tls, String>>,
     pub(crate) runtime: Handle,
     pub(crate) routes: Routes,
     pub(crate) control: Mutex<Control>,
@@ -99,6 +102,8 @@ impl Shared {
             peer_limits,
             #[cfg(feature = "tls")]
             tls,
+            #[cfg(all(feature = "http", feature = "tls"))]
+            web_tls: std::sync::OnceLock::new(),
             runtime,
             routes: Routes::new(RoutingTable::new(id)),
             control: Mutex::new(Control::new(Machine::new(config))),
@@ -127,7 +132,7 @@ impl Shared {
     }
 
     /// When the system's clock reaches a time of the machine.
-    fn instant(&self, at: Timestamp) -> Instant {
+    pub(crate) fn instant(&self, at: Timestamp) -> Instant {
         self.started + Duration::from_nanos(u64::try_from(at.ns()).unwrap_or(0))
     }
 

@@ -89,6 +89,37 @@ impl Tls {
         Self::build(builder)
     }
 
+    /// Builds the set-up of a client of WebSocket servers.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    #[cfg(feature = "http")]
+    pub(crate) fn for_web_servers(
+        trusted: crate::WebSocketTrust,
+        options: &TlsOptions,
+    ) -> Result<Self, Error> {
+        use crate::WebSocketTrust::{Anonymous, Anybody, Certificate};
+        let mut builder = SslContext::builder(SslMethod::tls()).map_err(|e| broken(&e))?;
+        if trusted == Anonymous {
+            anonymous(&mut builder).map_err(|e| broken(&e))?;
+            return Self::build(builder);
+        }
+        if options.certificate.is_some() || options.key.is_some() {
+            authenticated(&mut builder, options)?;
+        }
+        match trusted {
+            Certificate if options.ca_file.is_some() || options.ca_path.is_some() => {
+                trust(&mut builder, options)?;
+            }
+            Certificate => {
+                trust_system(&mut builder).map_err(|e| broken(&e))?;
+            }
+            Anonymous | Anybody => builder.set_verify(SslVerifyMode::NONE),
+        }
+        Self::build(builder)
+    }
+
     fn build(mut builder: SslContextBuilder) -> Result<Self, Error> {
         builder
             .set_min_proto_version(Some(SslVersion::TLS1_2))
@@ -121,21 +152,55 @@ impl Tls {
         role: Role,
     ) -> Result<SslStream<Sniffed>, String> {
         let ssl = Ssl::new(&self.context).map_err(|e| format!("cannot set up TLS: {e}"))?;
-        let stream = Sniffed {
-            stream,
-            first: [0; SNIFFED_MAX],
-            length: 0,
+        perform(ssl, stream, role).await
+    }
+
+    /// Performs the TLS handshake with a server that is known by name; `is_named` says that its
+    /// certificate must have that name.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a text that names the cause.
+    #[cfg(feature = "http")]
+    pub(crate) async fn connect_to(
+        &self,
+        stream: TcpStream,
+        name: &str,
+        is_named: bool,
+    ) -> Result<SslStream<Sniffed>, String> {
+        let prepare = || {
+            let mut ssl = Ssl::new(&self.context)?;
+            let address = name.parse::<std::net::IpAddr>().ok();
+            if address.is_none() {
+                ssl.set_hostname(name)?;
+            }
+            if is_named {
+                match address {
+                    Some(address) => ssl.param_mut().set_ip(address)?,
+                    None => ssl.param_mut().set_host(name)?,
+                }
+            }
+            Ok(ssl)
         };
-        let mut stream =
-            SslStream::new(ssl, stream).map_err(|e| format!("cannot set up TLS: {e}"))?;
-        let outcome = match role {
-            Role::Acceptor => Pin::new(&mut stream).accept().await,
-            Role::Connector => Pin::new(&mut stream).connect().await,
-        };
-        match outcome {
-            Ok(()) => Ok(stream),
-            Err(error) => Err(explain(&stream, &error)),
-        }
+        let ssl = prepare().map_err(|e: ErrorStack| format!("cannot set up TLS: {e}"))?;
+        perform(ssl, stream, Role::Connector).await
+    }
+}
+
+async fn perform(ssl: Ssl, stream: TcpStream, role: Role) -> Result<SslStream<Sniffed>, String> {
+    let stream = Sniffed {
+        stream,
+        first: [0; SNIFFED_MAX],
+        length: 0,
+    };
+    let mut stream = SslStream::new(ssl, stream).map_err(|e| format!("cannot set up TLS: {e}"))?;
+    let outcome = match role {
+        Role::Acceptor => Pin::new(&mut stream).accept().await,
+        Role::Connector => Pin::new(&mut stream).connect().await,
+    };
+    match outcome {
+        Ok(()) => Ok(stream),
+        Err(error) => Err(explain(&stream, &error)),
     }
 }
 
@@ -208,6 +273,33 @@ fn trust(builder: &mut SslContextBuilder, options: &TlsOptions) -> Result<(), Er
         );
     }
     builder.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+    Ok(())
+}
+
+/// Where systems keep the authorities they trust; the library that is built in does not know.
+#[cfg(feature = "http")]
+const SYSTEM_CA_FILES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+    "/usr/local/share/certs/ca-root-nss.crt",
+];
+
+/// Has a server show a certificate that an authority of the system signed. `SSL_CERT_FILE` and
+/// `SSL_CERT_DIR` count as they do everywhere.
+#[cfg(feature = "http")]
+fn trust_system(builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
+    builder.set_default_verify_paths()?;
+    let is_chosen = std::env::var_os("SSL_CERT_FILE").is_some();
+    let known = SYSTEM_CA_FILES
+        .iter()
+        .find(|file| Path::new(file).is_file());
+    match known {
+        Some(file) if !is_chosen => builder.set_ca_file(file)?,
+        _ => {}
+    }
+    builder.set_verify(SslVerifyMode::PEER);
     Ok(())
 }
 

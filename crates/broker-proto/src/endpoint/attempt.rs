@@ -12,7 +12,8 @@ use crate::status::{
 };
 
 use super::connection::{Connection, Stage};
-use super::{CloseCause, ConnectionId, Endpoint, Outcome, Output, RequestId, Retry};
+use super::foreign;
+use super::{CloseCause, ConnectionId, Endpoint, Outcome, Output, RequestId, Retry, Transport};
 
 const NS_PER_SECOND: i64 = 1_000_000_000;
 
@@ -24,6 +25,9 @@ pub(super) struct AttemptId(pub(super) u64);
 pub(super) struct Attempt {
     pub(super) address: NetworkAddress,
     pub(super) retry: Retry,
+    pub(super) transport: Transport,
+    /// How often it failed in a row.
+    pub(super) failures: u32,
     pub(super) request: Option<RequestId>,
     pub(super) state: AttemptState,
 }
@@ -40,7 +44,13 @@ pub(super) enum AttemptState {
 
 impl Attempt {
     /// An attempt that waits for nothing but to be dialed.
-    pub(super) fn new(host: &str, port: u16, retry: Retry, request: Option<RequestId>) -> Self {
+    pub(super) fn new(
+        host: &str,
+        port: u16,
+        transport: Transport,
+        retry: Retry,
+        request: Option<RequestId>,
+    ) -> Self {
         let (retry, seconds) = match retry {
             Retry::After(pause) if pause > Timespan::ZERO => {
                 let seconds = u64::try_from(pause.ns() / NS_PER_SECOND).unwrap_or_default();
@@ -59,6 +69,8 @@ impl Attempt {
         Self {
             address,
             retry,
+            transport,
+            failures: 0,
             request,
             state,
         }
@@ -97,10 +109,18 @@ impl Endpoint {
         let NetworkAddress { host, port, .. } = attempt.address.clone();
         self.connections
             .insert(connection, Connection::dialing(id, attempt));
-        self.outputs.push_back(Output::Dial {
-            connection,
-            host,
-            port,
+        let transport = attempt.transport;
+        self.outputs.push_back(match transport {
+            Transport::Native => Output::Dial {
+                connection,
+                host,
+                port,
+            },
+            Transport::Foreign => Output::Join {
+                connection,
+                host,
+                port,
+            },
         });
     }
 
@@ -115,6 +135,8 @@ impl Endpoint {
             Attempt {
                 address,
                 retry,
+                transport: Transport::Native,
+                failures: 0,
                 request: None,
                 state,
             },
@@ -124,6 +146,10 @@ impl Endpoint {
 
     /// An attempt came to nothing. Without a cause there was simply nobody. See ADR 0016.
     pub(super) fn fail_attempt(&mut self, now: Timestamp, id: AttemptId, cause: Option<String>) {
+        let chance = match self.attempts.get(&id).map(|attempt| attempt.transport) {
+            Some(Transport::Foreign) => self.chance(),
+            Some(Transport::Native) | None => 0,
+        };
         let Some(attempt) = self.attempts.get_mut(&id) else {
             return;
         };
@@ -136,6 +162,11 @@ impl Endpoint {
         let context = Some(EndpointInfo { id: None, network });
         let request = match attempt.retry {
             Retry::After(pause) => {
+                let pause = match attempt.transport {
+                    Transport::Native => pause,
+                    Transport::Foreign => foreign::pause(pause, attempt.failures, chance),
+                };
+                attempt.failures = attempt.failures.saturating_add(1);
                 attempt.state = AttemptState::Waiting {
                     until: now.saturating_add(pause),
                 };
@@ -177,6 +208,7 @@ impl Endpoint {
             return;
         };
         if let Some(connection) = self.connections.get_mut(&holder)
+            && connection.transport == attempt.transport
             && connection.retry == Retry::Never
             && attempt.retry != Retry::Never
         {

@@ -5,9 +5,9 @@ use broker_data::Timestamp;
 use crate::id::EndpointId;
 use crate::status::NetworkAddress;
 
-use super::Retry;
 use super::attempt::{Attempt, AttemptId};
 use super::handshake::Step;
+use super::{Retry, Transport};
 
 /// Bytes of the payload of a goodbye. Spec: wire 9.1.
 pub(super) type Token = [u8; 11];
@@ -19,6 +19,11 @@ pub(super) struct Connection {
     pub(super) address: NetworkAddress,
     /// Whether the address is dialed again when the connection is lost.
     pub(super) retry: Retry,
+    pub(super) transport: Transport,
+    /// When a foreign peer joined, and how many attempts failed before: together they say how
+    /// soon to try again.
+    pub(super) joined: Option<Timestamp>,
+    pub(super) failures: u32,
     /// The outgoing peering it is meant to establish.
     pub(super) attempt: Option<AttemptId>,
     /// What the other side says it is.
@@ -51,6 +56,9 @@ impl Connection {
         Self {
             address: remote,
             retry: Retry::Never,
+            transport: Transport::Native,
+            joined: None,
+            failures: 0,
             attempt: None,
             peer: None,
             heard: false,
@@ -62,6 +70,9 @@ impl Connection {
         Self {
             address: attempt.address.clone(),
             retry: attempt.retry,
+            transport: attempt.transport,
+            joined: None,
+            failures: attempt.failures,
             attempt: Some(id),
             peer: None,
             heard: false,

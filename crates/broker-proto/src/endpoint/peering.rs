@@ -15,7 +15,8 @@ use crate::status::{
 };
 
 use super::connection::{Connection, Stage, Token};
-use super::{CloseCause, Closed, ConnectionId, Endpoint, Outcome, Output, Phase, Retry};
+use super::foreign::scramble;
+use super::{CloseCause, Closed, ConnectionId, Endpoint, Outcome, Output, Phase, Retry, Transport};
 
 /// Begins the payload of a goodbye. Spec: wire 9.1.
 const BYE: &[u8; 3] = b"BYE";
@@ -121,6 +122,12 @@ impl Endpoint {
             return;
         };
         let token = *token;
+        if connection.transport == Transport::Foreign {
+            // Its goodbye is the end of its connection, which the runtime sees to.
+            self.outputs.push_back(Output::Uninstall { peer });
+            self.finish_goodbye(now, id, Some(CloseCause::Goodbye));
+            return;
+        }
         connection.stage = Stage::Goodbye { token, deadline };
         // In this order, so that no data gets behind the goodbye.
         self.outputs.push_back(Output::Uninstall { peer });
@@ -159,11 +166,14 @@ impl Endpoint {
     }
 
     /// The connection to a peer has ended by itself. Spec: wire 9.2, 9.3.
-    pub(super) fn lose_peer(&mut self, _now: Timestamp, id: ConnectionId, closed: &Closed) {
+    pub(super) fn lose_peer(&mut self, now: Timestamp, id: ConnectionId, closed: &Closed) {
         let Some(Connection {
             peer: Some(peer),
             address,
             retry,
+            transport,
+            joined,
+            failures,
             ..
         }) = self.forget(id)
         else {
@@ -187,7 +197,10 @@ impl Endpoint {
         let reconnects =
             self.phase == Phase::Running && code == StatusCode::PeerLost && retry != Retry::Never;
         if reconnects {
-            self.redial(address, retry);
+            match transport {
+                Transport::Native => self.redial(address, retry),
+                Transport::Foreign => self.rejoin(now, address, retry, joined, failures),
+            }
         }
         self.check_complete();
     }
@@ -219,12 +232,4 @@ impl Endpoint {
         rest.copy_from_slice(&scramble(self.config.seed, number).to_le_bytes());
         token
     }
-}
-
-/// The n-th number of the sequence that begins with `seed` (SplitMix64).
-const fn scramble(seed: u64, n: u64) -> u64 {
-    let mut x = seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }

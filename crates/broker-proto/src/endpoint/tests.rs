@@ -167,6 +167,8 @@ fn every(ms: i64) -> Retry {
 fn show(output: &Output) -> String {
     match output {
         Output::Dial { host, port, .. } => format!("dial {host}:{port}"),
+        Output::Join { host, port, .. } => format!("join {host}:{port}"),
+        Output::Interest { filter, .. } => format!("interest {:?}", filter.entries()),
         Output::Send { frame, .. } => format!("send {}", show_frame(&frame[FRAME_LEN_SIZE..])),
         Output::Close { cause, .. } => format!("close {cause:?}"),
         Output::Pause { .. } => "pause".to_owned(),

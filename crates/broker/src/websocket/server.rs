@@ -307,7 +307,7 @@ async fn upgrade(server: &Server, socket: &mut Socket) -> Result<Upgraded, Refus
     })
 }
 
-async fn write_all(socket: &mut Socket, mut bytes: &[u8]) -> io::Result<()> {
+pub(super) async fn write_all(socket: &mut Socket, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let written = poll_fn(|cx| socket.poll_write(cx, bytes)).await?;
         if written == 0 {

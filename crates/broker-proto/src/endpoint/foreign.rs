@@ -1,0 +1,318 @@
+//! Peers that the runtime reaches through another protocol.
+//!
+//! A foreign connection has no handshake here: it is being joined, then it is a peering, then it is
+//! over. Everything around it (requests, events, retries, the filter, who holds an id) is that of
+//! native peers, so an application cannot tell the difference. See ADR 0085.
+//!
+//! Attempts back off and are spread in time: hundreds of programs may have lost the same server in
+//! the same moment, and a server that starts is not helped by all of them at once.
+
+use broker_data::{Timespan, Timestamp};
+
+use crate::filter::Filter;
+use crate::id::EndpointId;
+use crate::status::NetworkAddress;
+
+use super::attempt::{Attempt, AttemptId, AttemptState};
+use super::connection::Stage;
+use super::{CloseCause, ConnectionId, Endpoint, Retry, Transport};
+
+/// Longest pause that doubling leads to; a longer one that was asked for stays as it is.
+const BACKOFF_MAX: Timespan = Timespan::from_ns(60_000_000_000);
+
+/// Doublings of the pause. Beyond that the maximum above has long been reached.
+const DOUBLINGS_MAX: u32 = 6;
+
+/// Longest time by which the first attempt after a loss is put off: enough to spread a thousand
+/// clients of a server, and too short for a person to notice.
+const FIRST_PAUSE_MAX: Timespan = Timespan::from_ns(250_000_000);
+
+/// How long to wait after so many failures in a row: the pause that was asked for, doubled each
+/// time, less up to a quarter by chance.
+pub(crate) fn pause(asked: Timespan, failures: u32, random: u64) -> Timespan {
+    let longest = asked.max(BACKOFF_MAX).ns();
+    let doubled = asked
+        .ns()
+        .saturating_mul(1 << failures.min(DOUBLINGS_MAX))
+        .min(longest);
+    Timespan::from_ns(doubled.saturating_sub(share(doubled / 4, random)))
+}
+
+/// A part of `whole` that is as likely as any other.
+fn share(whole: i64, random: u64) -> i64 {
+    let part = (u128::from(whole.unsigned_abs()) * u128::from(random)) >> 64;
+    i64::try_from(part).unwrap_or(whole)
+}
+
+/// The n-th number of the sequence that begins with `seed` (SplitMix64).
+pub(crate) const fn scramble(seed: u64, n: u64) -> u64 {
+    let mut x = seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+impl Endpoint {
+    /// Whoever is at the other end of a foreign connection is there, under that id, and gets what
+    /// matches the filter. They may have been told an older filter of this endpoint: an
+    /// [`Output::Interest`](super::Output::Interest) follows in any case.
+    pub fn handle_joined(
+        &mut self,
+        now: Timestamp,
+        id: ConnectionId,
+        peer: EndpointId,
+        filter: Filter,
+    ) {
+        let me = self.config.id;
+        let held = self.holders.contains_key(&peer);
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        if connection.transport != Transport::Foreign || !matches!(connection.stage, Stage::Dialing)
+        {
+            return;
+        }
+        if peer == me {
+            let cause = "the address leads back to this endpoint".to_owned();
+            self.end_handshake(now, id, Some(CloseCause::Illegal), Some(cause));
+        } else if held {
+            self.close(id, CloseCause::Cancelled);
+            if let Some(attempt) = self.forget(id).and_then(|connection| connection.attempt) {
+                self.resolve_redundant(now, attempt, peer);
+            }
+        } else {
+            connection.peer = Some(peer);
+            connection.joined = Some(now);
+            self.holders.insert(peer, id);
+            let older = self.filter_version.wrapping_sub(1);
+            self.install(now, id, older, filter);
+        }
+    }
+
+    /// A number that nobody can foresee who does not know the seed.
+    pub(super) fn chance(&mut self) -> u64 {
+        let number = self.number();
+        scramble(self.config.seed, number)
+    }
+
+    /// Finds a foreign peer again that was lost: soon when it was there for a while, otherwise as
+    /// after a failed attempt.
+    pub(super) fn rejoin(
+        &mut self,
+        now: Timestamp,
+        address: NetworkAddress,
+        retry: Retry,
+        joined: Option<Timestamp>,
+        failures: u32,
+    ) {
+        let Retry::After(asked) = retry else { return };
+        let random = self.chance();
+        let lasted = joined.is_some_and(|at| at.saturating_add(asked) <= now);
+        let (until, failures) = match lasted {
+            true => (
+                Timespan::from_ns(share(FIRST_PAUSE_MAX.min(asked).ns(), random)),
+                0,
+            ),
+            false => (pause(asked, failures, random), failures.saturating_add(1)),
+        };
+        let attempt = Attempt {
+            address,
+            retry,
+            transport: Transport::Foreign,
+            failures,
+            request: None,
+            state: AttemptState::Waiting {
+                until: now.saturating_add(until),
+            },
+        };
+        let id = AttemptId(self.number());
+        self.attempts.insert(id, attempt);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::endpoint::{Closed, Outcome, Output, RequestId};
+    use crate::topic::Topic;
+
+    const ME: EndpointId = EndpointId::from_bytes([1; 16]);
+    const PEER: EndpointId = EndpointId::from_bytes([2; 16]);
+    const URL: &str = "ws://there:1/v1/messages/json";
+    const SECOND: i64 = 1_000_000_000;
+
+    fn at(ns: i64) -> Timestamp {
+        Timestamp::from_ns(ns)
+    }
+
+    fn every_second() -> Retry {
+        Retry::After(Timespan::from_ns(SECOND))
+    }
+
+    fn everything() -> Filter {
+        [Topic::from("")].into_iter().collect()
+    }
+
+    fn outputs(endpoint: &mut Endpoint) -> Vec<String> {
+        let mut shown = Vec::new();
+        while let Some(output) = endpoint.poll_output() {
+            shown.push(match output {
+                Output::Join { host, port, .. } => format!("join {host} {port}"),
+                Output::Interest { filter, .. } => format!("interest {:?}", filter.entries()),
+                Output::Install { peer, .. } => format!("install {peer}"),
+                Output::Uninstall { peer } => format!("uninstall {peer}"),
+                Output::Close { cause, .. } => format!("close {cause:?}"),
+                Output::Event(crate::Event::Status(status)) => format!("{:?}", status.code),
+                Output::Event(crate::Event::Error(fault)) => fault.text,
+                Output::Reply { outcome, .. } => match outcome {
+                    Outcome::PeerFailed { text, .. } => format!("failed {text}"),
+                    other => format!("{other:?}"),
+                },
+                other => format!("{other:?}"),
+            });
+        }
+        shown
+    }
+
+    /// An endpoint that is joining, and its connection.
+    fn joining(retry: Retry) -> (Endpoint, ConnectionId) {
+        let mut endpoint = Endpoint::new(Config::new(ME, 7));
+        endpoint.peer_foreign(at(0), URL, 1, retry, Some(RequestId(1)));
+        let Some(Output::Join { connection, .. }) = endpoint.poll_output() else {
+            panic!("an attempt begins at once")
+        };
+        (endpoint, connection)
+    }
+
+    fn joined(retry: Retry) -> (Endpoint, ConnectionId) {
+        let (mut endpoint, connection) = joining(retry);
+        endpoint.handle_joined(at(0), connection, PEER, everything());
+        outputs(&mut endpoint);
+        (endpoint, connection)
+    }
+
+    #[test]
+    fn a_foreign_peer_looks_like_any_other() {
+        let (mut endpoint, connection) = joining(Retry::Never);
+        endpoint.subscribe(at(0), &["/early".into()]);
+        assert_eq!(outputs(&mut endpoint), [""; 0]);
+        endpoint.handle_joined(at(1), connection, PEER, everything());
+        let peer = PEER.to_string();
+        assert_eq!(
+            outputs(&mut endpoint),
+            [
+                &format!("install {peer}"),
+                "interest [`/early`]",
+                "EndpointDiscovered",
+                "PeerAdded",
+                "Peered",
+            ]
+            .map(|it| it.replace('`', "\""))
+        );
+        let peers = endpoint.peers();
+        assert_eq!((peers[0].id, peers[0].network.host.as_str()), (PEER, URL));
+        endpoint.subscribe(at(2), &["/late".into()]);
+        assert_eq!(outputs(&mut endpoint), [r#"interest ["/early", "/late"]"#]);
+        endpoint.unpeer(at(3), URL, 1, None);
+        assert_eq!(
+            outputs(&mut endpoint),
+            [
+                format!("uninstall {peer}"),
+                "close Goodbye".to_owned(),
+                "PeerRemoved".to_owned(),
+                "EndpointUnreachable".to_owned(),
+            ]
+        );
+        assert!(endpoint.peers().is_empty());
+    }
+
+    #[test]
+    fn a_shutdown_does_not_wait_for_foreign_peers() {
+        let (mut endpoint, _) = joined(Retry::Never);
+        endpoint.shutdown(at(1));
+        let shown = outputs(&mut endpoint);
+        assert!(shown.contains(&"ShutdownComplete".to_owned()), "{shown:?}");
+    }
+
+    #[test]
+    fn a_lost_peer_is_looked_for_again() {
+        let (mut endpoint, connection) = joined(every_second());
+        endpoint.handle_closed(at(5 * SECOND), connection, Closed::Remote);
+        assert!(outputs(&mut endpoint).contains(&"PeerLost".to_owned()));
+        let (due, _) = endpoint.next_timeout().unwrap();
+        assert!(due.ns() - 5 * SECOND <= FIRST_PAUSE_MAX.ns(), "{due:?}");
+        endpoint.handle_timeout(due);
+        assert_eq!(outputs(&mut endpoint), [format!("join {URL} 1")]);
+    }
+
+    #[test]
+    fn a_peer_that_hangs_up_at_once_is_not_called_at_once() {
+        let (mut endpoint, connection) = joined(every_second());
+        endpoint.handle_closed(at(1), connection, Closed::Remote);
+        outputs(&mut endpoint);
+        let (due, _) = endpoint.next_timeout().unwrap();
+        assert!(due.ns() >= SECOND * 3 / 4, "{due:?}");
+    }
+
+    #[test]
+    fn attempts_back_off_and_a_success_begins_anew() {
+        let (mut endpoint, mut connection) = joining(every_second());
+        let mut now = 0;
+        for doublings in 0..10 {
+            endpoint.handle_dial_failed(at(now), connection, Some("no".to_owned()));
+            assert_eq!(outputs(&mut endpoint).len(), 1);
+            let (due, _) = endpoint.next_timeout().unwrap();
+            let whole = (SECOND << doublings).min(BACKOFF_MAX.ns());
+            let waits = due.ns() - now;
+            assert!(
+                waits <= whole && waits >= whole * 3 / 4,
+                "{doublings}: {waits}"
+            );
+            now = due.ns();
+            endpoint.handle_timeout(due);
+            let Some(Output::Join {
+                connection: next, ..
+            }) = endpoint.poll_output()
+            else {
+                panic!("it is tried again")
+            };
+            connection = next;
+        }
+        endpoint.handle_joined(at(now), connection, PEER, everything());
+        outputs(&mut endpoint);
+        endpoint.handle_closed(at(now + 2 * SECOND), connection, Closed::Remote);
+        let (due, _) = endpoint.next_timeout().unwrap();
+        assert!(due.ns() - now <= 2 * SECOND + FIRST_PAUSE_MAX.ns());
+    }
+
+    #[test]
+    fn an_address_that_leads_back_fails() {
+        let (mut endpoint, connection) = joining(Retry::Never);
+        endpoint.handle_joined(at(0), connection, ME, everything());
+        let shown = outputs(&mut endpoint);
+        assert!(
+            shown[2].contains("leads back to this endpoint"),
+            "{shown:?}"
+        );
+    }
+
+    #[test]
+    fn one_peer_by_two_addresses_is_one_peering() {
+        let (mut endpoint, _) = joined(Retry::Never);
+        endpoint.peer_foreign(at(1), "ws://alias", 1, Retry::Never, Some(RequestId(2)));
+        let Some(Output::Join { connection, .. }) = endpoint.poll_output() else {
+            panic!("an attempt begins at once")
+        };
+        endpoint.handle_joined(at(1), connection, PEER, everything());
+        assert_eq!(outputs(&mut endpoint), ["close Cancelled", "Peered"]);
+        assert_eq!(endpoint.peers().len(), 1);
+    }
+
+    #[test]
+    fn pauses_that_were_asked_for_are_not_shortened_by_the_maximum() {
+        let hour = Timespan::from_ns(3600 * SECOND);
+        assert_eq!(pause(hour, 9, 0), hour);
+        assert!(pause(hour, 0, u64::MAX).ns() >= hour.ns() / 4 * 3);
+    }
+}

@@ -1,0 +1,95 @@
+//! What a peer of another protocol brings into this endpoint.
+//!
+//! The half of the seam between transports that carries data; the other half, what is to be sent,
+//! is the mailbox of the connection's [`Link`](crate::link::Link). Whoever speaks another protocol
+//! turns it into a topic and an encoded value, and from there on the message is one of a peer like
+//! any other. See ADR 0085.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use broker_proto::frame::{EnvelopeError, Tag, write_envelope};
+use broker_proto::{EndpointId, Origin, Topic};
+use bytes::Bytes;
+
+use crate::blocked::{BlockedPublish, push_to};
+use crate::mailbox::{Run, SHARED_RUN_MIN};
+use crate::routing::TopicMemo;
+use crate::shared::Shared;
+
+/// Buffers that one large message blew up are given back beyond this.
+const SCRATCH_MAX: usize = 64 * 1024;
+
+/// Hands on what one foreign peer sends.
+pub(crate) struct ForeignInbox {
+    shared: Arc<Shared>,
+    memo: TopicMemo,
+    frame: Vec<u8>,
+    /// What some consumers have no room for.
+    delivery: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl ForeignInbox {
+    pub(crate) fn new(shared: Arc<Shared>, peer: EndpointId) -> Self {
+        let forwarding = !shared.options.disable_forwarding;
+        Self {
+            memo: TopicMemo::new(Origin::Peer(peer), forwarding),
+            shared,
+            frame: Vec::new(),
+            delivery: None,
+        }
+    }
+
+    /// Resolves when another message can be taken: until then its sender is not read from.
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(delivery) = &mut self.delivery {
+            ready!(delivery.as_mut().poll(cx));
+            self.delivery = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// Hands on one message; the payload is one encoded value.
+    ///
+    /// # Errors
+    ///
+    /// When it does not fit into a frame.
+    pub(crate) fn deliver(&mut self, topic: &Topic, payload: &[u8]) -> Result<(), EnvelopeError> {
+        self.frame.clear();
+        self.frame.shrink_to(SCRATCH_MAX);
+        // As native peers have it: the sender of what is passed on is whoever passes it on.
+        write_envelope(
+            &mut self.frame,
+            self.shared.id,
+            EndpointId::NIL,
+            Tag::Data,
+            topic.as_bytes(),
+            |out| -> Result<(), EnvelopeError> {
+                out.extend_from_slice(payload);
+                Ok(())
+            },
+        )?;
+        let targets = {
+            let table = self.shared.routes.load();
+            self.memo.targets(&table, topic.as_bytes()).clone()
+        };
+        if targets.is_empty() {
+            return Ok(());
+        }
+        let shared_frame;
+        let run = if self.frame.len() < SHARED_RUN_MIN {
+            Run::copied(&self.frame, 1)
+        } else {
+            shared_frame = Bytes::from(std::mem::take(&mut self.frame));
+            Run::shared(&shared_frame, 1)
+        };
+        let full = push_to(&self.shared, run, targets.iter());
+        if !full.is_empty() {
+            let blocked = BlockedPublish::new(self.shared.clone(), run.to_bytes(), full);
+            self.delivery = Some(Box::pin(blocked.finished()));
+        }
+        Ok(())
+    }
+}

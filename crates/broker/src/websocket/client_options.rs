@@ -1,0 +1,99 @@
+//! Options of peerings with WebSocket servers.
+
+use std::time::Duration;
+
+use broker_proto::json_upgrade::is_application_name;
+
+use super::options::MESSAGE_BYTES_MAX;
+use crate::error::Error;
+
+/// Time from the subscription to the acknowledgement. Zeek waits for its backend, which takes
+/// seconds; the original does not answer at all when it dislikes a subscription.
+const ACK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Silence after which a server is asked for a sign of life; after twice that it is given up. Zeek
+/// pings every 5 seconds by itself, the original never.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Whom a peering under `wss://` trusts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WebSocketTrust {
+    /// A server whose certificate names the host of the URL and is signed by an authority: those
+    /// of [`TlsOptions`](crate::TlsOptions) if it has any, otherwise those of the system. If the
+    /// options have a certificate of our own it is shown to servers that ask for one.
+    #[default]
+    Certificate,
+    /// Any server, and the anonymous cipher suite of native peers is offered, which is all that
+    /// servers of the original know unless they have certificates. Encrypted, but not
+    /// authenticated.
+    Anonymous,
+    /// Any server with any certificate. Encrypted, but not authenticated.
+    Anybody,
+}
+
+/// Options of peerings with WebSocket servers, `ws://` and `wss://`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebSocketPeerOptions {
+    /// Whom to trust under `wss://`.
+    pub trust: WebSocketTrust,
+    /// Name of the application for the server's logs and metrics: letters, digits and
+    /// `/ _ - . = : * @`.
+    pub application: Option<String>,
+    /// Whether to offer the subprotocol that loses nothing: times to the nanosecond, strings that
+    /// are not UTF-8. Only servers of this project know it.
+    pub lossless: bool,
+    /// Time a server has to acknowledge the subscription.
+    pub ack_timeout: Duration,
+    /// Silence after which a server is asked for a sign of life; zero for never.
+    pub ping_interval: Duration,
+    /// Bytes of a server's message at most.
+    pub message_bytes_max: usize,
+}
+
+impl Default for WebSocketPeerOptions {
+    fn default() -> Self {
+        Self {
+            trust: WebSocketTrust::Certificate,
+            application: None,
+            lossless: false,
+            ack_timeout: ACK_TIMEOUT,
+            ping_interval: PING_INTERVAL,
+            message_bytes_max: MESSAGE_BYTES_MAX,
+        }
+    }
+}
+
+impl WebSocketPeerOptions {
+    /// Refuses values that could never work.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.message_bytes_max == 0 {
+            return Err(Error::Option {
+                name: "web_socket_peer.message_bytes_max",
+                cause: "must be at least 1".to_owned(),
+            });
+        }
+        match &self.application {
+            Some(name) if !is_application_name(name.as_bytes()) => Err(Error::Option {
+                name: "web_socket_peer.application",
+                cause: format!("`{name}` has other characters than letters, digits and /_-.=:*@"),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_servers_refuse_are_refused_here() {
+        let named = |name: &str| WebSocketPeerOptions {
+            application: Some(name.to_owned()),
+            ..WebSocketPeerOptions::default()
+        };
+        assert!(named("my-app/1.0").check().is_ok());
+        assert!(named("a\r\nb").check().is_err() && named("").check().is_err());
+    }
+}
