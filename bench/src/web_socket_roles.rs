@@ -74,11 +74,11 @@ pub(crate) fn serve(options: &Common) -> anyhow::Result<()> {
     }
     report::emit(&json!({ "clients": there }))?;
     drop(statuses);
+    let start = Instant::now();
+    let cpu = report::cpu_seconds();
     // A line asks for publishing; the end of input is the end.
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
-    let start = Instant::now();
-    let cpu = report::cpu_seconds();
     if !line.is_empty() {
         let filler = filler();
         for number in 0..options.count {
