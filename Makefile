@@ -39,7 +39,10 @@ PYTEST_FLAGS ?=
 SIM_SEEDS ?= 10000
 SIM_FROM ?= 0
 
-FUZZ_TARGETS := value frame handshake routing_update json zeek_message log_record websocket
+FUZZ_TARGETS := value frame handshake routing_update json zeek_message log_record websocket \
+	command store_operations
+# As many targets run at a time as there are processors.
+FUZZ_JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # libFuzzer's coverage instrumentation, spelled out so that a stable toolchain can do it.
 FUZZ_RUSTFLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -153,14 +156,13 @@ sim: ## simulate SIM_SEEDS (default 10000) clusters of data stores from SIM_FROM
 
 .PHONY: fuzz fuzz-build bench crash
 fuzz: fuzz-build ## fuzz each target for FUZZ_SECONDS (default 60) on its kept corpus
-	@for target in $(FUZZ_TARGETS); do \
-		echo "fuzz $$target for $(FUZZ_SECONDS) s"; \
-		mkdir -p fuzz/target/corpus/$$target fuzz/artifacts/$$target; \
-		fuzz/target/$(HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
+	@printf '%s\n' $(FUZZ_TARGETS) | xargs -P $(FUZZ_JOBS) -I NAME sh -c '\
+		echo "fuzz NAME for $(FUZZ_SECONDS) s"; \
+		mkdir -p fuzz/target/corpus/NAME fuzz/artifacts/NAME; \
+		fuzz/target/$(HOST)/release/NAME -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
 			-rss_limit_mb=2048 -max_len=65536 -print_final_stats=1 -verbosity=0 \
-			-artifact_prefix=fuzz/artifacts/$$target/ \
-			fuzz/target/corpus/$$target fuzz/corpus/$$target || exit 1; \
-	done
+			-artifact_prefix=fuzz/artifacts/NAME/ \
+			fuzz/target/corpus/NAME fuzz/corpus/NAME'
 
 fuzz-build:
 	@command -v $${CXX:-c++} >/dev/null || { echo "make fuzz needs a C++ compiler (libFuzzer is C++): install one, for example g++, or name it with CXX=..." >&2; exit 1; }

@@ -5,7 +5,7 @@
 //!
 //! What the original does not report stays unreported here: reads and `put_unique` return None,
 //! writes nothing. The reasons come as error events, and as exceptions of the methods that the
-//! original does not have.
+//! original does not have. See ADR 0074.
 
 pub(crate) mod attach;
 pub(crate) mod event;

@@ -381,15 +381,18 @@ class StorePeer(Peer):
             raise Violation("a command on %r" % message.topic)
         if command.sender.endpoint != self.remote:
             raise Violation("a command of somebody else: %r" % (command,))
-        for_former = command.receiver.endpoint == self.id and command.receiver != self.me
-        if not for_former:
-            if command.op in ACTIONS and command.seq == 0 and self.is_refusal(command):
+        directed = message.receiver == self.id
+        if command.receiver not in (NONE, self.me) and (command.receiver.endpoint == self.id or not directed):
+            # For another store that listens to the topic, or for what we were before.
+            if command.op != Op.NACK:
                 return
-            if command.op in ACTIONS:
-                self._check_number(command)
-            elif command.seq != 0 and command.op != Op.ACK_CLONE:
-                raise Violation("a control command with a number: %r" % (command,))
-            self.check(command, message.receiver == self.id)
+        elif command.op in ACTIONS:
+            if command.seq == 0 and self.is_refusal(command):
+                return
+            self._check_number(command)
+        elif command.seq != 0 and command.op != Op.ACK_CLONE:
+            raise Violation("a control command with a number: %r" % (command,))
+        self.check(command, directed)
         self._go(command, True, lambda: self.handle(command))
 
     def is_refusal(self, command):
@@ -732,7 +735,7 @@ class ScriptedMaster(StorePeer):
         if op == Op.ACK_CLONE:
             raise Violation("a clone sends no ack_clone")
         is_search = op == Op.NACK and command["missing"] == [0]
-        if not is_search and op != Op.KEEPALIVE and command.receiver != self.me:
+        if not is_search and command.receiver != self.me and (op, command.receiver) != (Op.KEEPALIVE, NONE):
             raise Violation("for another master: %r" % (command,))
         if op in (Op.CUMULATIVE_ACK, Op.NACK) and not is_search and not directed:
             raise Violation("not addressed to us: %r" % (command,))

@@ -50,8 +50,8 @@ pub struct Ledger {
     books: BTreeMap<EntityId, Book>,
     /// The last master on each disk.
     disks: BTreeMap<usize, EntityId>,
-    /// Writers that a master ever had.
-    writers: BTreeMap<EntityId, BTreeSet<EntityId>>,
+    /// Writers that a master ever had, and whether it still has them.
+    writers: BTreeMap<EntityId, BTreeMap<EntityId, bool>>,
     /// Requests by writer and number, as they were first sent.
     requests: BTreeMap<(EntityId, u64), Vec<u8>>,
     /// Events by master and number, as they were first sent.
@@ -102,15 +102,17 @@ impl Ledger {
         last.map(|id| self.content(*id)).unwrap_or_default()
     }
 
-    /// The writers that a master ever had.
+    /// The writers that a master has.
     pub fn writers(&self, master: EntityId) -> Vec<EntityId> {
         let writers = self.writers.get(&master).into_iter().flatten();
-        writers.copied().collect()
+        let open = writers.filter(|(_, open)| **open);
+        open.map(|(writer, _)| *writer).collect()
     }
 
     /// A master has a writer that it had not.
     pub fn writer_opened(&mut self, master: EntityId, writer: EntityId) {
-        if !self.writers.entry(master).or_default().insert(writer) {
+        let writers = self.writers.entry(master).or_default();
+        if writers.insert(writer, true).is_some() {
             self.marks.hit("writer resumed");
         }
     }
@@ -287,6 +289,10 @@ impl Ledger {
     pub fn retired(&mut self, master: EntityId, writer: EntityId) {
         self.reached
             .retain(|(other, id, _)| *other != master || *id != writer);
+        self.writers
+            .entry(master)
+            .or_default()
+            .insert(writer, false);
         self.marks.hit("writer retired");
     }
 

@@ -1,9 +1,11 @@
 //! Nodes on a network, and the clock that moves them.
 
+mod checks;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use broker_data::{Timespan, Timestamp};
+use broker_data::Timestamp;
 use broker_proto::command::{Command, Content};
 use broker_proto::entity::EntityId;
 use broker_proto::frame::FRAME_LEN_SIZE;
@@ -11,7 +13,7 @@ use broker_proto::store::{Contact, Master, Output, Role, StoreClone};
 use broker_proto::{EndpointId, Envelope, ErrorCode};
 
 use crate::disk::{Disk, DiskBackend};
-use crate::ledger::{Entries, Ledger, assert_same, replay, text};
+use crate::ledger::{Entries, Ledger, replay};
 use crate::marks::Marks;
 use crate::model::{Model, Operation};
 use crate::network::{Fate, Network};
@@ -373,15 +375,8 @@ impl World {
         let failed = match &mut self.nodes[index].state {
             State::Down => return,
             State::Master(master) => {
-                let id = master.id();
-                let before = writers_of(&self.ledger, master);
                 master.handle_tick(now);
-                for writer in before {
-                    if !master.has_writer(writer) {
-                        self.ledger.retired(id, writer);
-                    }
-                }
-                self.ledger.expire(id, now);
+                self.ledger.expire(master.id(), now);
                 false
             }
             State::Clone(clone) => {
@@ -395,6 +390,7 @@ impl World {
                 clone.search_again();
             }
         }
+        self.note_retired(index);
         if index < MASTERS {
             self.commit(index);
         }
@@ -436,15 +432,16 @@ impl World {
         let mine = command.receiver.is_nil() || command.receiver == id;
         let (known, before) = (master.has_clone(writer), master.applied(writer));
         let was_writer = master.has_writer(writer);
-        if mine && was_writer {
-            self.ledger.reached(id, command);
-        }
         if call_fails && self.unrest {
             node.disk.fail_call(Some(calls));
         }
-        let writers = writers_of(&self.ledger, master);
-        let clones = master.clones();
+        let (clones, kept) = (master.clones(), master.kept_bytes());
         master.handle_command(now, command, payload);
+        // What a full buffer does not keep is as good as lost.
+        let applied = master.applied(writer) >= Some(command.seq);
+        if mine && was_writer && (applied || master.kept_bytes() > kept) {
+            self.ledger.reached(id, command);
+        }
         if !known && master.has_clone(writer) && !asks_for_handshake(command) {
             self.ledger.marks.hit("clone taken back");
         }
@@ -464,11 +461,7 @@ impl World {
             }
             _ => {}
         }
-        for other in writers {
-            if !master.has_writer(other) {
-                self.ledger.retired(id, other);
-            }
-        }
+        self.note_retired(index);
         self.end_group(index);
     }
 
@@ -541,7 +534,19 @@ impl World {
                 Some(output) => self.carry_out(index, output),
             }
         }
+        self.note_retired(index);
         self.check_node(index);
+    }
+
+    /// Finds out which writers a master has given up.
+    fn note_retired(&mut self, index: usize) {
+        if let State::Master(master) = &self.nodes[index].state {
+            for writer in self.ledger.writers(master.id()) {
+                if !master.has_writer(writer) {
+                    self.ledger.retired(master.id(), writer);
+                }
+            }
+        }
     }
 
     fn carry_out(&mut self, index: usize, output: Output) {
@@ -679,6 +684,7 @@ impl World {
                     assert_eq!(result.as_ref().ok(), expected.as_ref(), "{operation:?}");
                 }
                 self.ledger.report(life, u64::from(result.is_err()));
+                self.note_retired(index);
                 self.end_group(index);
                 Ok(())
             }
@@ -696,139 +702,10 @@ impl World {
         }
         self.drain(index);
     }
-
-    // --- checks ---------------------------------------------------------------------------------
-
-    /// What must hold at any time.
-    fn check_node(&mut self, index: usize) {
-        let interval = self.plan.options.stale_interval;
-        let node = &mut self.nodes[index];
-        match &mut node.state {
-            State::Down => {}
-            State::Master(_) => {}
-            State::Clone(clone) => {
-                let Ok(entries) = clone.iter() else {
-                    if clone.contact() == Contact::Stale && !node.stale {
-                        self.ledger.marks.hit("clone stale");
-                    }
-                    node.stale = clone.contact() == Contact::Stale;
-                    return;
-                };
-                node.stale = false;
-                let silent_ms = self.now_ms - node.heard_ms;
-                let limit = Timespan::from_millis(silent_ms - 2 * TICK_MS);
-                assert!(
-                    interval.ns() < 0 || limit < interval,
-                    "node {index} is read {silent_ms} ms after its master was heard"
-                );
-                let replayed = node.replayed.iter();
-                if !entries.eq(replayed.map(|(k, v)| (k.as_slice(), v.as_slice()))) {
-                    let copy = text(&copy_of(clone));
-                    assert_eq!(text(&node.replayed), copy, "events do not make a content");
-                }
-                if let Some(position) = clone.position() {
-                    self.ledger.check_copy(position, &node.replayed);
-                }
-            }
-        }
-    }
-
-    fn check_bounds(&mut self, index: usize) {
-        // One message more than the limit may be kept: an empty buffer takes any.
-        let limit = self.plan.config.buffer_bytes_max.saturating_add(4_096);
-        let node = &mut self.nodes[index];
-        match &mut node.state {
-            State::Down => {}
-            State::Master(master) => {
-                let (_, bytes) = master.unacknowledged();
-                assert!(bytes <= limit, "master keeps {bytes} bytes");
-                let content = node.disk.committed();
-                assert_same(&node.replayed, &content, "events of a master");
-            }
-            State::Clone(clone) => {
-                let (_, bytes) = clone.unacknowledged();
-                assert!(bytes <= limit, "clone {index} keeps {bytes} bytes");
-            }
-        }
-    }
-
-    /// Why the world is not at rest yet.
-    fn restless(&mut self) -> Option<String> {
-        let mut writable = None;
-        for index in 0..MASTERS {
-            let node = &mut self.nodes[index];
-            let State::Master(master) = &mut node.state else {
-                continue;
-            };
-            if master.is_writable() {
-                if writable.is_some() {
-                    return Some("two masters are writable".to_owned());
-                }
-                writable = Some((master.id(), node.disk.committed(), master.is_idle()));
-            }
-        }
-        let Some((id, content, idle)) = writable else {
-            return Some("no master is writable".to_owned());
-        };
-        if !idle {
-            return Some("the master is not idle".to_owned());
-        }
-        for index in MASTERS..self.nodes.len() {
-            let State::Clone(clone) = &self.nodes[index].state else {
-                return Some(format!("node {index} is down"));
-            };
-            let contact = clone.contact();
-            if contact != Contact::Attached || clone.master() != Some(id) {
-                return Some(format!(
-                    "node {index} is {contact:?} to {:?}",
-                    clone.master()
-                ));
-            }
-            let copy = copy_of(clone);
-            if copy != content {
-                let (copy, content) = (text(&copy), text(&content));
-                return Some(format!("node {index} has {copy:?}, the master {content:?}"));
-            }
-            if !clone.is_idle() || clone.unacknowledged().0 > 0 {
-                return Some(format!("node {index} is not idle"));
-            }
-        }
-        None
-    }
-
-    fn check_end(&mut self) {
-        for (index, node) in self.nodes.iter().enumerate() {
-            if node.life == 0 {
-                continue;
-            }
-            self.ledger.check_promises(node.life, node.endpoint.bytes());
-            // Nothing is lost on calm links, so every refusal was told.
-            let calm = self.plan.fifo && self.plan.partition == 0 && self.plan.clone_crash == 0;
-            if index >= MASTERS && calm && !self.plan.rival && self.plan.master_crash == 0 {
-                let refused = self.ledger.refusals.get(node.endpoint.bytes()).copied();
-                let told = self.ledger.told(node.life);
-                let refused = refused.unwrap_or(0);
-                assert!(
-                    told >= refused,
-                    "node {index}: {refused} refused, {told} told"
-                );
-            }
-        }
-    }
-}
-
-fn copy_of(clone: &StoreClone) -> Entries {
-    let entries = clone.iter().into_iter().flatten();
-    entries.map(|(k, v)| (k.to_vec(), v.to_vec())).collect()
 }
 
 fn asks_for_handshake(command: &Command<'_>) -> bool {
     matches!(&command.content, Content::Nack { missing } if missing.first() == Some(&0))
-}
-
-fn writers_of(ledger: &Ledger, master: &Master<DiskBackend>) -> Vec<EntityId> {
-    let writers = ledger.writers(master.id()).into_iter();
-    writers.filter(|id| master.has_writer(*id)).collect()
 }
 
 /// A command in a line of a trace.

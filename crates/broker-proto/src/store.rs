@@ -18,7 +18,9 @@ use broker_data::Timespan;
 
 use crate::command::Command;
 use crate::entity::EntityId;
-use crate::frame::{EnvelopeError, PAYLOAD_MAX, Tag, write_envelope};
+use crate::frame::{
+    ENVELOPE_SIZE, EnvelopeError, FRAME_LEN_SIZE, PAYLOAD_MAX, Tag, write_envelope,
+};
 use crate::id::EndpointId;
 use crate::status::{ErrorCode, Fault};
 use crate::topic::Topic;
@@ -207,6 +209,18 @@ impl Names {
         }
     }
 
+    /// Bytes of a frame around its command.
+    pub(crate) fn overhead(&self, role: Role) -> usize {
+        FRAME_LEN_SIZE + ENVELOPE_SIZE + self.topic(role).as_bytes().len()
+    }
+
+    const fn topic(&self, role: Role) -> &Topic {
+        match role {
+            Role::Master => &self.master,
+            Role::Clone => &self.clone,
+        }
+    }
+
     /// Makes a message; fails when it is larger than `frame_bytes_max`.
     pub(crate) fn message(
         &self,
@@ -215,10 +229,7 @@ impl Names {
         command: &Command<'_>,
         frame_bytes_max: usize,
     ) -> Result<Message, EnvelopeError> {
-        let topic = match role {
-            Role::Master => &self.master,
-            Role::Clone => &self.clone,
-        };
+        let topic = self.topic(role);
         let mut frame = Vec::with_capacity(256);
         let write = |out: &mut Vec<u8>| -> Result<(), EnvelopeError> {
             command.encode(out);
@@ -233,7 +244,7 @@ impl Names {
             topic.as_bytes(),
             write,
         )?;
-        let length = frame.len() - crate::frame::FRAME_LEN_SIZE;
+        let length = frame.len() - FRAME_LEN_SIZE;
         if length > frame_bytes_max {
             return Err(EnvelopeError::FrameTooLarge { length });
         }

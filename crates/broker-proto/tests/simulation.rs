@@ -489,6 +489,9 @@ impl World {
                         },
                     );
                 }
+                Output::Join { .. } | Output::Interest { .. } => {
+                    unreachable!("nobody here peers with another protocol")
+                }
                 Output::Send { connection, frame } => {
                     if installed == Some(connection) && frame.get(36) == Some(&3) {
                         self.marks.filter_races += 1;

@@ -148,6 +148,8 @@ fn every_change_is_told_on_both_sides() {
         let expire = events.recv_timeout(LONG).unwrap().unwrap();
         assert_eq!(expire.change, StoreChange::Expire);
         assert_eq!(expire.publisher, master.id());
+        // The other side has been told as well before it is asked.
+        assert!(master.await_idle(LONG));
     }
 }
 

@@ -146,9 +146,12 @@ impl StoreClone {
 
     // --- getters --------------------------------------------------------------------------------
 
-    /// The id that its changes name as their publisher: that of its attachment.
+    /// The id that its changes name as their publisher: the one its requests come from.
     pub fn id(&self) -> EntityId {
-        self.attachment.as_ref().map_or(self.first_id, |it| it.id)
+        let attachment = || self.attachment.as_ref().map(|it| it.id);
+        self.writer_id()
+            .or_else(attachment)
+            .unwrap_or(self.first_id)
     }
 
     /// The store's name.
@@ -208,6 +211,13 @@ impl StoreClone {
     pub fn unacknowledged(&self) -> (usize, usize) {
         let (count, bytes) = self.writer.as_ref().map_or((0, 0), Writer::unacknowledged);
         (count + self.backlog.len(), bytes + self.backlog_bytes)
+    }
+
+    /// Bytes of events that wait for a snapshot or for others before them.
+    pub fn early_bytes(&self) -> usize {
+        let search = self.search.as_ref().map_or(0, Search::early_bytes);
+        let attached = self.attachment.as_ref();
+        search + attached.map_or(0, |it| it.consumer.early_bytes())
     }
 
     /// Whether the copy may be read.

@@ -417,6 +417,8 @@ impl Host {
         if !self.wait_done(timeout) {
             return false;
         }
+        // The way to the other side may just have gone. What has no room now is said again later.
+        let _ = self.look_at_routes(shared);
         if let Some(idle) = is_idle(&mut self.lock().core) {
             return idle;
         }
@@ -436,6 +438,8 @@ impl Host {
         if let Some(worker) = &self.worker {
             worker.done(worker.ticket()).await;
         }
+        // The way to the other side may just have gone. What has no room now is said again later.
+        let _ = self.look_at_routes(shared);
         if let Some(idle) = is_idle(&mut self.lock().core) {
             return idle;
         }

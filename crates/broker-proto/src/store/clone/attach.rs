@@ -32,6 +32,12 @@ pub(super) struct Search {
     told: bool,
 }
 
+impl Search {
+    pub(super) const fn early_bytes(&self) -> usize {
+        self.early_bytes
+    }
+}
+
 type Entry = (Box<[u8]>, Box<[u8]>);
 
 impl StoreClone {

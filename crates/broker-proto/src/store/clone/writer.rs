@@ -90,7 +90,8 @@ impl StoreClone {
             );
             return Err(Failure::new(ErrorCode::InvalidData, text));
         }
-        if !self.has_room(payload.len()) {
+        let bytes = payload.len() + self.names.overhead(Role::Master);
+        if !self.has_room(bytes) {
             let text = format!(
                 "{} bytes of requests wait for the master already",
                 self.unacknowledged().1
@@ -114,7 +115,7 @@ impl StoreClone {
         match self.writer.is_some() {
             true => self.produce(content),
             false => {
-                self.backlog_bytes += payload.len();
+                self.backlog_bytes += bytes;
                 self.backlog.push_back(payload.into());
             }
         }
