@@ -22,8 +22,10 @@
 //! what the old one did not, being gone. What the limits below cut short is delivered twice rather
 //! than not at all.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+mod overlap;
+mod sent;
+
+use std::collections::VecDeque;
 
 use broker_data::json::Form;
 use broker_data::{Timespan, Timestamp};
@@ -38,6 +40,9 @@ use crate::json_message::{
 use crate::json_session::close_code;
 use crate::status::ErrorCode;
 use crate::topic::Topic;
+
+use overlap::{Overlap, Settlement, Side};
+use sent::SentTopics;
 
 /// How long subscriptions are collected before a line is renewed: programs subscribe to several
 /// topics one after the other.
@@ -63,16 +68,6 @@ const OVERLAP_MAX: Timespan = milliseconds(2_000);
 
 /// How long the server may take to end the old line.
 const RETIREMENT_TIMEOUT: Timespan = milliseconds(1_000);
-
-/// Bytes of messages that are remembered while there are two lines.
-const OVERLAP_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// What a remembered message costs beside its bytes.
-const OVERLAP_ENTRY_BYTES: usize = 64;
-
-/// Topics of sent messages that are remembered to explain errors: servers count the messages, and
-/// report at once.
-const SENT_TOPICS_MAX: usize = 1024;
 
 /// Shortest time between two reports of messages that cannot be read.
 const REPORT_PAUSE: Timespan = milliseconds(1_000);
@@ -333,165 +328,6 @@ impl Renewal {
                 }
                 Settlement::Open => *latest,
             }),
-        }
-    }
-}
-
-/// Which line a message came on while there are two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Old,
-    New,
-}
-
-/// What came on one of two lines and has not come on the other.
-#[derive(Debug)]
-struct Overlap {
-    /// What the old line is subscribed to: nothing else can come twice.
-    topics: Filter,
-    /// How often a message came on the old line, less how often on the new one.
-    seen: BTreeMap<Vec<u8>, i64>,
-    bytes: usize,
-    /// Messages that the new line brought first, and those of them that the old one has brought
-    /// since.
-    owed: u64,
-    paid: u64,
-    /// What must have been paid before the old line may go. Under steady traffic one line or the
-    /// other is always ahead, so this is fixed once.
-    bill: Option<u64>,
-    /// Whether some message came on both. Lines keep the order, so the old one has then brought
-    /// everything that it had before the new one was subscribed.
-    paired: bool,
-    /// When the old line last brought something.
-    old_heard: Timestamp,
-}
-
-/// Whether the old line can go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Settlement {
-    /// Nothing is missing.
-    Proven,
-    /// Nothing is known to be missing, but there may be a queue on its way.
-    Likely,
-    /// Something is missing.
-    Open,
-}
-
-impl Overlap {
-    const fn new(topics: Filter) -> Self {
-        Self {
-            topics,
-            seen: BTreeMap::new(),
-            bytes: 0,
-            owed: 0,
-            paid: 0,
-            bill: None,
-            paired: false,
-            old_heard: Timestamp::MIN,
-        }
-    }
-
-    /// Whether a message came on the other line before.
-    fn came_before(&mut self, now: Timestamp, side: Side, topic: &Topic, payload: &[u8]) -> bool {
-        if !self.topics.matches(topic.as_bytes()) {
-            return false;
-        }
-        if side == Side::Old {
-            self.old_heard = now;
-        }
-        let topic = topic.as_bytes();
-        let mut key = Vec::with_capacity(topic.len() + payload.len() + 8);
-        key.extend_from_slice(&topic.len().to_be_bytes());
-        key.extend_from_slice(topic);
-        key.extend_from_slice(payload);
-        let size = key.len().saturating_add(OVERLAP_ENTRY_BYTES);
-        let step = match side {
-            Side::Old => 1,
-            Side::New => -1,
-        };
-        if let Some(difference) = self.seen.get_mut(&key) {
-            let twin = difference.signum() == -step;
-            self.paired |= twin;
-            *difference += step;
-            if *difference == 0 {
-                self.seen.remove(&key);
-                self.bytes = self.bytes.saturating_sub(size);
-            }
-            self.owe(side, twin);
-            return twin;
-        }
-        if self.bytes.saturating_add(size) <= OVERLAP_BYTES_MAX {
-            self.bytes = self.bytes.saturating_add(size);
-            self.seen.insert(key, step);
-            self.owe(side, false);
-        }
-        false
-    }
-
-    fn state(&self) -> Settlement {
-        let is_paid = self.paid >= self.bill.unwrap_or(self.owed);
-        match (is_paid, self.paired) {
-            (true, true) => Settlement::Proven,
-            (true, false) => Settlement::Likely,
-            // Looked at once when it is due for the first time, to fix the bill.
-            (false, _) if self.bill.is_none() => Settlement::Proven,
-            (false, _) => Settlement::Open,
-        }
-    }
-
-    fn owe(&mut self, side: Side, twin: bool) {
-        match (side, twin) {
-            (Side::New, false) => self.owed = self.owed.saturating_add(1),
-            (Side::Old, true) => self.paid = self.paid.saturating_add(1),
-            (Side::New, true) | (Side::Old, false) => {}
-        }
-    }
-}
-
-/// The topics of the last messages on a line, by their number.
-#[derive(Debug, Default)]
-struct SentTopics {
-    count: u64,
-    recent: VecDeque<Arc<[u8]>>,
-}
-
-impl SentTopics {
-    fn note(&mut self, topic: &[u8]) {
-        self.count = self.count.saturating_add(1);
-        if self.recent.len() >= SENT_TOPICS_MAX {
-            self.recent.pop_front();
-        }
-        let topic = match self.recent.back() {
-            Some(last) if **last == *topic => last.clone(),
-            _ => topic.into(),
-        };
-        self.recent.push_back(topic);
-    }
-
-    /// The topic of the message with that number, counted from 1.
-    fn numbered(&self, number: u64) -> Option<&[u8]> {
-        let back = usize::try_from(self.count.checked_sub(number)?).ok()?;
-        let index = self.recent.len().checked_sub(back.checked_add(1)?)?;
-        self.recent.get(index).map(|topic| &**topic)
-    }
-
-    /// What an error message is about.
-    fn explain(&self, code: &str, context: &str) -> String {
-        let report = report(code, context);
-        let number = context
-            .strip_prefix("input #")
-            .and_then(|rest| rest.split(' ').next()?.parse().ok());
-        if let Some(topic) = number.and_then(|number| self.numbered(number)) {
-            let topic = Topic::from(topic);
-            return format!("the server refused a message under `{topic}`: {report}");
-        }
-        // Servers that do not count may name the topic themselves.
-        match self.recent.back() {
-            Some(topic) if !context.contains("on topic '") => {
-                let topic = Topic::from(&**topic);
-                format!("the server reports: {report}; last sent was a message under `{topic}`")
-            }
-            _ => format!("the server reports: {report}"),
         }
     }
 }

@@ -29,10 +29,6 @@ pub(crate) enum TargetKind {
     Peer,
     /// A peer that another protocol is spoken with. Neither data stores nor the topics that belong
     /// to an endpoint mean anything to it.
-    #[cfg_attr(
-        not(feature = "http"),
-        expect(dead_code, reason = "only WebSocket servers are such peers")
-    )]
     Foreign,
     Local,
     /// A WebSocket client of this endpoint.

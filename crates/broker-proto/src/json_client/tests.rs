@@ -1,3 +1,5 @@
+use super::overlap::OVERLAP_BYTES_MAX;
+use super::sent::SENT_TOPICS_MAX;
 use super::*;
 
 const SECOND: i64 = 1_000_000_000;

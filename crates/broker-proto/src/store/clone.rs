@@ -146,9 +146,12 @@ impl StoreClone {
 
     // --- getters --------------------------------------------------------------------------------
 
-    /// The id that its changes name as their publisher: that of its attachment.
+    /// The id that its changes name as their publisher: the one its requests come from.
     pub fn id(&self) -> EntityId {
-        self.attachment.as_ref().map_or(self.first_id, |it| it.id)
+        let attachment = || self.attachment.as_ref().map(|it| it.id);
+        self.writer_id()
+            .or_else(attachment)
+            .unwrap_or(self.first_id)
     }
 
     /// The store's name.

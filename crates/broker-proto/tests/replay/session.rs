@@ -268,6 +268,9 @@ impl Player {
         while let Some(output) = self.endpoint.poll_output() {
             match output {
                 Output::Dial { connection, .. } => self.dialed = Some(connection),
+                Output::Join { .. } | Output::Interest { .. } => {
+                    unreachable!("no recording has a peer of another protocol")
+                }
                 Output::Send { connection, frame } => {
                     assert!(!self.closed.contains(&connection), "sends after closing");
                     self.queues.entry(connection).or_default().push_back(frame);

@@ -127,7 +127,7 @@ fn a_renewal_neither_loses_nor_doubles() {
         while begun.elapsed() < Duration::from_millis(1500) {
             publisher.publish("/t", &number).unwrap();
             number += 1;
-            if number % 64 == 0 {
+            if number.is_multiple_of(64) {
                 thread::sleep(Duration::from_millis(1));
             }
         }
