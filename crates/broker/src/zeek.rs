@@ -8,7 +8,7 @@
 //! |---|---|
 //! | find out what a message is | [`Message::parse`] |
 //! | send an event | [`EventBuilder`] |
-//! | read the arguments of an event | [`Event::arguments`], [`Event::arguments_as`] with `serde` |
+//! | read the arguments of an event | [`Event::arguments`], `Event::arguments_as` with `serde` |
 //! | turn a log stream into records | [`LogDecoder`], then [`LogRecord`] |
 //! | know which topics to subscribe to for that | [`LOG_TOPIC`], [`logger_topic`] |
 //! | send log records | [`Schema`], [`RecordWriter`], [`LogWrite`] |

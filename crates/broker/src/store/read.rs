@@ -14,7 +14,7 @@ impl Store {
     /// The value of a key; `None` when it is absent.
     ///
     /// Sees every request made before through this endpoint's master. A clone that has not found
-    /// its master yet waits for up to [`StoreOptions::get_delay_max`].
+    /// its master yet waits for up to [`StoreOptions::get_delay_max`](crate::StoreOptions::get_delay_max).
     ///
     /// # Errors
     ///
