@@ -20,12 +20,15 @@ const ID_OFFSET: usize = 9;
 
 #[test]
 fn in_the_place_of_zeek() {
-    let paths = session::recordings("zeek");
-    assert!(paths.len() >= 5, "only {} sessions", paths.len());
-    for path in paths {
+    let mut played = 0;
+    for path in session::recordings("zeek") {
         println!("{}", path.display());
         let recording = session::read(&path);
-        let lines = recording["frames"].as_array().unwrap();
+        // The sessions of Zeek's WebSocket server are of another protocol.
+        let Some(lines) = recording["frames"].as_array() else {
+            continue;
+        };
+        played += 1;
         let connection = (0, 1);
         let address = NetworkAddress::new("192.0.2.1", 50000);
         let mut steps = vec![Step {
@@ -72,4 +75,5 @@ fn in_the_place_of_zeek() {
         assert!(report.events[1].contains(&address.to_string()));
         assert!(report.events[2].starts_with("peer_lost("));
     }
+    assert!(played >= 5, "only {played} sessions");
 }
