@@ -14,7 +14,7 @@ use openssl::ssl::{
     ErrorCode, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslVerifyMode, SslVersion,
 };
 use openssl::x509::X509VerifyResult;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
 
@@ -29,6 +29,9 @@ const ANONYMOUS_GROUPS: &str = "P-384";
 
 /// Suites for TLS 1.2 with certificates.
 const AUTHENTICATED_CIPHERS: &str = "HIGH:!aNULL:!MD5";
+
+/// How long a refused connection may take to end by itself.
+const REFUSED_LINGER_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Longest passphrase native peers accept, in bytes.
 const PASSPHRASE_MAX: usize = 127;
@@ -200,8 +203,24 @@ async fn perform(ssl: Ssl, stream: TcpStream, role: Role) -> Result<SslStream<Sn
     };
     match outcome {
         Ok(()) => Ok(stream),
-        Err(error) => Err(explain(&stream, &error)),
+        Err(error) => {
+            let cause = explain(&stream, &error);
+            if matches!(role, Role::Acceptor) {
+                let ended = end_refused(&mut stream.get_mut().stream);
+                let _ = tokio::time::timeout(REFUSED_LINGER_TIMEOUT, ended).await;
+            }
+            Err(cause)
+        }
     }
+}
+
+/// Ends a connection that was refused. Closing with unread input makes the system reset it, and
+/// the reset can overtake the alert that says why.
+async fn end_refused(stream: &mut TcpStream) -> std::io::Result<()> {
+    stream.shutdown().await?;
+    let mut sink = [0; 1024];
+    while stream.read(&mut sink).await? > 0 {}
+    Ok(())
 }
 
 fn broken(error: &ErrorStack) -> Error {
