@@ -263,6 +263,21 @@ impl<'a> Command<'a> {
         }
     }
 
+    /// At least as many bytes as an action takes; nothing is written to find out.
+    pub fn action_size_max(&self) -> usize {
+        /// Header, tag and every field of the action that has most of them.
+        const FIXED: usize = 128;
+        let (key, value): (&[u8], &[u8]) = match &self.content {
+            Content::Put { key, value, .. }
+            | Content::PutUnique { key, value, .. }
+            | Content::Add { key, value, .. }
+            | Content::Subtract { key, value, .. } => (key, value),
+            Content::Erase { key, .. } | Content::Expire { key, .. } => (key, &[]),
+            _ => (&[], &[]),
+        };
+        FIXED + key.len() + value.len()
+    }
+
     /// Appends the payload of a command envelope.
     pub fn encode(&self, out: &mut Vec<u8>) {
         put_u64(out, self.seq);
@@ -729,6 +744,16 @@ mod tests {
             _ => serde_json::json!(view.to_string()),
         };
         serde_json::json!({"type": view.kind().name(), "value": value})
+    }
+
+    #[test]
+    fn no_action_takes_more_than_it_may() {
+        for (name, bytes) in recorded() {
+            let command = Command::parse(&bytes).unwrap();
+            if command.content.is_action() {
+                assert!(bytes.len() <= command.action_size_max(), "{name}");
+            }
+        }
     }
 
     #[test]

@@ -306,8 +306,8 @@ fn check_name(name: &str) -> Result<(), StoreError> {
     })
 }
 
-/// A peer that subscribes to exactly that topic. A prefix of it says nothing: many subscribe to
-/// everything.
+/// The peer with the smallest id that subscribes to exactly that topic. A prefix of it says nothing:
+/// many subscribe to everything.
 fn peer_with(shared: &Shared, topic: &broker_proto::Topic) -> Option<EndpointId> {
     let table = shared.routes.load();
     let mut peers = table.peers();

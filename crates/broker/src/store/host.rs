@@ -12,20 +12,20 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use broker_data::Timestamp;
+use broker_proto::Topic;
 use broker_proto::command::Command;
 use broker_proto::entity::EntityId;
 use broker_proto::store::{
     Backend, Contact, Failure, Master, Output, Role, StoreClone, clone_topic, master_topic,
 };
-use broker_proto::{EndpointId, Topic};
 use tokio::sync::Notify;
 
 use crate::blocked::BlockedPublish;
 use crate::pending::{Pending, Resolver};
 use crate::shared::Shared;
-use crate::store::StoreError;
 use crate::store::delivery::{After, Answer, Delivery, answer_of, is_for, other};
 use crate::store::worker::{Job, Worker};
+use crate::store::{StoreError, peer_with};
 
 /// A master with any storage.
 pub(super) type AnyMaster = Master<Box<dyn Backend>>;
@@ -518,7 +518,7 @@ impl State {
         match &mut self.core {
             Core::Master(master) => {
                 master.set_observed(observed);
-                master.set_rival(rival(host, shared));
+                master.set_rival(peer_with(shared, &host.topic));
             }
             Core::Clone(clone) => {
                 clone.set_observed(observed);
@@ -558,17 +558,6 @@ impl State {
             }
         }
     }
-}
-
-/// The peer with the smallest id that has a master of the same name: one that subscribes to exactly
-/// the masters' topic.
-fn rival(host: &Host, shared: &Shared) -> Option<EndpointId> {
-    let table = shared.routes.load();
-    let mut rivals = table
-        .peers()
-        .filter(|(_, filter, _)| filter.entries().contains(&host.topic))
-        .map(|(id, _, _)| id);
-    rivals.next()
 }
 
 impl Core {
@@ -611,9 +600,8 @@ impl Core {
                 Ok(())
             }
             Self::Clone(clone) => {
-                let mut size = Vec::new();
-                command.encode(&mut size);
-                if clone.contact() != Contact::Failed && !clone.has_room(size.len()) {
+                let room = command.action_size_max();
+                if clone.contact() != Contact::Failed && !clone.has_room(room) {
                     return Err(StoreError::Full);
                 }
                 Ok(clone.request(&command.content)?)
