@@ -76,11 +76,13 @@ fn offer_from<E: From<Error>>(
         Failure::Value(error) => error,
     })?;
     let targets: TargetList = {
-        let table = shared.routes.load();
         let mut memo = memo.lock().unwrap_or_else(PoisonError::into_inner);
         match receiver {
-            None => memo.targets(&table, topic).clone(),
-            Some(receiver) => audience(&table, memo.origin(), receiver, topic, true).into(),
+            None => memo.targets(&shared.routes, topic).clone(),
+            Some(receiver) => {
+                let table = shared.routes.load();
+                audience(&table, memo.origin(), receiver, topic, true).into()
+            }
         }
     };
     if targets.is_empty() {
@@ -93,7 +95,7 @@ fn offer_from<E: From<Error>>(
         shared_frame = Bytes::from(std::mem::take(frame));
         Run::shared(&shared_frame, 1)
     };
-    let full = push_to(shared, run, targets.iter());
+    let full = push_to(shared, run.alone_if(targets.len() == 1), targets.iter());
     if full.is_empty() {
         return Ok(None);
     }

@@ -71,10 +71,10 @@ impl ForeignInbox {
                 Ok(())
             },
         )?;
-        let targets = {
-            let table = self.shared.routes.load();
-            self.memo.targets(&table, topic.as_bytes()).clone()
-        };
+        let targets = self
+            .memo
+            .targets(&self.shared.routes, topic.as_bytes())
+            .clone();
         if targets.is_empty() {
             return Ok(());
         }

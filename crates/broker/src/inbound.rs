@@ -27,6 +27,7 @@ use crate::peer::{Side, ended};
 use crate::routing::{Target, TargetKind, TargetList, TopicMemo, audience};
 use crate::shared::Shared;
 use crate::socket::{Socket, alert};
+use crate::spare::Spares;
 use crate::store::StoreWait;
 use crate::translation::Slot;
 
@@ -66,6 +67,7 @@ pub(crate) struct Inbound {
     side: Side,
     encrypted: bool,
     buffer: BytesMut,
+    spares: Spares,
     read_size: usize,
     frame_max: usize,
     memo: Option<TopicMemo>,
@@ -104,6 +106,7 @@ impl Inbound {
             side,
             encrypted: !shared.options.disable_ssl,
             buffer: BytesMut::new(),
+            spares: Spares::default(),
             read_size: READ_SIZE_MIN,
             frame_max: shared.options.frame_bytes_max,
             memo: None,
@@ -131,7 +134,11 @@ impl Inbound {
                 }
                 _ => self.read_size,
             };
-            self.buffer.reserve(wanted.max(self.read_size / 4));
+            let room = wanted.max(self.read_size / 4);
+            match self.memo.is_some() && room <= READ_SIZE_MAX {
+                true => self.spares.make_room(&mut self.buffer, room),
+                false => self.buffer.reserve(room),
+            }
         }
         let room = self.buffer.capacity() - self.buffer.len();
         let polled = socket.poll_read(cx, &mut self.buffer);
@@ -141,6 +148,7 @@ impl Inbound {
                 self.read_size = self.read_size.saturating_mul(2).min(READ_SIZE_MAX);
             } else if read < self.read_size / 16 {
                 self.read_size = (self.read_size / 2).max(READ_SIZE_MIN);
+                self.spares.clear();
             }
         }
         polled
@@ -241,7 +249,6 @@ impl Inbound {
         let memo = self
             .memo
             .get_or_insert_with(|| TopicMemo::new(Origin::Peer(peer), forwarding));
-        let table = shared.routes.load();
         let mut special: TargetList;
         let mut consumed = 0;
         let mut open: Option<OpenRun> = None;
@@ -268,8 +275,9 @@ impl Inbound {
                 continue;
             }
             let targets: Option<&TargetList> = match step {
-                Step::Data => Some(memo.targets(&table, topic_of(frame))),
+                Step::Data => Some(memo.targets(&shared.routes, topic_of(frame))),
                 Step::Special { origin, receiver } => {
+                    let table = shared.routes.load();
                     let targets = audience(&table, origin, receiver, topic_of(frame), forwarding);
                     special = targets.into();
                     Some(&special)
@@ -277,6 +285,7 @@ impl Inbound {
                 Step::Command { receiver } => {
                     if hand_to_store(shared, frame, peer, &mut self.store_waits) {
                         let origin = Origin::Peer(peer);
+                        let table = shared.routes.load();
                         let mut targets =
                             audience(&table, origin, receiver, topic_of(frame), forwarding);
                         targets.retain(|target| target.kind == TargetKind::Peer);
@@ -555,7 +564,9 @@ fn deliver(
     };
     let mut full = Vec::new();
     let slot = Slot::default();
-    let frames = Run::shared(&bytes, run.frames).translated_in(&slot);
+    let frames = Run::shared(&bytes, run.frames)
+        .translated_in(&slot)
+        .alone_if(run.targets.len() == 1);
     for target in run.targets.iter() {
         match target.mailbox.push(frames, Patience::Waits) {
             Pushed::Full { .. } => full.push(target.clone()),

@@ -60,7 +60,9 @@ mod routing;
 mod run;
 mod runtime;
 mod shared;
+mod shortcut;
 mod socket;
+mod spare;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod status_subscriber;

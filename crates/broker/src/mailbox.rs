@@ -24,11 +24,13 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 
 use broker_proto::frame::frame_size;
+use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::config::Overflow;
 use crate::ready_fd::ReadyFd;
 use crate::run::RunBytes;
 pub(crate) use crate::run::{Run, SHARED_RUN_MIN};
+use crate::shortcut::Shortcut;
 use crate::translation::Translation;
 
 /// Largest tail that small runs are collected in: large enough that one system call moves hundreds
@@ -153,6 +155,7 @@ struct Inner {
     wake: Wake,
     producers: Producers,
     stall: Stall,
+    shortcut: Shortcut,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -218,6 +221,15 @@ impl Mailbox {
         }
         if inner.has_room(&self.limits, run.len(), run.frames) {
             let was_empty = inner.is_empty();
+            if was_empty
+                && run.is_alone
+                && run.len() < SHARED_RUN_MIN
+                && let Some(socket) = inner.shortcut.take()
+            {
+                drop(inner);
+                self.write_directly(&socket, run);
+                return Pushed::Accepted;
+            }
             inner.append(run);
             if was_empty {
                 self.notify(inner);
@@ -229,6 +241,39 @@ impl Mailbox {
         } else {
             self.push_full(inner, run, patience)
         }
+    }
+
+    /// Offers a message to the socket; the consumer gets what it does not take.
+    fn write_directly(&self, socket: &OwnedWriteHalf, run: Run<'_>) {
+        let bytes = run.as_slice();
+        // An error is met again, and dealt with, by whoever owns the connection.
+        let written = socket.try_write(bytes).unwrap_or(0);
+        let rest = bytes.get(written..).unwrap_or_default();
+        let mut inner = self.lock();
+        inner.shortcut.release(rest.is_empty());
+        if !rest.is_empty() {
+            inner.bytes = inner.bytes.saturating_add(rest.len());
+            inner.chunks.push_front(Chunk {
+                bytes: Bytes::copy_from_slice(rest),
+                frames: 0,
+                // No overflow policy may drop what the other side has the beginning of.
+                control: true,
+                translation: None,
+            });
+        }
+        if !inner.is_empty() || inner.state != State::Open {
+            self.notify(inner);
+        }
+    }
+
+    /// Lets producers write to the consumer's socket while it is idle.
+    pub(crate) fn open_shortcut(&self, socket: Arc<OwnedWriteHalf>) {
+        self.lock().shortcut.open(socket);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_shortcut(&self, work: impl FnOnce(&mut Shortcut)) {
+        work(&mut self.lock().shortcut);
     }
 
     /// Appends one control frame, over the limits if need be: the protocol cannot skip one. Only a
@@ -387,8 +432,12 @@ impl Mailbox {
     /// Takes chunks of up to `budget` bytes in total, but at least one if there is any.
     pub(crate) fn take(&self, budget: usize, out: &mut VecDeque<Chunk>) -> Taken {
         let mut inner = self.lock();
+        if inner.shortcut.is_taken() {
+            return Taken::Empty;
+        }
         let taken = inner.take(budget, out);
         if let Taken::Messages(messages) = taken {
+            inner.shortcut.busy(messages);
             inner.held = messages > 0;
             self.moved();
             inner.stall.burst = 0;
@@ -412,7 +461,11 @@ impl Mailbox {
         }
         self.register(cx);
         // Something may have come between the look and the registration.
-        self.take(budget, out)
+        let taken = self.take(budget, out);
+        if taken == Taken::Empty {
+            self.lock().shortcut.idle();
+        }
+        taken
     }
 
     /// Has the task woken when something comes.
@@ -529,6 +582,7 @@ impl Mailbox {
         if inner.state == State::Open {
             inner.state = State::Finished;
         }
+        inner.shortcut.close();
         inner.clear();
         self.release_producers(&mut inner);
         self.notify(inner);

@@ -79,6 +79,10 @@ impl PeerTask {
         side: Side,
     ) -> Self {
         let inbound = Inbound::new(&shared, connection, side);
+        let (socket, shortcut) = socket.share();
+        if let Some(shortcut) = shortcut {
+            link.mailbox.open_shortcut(shortcut);
+        }
         Self {
             shared,
             connection,

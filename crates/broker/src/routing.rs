@@ -4,6 +4,7 @@
 //! a memo from topic to targets, so that a message costs one comparison with the previous topic or
 //! one hash lookup; a memo forgets everything when the table's version moves.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -55,6 +56,8 @@ pub(crate) type TargetList = Arc<[Target]>;
 #[derive(Debug)]
 pub(crate) struct Routes {
     table: ArcSwap<RoutingTable<Target>>,
+    /// That of the table, for memos: looking at it is cheaper than holding the table.
+    version: AtomicU64,
     /// Changes are made one at a time on a copy.
     writer: Mutex<()>,
 }
@@ -62,6 +65,7 @@ pub(crate) struct Routes {
 impl Routes {
     pub(crate) fn new(table: RoutingTable<Target>) -> Self {
         Self {
+            version: AtomicU64::new(table.version()),
             table: ArcSwap::from_pointee(table),
             writer: Mutex::new(()),
         }
@@ -77,7 +81,10 @@ impl Routes {
         let _one_at_a_time = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut table = RoutingTable::clone(&self.table.load());
         change(&mut table);
+        let version = table.version();
         self.table.store(Arc::new(table));
+        // Behind the table: whoever sees the version finds the table.
+        self.version.store(version, Ordering::Release);
     }
 }
 
@@ -139,23 +146,29 @@ impl TopicMemo {
     }
 
     /// The targets of a data message to everybody.
-    pub(crate) fn targets(&mut self, table: &RoutingTable<Target>, topic: &[u8]) -> &TargetList {
-        if self.version != table.version() {
-            self.forget();
-            self.version = table.version();
-        }
-        let entry = match self.last.take() {
-            Some(last) if last.0.as_bytes() == topic => last,
-            _ => self.look_up(table, topic),
+    pub(crate) fn targets(&mut self, routes: &Routes, topic: &[u8]) -> &TargetList {
+        let version = routes.version.load(Ordering::Acquire);
+        let known = self.last.take();
+        let entry = match known {
+            Some(last) if self.version == version && last.0.as_bytes() == topic => last,
+            _ => self.look_up(routes, version, topic),
         };
         &self.last.insert(entry).1
     }
 
-    fn look_up(&mut self, table: &RoutingTable<Target>, topic: &[u8]) -> (Topic, TargetList) {
-        if let Some((topic, list)) = self.topics.get_key_value(topic) {
+    fn look_up(&mut self, routes: &Routes, version: u64, topic: &[u8]) -> (Topic, TargetList) {
+        if self.version == version
+            && let Some((topic, list)) = self.topics.get_key_value(topic)
+        {
             return (topic.clone(), list.clone());
         }
-        let targets = audience(table, self.origin, EndpointId::NIL, topic, self.forwarding);
+        // It may be newer than the version, never older.
+        let table = routes.load();
+        if self.version != table.version() {
+            self.forget();
+            self.version = table.version();
+        }
+        let targets = audience(&table, self.origin, EndpointId::NIL, topic, self.forwarding);
         if self.topics.len() >= MEMO_TOPICS_MAX {
             self.forget();
         }
@@ -170,7 +183,6 @@ impl TopicMemo {
         (topic, list)
     }
 
-    /// Drops everything, and with it the references to mailboxes of those who left.
     fn forget(&mut self) {
         self.topics.clear();
         self.lists.clear();

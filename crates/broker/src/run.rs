@@ -17,6 +17,8 @@ pub(crate) struct Run<'a> {
     pub(crate) frames: usize,
     /// Where all mailboxes that the run goes into find its one translation.
     slot: Option<&'a Slot>,
+    /// Whether this goes to one target only.
+    pub(crate) is_alone: bool,
 }
 
 /// How the bytes of a run are held.
@@ -35,6 +37,7 @@ impl<'a> Run<'a> {
             bytes: RunBytes::Copied(bytes),
             frames,
             slot: None,
+            is_alone: false,
         }
     }
 
@@ -46,12 +49,18 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// The same run, for one target only or for several.
+    pub(crate) fn alone_if(self, is_alone: bool) -> Self {
+        Self { is_alone, ..self }
+    }
+
     /// A part of the run. The translation of several frames is not that of one of them.
     pub(crate) fn part(&self, bytes: &'a [u8], frames: usize) -> Self {
         Self {
             bytes: RunBytes::Copied(bytes),
             frames,
             slot: self.slot.filter(|_| frames == self.frames),
+            is_alone: self.is_alone,
         }
     }
 
@@ -83,6 +92,7 @@ impl<'a> Run<'a> {
             bytes,
             frames,
             slot: None,
+            is_alone: false,
         }
     }
 

@@ -1,14 +1,17 @@
 //! The byte stream of a connection: TCP, plain or under TLS.
 
 use std::io::{self, IoSlice};
+use std::net::Shutdown;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 #[cfg(feature = "tls")]
 use crate::tls::Sniffed;
@@ -17,15 +20,29 @@ use crate::tls::Sniffed;
 #[derive(Debug)]
 pub(crate) enum Socket {
     Plain(TcpStream),
+    /// Plain, and others than the connection's task may write to it; see `shortcut`.
+    Shared(OwnedReadHalf, Arc<OwnedWriteHalf>),
     #[cfg(feature = "tls")]
     Tls(Box<tokio_openssl::SslStream<Sniffed>>),
 }
 
 impl Socket {
+    /// Lets others write to the socket, if that is possible: a TLS session has one owner.
+    pub(crate) fn share(self) -> (Self, Option<Arc<OwnedWriteHalf>>) {
+        match self {
+            Self::Plain(stream) => {
+                let (read, write) = stream.into_split();
+                let write = Arc::new(write);
+                (Self::Shared(read, write.clone()), Some(write))
+            }
+            other => (other, None),
+        }
+    }
+
     /// Whether several buffers in one write go out as one piece; a TLS write takes one buffer.
     pub(crate) fn is_vectored(&self) -> bool {
         match self {
-            Self::Plain(_) => true,
+            Self::Plain(_) | Self::Shared(..) => true,
             #[cfg(feature = "tls")]
             Self::Tls(_) => false,
         }
@@ -40,6 +57,7 @@ impl Socket {
         // The future holds no state between polls, so a fresh one per poll is the same read.
         match self {
             Self::Plain(stream) => pin!(stream.read_buf(buffer)).poll(cx),
+            Self::Shared(stream, _) => pin!(stream.read_buf(buffer)).poll(cx),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => pin!(stream.read_buf(buffer)).poll(cx),
         }
@@ -53,6 +71,7 @@ impl Socket {
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buffer),
+            Self::Shared(_, stream) => poll_shared(cx, stream, |stream| stream.try_write(buffer)),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buffer),
         }
@@ -66,6 +85,9 @@ impl Socket {
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
+            Self::Shared(_, stream) => {
+                poll_shared(cx, stream, |stream| stream.try_write_vectored(buffers))
+            }
             #[cfg(feature = "tls")]
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, buffers),
         }
@@ -75,8 +97,30 @@ impl Socket {
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Shared(_, stream) => {
+                Poll::Ready(SockRef::from(plain(stream)).shutdown(Shutdown::Write))
+            }
             #[cfg(feature = "tls")]
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+        }
+    }
+}
+
+fn plain(half: &OwnedWriteHalf) -> &TcpStream {
+    half.as_ref()
+}
+
+/// Writes through a shared reference as soon as the socket takes something.
+fn poll_shared(
+    cx: &mut Context<'_>,
+    half: &OwnedWriteHalf,
+    write: impl Fn(&TcpStream) -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(plain(half).poll_write_ready(cx))?;
+        match write(plain(half)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            outcome => return Poll::Ready(outcome),
         }
     }
 }
@@ -101,6 +145,7 @@ impl tokio::io::AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Shared(stream, _) => Pin::new(stream).poll_read(cx, buffer),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
         }

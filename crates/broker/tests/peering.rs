@@ -77,6 +77,44 @@ fn a_message_arrives_with_and_without_tls() {
 }
 
 #[test]
+fn order_survives_every_pace() {
+    const EACH: i64 = 3_000;
+    for ssl in [false, true] {
+        let (left, right, _) = pair(ssl);
+        let numbers = right.subscriber(["/paced"]).unwrap();
+        await_subscription(&left, "/paced");
+        std::thread::scope(|scope| {
+            for publisher in 0..2_i64 {
+                let left = &left;
+                scope.spawn(move || {
+                    for number in 0..EACH {
+                        left.publish("/paced", &(publisher, number)).unwrap();
+                        // From a burst to pauses after which a connection counts as idle.
+                        let pause = Duration::from_micros((number % 7 * 10).unsigned_abs());
+                        let since = Instant::now();
+                        while since.elapsed() < pause {
+                            std::hint::spin_loop();
+                        }
+                    }
+                });
+            }
+            let mut next = [0, 0];
+            while next != [EACH, EACH] {
+                let message = numbers.recv_timeout(DEADLINE).unwrap().unwrap();
+                let value = message.value();
+                let Some([Value::Integer(publisher), Value::Integer(number)]) = value.as_vector()
+                else {
+                    panic!("got {value}");
+                };
+                let next = &mut next[usize::try_from(*publisher).unwrap()];
+                assert_eq!(number, next);
+                *next += 1;
+            }
+        });
+    }
+}
+
+#[test]
 fn what_is_published_right_after_peering_arrives() {
     let (left, port) = listening(true);
     let messages = left.subscriber(["/topic"]).unwrap();

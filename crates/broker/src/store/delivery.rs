@@ -52,26 +52,25 @@ impl Delivery {
 
     /// Whether somebody here listens to the store's events.
     pub(super) fn is_observed(&mut self, shared: &Shared) -> bool {
-        let table = shared.routes.load();
         let topic = self.event_topic.as_bytes();
-        !self.events.targets(&table, topic).is_empty()
+        !self.events.targets(&shared.routes, topic).is_empty()
     }
 
     /// Whether a peer subscribes to this store's commands.
     pub(super) fn is_reachable(&mut self, shared: &Shared) -> bool {
-        let table = shared.routes.load();
-        let targets = self.commands.targets(&table, self.topic.as_bytes());
+        let topic = self.topic.as_bytes();
+        let targets = self.commands.targets(&shared.routes, topic);
         targets.iter().any(|target| target.kind == TargetKind::Peer)
     }
 
     /// Sends a command to peers. Whether a store on this endpoint gets it, too, is not decided here.
     pub(super) fn send(&mut self, shared: &Arc<Shared>, message: &Message, after: &mut After) {
-        let table = shared.routes.load();
+        let topic = self.topic.as_bytes();
         let directed;
         let targets: &[Target] = if message.receiver.is_nil() {
-            self.commands.targets(&table, self.topic.as_bytes())
+            self.commands.targets(&shared.routes, topic)
         } else {
-            let topic = self.topic.as_bytes();
+            let table = shared.routes.load();
             directed = table.targets(Origin::Endpoint, message.receiver, topic, true);
             &directed
         };
@@ -111,8 +110,8 @@ impl Delivery {
         if written.is_err() {
             return;
         }
-        let table = shared.routes.load();
-        let targets = self.events.targets(&table, self.event_topic.as_bytes());
+        let topic = self.event_topic.as_bytes();
+        let targets = self.events.targets(&shared.routes, topic);
         let frame = Bytes::from(frame);
         let run = Run::shared(&frame, 1);
         let full = blocked::push_to(shared, run, targets.iter());

@@ -512,10 +512,10 @@ impl Session {
             return self.replies.push_back(message.into());
         }
         count(&self.counts.received, 1);
-        let targets = {
-            let table = self.shared.routes.load();
-            consumer.memo.targets(&table, topic.as_bytes()).clone()
-        };
+        let targets = consumer
+            .memo
+            .targets(&self.shared.routes, topic.as_bytes())
+            .clone();
         if targets.is_empty() {
             return;
         }
