@@ -24,13 +24,13 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 
 use broker_proto::frame::frame_size;
-use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::config::Overflow;
 use crate::ready_fd::ReadyFd;
 use crate::run::RunBytes;
 pub(crate) use crate::run::{Run, SHARED_RUN_MIN};
 use crate::shortcut::Shortcut;
+use crate::socket::Door;
 use crate::translation::Translation;
 
 /// Largest tail that small runs are collected in: large enough that one system call moves hundreds
@@ -224,10 +224,12 @@ impl Mailbox {
             if was_empty
                 && run.is_alone
                 && run.len() < SHARED_RUN_MIN
+                && inner.wake.task.is_some()
                 && let Some(socket) = inner.shortcut.take()
+                && let Some(task) = inner.wake.task.clone()
             {
                 drop(inner);
-                self.write_directly(&socket, run);
+                self.write_directly(&socket, &task, run);
                 return Pushed::Accepted;
             }
             inner.append(run);
@@ -244,10 +246,10 @@ impl Mailbox {
     }
 
     /// Offers a message to the socket; the consumer gets what it does not take.
-    fn write_directly(&self, socket: &OwnedWriteHalf, run: Run<'_>) {
+    fn write_directly(&self, socket: &Door, task: &Waker, run: Run<'_>) {
         let bytes = run.as_slice();
         // An error is met again, and dealt with, by whoever owns the connection.
-        let written = socket.try_write(bytes).unwrap_or(0);
+        let written = socket.try_write(task, bytes).unwrap_or(0);
         let rest = bytes.get(written..).unwrap_or_default();
         let mut inner = self.lock();
         inner.shortcut.release(rest.is_empty());
@@ -267,7 +269,7 @@ impl Mailbox {
     }
 
     /// Lets producers write to the consumer's socket while it is idle.
-    pub(crate) fn open_shortcut(&self, socket: Arc<OwnedWriteHalf>) {
+    pub(crate) fn open_shortcut(&self, socket: Door) {
         self.lock().shortcut.open(socket);
     }
 

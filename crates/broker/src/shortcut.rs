@@ -6,10 +6,9 @@
 //! leaves the socket alone, so that the order stays. Busy connections are not concerned: there one
 //! system call of the task moves many messages. See ADR 0090.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::tcp::OwnedWriteHalf;
+use crate::socket::Door;
 
 /// How long a connection must have been idle. Shorter pauses are part of a stream of messages,
 /// which is better off with a task that collects them.
@@ -22,7 +21,7 @@ const BURST_MAX: usize = 4;
 /// The socket of a mailbox, for those who fill it.
 #[derive(Debug, Default)]
 pub(crate) struct Shortcut {
-    socket: Option<Arc<OwnedWriteHalf>>,
+    socket: Option<Door>,
     /// Since when everything is written and the task waits.
     idle_since: Option<Instant>,
     /// The task has just written more than a few messages.
@@ -32,7 +31,7 @@ pub(crate) struct Shortcut {
 }
 
 impl Shortcut {
-    pub(crate) fn open(&mut self, socket: Arc<OwnedWriteHalf>) {
+    pub(crate) fn open(&mut self, socket: Door) {
         self.socket = Some(socket);
     }
 
@@ -61,7 +60,7 @@ impl Shortcut {
     }
 
     /// The socket, if it may be used: for one message, until [`release`](Self::release).
-    pub(crate) fn take(&mut self) -> Option<Arc<OwnedWriteHalf>> {
+    pub(crate) fn take(&mut self) -> Option<Door> {
         let idle_since = self.idle_since.filter(|_| !self.is_taken)?;
         if idle_since.elapsed() < IDLE_MIN {
             return None;
@@ -80,9 +79,11 @@ impl Shortcut {
 mod tests {
     use std::collections::VecDeque;
     use std::io::{self, Read};
+    use std::sync::Arc;
     use std::task::{Context, Waker};
 
     use bytes::Bytes;
+    use tokio::net::tcp::OwnedWriteHalf;
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -106,7 +107,7 @@ mod tests {
             strict: false,
             translated: false,
         });
-        mailbox.open_shortcut(socket.clone());
+        mailbox.open_shortcut(Door::Plain(socket.clone()));
         become_idle(&mailbox);
         let other = accepted.unwrap().0.into_std().unwrap();
         other.set_nonblocking(false).unwrap();

@@ -4,7 +4,9 @@ use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+#[cfg(feature = "tls")]
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -13,8 +15,9 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
+/// A TLS session over TCP.
 #[cfg(feature = "tls")]
-use crate::tls::Sniffed;
+pub(crate) type Tls = tokio_openssl::SslStream<crate::tls::Sniffed>;
 
 /// A connected stream, after the TLS handshake if there is one.
 #[derive(Debug)]
@@ -22,18 +25,26 @@ pub(crate) enum Socket {
     Plain(TcpStream),
     /// Plain, and others than the connection's task may write to it; see `shortcut`.
     Shared(OwnedReadHalf, Arc<OwnedWriteHalf>),
+    /// The same under TLS.
     #[cfg(feature = "tls")]
-    Tls(Box<tokio_openssl::SslStream<Sniffed>>),
+    SharedTls(Arc<Mutex<Tls>>),
+    #[cfg(feature = "tls")]
+    Tls(Box<Tls>),
 }
 
 impl Socket {
-    /// Lets others write to the socket, if that is possible: a TLS session has one owner.
-    pub(crate) fn share(self) -> (Self, Option<Arc<OwnedWriteHalf>>) {
+    /// Lets others write to the socket, too.
+    pub(crate) fn share(self) -> (Self, Option<Door>) {
         match self {
             Self::Plain(stream) => {
                 let (read, write) = stream.into_split();
                 let write = Arc::new(write);
-                (Self::Shared(read, write.clone()), Some(write))
+                (Self::Shared(read, write.clone()), Some(Door::Plain(write)))
+            }
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => {
+                let stream = Arc::new(Mutex::new(*stream));
+                (Self::SharedTls(stream.clone()), Some(Door::Tls(stream)))
             }
             other => (other, None),
         }
@@ -44,7 +55,7 @@ impl Socket {
         match self {
             Self::Plain(_) | Self::Shared(..) => true,
             #[cfg(feature = "tls")]
-            Self::Tls(_) => false,
+            Self::Tls(_) | Self::SharedTls(_) => false,
         }
     }
 
@@ -60,6 +71,8 @@ impl Socket {
             Self::Shared(stream, _) => pin!(stream.read_buf(buffer)).poll(cx),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => pin!(stream.read_buf(buffer)).poll(cx),
+            #[cfg(feature = "tls")]
+            Self::SharedTls(stream) => pin!(lock(stream).read_buf(buffer)).poll(cx),
         }
     }
 
@@ -74,6 +87,8 @@ impl Socket {
             Self::Shared(_, stream) => poll_shared(cx, stream, |stream| stream.try_write(buffer)),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buffer),
+            #[cfg(feature = "tls")]
+            Self::SharedTls(stream) => Pin::new(&mut *lock(stream)).poll_write(cx, buffer),
         }
     }
 
@@ -90,6 +105,10 @@ impl Socket {
             }
             #[cfg(feature = "tls")]
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, buffers),
+            #[cfg(feature = "tls")]
+            Self::SharedTls(stream) => {
+                Pin::new(&mut *lock(stream)).poll_write_vectored(cx, buffers)
+            }
         }
     }
 
@@ -102,8 +121,48 @@ impl Socket {
             }
             #[cfg(feature = "tls")]
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+            #[cfg(feature = "tls")]
+            Self::SharedTls(stream) => Pin::new(&mut *lock(stream)).poll_shutdown(cx),
         }
     }
+}
+
+/// The writing side of a socket, for others than the connection's task.
+#[derive(Debug, Clone)]
+pub(crate) enum Door {
+    Plain(Arc<OwnedWriteHalf>),
+    #[cfg(feature = "tls")]
+    Tls(Arc<Mutex<Tls>>),
+}
+
+impl Door {
+    /// Writes what the socket takes at once. `task` is the task that owns the connection: a TLS
+    /// session that has to wait for the socket wakes it.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when nothing was taken, and what the socket reports.
+    pub(crate) fn try_write(&self, task: &Waker, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(half) => half.try_write(bytes),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => {
+                // Whoever has it reads, and is at it for as long as this would wait.
+                let Ok(mut stream) = stream.try_lock() else {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                };
+                match Pin::new(&mut *stream).poll_write(&mut Context::from_waker(task), bytes) {
+                    Poll::Ready(outcome) => outcome,
+                    Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(feature = "tls")]
+fn lock(stream: &Mutex<Tls>) -> MutexGuard<'_, Tls> {
+    stream.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn plain(half: &OwnedWriteHalf) -> &TcpStream {
@@ -148,6 +207,8 @@ impl tokio::io::AsyncRead for Socket {
             Self::Shared(stream, _) => Pin::new(stream).poll_read(cx, buffer),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
+            #[cfg(feature = "tls")]
+            Self::SharedTls(stream) => Pin::new(&mut *lock(stream)).poll_read(cx, buffer),
         }
     }
 }
