@@ -22,7 +22,7 @@ LOCKED ?= --locked
 CRASH_CYCLES ?= 1000
 
 # How long `make fuzz` stays with each target, in seconds.
-FUZZ_SECONDS ?= 60
+FUZZ_SECONDS ?= 30
 
 VENV := .venv
 ABI3_VENV := .venv-abi3
@@ -34,6 +34,15 @@ MATURIN_BUILD = $(VENV)/bin/python -m maturin build --quiet --release $(LOCKED) 
 	-m python/Cargo.toml -i $(VENV)/bin/python
 # Warnings of our tests' own Python are errors; see python/pyproject.toml.
 PYTEST_FLAGS ?=
+# Test files that run at a time. Most tests wait for something most of the time.
+PYTEST_JOBS ?= 4
+# Each file in a process of its own, the largest first, its report in one piece. A selection that
+# leaves nothing of a file (exit code 5) is no failure.
+define PYTEST
+@ls -S python/tests/test_*.py | xargs -P $(PYTEST_JOBS) -n 1 sh -c ' \
+		report=$$($(1)/bin/python -m pytest -q --no-header $(PYTEST_FLAGS) "$$1" 2>&1); code=$$?; \
+		printf "%s: %s\n" "$$1" "$$report"; [ $$code -eq 0 ] || [ $$code -eq 5 ]' sh
+endef
 
 # Which worlds `make sim` runs.
 SIM_SEEDS ?= 10000
@@ -91,10 +100,10 @@ test-rust: ## Rust unit, vector and doc tests, with all features and with none
 	$(CARGO) test $(LOCKED) -p broker --no-default-features --lib --tests
 
 test-python: $(VENV)/.wheel ## Python tests on the wheel for this interpreter
-	$(VENV)/bin/python -m pytest python/tests $(PYTEST_FLAGS)
+	$(call PYTEST,$(VENV))
 
 test-abi3: $(ABI3_VENV)/.wheel ## the same tests on the abi3 wheel
-	$(ABI3_VENV)/bin/python -m pytest python/tests $(PYTEST_FLAGS)
+	$(call PYTEST,$(ABI3_VENV))
 
 stubs: $(VENV)/.wheel ## type stubs against the built module
 	$(VENV)/bin/python -m mypy.stubtest broker
@@ -155,7 +164,7 @@ sim: ## simulate SIM_SEEDS (default 10000) clusters of data stores from SIM_FROM
 	$(CARGO) run $(LOCKED) --quiet --profile sim -p broker-sim -- --seeds $(SIM_SEEDS) --from $(SIM_FROM)
 
 .PHONY: fuzz fuzz-build bench crash
-fuzz: fuzz-build ## fuzz each target for FUZZ_SECONDS (default 60) on its kept corpus
+fuzz: fuzz-build ## fuzz each target for FUZZ_SECONDS (default 30) on its kept corpus
 	@printf '%s\n' $(FUZZ_TARGETS) | xargs -P $(FUZZ_JOBS) -I NAME sh -c '\
 		echo "fuzz NAME for $(FUZZ_SECONDS) s"; \
 		mkdir -p fuzz/target/corpus/NAME fuzz/artifacts/NAME; \
