@@ -253,11 +253,9 @@ impl Endpoint {
             clients_max: clients_max.unwrap_or(defaults.clients_max),
             connects_per_second_max: connects_per_second_max
                 .unwrap_or(defaults.connects_per_second_max),
-            subscription_timeout: websocket::duration(
-                subscription_timeout,
-                defaults.subscription_timeout,
-            )?,
-            ping_interval: websocket::duration(ping_interval, defaults.ping_interval)?,
+            subscription_timeout: subscription_timeout
+                .map_or(Ok(defaults.subscription_timeout), websocket::duration)?,
+            ping_interval: ping_interval.map_or(Ok(defaults.ping_interval), websocket::duration)?,
             ..defaults
         };
         let pending = self.live()?.listen_ws_with(&address, port, options);
@@ -272,6 +270,12 @@ impl Endpoint {
     /// their applications ("unknown" for those without) to dicts of numbers.
     fn web_socket_counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         websocket::counts(py, &self.any()?.web_socket_counts())
+    }
+
+    /// What went on between this endpoint and the WebSocket servers it peered with: a new dict from
+    /// their URLs, as in lists of peers and events, to dicts of numbers.
+    fn web_socket_peer_counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        websocket::peer_counts(py, &self.any()?.web_socket_peer_counts())
     }
 
     /// Peers with the endpoint that listens at an address. Returns whether that worked.

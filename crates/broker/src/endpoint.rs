@@ -24,7 +24,7 @@ use crate::status_subscriber::StatusSubscriber;
 use crate::store::{Backend, Store, StoreError, StoreEvents};
 use crate::subscriber::Subscriber;
 #[cfg(feature = "http")]
-use crate::websocket::{self, WebSocketCounts, WebSocketOptions};
+use crate::websocket::{self, WebSocketCounts, WebSocketOptions, WebSocketPeerCounts};
 
 /// What to do when an outgoing peering fails or is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -252,6 +252,15 @@ impl Endpoint {
     #[cfg(feature = "http")]
     pub fn web_socket_counts(&self) -> std::collections::BTreeMap<String, WebSocketCounts> {
         self.shared().web_sockets.by_application()
+    }
+
+    /// What went on between this endpoint and the WebSocket servers it peered with so far, by their
+    /// URL as in lists of peers and events.
+    #[cfg(feature = "http")]
+    pub fn web_socket_peer_counts(
+        &self,
+    ) -> std::collections::BTreeMap<String, WebSocketPeerCounts> {
+        self.shared().web_sockets.by_server()
     }
 
     /// Connections of WebSocket clients that were turned away before they could subscribe.

@@ -592,6 +592,15 @@ class BrokerOptions:
     web_socket_trust: Literal["certificate", "anonymous", "anybody"]
     web_socket_application: str
     web_socket_lossless: bool
+    @property
+    def web_socket_ack_timeout(self) -> float: ...
+    @web_socket_ack_timeout.setter
+    def web_socket_ack_timeout(self, value: float | timedelta | Timespan) -> None: ...
+    @property
+    def web_socket_ping_interval(self) -> float: ...
+    @web_socket_ping_interval.setter
+    def web_socket_ping_interval(self, value: float | timedelta | Timespan) -> None: ...
+    web_socket_message_bytes_max: int
 
 @disjoint_base
 class Configuration:
@@ -636,6 +645,7 @@ class Endpoint:
         ping_interval: _Timeout = None,
     ) -> int: ...
     def web_socket_counts(self) -> dict[str, dict[str, int]]: ...
+    def web_socket_peer_counts(self) -> dict[str, dict[str, int]]: ...
     def peer(
         self,
         addr: str | bytes,

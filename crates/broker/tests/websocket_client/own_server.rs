@@ -258,4 +258,8 @@ fn a_server_that_shuts_down_is_lost_and_found() {
     eventually("it is found", || {
         client.peers().iter().any(|peer| peer.id == second.id())
     });
+    let counts = client.web_socket_peer_counts()[&web_socket];
+    assert_eq!((counts.connects, counts.reconnects), (2, 1));
+    assert!(counts.failures >= 1, "{counts:?}");
+    assert_eq!(counts.peered, 1);
 }
