@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use broker_data::{Encoder, Source, Timespan};
@@ -351,6 +352,13 @@ impl Endpoint {
     /// The peers at this moment.
     pub fn peers(&self) -> Vec<PeerInfo> {
         self.shared().lock_control().machine().peers()
+    }
+
+    /// Commands of data stores that were refused because they cannot be from whom they name: sent
+    /// by a peer in the name of this endpoint, of another peer or of nobody. In networks with
+    /// circles such copies of honest commands arrive, too. Spec: stores 3.
+    pub fn refused_commands(&self) -> u64 {
+        self.shared().refused_commands.load(Ordering::Relaxed)
     }
 
     /// The topics that peers are subscribed to, sorted, each once.
