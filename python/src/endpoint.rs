@@ -111,6 +111,8 @@ impl Endpoint {
             Err(StoreError::Name { name, .. }) if name.is_empty() => {
                 Ok(Some(Store::new(attach::nameless(self.owned()?))))
             }
+            // The original has no such peers, and programs that were moved to one should learn why.
+            Err(error @ StoreError::NoNativePeer { .. }) => Err(from_store(&error)),
             Err(_) => Ok(None),
         }
     }
@@ -541,7 +543,8 @@ impl Endpoint {
 
     /// Attaches a clone of a data store, which follows its master wherever that is, or another
     /// handle of it if this endpoint has it. Returns a Store, which goes on looking for its master,
-    /// or None when that is on this endpoint. `open_clone` raises the reason instead.
+    /// or None when that is on this endpoint. `open_clone` raises the reason instead. When all peers
+    /// are WebSocket servers, which carry no stores, both raise StoreError at once.
     ///
     /// Intervals are in seconds, or a timedelta or Timespan: `resync_interval` (10 s) is how long the
     /// first search may take, and after how long a silence another master is looked for;

@@ -84,6 +84,33 @@ def test_urls_that_make_no_sense(endpoint, url):
         endpoint.peer("host")
 
 
+@pytest.mark.parametrize("attach", ["attach_clone", "open_clone"])
+def test_a_clone_that_only_web_sockets_could_serve(scene, server, attach):
+    server.attach_master("hosts")
+    client = scene.endpoint(tls=False)
+    url = "ws://%s:%d%s" % (LOCALHOST, serve(server), PATH)
+    assert client.peer(url, retry=0.0)
+    with pytest.raises(broker.StoreError) as info:
+        getattr(client, attach)("hosts")
+    assert info.value.code == broker.EC.NoSuchMaster
+    assert "`hosts`" in str(info.value) and "`%s`" % url in str(info.value)
+    assert client.attach_master("own").put("k", 1) is None
+    # The native peering that the same program would have had.
+    assert client.unpeer(url) and client.peer(LOCALHOST, listen(server), 0.0)
+    clone = getattr(client, attach)("hosts")
+    assert clone.await_idle(DEADLINE_S)
+
+
+def test_a_clone_between_native_peers_and_web_sockets(scene, server):
+    client, other = scene.endpoint(tls=False), scene.endpoint(tls=False)
+    url = "ws://%s:%d%s" % (LOCALHOST, serve(server), PATH)
+    assert client.peer(url, retry=0.0) and client.peer(LOCALHOST, listen(other), 0.0)
+    clone = client.attach_clone("hosts", resync_interval=0.2)
+    with pytest.raises(broker.StoreError) as info:
+        clone.lookup("k")
+    assert info.value.code == broker.EC.NoSuchMaster and url in str(info.value)
+
+
 def test_nobody_there(endpoint):
     with socket.socket() as unused:
         unused.bind((LOCALHOST, 0))

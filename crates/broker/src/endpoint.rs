@@ -206,6 +206,7 @@ impl Endpoint {
                     let task = shared
                         .runtime
                         .spawn(listener::run(shared.clone(), listener));
+                    control.listens_to_natives();
                     match control.add_listener(task) {
                         true => Ok(port),
                         false => Err(Error::ShutDown),
