@@ -255,7 +255,8 @@ def test_counters(scene, server):
     take_one(late)
     peered = {"peered": 1, "connects": 1, "reconnects": 0, "renewals": 1, "received": 4, "sent": 3, "errors": 0,
               "failures": 0}
-    assert client.web_socket_peer_counts() == {url: peered}
+    # The last message is counted when it has been handed on.
+    wait_until(lambda: client.web_socket_peer_counts() == {url: peered}, "the numbers")
     client.unpeer(url)
     wait_until(lambda: client.web_socket_peer_counts()[url]["peered"] == 0, "the end of the peering")
     assert client.peer(url, retry=0.0)
