@@ -2,9 +2,10 @@
 """Plays the Zeek side of a recorded session to one peer.
 
 The files in vectors/zeek hold every frame that went between a real Zeek process and a program that
-peered with it; log_stream.json has a session of our own making. This program listens on a free port, prints it, and then does what Zeek did: it sends
-the frames Zeek sent, at the point of the conversation where Zeek sent them, and insists that the peer
-sends byte for byte what the recorded program sent.
+peered with it; log_stream.json beside this program has a session of our own making. This program
+listens on a free port, prints it, and then does what Zeek did: it sends the frames Zeek sent, at the
+point of the conversation where Zeek sent them, and insists that the peer sends byte for byte what the
+recorded program sent.
 
 Two things cannot be as recorded. Endpoint ids are random, so ours and the peer's replace the recorded
 ones in every frame; and the token of a closing BYE is the choice of whoever leaves.

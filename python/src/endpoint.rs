@@ -393,6 +393,12 @@ impl Endpoint {
         Ok(list)
     }
 
+    /// How many commands of data stores were refused because a peer sent them in the name of this
+    /// endpoint, of another peer or of nobody.
+    fn refused_commands(&self) -> PyResult<u64> {
+        Ok(self.any()?.refused_commands())
+    }
+
     /// The topics that peers subscribed to, a new list of Topic.
     fn peer_subscriptions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let list = PyList::empty(py);

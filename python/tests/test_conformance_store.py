@@ -358,10 +358,12 @@ def test_a_peer_speaks_for_itself_only(scene, endpoint):
     stranger = Entity(wire.new_id(), 1)
     liar.transmit(Command(Op.NACK, 0, stranger, NONE, {"missing": [0]}), to=own)
     liar.sync()
+    assert endpoint.refused_commands() == 14
     master.put("k", 1)
     clone.await_value("k", 1)
     clone.put("l", 2)
     clone.catch_up()
+    assert endpoint.refused_commands() == 14
     assert holds(master, honest=1, k=1, l=2)
     assert not [command for command in clone.arrived if command.op == Op.ACK_CLONE and command.receiver != clone.me]
     assert not [command for command in liar.arrived if command.receiver not in (NONE, liar.me)]

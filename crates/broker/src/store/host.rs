@@ -525,7 +525,7 @@ impl State {
             let unreached = shared.stores.unreached_peers();
             if !Arc::ptr_eq(&unreached, &self.unreached_peers) {
                 clone.set_unreached_peers(quoted(&unreached));
-                self.unreached_peers = unreached;
+                self.unreached_peers = unreached.clone();
             }
         }
         let version = shared.routes.load().version();

@@ -88,8 +88,8 @@ impl Stores {
         }
     }
 
-    pub(super) fn unreached_peers(&self) -> Arc<Vec<String>> {
-        self.unreached_peers.load_full()
+    pub(super) fn unreached_peers(&self) -> arc_swap::Guard<Arc<Vec<String>>> {
+        self.unreached_peers.load()
     }
 
     /// Ends all stores: what was asked of them before is done first. Blocks for as long as that
