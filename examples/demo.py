@@ -4,10 +4,15 @@
 Part 1: this process and a second one peer over TLS. Values of every type go there and come back, Zeek
 events are answered, and both sides watch the peering begin and end.
 
-Part 2: the same API talks to a recorded Zeek: a third process replays the sessions of a real Zeek from
+Part 2: the same once more over WebSocket; only the URL of the second process is another.
+
+Part 3: the same API talks to a recorded Zeek: a third process replays the sessions of a real Zeek from
 vectors/zeek and checks every byte we send.
 
-Part 3: a data store shared with a process that keeps it in a file. That process ends and starts again, and
+Part 4: logs as they come from Zeek, printed as JSON lines and compared with what Zeek's own JSON logs
+have: a stream of our own making, and one of a real Zeek where its recording is at hand.
+
+Part 5: a data store shared with a process that keeps it in a file. That process ends and starts again, and
 everything is still there.
 
     make demo
@@ -16,6 +21,7 @@ everything is still there.
 import datetime
 import ipaddress
 import json
+import os
 import pathlib
 import socket
 import subprocess
@@ -27,6 +33,12 @@ import broker
 
 HERE = pathlib.Path(__file__).resolve().parent
 RECORDINGS = HERE.parent / "vectors" / "zeek"
+# Recordings of logs are large and lie beside the project.
+LARGE_RECORDINGS = pathlib.Path(os.environ.get("ZEEK_RECORDINGS") or HERE.parents[1] / "shared/vectors/zeek")
+# One real stream is enough: the first of these that is there.
+REAL_LOGS = ("zeek-logs-mixed.json", "zeek-logs-http.json", "zeek-logs-types.json")
+# Zeek wrote the first line of these logs before the recorder was connected.
+EARLY = ("reporter", "packet_filter")
 
 # No step of the demonstration takes more than a moment; only a failure waits this long.
 DEADLINE_S = 30.0
@@ -123,8 +135,9 @@ def values():
     ]
 
 
-def peer_over_tls(endpoint, statuses, port):
-    require(endpoint.peer(LOCALHOST, port, 0.0), "the peering failed")
+def peer_with(url, endpoint, statuses):
+    require(endpoint.peer(url, retry=0.0), "no peering with %s" % url)
+    show("peer", url)
     for expected in (broker.SC.EndpointDiscovered, broker.SC.PeerAdded):
         status = receive(statuses, "status event")
         show("status", status)
@@ -162,26 +175,32 @@ def lose_the_peer(endpoint, statuses, partner):
                 "expected %s, got %s" % (expected, status))
 
 
-def peer_with_nobody(endpoint, statuses):
+def peer_with_nobody(scheme, endpoint, statuses):
     with socket.create_server((LOCALHOST, 0)) as listener:
         unused = listener.getsockname()[1]
-    require(not endpoint.peer(LOCALHOST, unused, 0.0), "peered with nobody")
+    require(not endpoint.peer("%s://%s:%d" % (scheme, LOCALHOST, unused), retry=0.0), "peered with nobody")
     error = receive(statuses, "error event")
     show("error", error)
     require(type(error) is broker.Error and error.code() == broker.EC.PeerUnavailable,
             "expected PeerUnavailable, got %s" % error)
 
 
-def two_processes():
-    heading("Two processes, one TLS peering")
-    with Process(HERE / "demo_partner.py") as partner, broker.Endpoint() as endpoint, \
+def endpoint_for_both():
+    """An endpoint whose values survive JSON to the last nanosecond; to native peers that is no matter."""
+    options = broker.BrokerOptions()
+    options.web_socket_lossless = True
+    return broker.Endpoint(broker.Configuration(options))
+
+
+def two_processes(scheme):
+    with Process(HERE / "demo_partner.py", scheme) as partner, endpoint_for_both() as endpoint, \
             endpoint.make_subscriber("/demo/to-main") as messages, \
             endpoint.make_status_subscriber(True) as statuses:
-        peer_over_tls(endpoint, statuses, partner.port())
+        peer_with("%s://%s:%d" % (scheme, LOCALHOST, partner.port()), endpoint, statuses)
         send_values(endpoint, messages)
         send_events(endpoint, messages)
         lose_the_peer(endpoint, statuses, partner)
-        peer_with_nobody(endpoint, statuses)
+        peer_with_nobody(scheme, endpoint, statuses)
 
 
 def plain_endpoint():
@@ -245,6 +264,55 @@ def recorded_types():
         zeek.finish()
 
 
+def as_text(line):
+    """A line of JSON with every field in its order and every number as it reads."""
+    return json.dumps(json.loads(line))
+
+
+def log_stream(path, is_recorded, records_shown):
+    """Peers with a recorded Zeek and prints its logs, each as it is in Zeek's own JSON logs."""
+    expected = json.loads(path.read_text(encoding="utf-8"))["expected"]
+    if is_recorded:
+        expected = {name: lines[name in EARLY:] for name, lines in expected.items()}
+    waiting = {name: list(map(json.dumps, lines)) for name, lines in expected.items()}
+    records = sum(map(len, waiting.values()))
+    shown = dict.fromkeys(waiting, 0)
+    with Process(HERE / "zeek_replay.py", path) as zeek, plain_endpoint() as endpoint, \
+            broker.zeek.logs(endpoint) as logs:
+        require(endpoint.peer(LOCALHOST, zeek.port(), 0.0), "the recorded Zeek did not peer")
+        if is_recorded:
+            # Zeek was asked to end, and then wrote its last records.
+            endpoint.publish("/stop", broker.zeek.Event("stop_now"))
+        for number in range(records):
+            record = logs.recv(DEADLINE_S)
+            require(record is not None, "%d of %d records of %s; last problem: %s"
+                    % (number, records, path.name, logs.last_problem))
+            lines = waiting.get(record.path)
+            require(lines and as_text(record.json()) == lines.pop(0),
+                    "not in Zeek's log: %s %s" % (record.path, record.json()))
+            shown[record.path] += 1
+            if shown[record.path] <= records_shown:
+                show(record.path, record.json())
+        zeek.finish()
+        # What else has arrived can still be read, then the iteration ends.
+        endpoint.shutdown()
+        for record in logs:
+            raise Failure("more than in Zeek's log: %s %s" % (record.path, record.json()))
+        require(logs.skipped == 0, "%d messages skipped, the last: %s" % (logs.skipped, logs.last_problem))
+    show("all", "%d records of %d logs, each as in Zeek's own JSON logs" % (records, len(expected)))
+
+
+def log_streams():
+    heading("Logs as JSON lines")
+    log_stream(HERE / "log_stream.json", False, records_shown=2)
+    heading("The logs of a real Zeek, the first line of each")
+    real = next(filter(pathlib.Path.exists, (LARGE_RECORDINGS / name for name in REAL_LOGS)), None)
+    if real is None:
+        show("not shown", "no recording in %s; ZEEK_RECORDINGS can say where it is" % LARGE_RECORDINGS)
+    else:
+        log_stream(real, True, records_shown=1)
+
+
 def fill_the_store(clone):
     for name, value in values():
         clone.put(name, value)
@@ -301,9 +369,13 @@ def shared_store():
 
 def main():
     try:
-        two_processes()
+        heading("Two processes, one TLS peering")
+        two_processes("zeek")
+        heading("The same over WebSocket, another URL and nothing else")
+        two_processes("ws")
         recorded_ping()
         recorded_types()
+        log_streams()
         shared_store()
     except Failure as failure:
         print("\ndemo FAILED: %s" % failure, file=sys.stderr)

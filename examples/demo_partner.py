@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """The second process of demo.py: listens, echoes every value and answers ping events.
 
-It prints its port as one JSON line, then what it saw, and ends when told to over the peering.
+    demo_partner.py zeek|ws
+
+listens for native peers or for WebSocket clients. It prints its port as one JSON line, then what it saw,
+and ends when told to over the peering.
 """
 
 import json
@@ -16,7 +19,11 @@ def main():
     with broker.Endpoint() as endpoint, \
             endpoint.make_subscriber("/demo/to-partner") as messages, \
             endpoint.make_status_subscriber(True) as statuses:
-        print(json.dumps({"port": endpoint.listen("127.0.0.1", 0)}), flush=True)
+        if sys.argv[1] == "ws":
+            port = endpoint.listen_ws("127.0.0.1", 0, tls=False)
+        else:
+            port = endpoint.listen("127.0.0.1", 0)
+        print(json.dumps({"port": port}), flush=True)
 
         echoed = answered = 0
         while True:

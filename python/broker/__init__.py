@@ -240,7 +240,7 @@ class Endpoint(_broker.Endpoint):
                      mutation_buffer_interval=None):
         """Attaches a clone of a data store; returns a Store, or None when its master is here.
 
-        Intervals are in seconds, or a timedelta or Timespan; see the native method.
+        Raises StoreError when all peers are WebSocket servers, which carry no stores. Intervals are in seconds, or a timedelta or Timespan; see the native method.
         """
         internal = super().attach_clone(
             name, resync_interval=resync_interval, stale_interval=stale_interval,

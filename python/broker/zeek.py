@@ -13,6 +13,7 @@
 """
 
 import collections.abc
+import os
 
 import broker
 
@@ -27,7 +28,6 @@ from . import _broker
 LogField = _broker.zeek.LogField
 LogRecord = _broker.zeek.LogRecord
 LogSchema = _broker.zeek.LogSchema
-Logs = _broker.zeek.Logs
 collections.abc.Mapping.register(LogRecord)
 
 
@@ -54,6 +54,58 @@ class SafeEvent(Event):
     metadata = _broker.zeek.Event._immutable_metadata
 
 
+# So many records `async for` takes without waiting before others on the loop get their turn.
+_RECORDS_IN_A_ROW_MAX = 100
+
+
+class Logs(_broker.zeek.Logs):
+    """Records of logs; made by `logs`.
+
+    `for` waits in its thread, `async for` on the running event loop; both end when the endpoint is
+    shut down or the stream is reset. What one of them has not taken the other can.
+    """
+
+    _in_a_row = 0
+    _is_awaited = False
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        self._in_a_row += 1
+        if self._in_a_row > _RECORDS_IN_A_ROW_MAX:
+            import asyncio
+
+            self._in_a_row = 1
+            await asyncio.sleep(0)
+        try:
+            # Taken in one step behind the wait: a task that is cancelled loses no record.
+            while (record := self.recv(0)) is None:
+                await self._readable()
+        except broker.ClosedError:
+            raise StopAsyncIteration from None
+        return record
+
+    async def _readable(self):
+        if self._is_awaited:
+            raise RuntimeError("another task waits for records of this stream")
+        import asyncio
+
+        ready = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        # One of our own, since `reset` closes that of the stream, perhaps in another thread.
+        descriptor = os.dup(self.fd())
+        self._is_awaited = True
+        try:
+            loop.add_reader(descriptor, ready.set)
+            await ready.wait()
+        finally:
+            self._is_awaited = False
+            self._in_a_row = 0
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+
+
 def log_topics(streams=(), *, loggers=()):
     """The topics to subscribe to for logs: those of some streams such as `Conn::LOG`, or of all.
 
@@ -65,7 +117,8 @@ def log_topics(streams=(), *, loggers=()):
 
 
 def logs(endpoint, names=None, *, loggers=(), topics=None):
-    """Subscribes to logs; iterating over the result gives one `LogRecord` after the other.
+    """Subscribes to logs; iterating over the result, with `for` or `async for`, gives one
+    `LogRecord` after the other.
 
     `names` are paths such as `conn` or streams such as `Conn::LOG`; None is all logs. `loggers`
     are the names of a cluster's loggers; see `log_topics`. `topics` replaces all topics that are
@@ -81,5 +134,19 @@ def logs(endpoint, names=None, *, loggers=(), topics=None):
     return Logs(endpoint.make_subscriber(topics), names)
 
 
-from .zeek_app import App
-from .zeek_types import MismatchError, event, pack, unpack
+# What is made of asyncio, dataclasses and inspect takes longer to load than everything else together,
+# and most programs do without.
+_LATER = ("App", "MismatchError", "event", "pack", "unpack")
+
+
+def __getattr__(name):
+    if name not in _LATER:
+        raise AttributeError("module %r has no attribute %r" % (__name__, name))
+    from . import zeek_app, zeek_types
+
+    globals().update({later: getattr(zeek_types if later != "App" else zeek_app, later) for later in _LATER})
+    return globals()[name]
+
+
+def __dir__():
+    return sorted({*globals(), *_LATER})

@@ -4,17 +4,21 @@ import collections.abc as collections
 from collections.abc import Iterable
 
 import broker as broker
+from typing_extensions import Self
 
 from . import _broker
 from ._broker.zeek import LogField as LogField
 from ._broker.zeek import LogRecord as LogRecord
-from ._broker.zeek import Logs as Logs
 from ._broker.zeek import LogSchema as LogSchema
 from .zeek_app import App as App
 from .zeek_types import MismatchError as MismatchError
 from .zeek_types import event as event
 from .zeek_types import pack as pack
 from .zeek_types import unpack as unpack
+
+class Logs(_broker.zeek.Logs):
+    def __aiter__(self) -> Self: ...
+    async def __anext__(self) -> LogRecord: ...
 
 class MetadataType:
     NetworkTimestamp: _broker.Count

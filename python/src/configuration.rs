@@ -9,6 +9,7 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyTuple};
 
 use crate::error::{expected, from_broker};
 use crate::types::enum_value::text;
+use crate::websocket::duration;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -32,9 +33,7 @@ struct Flags {
     disable_forwarding: bool,
     ignore_broker_conf: bool,
     use_real_time: bool,
-    web_socket_trust: broker::WebSocketTrust,
-    web_socket_application: String,
-    web_socket_lossless: bool,
+    web_socket_peer: broker::WebSocketPeerOptions,
 }
 
 impl Default for Flags {
@@ -44,14 +43,12 @@ impl Default for Flags {
             disable_forwarding: false,
             ignore_broker_conf: false,
             use_real_time: true,
-            web_socket_trust: broker::WebSocketTrust::Certificate,
-            web_socket_application: String::new(),
-            web_socket_lossless: false,
+            web_socket_peer: broker::WebSocketPeerOptions::default(),
         }
     }
 }
 
-/// Options of an endpoint that are on or off.
+/// Options of an endpoint.
 #[pyclass(frozen, subclass, module = "broker._broker")]
 #[derive(Debug, Default)]
 pub(crate) struct BrokerOptions(Mutex<Flags>);
@@ -123,7 +120,7 @@ impl BrokerOptions {
     /// "anybody" (any server). Default: "certificate".
     #[getter]
     fn web_socket_trust(&self) -> &'static str {
-        trust_name(lock(&self.0).web_socket_trust)
+        trust_name(lock(&self.0).web_socket_peer.trust)
     }
 
     #[setter]
@@ -134,7 +131,7 @@ impl BrokerOptions {
                 "expected \"certificate\", \"anonymous\" or \"anybody\", found `{value}`"
             )));
         };
-        lock(&self.0).web_socket_trust = *trust;
+        lock(&self.0).web_socket_peer.trust = *trust;
         Ok(())
     }
 
@@ -142,25 +139,74 @@ impl BrokerOptions {
     /// Default: "".
     #[getter]
     fn web_socket_application(&self) -> String {
-        lock(&self.0).web_socket_application.clone()
+        let application = lock(&self.0).web_socket_peer.application.clone();
+        application.unwrap_or_default()
     }
 
     #[setter]
     fn set_web_socket_application(&self, value: String) {
-        lock(&self.0).web_socket_application = value;
+        let application = (!value.is_empty()).then_some(value);
+        lock(&self.0).web_socket_peer.application = application;
     }
 
     /// Whether to offer WebSocket servers the spelling that loses nothing; only those of this
     /// package know it. Default: False.
     #[getter]
     fn web_socket_lossless(&self) -> bool {
-        lock(&self.0).web_socket_lossless
+        lock(&self.0).web_socket_peer.lossless
     }
 
     #[setter]
     fn set_web_socket_lossless(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let value = flag(value)?;
-        lock(&self.0).web_socket_lossless = value;
+        lock(&self.0).web_socket_peer.lossless = value;
+        Ok(())
+    }
+
+    /// Seconds that a WebSocket server has to acknowledge the subscriptions; Zeek can take some.
+    /// Takes a timedelta or Timespan, too; more than 0. Default: 30.
+    #[getter]
+    fn web_socket_ack_timeout(&self) -> f64 {
+        lock(&self.0).web_socket_peer.ack_timeout.as_secs_f64()
+    }
+
+    #[setter]
+    fn set_web_socket_ack_timeout(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = duration(value)?;
+        if value.is_zero() {
+            return Err(PyValueError::new_err("expected a time of more than 0"));
+        }
+        lock(&self.0).web_socket_peer.ack_timeout = value;
+        Ok(())
+    }
+
+    /// Seconds of silence after which a WebSocket server is asked for a sign of life; after twice
+    /// that it is given up. Takes a timedelta or Timespan, too; 0 means no pings. Default: 15.
+    #[getter]
+    fn web_socket_ping_interval(&self) -> f64 {
+        lock(&self.0).web_socket_peer.ping_interval.as_secs_f64()
+    }
+
+    #[setter]
+    fn set_web_socket_ping_interval(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = duration(value)?;
+        lock(&self.0).web_socket_peer.ping_interval = value;
+        Ok(())
+    }
+
+    /// Bytes that a message of a WebSocket server has at most; a larger one ends the connection. At
+    /// least 1. Default: 16 MiB.
+    #[getter]
+    fn web_socket_message_bytes_max(&self) -> usize {
+        lock(&self.0).web_socket_peer.message_bytes_max
+    }
+
+    #[setter]
+    fn set_web_socket_message_bytes_max(&self, value: usize) -> PyResult<()> {
+        if value == 0 {
+            return Err(PyValueError::new_err("expected at least 1 byte, found 0"));
+        }
+        lock(&self.0).web_socket_peer.message_bytes_max = value;
         Ok(())
     }
 }
@@ -205,18 +251,11 @@ impl Configuration {
     pub(crate) fn options(&self) -> PyResult<broker::Options> {
         let settings = lock(&self.0).clone();
         let path = |text: String| (!text.is_empty()).then(|| PathBuf::from(text));
-        let application = settings.flags.web_socket_application;
-        let web_socket_peer = broker::WebSocketPeerOptions {
-            trust: settings.flags.web_socket_trust,
-            application: (!application.is_empty()).then_some(application),
-            lossless: settings.flags.web_socket_lossless,
-            ..broker::WebSocketPeerOptions::default()
-        };
         let defaults = broker::Options::from_env().map_err(|error| from_broker(&error))?;
         Ok(broker::Options {
             disable_ssl: settings.flags.disable_ssl,
             disable_forwarding: settings.flags.disable_forwarding,
-            web_socket_peer,
+            web_socket_peer: settings.flags.web_socket_peer,
             tls: broker::TlsOptions {
                 certificate: path(settings.certificate),
                 key: path(settings.key),

@@ -111,6 +111,8 @@ impl Endpoint {
             Err(StoreError::Name { name, .. }) if name.is_empty() => {
                 Ok(Some(Store::new(attach::nameless(self.owned()?))))
             }
+            // The original has no such peers, and programs that were moved to one should learn why.
+            Err(error @ StoreError::NoNativePeer { .. }) => Err(from_store(&error)),
             Err(_) => Ok(None),
         }
     }
@@ -253,11 +255,9 @@ impl Endpoint {
             clients_max: clients_max.unwrap_or(defaults.clients_max),
             connects_per_second_max: connects_per_second_max
                 .unwrap_or(defaults.connects_per_second_max),
-            subscription_timeout: websocket::duration(
-                subscription_timeout,
-                defaults.subscription_timeout,
-            )?,
-            ping_interval: websocket::duration(ping_interval, defaults.ping_interval)?,
+            subscription_timeout: subscription_timeout
+                .map_or(Ok(defaults.subscription_timeout), websocket::duration)?,
+            ping_interval: ping_interval.map_or(Ok(defaults.ping_interval), websocket::duration)?,
             ..defaults
         };
         let pending = self.live()?.listen_ws_with(&address, port, options);
@@ -272,6 +272,12 @@ impl Endpoint {
     /// their applications ("unknown" for those without) to dicts of numbers.
     fn web_socket_counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         websocket::counts(py, &self.any()?.web_socket_counts())
+    }
+
+    /// What went on between this endpoint and the WebSocket servers it peered with: a new dict from
+    /// their URLs, as in lists of peers and events, to dicts of numbers.
+    fn web_socket_peer_counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        websocket::peer_counts(py, &self.any()?.web_socket_peer_counts())
     }
 
     /// Peers with the endpoint that listens at an address. Returns whether that worked.
@@ -385,6 +391,12 @@ impl Endpoint {
             list.append(Bound::new(py, PeerInfo::new(py, &peer)?)?)?;
         }
         Ok(list)
+    }
+
+    /// How many commands of data stores were refused because a peer sent them in the name of this
+    /// endpoint, of another peer or of nobody.
+    fn refused_commands(&self) -> PyResult<u64> {
+        Ok(self.any()?.refused_commands())
     }
 
     /// The topics that peers subscribed to, a new list of Topic.
@@ -537,7 +549,8 @@ impl Endpoint {
 
     /// Attaches a clone of a data store, which follows its master wherever that is, or another
     /// handle of it if this endpoint has it. Returns a Store, which goes on looking for its master,
-    /// or None when that is on this endpoint. `open_clone` raises the reason instead.
+    /// or None when that is on this endpoint. `open_clone` raises the reason instead. When all peers
+    /// are WebSocket servers, which carry no stores, both raise StoreError at once.
     ///
     /// Intervals are in seconds, or a timedelta or Timespan: `resync_interval` (10 s) is how long the
     /// first search may take, and after how long a silence another master is looked for;

@@ -361,7 +361,7 @@ struct State {
 ///
 /// Iterating waits for the next record and ends when the endpoint is shut down. Messages that
 /// give no record are skipped and counted.
-#[pyclass(frozen, weakref, module = "broker.zeek")]
+#[pyclass(frozen, subclass, weakref, module = "broker._broker.zeek")]
 #[derive(Debug)]
 pub(crate) struct Logs {
     source: Mutex<Option<Arc<subscriber::Shared>>>,

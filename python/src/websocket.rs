@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use broker::{Overflow, TlsOptions, WebSocketCounts, WebSocketTls};
+use broker::{Overflow, TlsOptions, WebSocketCounts, WebSocketPeerCounts, WebSocketTls};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -39,10 +39,7 @@ pub(crate) fn overflow(name: &str) -> PyResult<Overflow> {
 }
 
 /// A time in seconds, a timedelta or a Timespan; none is negative.
-pub(crate) fn duration(value: Option<&Bound<'_, PyAny>>, default: Duration) -> PyResult<Duration> {
-    let Some(value) = value else {
-        return Ok(default);
-    };
+pub(crate) fn duration(value: &Bound<'_, PyAny>) -> PyResult<Duration> {
     let seconds = seconds(value)?;
     if seconds.is_nan() || seconds < 0.0 {
         return Err(PyValueError::new_err(format!(
@@ -53,7 +50,7 @@ pub(crate) fn duration(value: Option<&Bound<'_, PyAny>>, default: Duration) -> P
     Ok(duration.min(DURATION_MAX))
 }
 
-/// The counters as dicts.
+/// The counters of clients as dicts.
 pub(crate) fn counts<'py>(
     py: Python<'py>,
     all: &BTreeMap<String, WebSocketCounts>,
@@ -69,6 +66,27 @@ pub(crate) fn counts<'py>(
         numbers.set_item("overflowed", counts.overflowed)?;
         numbers.set_item("dropped", counts.dropped)?;
         dict.set_item(application, numbers)?;
+    }
+    Ok(dict)
+}
+
+/// The counters of servers as dicts.
+pub(crate) fn peer_counts<'py>(
+    py: Python<'py>,
+    all: &BTreeMap<String, WebSocketPeerCounts>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (url, counts) in all {
+        let numbers = PyDict::new(py);
+        numbers.set_item("peered", counts.peered)?;
+        numbers.set_item("connects", counts.connects)?;
+        numbers.set_item("reconnects", counts.reconnects)?;
+        numbers.set_item("renewals", counts.renewals)?;
+        numbers.set_item("received", counts.received)?;
+        numbers.set_item("sent", counts.sent)?;
+        numbers.set_item("errors", counts.errors)?;
+        numbers.set_item("failures", counts.failures)?;
+        dict.set_item(url, numbers)?;
     }
     Ok(dict)
 }

@@ -3,20 +3,23 @@
 
     python3 python/tests/log_stream.py > examples/log_stream.json
 
-The file has the layout of recordings with Zeek: the frames that a Zeek process would send, and the
-records that its JSON logs would show.
+The file has the layout of recordings with Zeek: the frames of a session with a subscriber to
+`zeek/logs/`, from the handshake to Zeek's goodbye, and the records that its JSON logs would show.
 """
 
 import ipaddress
 import json
 import struct
 
-from peer import (TTL, Tag, boolean, count, encode, enum_value, envelope, frame, none, real, string, table_of,
-                  vector)
+from peer import (BYE, CONTROL_TOPIC, TTL, Tag, boolean, count, encode, enum_value, envelope, frame, hello, none,
+                  originator_ack, originator_syn, probe, real, responder_syn_ack, string, table_of, vector,
+                  version_select)
 
 WRITER = "Log::WRITER_ASCII"
 SENDER = bytes(range(16))
+RECORDER = bytes(range(0x80, 0x90))
 NOBODY = bytes(16)
+GOODBYE = BYE + bytes([0, 0, 0, 0, 0, 0, 0, 16])
 
 BOOL, INT, COUNT, DOUBLE, TIME, INTERVAL, STRING = 1, 2, 3, 4, 5, 6, 7
 ENUM, PORT, ADDR, SUBNET, SET, FUNC, FILE, VECTOR = 9, 10, 11, 12, 14, 17, 18, 19
@@ -135,14 +138,26 @@ EXPECTED = {
 }
 
 
+def frames():
+    """The session: who sends what, seen from the recorder. The smaller id, Zeek's, leads the handshake."""
+    yield "in", probe()
+    yield "out", hello(RECORDER)
+    yield "in", version_select(SENDER)
+    yield "in", originator_syn(["zeek/supervisor"])
+    yield "out", responder_syn_ack([TOPIC % ""])
+    yield "in", originator_ack()
+    for log, message in MESSAGES:
+        yield "in", envelope(Tag.DATA, SENDER, NOBODY, TOPIC % log.stream, encode(message), TTL)
+    yield "in", envelope(Tag.PING, SENDER, RECORDER, CONTROL_TOPIC, GOODBYE, TTL)
+    yield "out", envelope(Tag.PONG, RECORDER, SENDER, CONTROL_TOPIC, GOODBYE, TTL)
+
+
 def recording():
-    frames = [envelope(Tag.DATA, SENDER, NOBODY, TOPIC % log.stream, encode(message), TTL)
-              for log, message in MESSAGES]
     return {
         "title": "a log stream of our own making",
-        "description": "Encoded by python/tests/log_stream.py, which says what is in it. frames: what a Zeek process"
-                       " would send after the handshake; expected: what its JSON logs would show, by path.",
-        "frames": [{"dir": "in", "hex": frame(octets).hex()} for octets in frames],
+        "description": "Encoded by python/tests/log_stream.py, which says what is in it. frames: a session of a Zeek"
+                       " process with a subscriber to zeek/logs/; expected: what its JSON logs would show, by path.",
+        "frames": [{"dir": direction, "hex": frame(octets).hex()} for direction, octets in frames()],
         "expected": EXPECTED,
     }
 

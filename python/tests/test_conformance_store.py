@@ -7,7 +7,7 @@ import peer as wire
 from deadline import DEADLINE_S, wait_until
 from peer import Kind, count, integer, string
 from scene import call, connect, listen, meet
-from store_peer import NONE, Command, Entity, Op, ScriptedClone, ScriptedMaster
+from store_peer import NONE, Command, Entity, Op, ScriptedClone, ScriptedMaster, parse
 
 # Within this a clone has found another master. The scripted stores beat every half second.
 FOUND_AGAIN_S = 15.0
@@ -341,6 +341,50 @@ def test_requests_for_another_master_are_ignored(scene, endpoint):
     clone.put("k", 1)
     clone.catch_up()
     assert holds(master, k=1)
+
+
+def test_a_peer_speaks_for_itself_only(scene, endpoint):
+    master = endpoint.attach_master("store")
+    clone, liar = attached_clone(scene, endpoint), attached_clone(scene, endpoint)
+    liar.put("honest", 1)
+    liar.catch_up()
+    own = wire.id_octets(endpoint.node_id())
+    # Each would attach a clone, and the first one in the place of the one that is there.
+    for name in Entity(clone.id, clone.me.object + 1), Entity(own, 99), NONE:
+        for receiver in wire.NOBODY, own:
+            liar.transmit(Command(Op.NACK, 0, name, NONE, {"missing": [0]}), to=receiver)
+            liar.transmit(put_command(clone, 2, sender=name, receiver=liar.master), to=receiver)
+    liar.transmit(put_command(clone, 2, receiver=liar.master))
+    stranger = Entity(wire.new_id(), 1)
+    liar.transmit(Command(Op.NACK, 0, stranger, NONE, {"missing": [0]}), to=own)
+    liar.sync()
+    assert endpoint.refused_commands() == 14
+    master.put("k", 1)
+    clone.await_value("k", 1)
+    clone.put("l", 2)
+    clone.catch_up()
+    assert endpoint.refused_commands() == 14
+    assert holds(master, honest=1, k=1, l=2)
+    assert not [command for command in clone.arrived if command.op == Op.ACK_CLONE and command.receiver != clone.me]
+    assert not [command for command in liar.arrived if command.receiver not in (NONE, liar.me)]
+
+
+def test_commands_of_endpoints_behind_a_peer(scene, endpoint):
+    """They may be what a peer in between passes on, so they are believed, and passed on."""
+    endpoint.forward("store/")
+    reader = scene.adopt_peer(wire.Peer(filter=["store/"], tls=True))
+    meet(endpoint, reader)
+    relay = scene.adopt_peer(ScriptedClone("store"))
+    meet(endpoint, relay)
+    far = Entity(wire.new_id(), 1)
+    forged = Entity(reader.id, 1)
+    for name in forged, far:
+        relay.transmit(Command(Op.NACK, 0, name, NONE, {"missing": [0]}))
+    while True:
+        message = reader.next()
+        if message.tag == wire.Tag.COMMAND:
+            break
+    assert parse(message.payload).sender == far
 
 
 @pytest.mark.parametrize("spoil", [

@@ -165,6 +165,25 @@ def test_the_import_alone_starts_nothing():
         program.finish()
 
 
+def test_the_import_loads_what_every_program_needs_only():
+    # Before any of the names that need them, and with them.
+    script = ("import broker, sys; slow = {'asyncio', 'dataclasses', 'inspect', 'logging'}; "
+              "print(sorted(slow & set(sys.modules))); "
+              "print(broker.zeek.App.__name__, *sorted(slow & set(sys.modules)))")
+    with Program(code=script) as program:
+        program.expect("[]")
+        program.expect("App asyncio dataclasses inspect logging")
+        program.finish()
+
+
+@pytest.mark.parametrize("name", ["App", "MismatchError", "event", "pack", "unpack"])
+def test_what_is_loaded_later_is_there_all_the_same(name):
+    assert name in dir(broker.zeek)
+    assert getattr(broker.zeek, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'packed'"):
+        broker.zeek.packed
+
+
 # --- threads -------------------------------------------------------------------------------------
 
 

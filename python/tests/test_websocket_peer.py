@@ -1,12 +1,15 @@
 """WebSocket servers as peers: the program of a native peering with another address."""
 
+import base64
+import datetime
+import hashlib
 import socket
 
 import pytest
 
 import broker
 import certificates
-from deadline import DEADLINE_S, take_one
+from deadline import DEADLINE_S, take_one, wait_until
 from process import Program
 from scene import listen
 
@@ -81,6 +84,33 @@ def test_urls_that_make_no_sense(endpoint, url):
         endpoint.peer("host")
 
 
+@pytest.mark.parametrize("attach", ["attach_clone", "open_clone"])
+def test_a_clone_that_only_web_sockets_could_serve(scene, server, attach):
+    server.attach_master("hosts")
+    client = scene.endpoint(tls=False)
+    url = "ws://%s:%d%s" % (LOCALHOST, serve(server), PATH)
+    assert client.peer(url, retry=0.0)
+    with pytest.raises(broker.StoreError) as info:
+        getattr(client, attach)("hosts")
+    assert info.value.code == broker.EC.NoSuchMaster
+    assert "`hosts`" in str(info.value) and "`%s`" % url in str(info.value)
+    assert client.attach_master("own").put("k", 1) is None
+    # The native peering that the same program would have had.
+    assert client.unpeer(url) and client.peer(LOCALHOST, listen(server), 0.0)
+    clone = getattr(client, attach)("hosts")
+    assert clone.await_idle(DEADLINE_S)
+
+
+def test_a_clone_between_native_peers_and_web_sockets(scene, server):
+    client, other = scene.endpoint(tls=False), scene.endpoint(tls=False)
+    url = "ws://%s:%d%s" % (LOCALHOST, serve(server), PATH)
+    assert client.peer(url, retry=0.0) and client.peer(LOCALHOST, listen(other), 0.0)
+    clone = client.attach_clone("hosts", resync_interval=0.2)
+    with pytest.raises(broker.StoreError) as info:
+        clone.lookup("k")
+    assert info.value.code == broker.EC.NoSuchMaster and url in str(info.value)
+
+
 def test_nobody_there(endpoint):
     with socket.socket() as unused:
         unused.bind((LOCALHOST, 0))
@@ -120,11 +150,118 @@ def test_options():
     assert options.web_socket_trust == "certificate"
     assert options.web_socket_application == ""
     assert options.web_socket_lossless is False
+    assert (options.web_socket_ack_timeout, options.web_socket_ping_interval) == (30.0, 15.0)
+    assert options.web_socket_message_bytes_max == 16 * 1024 * 1024
     with pytest.raises(ValueError, match="everybody"):
         options.web_socket_trust = "everybody"
     options.web_socket_application = "a\r\nb"
     with pytest.raises(broker.BrokerError, match="application"):
         broker.Endpoint(broker.Configuration(options))
+
+
+def configured(scene, **settings):
+    options = broker.BrokerOptions()
+    options.disable_ssl = True
+    for name, value in settings.items():
+        setattr(options, name, value)
+    return scene.adopt(broker.Endpoint(broker.Configuration(options)))
+
+
+@pytest.mark.parametrize("name", ["web_socket_ack_timeout", "web_socket_ping_interval"])
+def test_options_that_are_times(name):
+    options = broker.BrokerOptions()
+    for value in 2.5, datetime.timedelta(seconds=2, milliseconds=500), broker.Timespan(2_500_000_000):
+        setattr(options, name, value)
+        assert getattr(options, name) == 2.5
+    for value in -1, float("nan"):
+        with pytest.raises(ValueError, match="at least 0"):
+            setattr(options, name, value)
+    for value in "1", None:
+        with pytest.raises(TypeError):
+            setattr(options, name, value)
+    assert getattr(options, name) == 2.5
+
+
+def test_options_that_would_leave_nothing():
+    options = broker.BrokerOptions()
+    options.web_socket_ping_interval = 0
+    with pytest.raises(ValueError, match="more than 0"):
+        options.web_socket_ack_timeout = 0
+    with pytest.raises(ValueError, match="at least 1 byte"):
+        options.web_socket_message_bytes_max = 0
+    with pytest.raises(OverflowError):
+        options.web_socket_message_bytes_max = -1
+    with pytest.raises(TypeError):
+        options.web_socket_message_bytes_max = 1.5
+
+
+def test_a_server_that_acknowledges_nothing_is_not_waited_for(scene):
+    """It takes the connection and says no word after the handshake."""
+    with socket.create_server((LOCALHOST, 0)) as listener:
+        client = configured(scene, web_socket_ack_timeout=0.2)
+        url = "ws://%s:%d%s" % (*listener.getsockname(), PATH)
+        answering = scene.background(answer_handshake, listener)
+        assert not client.peer(url, retry=0.0)
+        answering.result(DEADLINE_S)
+    assert client.web_socket_peer_counts()[url]["failures"] == 1
+
+
+def answer_handshake(listener):
+    """The WebSocket handshake, and nothing after that until the client gives up."""
+    connection, _ = listener.accept()
+    with connection:
+        connection.settimeout(DEADLINE_S)
+        request = b""
+        while b"\r\n\r\n" not in request:
+            request += connection.recv(4096)
+        key = next(line.split(b": ")[1] for line in request.split(b"\r\n")
+                   if line.lower().startswith(b"sec-websocket-key"))
+        accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                           b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")
+        while connection.recv(4096):
+            pass
+
+
+def test_a_message_that_is_too_large_ends_the_connection(scene, server):
+    client = configured(scene, web_socket_message_bytes_max=4096)
+    statuses = scene.use(client.make_status_subscriber(True))
+    messages = scene.use(client.make_subscriber("/t"))
+    url = "ws://%s:%d%s" % (LOCALHOST, serve(server), PATH)
+    assert client.peer(url, retry=0.0)
+    server.publish("/t", "small")
+    assert take_one(messages) == ("/t", "small")
+    server.publish("/t", "x" * 5000)
+    while statuses.recv(DEADLINE_S).code() != broker.SC.PeerLost:
+        pass
+    counts = client.web_socket_peer_counts()[url]
+    assert (counts["received"], counts["failures"]) == (1, 1)
+
+
+def test_counters(scene, server):
+    client = scene.endpoint(tls=False)
+    assert client.web_socket_peer_counts() == {}
+    url = "ws://%s:%d%s" % (LOCALHOST, serve(server), PATH)
+    heard = scene.use(server.make_subscriber("/"))
+    messages = scene.use(client.make_subscriber("/a"))
+    assert client.peer(url, retry=0.0)
+    late = scene.use(client.make_subscriber("/b"))
+    for number in range(3):
+        client.publish("/question", number)
+        take_one(heard)
+        server.publish("/a", number)
+        take_one(messages)
+    server.publish("/b", 1)
+    take_one(late)
+    peered = {"peered": 1, "connects": 1, "reconnects": 0, "renewals": 1, "received": 4, "sent": 3, "errors": 0,
+              "failures": 0}
+    # The last message is counted when it has been handed on.
+    wait_until(lambda: client.web_socket_peer_counts() == {url: peered}, "the numbers")
+    client.unpeer(url)
+    wait_until(lambda: client.web_socket_peer_counts()[url]["peered"] == 0, "the end of the peering")
+    assert client.peer(url, retry=0.0)
+    counts = client.web_socket_peer_counts()[url]
+    assert (counts["connects"], counts["reconnects"], counts["failures"]) == (2, 1, 0)
 
 
 def test_a_lossless_peering(scene, server):

@@ -1,11 +1,13 @@
 """Log streams: records by name, against the JSON logs that the same process wrote."""
 
+import asyncio
 import collections.abc
 import copy
 import datetime
 import gc
 import ipaddress
 import json
+import os
 import pickle
 import select
 import subprocess
@@ -205,6 +207,31 @@ def test_bad_messages_are_skipped_and_counted(stream):
     assert logs.last_problem.startswith("not a message of Zeek: ")
 
 
+@pytest.mark.parametrize("kind, name", [(SET, "set"), (VECTOR, "vector")])
+def test_elements_of_another_type_are_told_like_fields_of_another_type(stream, kind, name):
+    logs, publish, _ = stream
+    log = Log("Tiny::LOG", "tiny", ("n", COUNT), ("addresses", kind, ADDR))
+    texts = Log("Tiny::LOG", "tiny", ("n", COUNT), ("addresses", kind, STRING))
+    text = Log("Tiny::LOG", "tiny", ("n", STRING), ("addresses", kind, ADDR))
+    publish(log.create(), text.write("1", ["::1"]), log.write(2, ["::1"]))
+    assert receive(logs, 1)[0]["n"] == 2
+    assert logs.last_problem == "record of log `tiny` (Tiny::LOG): field `n`: expected count, found string"
+    publish(texts.write(3, ["::1"]), log.write(4, []))
+    assert receive(logs, 1)[0]["n"] == 4
+    assert logs.last_problem == ("record of log `tiny` (Tiny::LOG): field `addresses`:"
+                                 " expected %s[addr], found string among its elements" % name)
+    assert logs.skipped == 2
+
+
+def test_field_lists_that_differ_in_elements_only(stream):
+    """As while the nodes of a cluster run different scripts."""
+    logs, publish, _ = stream
+    addresses = Log("Tiny::LOG", "tiny", ("a", SET, ADDR))
+    texts = Log("Tiny::LOG", "tiny", ("t", SET, STRING))
+    publish(addresses.create(), texts.create(), addresses.write(["::1"]), texts.write(["x"]))
+    assert [dict(record) for record in receive(logs, 2)] == [{"a": {ipaddress.ip_address("::1")}}, {"t": {"x"}}]
+
+
 def test_announcements_of_a_restarted_zeek(stream):
     logs, publish, _ = stream
     grown = Log("Tiny::LOG", "tiny", ("n", COUNT), ("text", STRING), ("more", BOOL))
@@ -247,6 +274,141 @@ def test_reset_ends_the_subscription(scene, stream):
     with pytest.raises(broker.ClosedError, match="log stream was closed"):
         logs.recv(0)
     logs.reset()
+
+
+# --- asyncio -------------------------------------------------------------------------------------
+
+
+async def within(awaitable):
+    return await asyncio.wait_for(awaitable, DEADLINE_S)
+
+
+def soon(loop, function, *arguments):
+    """Runs a function that may block beside the loop."""
+    return loop.run_in_executor(None, function, *arguments)
+
+
+def test_async_for(stream):
+    logs, publish, _ = stream
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        numbers = []
+
+        async def read():
+            async for record in logs:
+                numbers.append(record["n"])
+                if record["n"] == 599:
+                    return
+
+        reading = asyncio.ensure_future(read())
+        # It waits now, and the loop goes on.
+        await asyncio.sleep(0)
+        await soon(loop, publish, TINY.create(), TINY.write(0, "a"))
+        await soon(loop, publish, batch(*(TINY.write(n, None) for n in range(1, 600))))
+        await within(reading)
+        return numbers
+
+    assert asyncio.run(main()) == list(range(600))
+
+
+def test_what_async_for_leaves_for_takes(stream):
+    logs, publish, _ = stream
+    publish(TINY.create(), batch(TINY.write(1, "a"), TINY.write(2, "b"), TINY.write(3, "c")))
+
+    async def first():
+        async for record in logs:
+            return record["n"]
+
+    assert asyncio.run(first()) == 1
+    assert next(iter(logs))["n"] == 2
+    assert asyncio.run(first()) == 3
+
+
+def test_a_cancelled_task_loses_no_record(stream):
+    logs, publish, _ = stream
+
+    async def main():
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(logs.__anext__(), 0.01)
+        await soon(asyncio.get_running_loop(), publish, TINY.create(), TINY.write(1, "a"))
+        return (await within(logs.__anext__()))["n"]
+
+    assert asyncio.run(main()) == 1
+
+
+def test_one_task_waits_at_a_time(stream):
+    logs, publish, _ = stream
+
+    async def main():
+        waiting = asyncio.ensure_future(logs.__anext__())
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="another task waits"):
+            await logs.__anext__()
+        await soon(asyncio.get_running_loop(), publish, TINY.create(), TINY.write(1, "a"))
+        return (await within(waiting))["n"]
+
+    assert asyncio.run(main()) == 1
+
+
+@pytest.mark.parametrize("end", ["shutdown", "reset", "reset here"])
+def test_the_async_iteration_ends(stream, end):
+    logs, publish, endpoint = stream
+    publish(TINY.create(), TINY.write(1, "a"))
+
+    async def main():
+        seen = []
+
+        async def read():
+            async for record in logs:
+                seen.append(record["n"])
+
+        reading = asyncio.ensure_future(read())
+        loop = asyncio.get_running_loop()
+        while not seen:
+            await asyncio.sleep(0.001)
+        if end == "shutdown":
+            await soon(loop, endpoint.shutdown)
+        elif end == "reset":
+            await soon(loop, logs.reset)
+        else:
+            logs.reset()
+        await within(reading)
+        return seen
+
+    descriptors = set(os.listdir("/dev/fd"))
+    assert asyncio.run(main()) == [1]
+    assert len(os.listdir("/dev/fd")) <= len(descriptors) + 1
+
+
+def test_others_on_the_loop_get_their_turn(stream):
+    logs, publish, _ = stream
+    publish(TINY.create(), batch(*(TINY.write(n, None) for n in range(1000))))
+    assert logs.recv(DEADLINE_S)["n"] == 0
+
+    async def main():
+        turns = 0
+        last = 0
+
+        async def other():
+            nonlocal turns
+            while last < 999:
+                turns += 1
+                await asyncio.sleep(0)
+
+        others = asyncio.ensure_future(other())
+        async for record in logs:
+            last = record["n"]
+            if last == 999:
+                break
+        await others
+        return turns
+
+    # No record is waited for, and yet it had more turns than one before and one after.
+    assert asyncio.run(main()) >= 9
+
+
+# --- topics --------------------------------------------------------------------------------------
 
 
 def test_topics():

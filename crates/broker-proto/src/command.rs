@@ -12,6 +12,7 @@ use broker_data::{
 };
 
 use crate::entity::{ENTITY_ID_SIZE, EntityId};
+use crate::id::EndpointId;
 
 /// Checks the payload of a command envelope. Bytes behind the command are accepted. Spec: wire 6.3.
 ///
@@ -20,6 +21,25 @@ use crate::entity::{ENTITY_ID_SIZE, EntityId};
 /// Names the first byte that is not what it should be.
 pub fn check(payload: &[u8]) -> Result<(), DecodeError> {
     Command::parse(payload)?.check()
+}
+
+/// Why a command from the network cannot be from whom it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SenderError {
+    /// It names nobody.
+    #[error("a command from nobody")]
+    Nobody,
+    /// It names an object of the endpoint that received it.
+    #[error("a command in the name of this endpoint")]
+    Own,
+    /// It names an object of a peer, and another peer sent it.
+    #[error("a command in the name of the peer {0}, which did not send it")]
+    Peer(EndpointId),
+    /// It is for this endpoint only, and names an object of neither the peer that sent it nor any
+    /// other.
+    #[error("a directed command in the name of {0}, which is no peer")]
+    Stranger(EndpointId),
 }
 
 /// One command with its header.
@@ -260,6 +280,41 @@ impl<'a> Command<'a> {
         match &self.content {
             Content::AckClone { entries, .. } => entries.check_keys(),
             _ => Ok(()),
+        }
+    }
+
+    /// Checks that a command can be from the endpoint that its sender names, as far as that can be
+    /// known where it was received: by `me`, on the connection of the peer `hop`, in an envelope for
+    /// `receiver`. `is_peer` tells who is a native peer of `me`.
+    ///
+    /// Whoever is a peer speaks on its own connection, and what is directed at one endpoint comes
+    /// from a peer of it (wire 8.3, stores 1.1): what comes on another connection is a copy that
+    /// went round in a circle, or a lie. Commands to everybody may be passed on by peers in between,
+    /// so one in the name of an endpoint that is no peer has to be believed.
+    ///
+    /// # Errors
+    ///
+    /// Says what cannot be.
+    pub fn check_sender(
+        &self,
+        me: EndpointId,
+        hop: EndpointId,
+        receiver: EndpointId,
+        is_peer: impl FnOnce(EndpointId) -> bool,
+    ) -> Result<(), SenderError> {
+        let sender = self.sender.endpoint;
+        if sender.is_nil() {
+            Err(SenderError::Nobody)
+        } else if sender == me {
+            Err(SenderError::Own)
+        } else if sender == hop {
+            Ok(())
+        } else if is_peer(sender) {
+            Err(SenderError::Peer(sender))
+        } else if receiver == me {
+            Err(SenderError::Stranger(sender))
+        } else {
+            Ok(())
         }
     }
 
@@ -613,6 +668,42 @@ mod tests {
     fn recorded_commands_pass() {
         for (name, bytes) in recorded() {
             assert_eq!(check(&bytes), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn who_can_send_what() {
+        const ME: EndpointId = EndpointId::from_bytes([1; 16]);
+        const HOP: EndpointId = EndpointId::from_bytes([2; 16]);
+        const PEER: EndpointId = EndpointId::from_bytes([3; 16]);
+        const FAR: EndpointId = EndpointId::from_bytes([4; 16]);
+        const ALL: EndpointId = EndpointId::NIL;
+        let cases = [
+            (HOP, ALL, Ok(())),
+            (HOP, ME, Ok(())),
+            (HOP, FAR, Ok(())),
+            (FAR, ALL, Ok(())),
+            (FAR, PEER, Ok(())),
+            (FAR, ME, Err(SenderError::Stranger(FAR))),
+            (PEER, ALL, Err(SenderError::Peer(PEER))),
+            (PEER, ME, Err(SenderError::Peer(PEER))),
+            (ME, ALL, Err(SenderError::Own)),
+            (ME, ME, Err(SenderError::Own)),
+            (EndpointId::NIL, ALL, Err(SenderError::Nobody)),
+        ];
+        for (endpoint, receiver, expected) in cases {
+            let command = Command {
+                seq: 0,
+                sender: EntityId {
+                    endpoint,
+                    object: 1,
+                },
+                receiver: EntityId::NIL,
+                content: Content::Keepalive { seq: 1 },
+            };
+            let is_peer = |id| id == PEER || id == HOP;
+            let checked = command.check_sender(ME, HOP, receiver, is_peer);
+            assert_eq!(checked, expected, "{endpoint} to {receiver}");
         }
     }
 

@@ -17,7 +17,7 @@ mod foreign;
 mod handshake;
 mod peering;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use broker_data::{Timespan, Timestamp};
 
@@ -300,6 +300,31 @@ impl Endpoint {
             })
         };
         self.holders.iter().filter_map(peer).collect()
+    }
+
+    /// The addresses of foreign peers, those that are still looked for included; sorted, each once.
+    pub fn foreign_addresses(&self) -> Vec<String> {
+        let there = self
+            .connections
+            .values()
+            .filter(|connection| connection.transport == Transport::Foreign)
+            .map(|connection| &connection.address.host);
+        let wanted = self
+            .attempts
+            .values()
+            .filter(|attempt| attempt.transport == Transport::Foreign)
+            .map(|attempt| &attempt.address.host);
+        let all: BTreeSet<&String> = there.chain(wanted).collect();
+        all.into_iter().cloned().collect()
+    }
+
+    /// Whether a native peer is there, on its way or looked for.
+    pub fn expects_native_peers(&self) -> bool {
+        let is_native = |transport| transport == Transport::Native;
+        let mut there = self.connections.values();
+        let mut wanted = self.attempts.values();
+        there.any(|connection| is_native(connection.transport))
+            || wanted.any(|attempt| is_native(attempt.transport))
     }
 
     /// What a remote endpoint is to this one. Spec: wire 7.5.

@@ -161,6 +161,12 @@ impl<T: Clone> RoutingTable<T> {
             .map(|peer| (peer.id, &peer.filter, &peer.target))
     }
 
+    /// What leads to a peer.
+    pub fn peer(&self, id: EndpointId) -> Option<&T> {
+        let index = self.find_peer(id).ok()?;
+        Some(&self.peers.get(index)?.target)
+    }
+
     /// The local consumers, in the order of their ids.
     pub fn locals(&self) -> impl Iterator<Item = (LocalId, LocalKind, &T)> {
         self.locals

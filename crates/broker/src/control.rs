@@ -36,6 +36,10 @@ pub(crate) struct Control {
     next_local: u64,
     /// Listener tasks, to be ended by the shutdown.
     listeners: Vec<tokio::task::JoinHandle<()>>,
+    /// Whether native peers may come by themselves.
+    listens_to_natives: bool,
+    /// Whether a foreign peer was ever asked for.
+    knows_foreign: bool,
     shutdown: Shutdown,
 }
 
@@ -95,6 +99,8 @@ impl Control {
             next_request: 0,
             next_local: 0,
             listeners: Vec::new(),
+            listens_to_natives: false,
+            knows_foreign: false,
             shutdown: Shutdown::Running,
         }
     }
@@ -118,6 +124,19 @@ impl Control {
             task.abort();
         }
         running
+    }
+
+    /// Notes that one of the listeners is for native peers.
+    pub(crate) fn listens_to_natives(&mut self) {
+        self.listens_to_natives = true;
+    }
+
+    /// The addresses of foreign peers when there are no others, and none can be expected.
+    pub(crate) fn only_foreign(&self) -> Vec<String> {
+        match self.listens_to_natives || self.machine.expects_native_peers() {
+            true => Vec::new(),
+            false => self.machine.foreign_addresses(),
+        }
     }
 
     fn request(&mut self, request: Request) -> RequestId {
@@ -251,6 +270,7 @@ impl Shared {
             match url.scheme {
                 Scheme::Native => control.machine.peer(now, &host, port, retry, request),
                 Scheme::WebSocket | Scheme::SecureWebSocket => {
+                    control.knows_foreign = true;
                     control
                         .machine
                         .peer_foreign(now, &host, port, retry, request);
@@ -461,6 +481,10 @@ impl Shared {
                     }
                 }
             }
+        }
+        if control.knows_foreign {
+            self.stores
+                .set_unreached_peers(control.machine.foreign_addresses());
         }
         // Events that belong together arrive together: a reader that sees the first of them can
         // rely on the next being there.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use broker_data::{Encoder, Source, Timespan};
@@ -24,7 +25,7 @@ use crate::status_subscriber::StatusSubscriber;
 use crate::store::{Backend, Store, StoreError, StoreEvents};
 use crate::subscriber::Subscriber;
 #[cfg(feature = "http")]
-use crate::websocket::{self, WebSocketCounts, WebSocketOptions};
+use crate::websocket::{self, WebSocketCounts, WebSocketOptions, WebSocketPeerCounts};
 
 /// What to do when an outgoing peering fails or is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -205,6 +206,7 @@ impl Endpoint {
                     let task = shared
                         .runtime
                         .spawn(listener::run(shared.clone(), listener));
+                    control.listens_to_natives();
                     match control.add_listener(task) {
                         true => Ok(port),
                         false => Err(Error::ShutDown),
@@ -252,6 +254,15 @@ impl Endpoint {
     #[cfg(feature = "http")]
     pub fn web_socket_counts(&self) -> std::collections::BTreeMap<String, WebSocketCounts> {
         self.shared().web_sockets.by_application()
+    }
+
+    /// What went on between this endpoint and the WebSocket servers it peered with so far, by their
+    /// URL as in lists of peers and events.
+    #[cfg(feature = "http")]
+    pub fn web_socket_peer_counts(
+        &self,
+    ) -> std::collections::BTreeMap<String, WebSocketPeerCounts> {
+        self.shared().web_sockets.by_server()
     }
 
     /// Connections of WebSocket clients that were turned away before they could subscribe.
@@ -342,6 +353,13 @@ impl Endpoint {
     /// The peers at this moment.
     pub fn peers(&self) -> Vec<PeerInfo> {
         self.shared().lock_control().machine().peers()
+    }
+
+    /// Commands of data stores that were refused because they cannot be from whom they name: sent
+    /// by a peer in the name of this endpoint, of another peer or of nobody. In networks with
+    /// circles such copies of honest commands arrive, too. Spec: stores 3.
+    pub fn refused_commands(&self) -> u64 {
+        self.shared().refused_commands.load(Ordering::Relaxed)
     }
 
     /// The topics that peers are subscribed to, sorted, each once.

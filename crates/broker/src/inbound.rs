@@ -8,6 +8,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -81,6 +82,8 @@ pub(crate) struct Inbound {
     large: Option<LargePermit>,
     /// Whether anything came at all: it tells a closed port from a wrong one.
     heard: bool,
+    /// Whether a command in somebody else's name came: the log is told of the first one only.
+    lied: bool,
 }
 
 /// One of the few rights to hold a large handshake frame; returned when dropped.
@@ -117,6 +120,7 @@ impl Inbound {
             stall_limit: shared.options.stall_limit,
             large: None,
             heard: false,
+            lied: false,
         }
     }
 
@@ -283,7 +287,7 @@ impl Inbound {
                     Some(&special)
                 }
                 Step::Command { receiver } => {
-                    if hand_to_store(shared, frame, peer, &mut self.store_waits) {
+                    if hand_to_store(shared, frame, peer, &mut self.lied, &mut self.store_waits) {
                         let origin = Origin::Peer(peer);
                         let table = shared.routes.load();
                         let mut targets =
@@ -507,11 +511,12 @@ fn classify(frame: &[u8], me: EndpointId, peer: EndpointId) -> Step {
 }
 
 /// Checks a command and hands it to the store it is for, if that is here. `false`: it is malformed
-/// and must not be forwarded.
+/// or not from whom it names, and must not be forwarded.
 fn hand_to_store(
     shared: &Arc<Shared>,
     frame: &[u8],
     peer: EndpointId,
+    lied: &mut bool,
     waits: &mut Vec<StoreWait>,
 ) -> bool {
     let payload = frame.get(FRAME_LEN_SIZE..).unwrap_or_default();
@@ -525,6 +530,20 @@ fn hand_to_store(
             return false;
         }
     };
+    let is_peer = |id| {
+        let table = shared.routes.load();
+        table
+            .peer(id)
+            .is_some_and(|target| target.kind == TargetKind::Peer)
+    };
+    if let Err(error) = command.check_sender(shared.id, peer, envelope.receiver, is_peer) {
+        shared.refused_commands.fetch_add(1, Ordering::Relaxed);
+        match std::mem::replace(lied, true) {
+            false => tracing::warn!(event = "command-refused", %peer, %error),
+            true => tracing::debug!(event = "command-refused", %peer, %error),
+        }
+        return false;
+    }
     let to_me = envelope.receiver == shared.id;
     if (to_me || envelope.receiver.is_nil())
         && let Some(store) = shared.stores.find_topic(envelope.topic)

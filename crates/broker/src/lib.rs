@@ -116,5 +116,6 @@ pub use store::{Backend, Store, StoreChange, StoreError, StoreEvent, StoreEvents
 pub use subscriber::Subscriber;
 #[cfg(feature = "http")]
 pub use websocket::{
-    WebSocketCounts, WebSocketOptions, WebSocketPeerOptions, WebSocketTls, WebSocketTrust,
+    WebSocketCounts, WebSocketOptions, WebSocketPeerCounts, WebSocketPeerOptions, WebSocketTls,
+    WebSocketTrust,
 };

@@ -1,6 +1,6 @@
 //! What the handles, tasks and subscribers of one endpoint have in common.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) peer_limits: Limits,
     pub(crate) local_limits: Limits,
     pub(crate) connections: Gauge,
+    /// Commands of data stores in somebody else's name.
+    pub(crate) refused_commands: AtomicU64,
     #[cfg(feature = "http")]
     pub(crate) web_sockets: crate::websocket::Counters,
     /// Memo of [`Endpoint::publish`](crate::Endpoint::publish), which any thread may call.
@@ -114,6 +116,7 @@ impl Shared {
             )),
             large_handshakes: Semaphore::new(LARGE_HANDSHAKES_MAX),
             connections: Gauge::default(),
+            refused_commands: AtomicU64::new(0),
             #[cfg(feature = "http")]
             web_sockets: crate::websocket::Counters::default(),
             publish_memo: Mutex::new(TopicMemo::new(Origin::Endpoint, true)),

@@ -37,6 +37,7 @@ pub use request::{BlockedRequest, Change, PutUnique};
 pub(crate) use host::{Host, StoreWait};
 pub(crate) use registry::Stores;
 
+use error::quoted;
 use host::Core;
 
 /// How long a synchronous request waits for its answer. Spec: stores 2.3.
@@ -158,7 +159,18 @@ impl Store {
                 name: name.to_owned(),
             });
         }
-        if let Some(host) = stores.find(Role::Clone, name) {
+        let known = stores.find(Role::Clone, name);
+        if known.as_ref().is_none_or(|host| !host.has_copy()) {
+            // The search would end no other way, only later.
+            let web_sockets = shared.lock_control().only_foreign();
+            if !web_sockets.is_empty() {
+                return Err(StoreError::NoNativePeer {
+                    name: name.to_owned(),
+                    web_sockets: quoted(&web_sockets),
+                });
+            }
+        }
+        if let Some(host) = known {
             host.search_again(shared);
             return Ok(Self::new(shared, host));
         }

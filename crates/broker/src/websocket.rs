@@ -26,7 +26,7 @@ mod stream;
 
 pub use client_options::{WebSocketPeerOptions, WebSocketTrust};
 pub(crate) use counters::Counters;
-pub use counters::WebSocketCounts;
+pub use counters::{WebSocketCounts, WebSocketPeerCounts};
 pub use options::{WebSocketOptions, WebSocketTls};
 pub(crate) use remote::start as join;
 pub(crate) use server::{start, start_configured};

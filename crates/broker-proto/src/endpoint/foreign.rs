@@ -228,6 +228,23 @@ mod tests {
     }
 
     #[test]
+    fn addresses_are_known_from_the_first_attempt_on() {
+        let (mut endpoint, connection) = joining(every_second());
+        assert_eq!(endpoint.foreign_addresses(), [URL]);
+        assert!(!endpoint.expects_native_peers());
+        endpoint.handle_joined(at(1), connection, PEER, everything());
+        assert_eq!(endpoint.foreign_addresses(), [URL]);
+        endpoint.handle_closed(at(2), connection, Closed::Remote);
+        assert_eq!(endpoint.foreign_addresses(), [URL]);
+        endpoint.unpeer(at(3), URL, 1, None);
+        assert_eq!(endpoint.foreign_addresses(), [""; 0]);
+        endpoint.peer(at(4), "host", 1, Retry::Never, None);
+        assert!(endpoint.expects_native_peers());
+        endpoint.unpeer(at(5), "host", 1, None);
+        assert!(!endpoint.expects_native_peers());
+    }
+
+    #[test]
     fn a_shutdown_does_not_wait_for_foreign_peers() {
         let (mut endpoint, _) = joined(Retry::Never);
         endpoint.shutdown(at(1));

@@ -91,6 +91,8 @@ pub struct StoreClone {
     confirmed: bool,
     /// Not before this tick another master is looked for: the old one may be about to speak.
     patience: u64,
+    /// Peers that stores do not reach, for whoever wonders why no master is found.
+    unreached_peers: String,
 }
 
 /// The down channel.
@@ -139,6 +141,7 @@ impl StoreClone {
             reachable: false,
             confirmed: false,
             patience: 0,
+            unreached_peers: String::new(),
         };
         clone.start_search();
         clone
@@ -237,7 +240,7 @@ impl StoreClone {
                 ErrorCode::StaleData,
                 "the master has been silent for longer than the stale interval",
             )),
-            Contact::Failed => Err(no_master()),
+            Contact::Failed => Err(self.no_master()),
         }
     }
 
@@ -284,6 +287,17 @@ impl StoreClone {
         Ok(self.entries.iter().map(|(key, value)| (&**key, &**value)))
     }
 
+    /// No master was found in time.
+    fn no_master(&self) -> Failure {
+        let mut text = "no master was found".to_owned();
+        if !self.unreached_peers.is_empty() {
+            text += " among native peers, and stores do not reach through WebSocket, so not to ";
+            text += &self.unreached_peers;
+        }
+        text += "; attach the clone again to search again";
+        Failure::new(ErrorCode::NoSuchMaster, text)
+    }
+
     fn heartbeat_ticks(&self) -> u64 {
         u64::from(self.config.heartbeat_interval.max(1))
     }
@@ -298,6 +312,11 @@ impl StoreClone {
     /// Whether somebody listens to store events; without they are not made.
     pub fn set_observed(&mut self, observed: bool) {
         self.observed = observed;
+    }
+
+    /// Names the peers whose protocol knows no stores, as text: a search that fails repeats it.
+    pub fn set_unreached_peers(&mut self, names: String) {
+        self.unreached_peers = names;
     }
 
     /// What is to be done.
@@ -592,13 +611,6 @@ impl StoreClone {
             self.outputs.push_back(Output::Send(message));
         }
     }
-}
-
-fn no_master() -> Failure {
-    Failure::new(
-        ErrorCode::NoSuchMaster,
-        "no master was found; attach the clone again to search again",
-    )
 }
 
 /// What a request is called in messages about it.

@@ -32,6 +32,17 @@ pub enum StoreError {
         /// Name of the store.
         name: String,
     },
+    /// The only peers are WebSocket servers, and none of them carries stores.
+    #[error(
+        "cannot attach a clone of `{name}`: data stores need native peers, and all there is are \
+         WebSocket servers: {web_sockets}"
+    )]
+    NoNativePeer {
+        /// Name of the store.
+        name: String,
+        /// The URLs of the peers, in backticks, separated by commas.
+        web_sockets: String,
+    },
     /// An option of the store has a value it cannot have.
     #[error("store option `{name}`: {cause}")]
     Option {
@@ -74,7 +85,7 @@ impl StoreError {
         match self {
             Self::Name { .. } => ErrorCode::InvalidTopicKey,
             Self::MasterExists { .. } => ErrorCode::MasterExists,
-            Self::MasterIsHere { .. } => ErrorCode::NoSuchMaster,
+            Self::MasterIsHere { .. } | Self::NoNativePeer { .. } => ErrorCode::NoSuchMaster,
             Self::Option { .. } | Self::Backend { .. } | Self::Thread(_) => {
                 ErrorCode::BackendFailure
             }
@@ -91,4 +102,10 @@ impl StoreError {
             cause: error.to_string(),
         }
     }
+}
+
+/// Addresses for a message: in backticks, separated by commas.
+pub(super) fn quoted(addresses: &[String]) -> String {
+    let quoted: Vec<_> = addresses.iter().map(|it| format!("`{it}`")).collect();
+    quoted.join(", ")
 }

@@ -24,6 +24,7 @@ use crate::blocked::BlockedPublish;
 use crate::pending::{Pending, Resolver};
 use crate::shared::Shared;
 use crate::store::delivery::{After, Answer, Delivery, answer_of, is_for, other};
+use crate::store::error::quoted;
 use crate::store::worker::{Job, Worker};
 use crate::store::{StoreError, peer_with};
 
@@ -57,6 +58,8 @@ pub(super) struct State {
     delivery: Delivery,
     /// The routes that what follows was derived from.
     routes_version: u64,
+    /// The peers that a clone has been told it does not reach.
+    unreached_peers: Arc<Vec<String>>,
     /// Threads that wait for a change.
     waiting: usize,
 }
@@ -144,6 +147,7 @@ impl Host {
                 answers: BTreeMap::new(),
                 delivery: Delivery::new(name, others),
                 routes_version: 0,
+                unreached_peers: Arc::default(),
                 waiting: 0,
             }),
             changed: Condvar::new(),
@@ -294,6 +298,14 @@ impl Host {
     pub(super) fn forget_answer(&self, who: EntityId, request: u64) {
         let resolver = self.lock().answers.remove(&(who, request));
         drop(resolver);
+    }
+
+    /// Whether a clone ever found its master.
+    pub(super) fn has_copy(&self) -> bool {
+        match &self.lock().core {
+            Core::Clone(clone) => !matches!(clone.contact(), Contact::Searching | Contact::Failed),
+            Core::Master(_) | Core::Closed => true,
+        }
     }
 
     pub(super) fn search_again(self: &Arc<Self>, shared: &Arc<Shared>) {
@@ -509,6 +521,13 @@ impl Host {
 impl State {
     /// Derives from the routes what the machine has to know.
     fn follow_routes(&mut self, host: &Host, shared: &Arc<Shared>) {
+        if let Core::Clone(clone) = &mut self.core {
+            let unreached = shared.stores.unreached_peers();
+            if !Arc::ptr_eq(&unreached, &self.unreached_peers) {
+                clone.set_unreached_peers(quoted(&unreached));
+                self.unreached_peers = unreached.clone();
+            }
+        }
         let version = shared.routes.load().version();
         if self.routes_version == version {
             return;

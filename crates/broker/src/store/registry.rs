@@ -30,6 +30,8 @@ pub(crate) struct Stores {
     /// Frames from one store of this endpoint to another, in order.
     local: Mutex<LocalQueue>,
     delivering: AtomicBool,
+    /// The addresses of peers whose protocol knows no stores.
+    unreached_peers: ArcSwap<Vec<String>>,
 }
 
 impl Stores {
@@ -77,6 +79,17 @@ impl Stores {
         for host in self.hosts.load().iter() {
             host.routes_changed();
         }
+    }
+
+    /// Notes the addresses of peers whose protocol knows no stores.
+    pub(crate) fn set_unreached_peers(&self, addresses: Vec<String>) {
+        if **self.unreached_peers.load() != addresses {
+            self.unreached_peers.store(Arc::new(addresses));
+        }
+    }
+
+    pub(super) fn unreached_peers(&self) -> arc_swap::Guard<Arc<Vec<String>>> {
+        self.unreached_peers.load()
     }
 
     /// Ends all stores: what was asked of them before is done first. Blocks for as long as that

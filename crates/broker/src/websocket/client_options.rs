@@ -73,6 +73,12 @@ impl WebSocketPeerOptions {
                 cause: "must be at least 1".to_owned(),
             });
         }
+        if self.ack_timeout.is_zero() {
+            return Err(Error::Option {
+                name: "web_socket_peer.ack_timeout",
+                cause: "must be more than 0".to_owned(),
+            });
+        }
         match &self.application {
             Some(name) if !is_application_name(name.as_bytes()) => Err(Error::Option {
                 name: "web_socket_peer.application",
@@ -95,5 +101,23 @@ mod tests {
         };
         assert!(named("my-app/1.0").check().is_ok());
         assert!(named("a\r\nb").check().is_err() && named("").check().is_err());
+    }
+
+    #[test]
+    fn limits_that_leave_nothing_are_refused() {
+        let no_time = WebSocketPeerOptions {
+            ack_timeout: Duration::ZERO,
+            ..WebSocketPeerOptions::default()
+        };
+        let no_room = WebSocketPeerOptions {
+            message_bytes_max: 0,
+            ..WebSocketPeerOptions::default()
+        };
+        let no_pings = WebSocketPeerOptions {
+            ping_interval: Duration::ZERO,
+            ..WebSocketPeerOptions::default()
+        };
+        assert!(no_time.check().is_err() && no_room.check().is_err());
+        assert!(no_pings.check().is_ok());
     }
 }

@@ -1,4 +1,5 @@
-//! Counters of WebSocket clients, by the name of their application.
+//! Counters of WebSocket clients, by the name of their application, and of WebSocket servers that
+//! this endpoint peers with, by their URL.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,10 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Applications counted by their own name. Clients choose the names, so there must be a bound.
 const APPLICATIONS_MAX: usize = 64;
 
+/// Servers counted by their own URL. An endpoint has a handful; only programs whose URLs change all
+/// the time reach it.
+const SERVERS_MAX: usize = 256;
+
 /// Name of clients that do not say one.
 pub(super) const UNKNOWN: &str = "unknown";
 
-/// Name of applications beyond [`APPLICATIONS_MAX`].
+/// Name of applications beyond [`APPLICATIONS_MAX`], and of servers beyond [`SERVERS_MAX`].
 const OTHER: &str = "other";
 
 /// What went on between an endpoint and the WebSocket clients of one application.
@@ -31,6 +36,41 @@ pub struct WebSocketCounts {
     pub overflowed: u64,
     /// Data messages that clients did not get because they did not take them.
     pub dropped: u64,
+}
+
+/// What went on between an endpoint and one WebSocket server that it peers with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct WebSocketPeerCounts {
+    /// Peerings there are now: one, or none.
+    pub peered: u64,
+    /// Times the peering was established.
+    pub connects: u64,
+    /// Those of them that came after an earlier one had ended.
+    pub reconnects: u64,
+    /// Connections that were opened because the subscriptions changed.
+    pub renewals: u64,
+    /// Data messages that came from the server and were handed on.
+    pub received: u64,
+    /// Data messages that were handed to the socket.
+    pub sent: u64,
+    /// Error events about what the server said: messages it refused, messages that made no sense,
+    /// the cause for which it closed.
+    pub errors: u64,
+    /// Attempts that came to nothing, and peerings that were lost.
+    pub failures: u64,
+}
+
+/// The counters behind [`WebSocketPeerCounts`].
+#[derive(Debug, Default)]
+pub(super) struct Server {
+    pub(super) peered: AtomicU64,
+    pub(super) connects: AtomicU64,
+    pub(super) renewals: AtomicU64,
+    pub(super) received: AtomicU64,
+    pub(super) sent: AtomicU64,
+    pub(super) errors: AtomicU64,
+    pub(super) failures: AtomicU64,
 }
 
 /// The counters behind [`WebSocketCounts`].
@@ -55,21 +95,33 @@ pub(super) fn count(counter: &AtomicU64, by: u64) {
 pub(crate) struct Counters {
     applications: Mutex<BTreeMap<String, Arc<Application>>>,
     refusals: AtomicU64,
+    servers: Mutex<BTreeMap<String, Arc<Server>>>,
+}
+
+/// The counters under a name, or under that of all others when there are too many names.
+fn counters_of<T: Default>(
+    known: &Mutex<BTreeMap<String, Arc<T>>>,
+    name: &str,
+    max: usize,
+) -> Arc<T> {
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_full = known.len() >= max;
+    let name = match known.contains_key(name) || !is_full {
+        true => name,
+        false => OTHER,
+    };
+    known.entry(name.to_owned()).or_default().clone()
 }
 
 impl Counters {
     /// The counters of an application.
     pub(super) fn application(&self, name: &str) -> Arc<Application> {
-        let mut known = self
-            .applications
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let is_full = known.len() >= APPLICATIONS_MAX;
-        let name = match known.contains_key(name) || !is_full {
-            true => name,
-            false => OTHER,
-        };
-        known.entry(name.to_owned()).or_default().clone()
+        counters_of(&self.applications, name, APPLICATIONS_MAX)
+    }
+
+    /// The counters of a server.
+    pub(super) fn server(&self, url: &str) -> Arc<Server> {
+        counters_of(&self.servers, url, SERVERS_MAX)
     }
 
     pub(super) fn count_refusal(&self) {
@@ -99,11 +151,44 @@ impl Counters {
             .map(|(name, it)| (name.clone(), counts(it)))
             .collect()
     }
+
+    pub(crate) fn by_server(&self) -> BTreeMap<String, WebSocketPeerCounts> {
+        let known = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = |it: &Server| {
+            let connects = it.connects.load(Ordering::Relaxed);
+            WebSocketPeerCounts {
+                peered: it.peered.load(Ordering::Relaxed),
+                connects,
+                reconnects: connects.saturating_sub(1),
+                renewals: it.renewals.load(Ordering::Relaxed),
+                received: it.received.load(Ordering::Relaxed),
+                sent: it.sent.load(Ordering::Relaxed),
+                errors: it.errors.load(Ordering::Relaxed),
+                failures: it.failures.load(Ordering::Relaxed),
+            }
+        };
+        known
+            .iter()
+            .map(|(url, it)| (url.clone(), counts(it)))
+            .collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn urls_are_bounded() {
+        let counters = Counters::default();
+        for number in 0..SERVERS_MAX + 2 {
+            count(&counters.server(&format!("ws://{number:03}/")).connects, 2);
+        }
+        let counts = counters.by_server();
+        assert_eq!(counts.len(), SERVERS_MAX + 1);
+        assert_eq!((counts[OTHER].connects, counts[OTHER].reconnects), (4, 3));
+        assert_eq!(counts["ws://000/"].reconnects, 1);
+    }
 
     #[test]
     fn names_that_clients_choose_are_bounded() {

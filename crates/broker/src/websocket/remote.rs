@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tracing::Instrument;
 
+use super::counters::{Server, count};
 use super::dial;
 use super::line::{Broken, Line, Received};
 use super::server::linger;
@@ -80,6 +82,9 @@ struct Remote {
     connection: ConnectionId,
     link: Arc<Link>,
     url: Arc<PeerUrl>,
+    counts: Arc<Server>,
+    /// Whether a connection was opened before.
+    opened: bool,
     session: ClientSession,
     wires: Vec<(LineId, Wire)>,
     peer: Option<EndpointId>,
@@ -144,6 +149,8 @@ impl Remote {
         };
         Self {
             session: ClientSession::new(config, interest),
+            counts: shared.web_sockets.server(&url.host()),
+            opened: false,
             shared,
             connection,
             link,
@@ -163,6 +170,12 @@ impl Remote {
     async fn run(mut self) {
         self.carry_out();
         let end = poll_fn(|cx| self.poll(cx)).await;
+        if self.peer.is_some() {
+            self.counts.peered.fetch_sub(1, Ordering::Relaxed);
+        }
+        if !matches!(end, End::Left) {
+            count(&self.counts.failures, 1);
+        }
         match end {
             End::Left => {}
             End::Overflow => {
@@ -242,6 +255,10 @@ impl Remote {
         while let Some(output) = self.session.poll_output() {
             match output {
                 ClientOutput::Open { line } => {
+                    // The first one is the peering's own.
+                    if std::mem::replace(&mut self.opened, true) {
+                        count(&self.counts.renewals, 1);
+                    }
                     let opening = dial::open(self.shared.clone(), self.url.clone());
                     self.wires.push((line, Wire::Opening(Box::pin(opening))));
                 }
@@ -263,12 +280,15 @@ impl Remote {
     fn join(&mut self, peer: EndpointId, version: &str) {
         tracing::info!(event = "web-socket-peer-joined", %peer, version);
         self.peer = Some(peer);
+        count(&self.counts.connects, 1);
+        count(&self.counts.peered, 1);
         self.inbox = Some(ForeignInbox::new(self.shared.clone(), peer));
         self.shared.joined(self.connection, peer);
     }
 
     fn complain(&self, code: ErrorCode, text: String) {
         tracing::warn!(event = "web-socket-peer-complains", text);
+        count(&self.counts.errors, 1);
         let network = NetworkAddress::new(self.url.host(), self.url.port);
         let context = EndpointInfo {
             id: self.peer,
@@ -411,6 +431,7 @@ impl Remote {
             };
             self.session.note_sent(topic.topic());
             self.with_line(id, |line| line.send_text(&text));
+            count(&self.counts.sent, 1);
             self.link.mailbox.moved();
         }
         true
@@ -524,8 +545,9 @@ impl Remote {
             return;
         }
         let Some(inbox) = &mut self.inbox else { return };
-        if let Err(error) = inbox.deliver(topic, &self.payload) {
-            tracing::debug!(event = "message-dropped", %error);
+        match inbox.deliver(topic, &self.payload) {
+            Ok(()) => count(&self.counts.received, 1),
+            Err(error) => tracing::debug!(event = "message-dropped", %error),
         }
     }
 }

@@ -161,14 +161,24 @@ impl<'a> Cursor<'a> {
     /// Checks a value, passes over it and returns its type.
     #[inline(always)]
     pub(super) fn pass(&mut self, depth: usize) -> Result<ZeekType, DecodeError> {
+        self.pass_with_elements(depth).map(|(kind, _)| kind)
+    }
+
+    /// Checks a value, passes over it and returns its type and, if it has some, its elements.
+    #[inline(always)]
+    pub(super) fn pass_with_elements(
+        &mut self,
+        depth: usize,
+    ) -> Result<(ZeekType, Option<LogElements<'a>>), DecodeError> {
         let start = self.clone();
         let header = self.header()?;
+        let mut elements = None;
         if header.is_present {
-            self.present(header.kind, depth, &start)?;
+            elements = self.present(header.kind, depth, &start)?.as_elements();
         } else if !is_logged(header.kind) {
             return Err(start.error(DecodeErrorKind::Other(LOGGED)));
         }
-        Ok(header.kind)
+        Ok((header.kind, elements))
     }
 
     /// Takes one value.

@@ -34,6 +34,18 @@ pub enum RecordError {
         /// Type of the value.
         found: ZeekType,
     },
+    /// An element of a set or vector has another type than its field declares.
+    #[error("field `{field}`: expected {container}[{expected}], found {found} among its elements")]
+    Element {
+        /// Name of the field.
+        field: String,
+        /// Type of the field.
+        container: ZeekType,
+        /// Type of its elements.
+        expected: ZeekType,
+        /// Type of the element.
+        found: ZeekType,
+    },
     /// A value was written without a field.
     #[error("more values than the {0} fields of the log")]
     Surplus(usize),
@@ -42,7 +54,20 @@ pub enum RecordError {
 impl RecordError {
     /// Whether another field list could fit better.
     pub(super) const fn is_mismatch(&self) -> bool {
-        matches!(self, Self::Fields { .. } | Self::Type { .. })
+        matches!(
+            self,
+            Self::Fields { .. } | Self::Type { .. } | Self::Element { .. }
+        )
+    }
+
+    #[cold]
+    pub(super) fn element(field: &super::Field, found: ZeekType) -> Self {
+        Self::Element {
+            field: field.name.clone(),
+            container: field.kind,
+            expected: field.element_kind,
+            found,
+        }
     }
 }
 
@@ -225,13 +250,18 @@ fn check(schema: &Schema, blob: &[u8]) -> Result<(), RecordError> {
         return Err(RecordError::Fields { expected, found });
     }
     for field in schema.fields() {
-        let kind = cursor.pass(0)?;
+        let (kind, elements) = cursor.pass_with_elements(0)?;
         if kind != field.kind {
             return Err(RecordError::Type {
                 field: field.name.clone(),
                 expected: field.kind,
                 found: kind,
             });
+        }
+        if let Some(elements) = elements
+            && let Some(found) = elements.type_other_than(field.element_kind)
+        {
+            return Err(RecordError::element(field, found));
         }
     }
     match cursor.rest.len() {
@@ -257,12 +287,20 @@ mod tests {
         Arc::new(Schema::new("Demo::LOG", "Log::WRITER_ASCII", info, fields))
     }
 
-    /// A record of one field.
+    /// A record of one field, whose elements, if it has some, are counts.
     fn single(kind: ZeekType, content: &[u8]) -> Result<LogRecord, RecordError> {
+        single_of(kind, ZeekType::Count, content)
+    }
+
+    fn single_of(
+        kind: ZeekType,
+        element_kind: ZeekType,
+        content: &[u8],
+    ) -> Result<LogRecord, RecordError> {
         let mut blob = 1_u32.to_be_bytes().to_vec();
         put_header(&mut blob, kind, true);
         blob.extend(content);
-        let schema = schema_of(vec![Field::of("field", kind, ZeekType::Count)]);
+        let schema = schema_of(vec![Field::of("field", kind, element_kind)]);
         LogRecord::new(schema, blob.into())
     }
 
@@ -408,11 +446,47 @@ mod tests {
                 outer.extend(content);
                 content = outer;
             }
-            single(ZeekType::Vector, &content)
+            single_of(ZeekType::Vector, ZeekType::Vector, &content)
         };
         let record = nested(ELEMENT_DEPTH_MAX).unwrap();
         assert_eq!(record.to_json(), r#"{"field":[[[[]]]]}"#);
         assert!(nested(ELEMENT_DEPTH_MAX + 1).is_err());
+    }
+
+    #[test]
+    fn elements_have_the_type_that_is_declared() {
+        let list = |elements: &[LogValue<'_>], unset: Option<ZeekType>| {
+            let count = elements.len() + usize::from(unset.is_some());
+            let mut content = (count as u64).to_be_bytes().to_vec();
+            for element in elements {
+                crate::zeek::blob::put(&mut content, element);
+            }
+            if let Some(kind) = unset {
+                put_header(&mut content, kind, false);
+            }
+            content
+        };
+        let counts = [LogValue::Count(1), LogValue::Count(2)];
+        let mixed = [LogValue::Count(1), LogValue::String(b"2")];
+        for kind in [ZeekType::Table, ZeekType::Vector] {
+            assert!(single(kind, &list(&counts, Some(ZeekType::Count))).is_ok());
+            assert!(single(kind, &list(&[], None)).is_ok());
+            for (content, found) in [
+                (list(&mixed, None), ZeekType::String),
+                (list(&[LogValue::Int(1)], None), ZeekType::Int),
+                // A value that is missing has a type as well, as it has among the fields.
+                (list(&counts, Some(ZeekType::Addr)), ZeekType::Addr),
+            ] {
+                let error = single(kind, &content).unwrap_err();
+                assert!(error.is_mismatch());
+                assert_eq!(
+                    error.to_string(),
+                    format!(
+                        "field `field`: expected {kind}[count], found {found} among its elements"
+                    )
+                );
+            }
+        }
     }
 
     #[test]
@@ -444,7 +518,15 @@ mod tests {
         assert!(writer.elements(&[]).is_err());
         let mut writer = RecordWriter::new(&schema);
         writer.value(LogValue::Count(1)).unwrap();
-        assert!(writer.clone().elements(&[Some(LogValue::Int(1))]).is_err());
+        let mismatch = "field `b`: expected vector[count], found int among its elements";
+        let error = writer.clone().elements(&[Some(LogValue::Int(1))]);
+        assert_eq!(error.unwrap_err().to_string(), mismatch);
+        let ints = schema_of(vec![Field::of("b", ZeekType::Vector, ZeekType::Int)]);
+        let mut other = RecordWriter::new(&ints);
+        other.elements(&[Some(LogValue::Int(1))]).unwrap();
+        let other = LogRecord::new(ints.clone(), other.finish().unwrap().into()).unwrap();
+        let error = writer.clone().value(other.at(0).unwrap());
+        assert_eq!(error.unwrap_err().to_string(), mismatch);
         assert!(writer.clone().finish().is_err());
         writer.elements(&[Some(LogValue::Count(2)), None]).unwrap();
         assert_eq!(writer.unset(), Err(RecordError::Surplus(2)));

@@ -68,9 +68,14 @@ impl<'a> RecordWriter<'a> {
     ///
     /// # Errors
     ///
-    /// When it is of another type, or there is no further field.
+    /// When it or one of its elements is of another type, or there is no further field.
     pub fn value(&mut self, value: LogValue<'_>) -> Result<(), RecordError> {
-        self.next(Some(value.kind()))?;
+        let field = self.next(Some(value.kind()))?;
+        if let Some(elements) = value.as_elements()
+            && let Some(found) = elements.type_other_than(field.element_kind)
+        {
+            return Err(RecordError::element(field, found));
+        }
         put(&mut self.out, &value);
         Ok(())
     }
@@ -93,20 +98,19 @@ impl<'a> RecordWriter<'a> {
     /// When it is neither, an element is of another type, or there is no further field.
     pub fn elements(&mut self, elements: &[Option<LogValue<'_>>]) -> Result<(), RecordError> {
         let field = self.next(None)?;
-        let refuse = |found| RecordError::Type {
-            field: field.name.clone(),
-            expected: field.kind,
-            found,
-        };
         if !matches!(field.kind, ZeekType::Table | ZeekType::Vector) {
-            return Err(refuse(ZeekType::Vector));
+            return Err(RecordError::Type {
+                field: field.name.clone(),
+                expected: field.kind,
+                found: ZeekType::Vector,
+            });
         }
         put_header(&mut self.out, field.kind, true);
         self.out.extend((elements.len() as u64).to_be_bytes());
         for element in elements {
             match element {
                 Some(value) if value.kind() != field.element_kind => {
-                    return Err(refuse(value.kind()));
+                    return Err(RecordError::element(field, value.kind()));
                 }
                 Some(value) => put(&mut self.out, value),
                 None => put_header(&mut self.out, field.element_kind, false),

@@ -153,6 +153,15 @@ impl<'a> LogElements<'a> {
         self.count == 0
     }
 
+    /// The first type among the elements, set or not, that is another one.
+    #[inline]
+    pub(super) fn type_other_than(&self, expected: ZeekType) -> Option<ZeekType> {
+        let mut cursor = Cursor::new(self.bytes);
+        (0..self.count)
+            .map_while(|_| cursor.pass(0).ok())
+            .find(|kind| *kind != expected)
+    }
+
     /// Visits the elements; those of a vector can be unset.
     #[must_use]
     pub fn iter(&self) -> Values<'a> {

@@ -4,11 +4,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use broker::{
-    Endpoint, Retry, StatusCode, Value, WebSocketOptions, WebSocketPeerOptions, WebSocketTls,
+    Endpoint, ErrorCode, Retry, StatusCode, Value, WebSocketOptions, WebSocketPeerOptions,
+    WebSocketTls,
 };
 
 use crate::script::DEADLINE;
-use crate::{endpoint, endpoint_with, eventually, expect_status, next};
+use crate::{endpoint, endpoint_with, eventually, expect_status, next, next_fault};
 
 /// An endpoint that native peers and WebSocket clients can reach.
 fn server() -> (Endpoint, String, String) {
@@ -192,21 +193,102 @@ fn what_one_server_sends_is_not_passed_on_to_another() {
     assert_eq!(next(&heard).0, "/own");
 }
 
+/// Its search is short.
+fn hasty_clone() -> broker::CloneOptions {
+    broker::CloneOptions {
+        resync_interval: broker::Timespan::from_millis(300),
+        ..broker::CloneOptions::default()
+    }
+}
+
 #[test]
-fn stores_do_not_reach_through() {
+fn a_clone_that_only_web_sockets_could_serve_is_refused_at_once() {
     let (server, _, web_socket) = server();
     let client = endpoint();
     let _master = server.attach_master("s", broker::Backend::Memory).unwrap();
     client.peer_url(&web_socket, Retry::Never).wait().unwrap();
-    let options = broker::CloneOptions::default();
-    let clone = client.attach_clone("s", options);
-    drop(clone);
-    // Whatever a clone asks, the server's master never hears of it, and messages still flow.
+    let address = client.peers()[0].network.host.clone();
+    let error = client
+        .attach_clone("s", broker::CloneOptions::default())
+        .unwrap_err();
+    assert!(
+        matches!(error, broker::StoreError::NoNativePeer { .. }),
+        "{error:?}"
+    );
+    assert_eq!(error.code(), ErrorCode::NoSuchMaster);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "cannot attach a clone of `s`: data stores need native peers, and all there is are \
+             WebSocket servers: `{address}`"
+        )
+    );
+    // A master needs nobody, and messages still flow.
+    client
+        .attach_master("own", broker::Backend::Memory)
+        .unwrap();
     let messages = server.subscriber(["/t"]).unwrap();
     client.publish("/t", &1_u64).unwrap();
     assert_eq!(next(&messages).1, Value::Count(1));
     let counts = server.web_socket_counts();
     assert_eq!(counts["unknown"].refused, 0);
+}
+
+#[test]
+fn a_server_that_is_still_looked_for_serves_no_clone_either() {
+    let client = endpoint();
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = unused.local_addr().unwrap().port();
+    drop(unused);
+    let url = format!("ws://127.0.0.1:{port}");
+    let _pending = client.peer_url(&url, Retry::After(Duration::from_secs(60)));
+    assert!(client.attach_clone("s", hasty_clone()).is_err());
+    client.unpeer(&url, port).wait();
+    assert!(client.attach_clone("s", hasty_clone()).is_ok());
+}
+
+#[test]
+fn a_clone_whose_native_peers_have_no_master_learns_of_the_web_sockets() {
+    let (server, native, web_socket) = server();
+    let other = endpoint();
+    let port = other.listen("127.0.0.1", 0).wait().unwrap();
+    let client = endpoint();
+    client.peer_url(&web_socket, Retry::Never).wait().unwrap();
+    client.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
+    let faults = client.status_subscriber(false).unwrap();
+    let clone = client.attach_clone("s", hasty_clone()).unwrap();
+    let error = clone.get("k").unwrap_err();
+    assert_eq!(error.code(), ErrorCode::NoSuchMaster);
+    for text in [error.to_string(), next_fault(&faults).text] {
+        assert!(text.contains(&web_socket), "{text}");
+    }
+    // A native peering with the same endpoint takes the place of the other.
+    let peer = client
+        .peers()
+        .into_iter()
+        .find(|peer| peer.network.host == web_socket)
+        .unwrap()
+        .network;
+    client.unpeer(&peer.host, peer.port).wait();
+    let _master = server.attach_master("s", broker::Backend::Memory).unwrap();
+    client.peer_url(&native, Retry::Never).wait().unwrap();
+    let again = client.attach_clone("s", hasty_clone()).unwrap();
+    assert_eq!(again.get("k").unwrap(), None);
+}
+
+#[test]
+fn who_listens_for_native_peers_can_wait_for_a_master() {
+    let (_server, _, web_socket) = server();
+    let client = endpoint();
+    let port = client.listen("127.0.0.1", 0).wait().unwrap();
+    client.peer_url(&web_socket, Retry::Never).wait().unwrap();
+    let clone = client
+        .attach_clone("s", broker::CloneOptions::default())
+        .unwrap();
+    let other = endpoint();
+    let _master = other.attach_master("s", broker::Backend::Memory).unwrap();
+    other.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
+    assert_eq!(clone.get("k").unwrap(), None);
 }
 
 #[test]
@@ -258,4 +340,8 @@ fn a_server_that_shuts_down_is_lost_and_found() {
     eventually("it is found", || {
         client.peers().iter().any(|peer| peer.id == second.id())
     });
+    let counts = client.web_socket_peer_counts()[&web_socket];
+    assert_eq!((counts.connects, counts.reconnects), (2, 1));
+    assert!(counts.failures >= 1, "{counts:?}");
+    assert_eq!(counts.peered, 1);
 }

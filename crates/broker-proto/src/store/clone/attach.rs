@@ -12,9 +12,7 @@ use crate::entity::EntityId;
 use crate::id::EndpointId;
 use crate::status::ErrorCode;
 use crate::store::Failure;
-use crate::store::clone::{
-    ATTACHMENT_SHIFT, Attachment, EARLY_EVENTS_MAX, Entries, StoreClone, no_master,
-};
+use crate::store::clone::{ATTACHMENT_SHIFT, Attachment, EARLY_EVENTS_MAX, Entries, StoreClone};
 use crate::store::event::Change;
 
 /// A search for a master.
@@ -113,8 +111,9 @@ impl StoreClone {
         if self.attachment.is_none() && self.ticks - since >= limit {
             self.search = None;
             self.failed = true;
-            self.fault(&no_master());
-            self.give_up_requests(&no_master());
+            let failure = self.no_master();
+            self.fault(&failure);
+            self.give_up_requests(&failure);
         }
     }
 

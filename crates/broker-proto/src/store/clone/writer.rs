@@ -16,7 +16,7 @@ use crate::entity::EntityId;
 use crate::frame::{Envelope, FRAME_LEN_SIZE};
 use crate::id::EndpointId;
 use crate::status::ErrorCode;
-use crate::store::clone::{Contact, StoreClone, Unanswered, describe, no_master};
+use crate::store::clone::{Contact, StoreClone, Unanswered, describe};
 use crate::store::{Failure, Message, Output, Role};
 
 /// The producer of the up channel.
@@ -71,7 +71,7 @@ impl StoreClone {
     /// The request is not made, and why.
     pub fn request(&mut self, content: &Content<'_>) -> Result<(), Failure> {
         if self.failed {
-            return Err(no_master());
+            return Err(self.no_master());
         }
         self.check_mutation_buffer()?;
         let mut payload = Vec::new();
