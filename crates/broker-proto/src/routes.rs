@@ -17,9 +17,22 @@
 //! its filter says, and from the network to no local consumer. Topics that belong to the endpoint
 //! are never shown to WebSocket clients.
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::filter::Filter;
 use crate::id::EndpointId;
+use crate::routes::prefix_index::PrefixIndex;
 use crate::topic::{RESERVED, Topic};
+
+mod prefix_index;
+
+/// Routes from which on an index can pay.
+const INDEXED_ROUTES_MIN: usize = 8;
+
+/// Topics that are looked up before an index is made: each is a topic seen for the first time since
+/// the last change, and systems that keep to some topics never get there.
+const INDEXED_LOOKUPS_MIN: usize = 64;
 
 /// Names a local consumer. The caller chooses the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,6 +76,22 @@ pub struct RoutingTable<T> {
     peers: Vec<PeerRoute<T>>,
     /// Ordered by id.
     locals: Vec<LocalRoute<T>>,
+    index: Index,
+}
+
+/// The filters of a table that does not change any more, as a whole.
+#[derive(Debug, Default)]
+struct Index {
+    lookups: AtomicUsize,
+    /// Those of peers, and those of local consumers.
+    filters: OnceLock<(PrefixIndex, PrefixIndex)>,
+}
+
+/// A table is copied to be changed.
+impl Clone for Index {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -82,12 +111,13 @@ struct LocalRoute<T> {
 
 impl<T: Clone> RoutingTable<T> {
     /// A table without any target.
-    pub const fn new(me: EndpointId) -> Self {
+    pub fn new(me: EndpointId) -> Self {
         Self {
             me,
             version: 1,
             peers: Vec::new(),
             locals: Vec::new(),
+            index: Index::default(),
         }
     }
 
@@ -186,42 +216,67 @@ impl<T: Clone> RoutingTable<T> {
         forwarding: bool,
     ) -> Vec<T> {
         let is_reserved = topic.starts_with(RESERVED.as_bytes());
-        let peers = self
-            .peers
-            .iter()
-            .filter(|peer| self.peer_gets(peer, origin, receiver, topic, forwarding))
+        let (peers, locals) = self.wanting(receiver, topic);
+        let peers = peers
+            .into_iter()
+            .filter(|peer| leaves_to(peer.id, origin, forwarding))
             .map(|peer| &peer.target);
-        let locals = self
-            .locals
-            .iter()
+        let locals = locals
+            .into_iter()
             .filter(|local| self.local_gets(local, origin, receiver))
             .filter(|local| local.kind != LocalKind::Client || !is_reserved)
-            .filter(|local| local.topics.matches(topic))
             .map(|local| &local.target);
         peers.chain(locals).cloned().collect()
     }
 
-    fn peer_gets(
+    /// Whoever subscribes to the topic; of peers the receiver, if there is one.
+    fn wanting(
         &self,
-        peer: &PeerRoute<T>,
-        origin: Origin,
         receiver: EndpointId,
         topic: &[u8],
-        forwarding: bool,
-    ) -> bool {
-        let leaves = match origin {
-            Origin::Endpoint | Origin::Hub(_) => true,
-            Origin::Internal => false,
-            Origin::Client(_) => forwarding,
-            Origin::Peer(hop) => forwarding && hop != peer.id,
-            Origin::Spoofed(hop) => hop != peer.id,
+    ) -> (Vec<&PeerRoute<T>>, Vec<&LocalRoute<T>>) {
+        let index = self.index();
+        let peers = match index {
+            _ if !receiver.is_nil() => {
+                let found = self.find_peer(receiver).ok();
+                found
+                    .and_then(|at| self.peers.get(at))
+                    .into_iter()
+                    .collect()
+            }
+            Some((peers, _)) => pick(&self.peers, &peers.matches(topic)),
+            None => {
+                let peers = self.peers.iter();
+                peers.filter(|peer| peer.filter.matches(topic)).collect()
+            }
         };
-        let addressed = if receiver.is_nil() {
-            peer.filter.matches(topic)
-        } else {
-            receiver == peer.id
+        let locals = match index {
+            Some((_, locals)) => pick(&self.locals, &locals.matches(topic)),
+            None => {
+                let locals = self.locals.iter();
+                locals.filter(|local| local.topics.matches(topic)).collect()
+            }
         };
-        leaves && addressed
+        (peers, locals)
+    }
+
+    /// The index, once it is worth the while.
+    fn index(&self) -> Option<&(PrefixIndex, PrefixIndex)> {
+        if self.peers.len() + self.locals.len() < INDEXED_ROUTES_MIN {
+            return None;
+        }
+        let index = &self.index;
+        if index.filters.get().is_none()
+            && index.lookups.fetch_add(1, Ordering::Relaxed) < INDEXED_LOOKUPS_MIN
+        {
+            return None;
+        }
+        Some(index.filters.get_or_init(|| {
+            (
+                PrefixIndex::new(self.peers.iter().map(|peer| &peer.filter)),
+                PrefixIndex::new(self.locals.iter().map(|local| &local.topics)),
+            )
+        }))
     }
 
     fn local_gets(&self, local: &LocalRoute<T>, origin: Origin, receiver: EndpointId) -> bool {
@@ -252,6 +307,23 @@ impl<T: Clone> RoutingTable<T> {
 
     fn changed(&mut self) {
         self.version = self.version.wrapping_add(1);
+        self.index = Index::default();
+    }
+}
+
+/// The routes at those positions.
+fn pick<'a, R>(routes: &'a [R], positions: &[usize]) -> Vec<&'a R> {
+    positions.iter().filter_map(|at| routes.get(*at)).collect()
+}
+
+/// Whether what comes from there may go to the peer.
+fn leaves_to(peer: EndpointId, origin: Origin, forwarding: bool) -> bool {
+    match origin {
+        Origin::Endpoint | Origin::Hub(_) => true,
+        Origin::Internal => false,
+        Origin::Client(_) => forwarding,
+        Origin::Peer(hop) => forwarding && hop != peer,
+        Origin::Spoofed(hop) => hop != peer,
     }
 }
 
@@ -400,6 +472,71 @@ mod tests {
         table.remove_local(LocalId(99));
         table.set_local_topics(LocalId(99), Vec::new());
         assert_eq!(table.version(), version);
+    }
+
+    #[test]
+    fn many_lookups_find_what_the_first_ones_found() {
+        let mut table = RoutingTable::new(ME);
+        for number in 0..40_u8 {
+            let id = EndpointId::from_bytes([number + 2; 16]);
+            let filter = [format!("/{}", number % 7), format!("/{number}/x")];
+            let filter = filter.iter().map(|topic| Topic::from(topic.as_str()));
+            table.add_peer(id, filter.collect(), u64::from(number));
+            let topics = topics(&[["", "/1", "/12/x", "/4"][usize::from(number % 4)]]);
+            let kind = [LocalKind::Subscriber, LocalKind::Hub][usize::from(number % 2)];
+            let id = LocalId(u64::from(number));
+            table.add_local(id, kind, topics, 100 + u64::from(number));
+        }
+        let wanted: Vec<String> = (0..45).map(|number| format!("/{number}/x/y")).collect();
+        let lookup = |table: &RoutingTable<u64>| -> Vec<Vec<u64>> {
+            let origins = [
+                Origin::Endpoint,
+                Origin::Peer(EndpointId::from_bytes([3; 16])),
+            ];
+            let wanted = wanted
+                .iter()
+                .flat_map(|topic| origins.map(|origin| (topic, origin)));
+            wanted
+                .flat_map(|(topic, origin)| {
+                    [ALL, ME, EndpointId::from_bytes([9; 16])]
+                        .map(|to| table.targets(origin, to, topic.as_bytes(), true))
+                })
+                .collect()
+        };
+        let scanned: Vec<Vec<u64>> = {
+            table.index = Index::default();
+            let fresh = || table.clone();
+            let origins = [
+                Origin::Endpoint,
+                Origin::Peer(EndpointId::from_bytes([3; 16])),
+            ];
+            let wanted = wanted
+                .iter()
+                .flat_map(|topic| origins.map(|origin| (topic, origin)));
+            wanted
+                .flat_map(|(topic, origin)| {
+                    [ALL, ME, EndpointId::from_bytes([9; 16])]
+                        .map(|to| fresh().targets(origin, to, topic.as_bytes(), true))
+                })
+                .collect()
+        };
+        assert_eq!(lookup(&table), scanned);
+        assert!(table.index.filters.get().is_some());
+        assert_eq!(lookup(&table), scanned);
+
+        table.remove_peer(EndpointId::from_bytes([2; 16]));
+        assert!(table.index.filters.get().is_none());
+        let without: Vec<Vec<u64>> = scanned
+            .iter()
+            .map(|targets| {
+                targets
+                    .iter()
+                    .copied()
+                    .filter(|target| *target != 0)
+                    .collect()
+            })
+            .collect();
+        assert_eq!(lookup(&table), without);
     }
 
     #[test]
