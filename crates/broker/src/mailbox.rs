@@ -57,7 +57,7 @@ pub(crate) struct Limits {
     pub(crate) stall_limit: Duration,
     /// `true`: the policy applies as soon as the mailbox is full, nobody waits.
     pub(crate) strict: bool,
-    /// `true`: the consumer reads JSON, so runs keep the translation they share with others.
+    /// `true`: the consumer reads JSON, so runs keep a translation that they share with others.
     pub(crate) translated: bool,
 }
 
@@ -68,12 +68,12 @@ pub(crate) struct Chunk {
     pub(crate) frames: usize,
     /// Control frames are never dropped by an overflow policy.
     control: bool,
-    /// The run that these frames are the end of, where the consumer reads JSON.
+    /// The run that these frames are the end of, where several consumers read it as JSON.
     #[cfg_attr(
         not(feature = "http"),
         expect(dead_code, reason = "only WebSocket clients read JSON")
     )]
-    pub(crate) translation: Option<Arc<Translation>>,
+    translation: Option<Arc<Translation>>,
 }
 
 impl Chunk {
@@ -85,6 +85,23 @@ impl Chunk {
             control: false,
             translation: None,
         }
+    }
+
+    /// The run that its frames are the end of, to be read as JSON, and which of the run's messages is
+    /// the first that is left. `None` for control frames, which are of the native protocol.
+    #[cfg(feature = "http")]
+    pub(crate) fn into_translation(self) -> Option<(Arc<Translation>, usize)> {
+        if self.control {
+            return None;
+        }
+        Some(match self.translation {
+            // Of a run whose oldest messages were dropped the last ones are left.
+            Some(translation) => {
+                let index = translation.frames().saturating_sub(self.frames);
+                (translation, index)
+            }
+            None => (Arc::new(Translation::new(self.bytes, self.frames)), 0),
+        })
     }
 }
 
@@ -656,8 +673,10 @@ impl Inner {
     fn append(&mut self, run: Run<'_>) {
         self.bytes = self.bytes.saturating_add(run.len());
         self.messages = self.messages.saturating_add(run.frames);
-        if self.translated {
-            let translation = run.translation();
+        if self.translated
+            && let Some(translation) = run.translation()
+        {
+            self.seal_tail();
             self.chunks.push_back(Chunk {
                 bytes: translation.run().clone(),
                 frames: run.frames,
@@ -819,6 +838,8 @@ mod tests {
     use std::task::Wake as TaskWake;
 
     use super::*;
+    #[cfg(feature = "http")]
+    use crate::routing::{Target, TargetKind};
 
     /// A frame with that many bytes behind its length prefix.
     fn frame(size: usize) -> Bytes {
@@ -1095,25 +1116,63 @@ mod tests {
             translated: true,
             ..limits(messages_max, Overflow::DropOldest)
         };
-        let (roomy, tight) = (Mailbox::new(limits(100)), Mailbox::new(limits(2)));
+        let targets = [100, 2].map(|messages_max| Target {
+            mailbox: Arc::new(Mailbox::new(limits(messages_max))),
+            kind: TargetKind::Client,
+        });
         let bytes = Bytes::from([frame(1), frame(2), frame(3)].concat());
         let slot = crate::translation::Slot::default();
-        let run = Run::shared(&bytes, 3).translated_in(&slot);
+        let run = Run::shared(&bytes, 3).translated_in(&slot, targets.iter());
         let single = frame(4);
-        for mailbox in [&roomy, &tight] {
-            mailbox.push(run, Patience::Waits);
-            mailbox.push(Run::shared(&single, 1), Patience::Waits);
+        for target in &targets {
+            target.mailbox.push(run, Patience::Waits);
+            target
+                .mailbox
+                .push(Run::shared(&single, 1), Patience::Waits);
         }
         let take = |mailbox: &Mailbox| {
             let mut chunks = VecDeque::new();
             mailbox.take(usize::MAX, &mut chunks);
             chunks
         };
-        let chunks = take(&roomy);
-        let translation = chunks[0].translation.as_ref().unwrap();
-        assert_eq!((chunks[0].frames, translation.frames()), (3, 3));
-        assert!(Arc::ptr_eq(translation, slot.get().unwrap()));
+        let [roomy, tight] = targets.map(|target| target.mailbox);
+        let [first, second] = Vec::from(take(&roomy)).try_into().unwrap();
+        let (translation, index) = first.into_translation().unwrap();
+        assert_eq!((translation.frames(), index), (3, 0));
+        assert!(Arc::ptr_eq(&translation, slot.get().unwrap()));
+        let (translation, index) = second.into_translation().unwrap();
+        assert_eq!((translation.frames(), index), (1, 0));
         let left: usize = take(&tight).iter().map(|chunk| chunk.frames).sum();
         assert_eq!((left, tight.dropped()), (2, 2));
+    }
+
+    #[test]
+    #[cfg(feature = "http")]
+    fn one_reader_of_json_translates_what_it_takes() {
+        let target = Target {
+            mailbox: Arc::new(Mailbox::new(Limits {
+                translated: true,
+                ..limits(100, Overflow::DropOldest)
+            })),
+            kind: TargetKind::Client,
+        };
+        let others = Target {
+            kind: TargetKind::Peer,
+            ..target.clone()
+        };
+        let slot = crate::translation::Slot::default();
+        for number in 1..4 {
+            let frame = frame(number);
+            let targets = [&others, &target, &others].into_iter();
+            let run = Run::copied(&frame, 1).translated_in(&slot, targets);
+            target.mailbox.push(run, Patience::Waits);
+        }
+        let mut chunks = VecDeque::new();
+        target.mailbox.take(usize::MAX, &mut chunks);
+        let [chunk] = Vec::from(chunks).try_into().unwrap();
+        let (translation, index) = chunk.into_translation().unwrap();
+        assert_eq!((translation.frames(), index), (3, 0));
+        assert_eq!(*translation.run(), [frame(1), frame(2), frame(3)].concat());
+        assert!(slot.get().is_none());
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::routing::Target;
 use crate::translation::{Slot, Translation};
 
 /// Runs from this size on are shared between targets instead of copied: below it a copy is cheaper
@@ -15,7 +16,7 @@ pub(crate) const SHARED_RUN_MIN: usize = 4 * 1024;
 pub(crate) struct Run<'a> {
     pub(crate) bytes: RunBytes<'a>,
     pub(crate) frames: usize,
-    /// Where all mailboxes that the run goes into find its one translation.
+    /// Where several mailboxes whose consumers read JSON find its one translation.
     slot: Option<&'a Slot>,
     /// Whether this goes to one target only.
     pub(crate) is_alone: bool,
@@ -41,10 +42,16 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The same run, translated at most once for everybody who gets it.
-    pub(crate) fn translated_in(self, slot: &'a Slot) -> Self {
+    /// The same run, translated at most once for all of these targets. Where only one of them reads
+    /// JSON there is nothing to share: it translates what it takes, many messages at a time.
+    pub(crate) fn translated_in<'t>(
+        self,
+        slot: &'a Slot,
+        targets: impl Iterator<Item = &'t Target>,
+    ) -> Self {
+        let mut readers = targets.filter(|target| target.kind.reads_json());
         Self {
-            slot: Some(slot),
+            slot: readers.nth(1).map(|_| slot),
             ..self
         }
     }
@@ -64,13 +71,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The run as its readers of JSON share it.
-    pub(crate) fn translation(&self) -> Arc<Translation> {
+    /// The run as its readers of JSON share it, if there are several.
+    pub(crate) fn translation(&self) -> Option<Arc<Translation>> {
         let make = || Arc::new(Translation::new(self.to_bytes(), self.frames));
-        match self.slot {
-            Some(slot) => slot.get_or_init(make).clone(),
-            None => make(),
-        }
+        self.slot.map(|slot| slot.get_or_init(make).clone())
     }
 
     /// The bytes with an owner.

@@ -451,9 +451,7 @@ impl Remote {
                 }
             }
             if let Some(chunk) = self.outgoing.pop_front() {
-                // Of a run whose oldest messages were dropped the last ones are left.
-                self.reading = chunk.translation.map(|translation| {
-                    let index = translation.frames().saturating_sub(chunk.frames);
+                self.reading = chunk.into_translation().map(|(translation, index)| {
                     let mut rest = translation.run().clone();
                     for _ in 0..index {
                         let _dropped = Message::split_off(&mut rest);

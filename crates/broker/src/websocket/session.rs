@@ -356,11 +356,7 @@ impl Session {
                 self.reading = None;
             }
             if let Some(chunk) = self.outgoing.pop_front() {
-                // Of a run whose oldest messages were dropped the last ones are left.
-                self.reading = chunk.translation.map(|translation| {
-                    let index = translation.frames().saturating_sub(chunk.frames);
-                    (translation, index)
-                });
+                self.reading = chunk.into_translation();
                 continue;
             }
             let Some(consumer) = &self.consumer else {
