@@ -43,6 +43,11 @@ const TAIL_SIZE_MIN: usize = 2 * 1024;
 /// Room for control frames however small the limit for messages is: two of the largest filters.
 const CONTROL_BYTES_MIN: usize = 32 * 1024 * 1024;
 
+/// Bytes of frames that are translated at once, unless one is larger: hundreds of small messages share
+/// the memory of their texts, and a client that reads slowly pins little of it.
+#[cfg(feature = "http")]
+const TRANSLATED_BYTES_MAX: usize = 16 * 1024;
+
 /// A mailbox that was full lets producers in again when this fraction of it is free: waking them
 /// for every freed byte would cost a thread switch per message.
 const ROOM_FRACTION: usize = 16;
@@ -68,7 +73,7 @@ pub(crate) struct Chunk {
     pub(crate) frames: usize,
     /// Control frames are never dropped by an overflow policy.
     control: bool,
-    /// The run that these frames are the end of, where several consumers read it as JSON.
+    /// The run that these frames are the end of, where consumers share it as JSON.
     #[cfg_attr(
         not(feature = "http"),
         expect(dead_code, reason = "only WebSocket clients read JSON")
@@ -87,21 +92,30 @@ impl Chunk {
         }
     }
 
-    /// The run that its frames are the end of, to be read as JSON, and which of the run's messages is
-    /// the first that is left. `None` for control frames, which are of the native protocol.
+    /// Takes the next messages, to be read as JSON: a run, and which of its messages is the first that
+    /// is wanted. `None` at the end, and for control frames, which are of the native protocol.
     #[cfg(feature = "http")]
-    pub(crate) fn into_translation(self) -> Option<(Arc<Translation>, usize)> {
+    pub(crate) fn next_translation(&mut self) -> Option<(Arc<Translation>, usize)> {
         if self.control {
             return None;
         }
-        Some(match self.translation {
+        if let Some(translation) = self.translation.take() {
+            self.bytes.clear();
             // Of a run whose oldest messages were dropped the last ones are left.
-            Some(translation) => {
-                let index = translation.frames().saturating_sub(self.frames);
-                (translation, index)
+            let index = translation.frames().saturating_sub(self.frames);
+            return Some((translation, index));
+        }
+        let (mut end, mut frames) = (0, 0);
+        while let Some(size) = self.bytes.get(end..).and_then(frame_size) {
+            let next = end.saturating_add(size);
+            if next > self.bytes.len() || frames > 0 && next > TRANSLATED_BYTES_MAX {
+                break;
             }
-            None => (Arc::new(Translation::new(self.bytes, self.frames)), 0),
-        })
+            end = next;
+            frames += 1;
+        }
+        let run = self.bytes.split_to(end);
+        (frames > 0).then(|| (Arc::new(Translation::new(run, frames)), 0))
     }
 }
 
@@ -1120,7 +1134,7 @@ mod tests {
             mailbox: Arc::new(Mailbox::new(limits(messages_max))),
             kind: TargetKind::Client,
         });
-        let bytes = Bytes::from([frame(1), frame(2), frame(3)].concat());
+        let bytes = Bytes::from([frame(500), frame(500), frame(500)].concat());
         let slot = crate::translation::Slot::default();
         let run = Run::shared(&bytes, 3).translated_in(&slot, targets.iter());
         let single = frame(4);
@@ -1136,11 +1150,12 @@ mod tests {
             chunks
         };
         let [roomy, tight] = targets.map(|target| target.mailbox);
-        let [first, second] = Vec::from(take(&roomy)).try_into().unwrap();
-        let (translation, index) = first.into_translation().unwrap();
+        let [mut first, mut second] = Vec::from(take(&roomy)).try_into().unwrap();
+        let (translation, index) = first.next_translation().unwrap();
         assert_eq!((translation.frames(), index), (3, 0));
         assert!(Arc::ptr_eq(&translation, slot.get().unwrap()));
-        let (translation, index) = second.into_translation().unwrap();
+        assert!(first.next_translation().is_none());
+        let (translation, index) = second.next_translation().unwrap();
         assert_eq!((translation.frames(), index), (1, 0));
         let left: usize = take(&tight).iter().map(|chunk| chunk.frames).sum();
         assert_eq!((left, tight.dropped()), (2, 2));
@@ -1148,7 +1163,7 @@ mod tests {
 
     #[test]
     #[cfg(feature = "http")]
-    fn one_reader_of_json_translates_what_it_takes() {
+    fn a_reader_of_json_that_shares_nothing_translates_what_it_takes() {
         let target = Target {
             mailbox: Arc::new(Mailbox::new(Limits {
                 translated: true,
@@ -1161,18 +1176,26 @@ mod tests {
             ..target.clone()
         };
         let slot = crate::translation::Slot::default();
-        for number in 1..4 {
-            let frame = frame(number);
+        let frames = [4000, 8000, 5000, 3000].map(frame);
+        for frame in &frames {
             let targets = [&others, &target, &others].into_iter();
-            let run = Run::copied(&frame, 1).translated_in(&slot, targets);
+            let run = Run::copied(frame, 1).translated_in(&slot, targets);
             target.mailbox.push(run, Patience::Waits);
         }
         let mut chunks = VecDeque::new();
         target.mailbox.take(usize::MAX, &mut chunks);
-        let [chunk] = Vec::from(chunks).try_into().unwrap();
-        let (translation, index) = chunk.into_translation().unwrap();
-        assert_eq!((translation.frames(), index), (3, 0));
-        assert_eq!(*translation.run(), [frame(1), frame(2), frame(3)].concat());
+        let mut runs = Vec::new();
+        for chunk in &mut chunks {
+            while let Some((translation, index)) = chunk.next_translation() {
+                assert_eq!(index, 0);
+                assert!(translation.run().len() <= TRANSLATED_BYTES_MAX);
+                runs.push((translation.frames(), translation.run().clone()));
+            }
+        }
+        let messages: usize = runs.iter().map(|(frames, _)| frames).sum();
+        assert_eq!(messages, 4);
+        let bytes = runs.iter().map(|(_, run)| run.to_vec());
+        assert_eq!(bytes.collect::<Vec<_>>().concat(), frames.concat());
         assert!(slot.get().is_none());
     }
 }

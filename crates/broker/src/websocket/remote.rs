@@ -450,8 +450,8 @@ impl Remote {
                     None => self.reading = None,
                 }
             }
-            if let Some(chunk) = self.outgoing.pop_front() {
-                self.reading = chunk.into_translation().map(|(translation, index)| {
+            if let Some(chunk) = self.outgoing.front_mut() {
+                self.reading = chunk.next_translation().map(|(translation, index)| {
                     let mut rest = translation.run().clone();
                     for _ in 0..index {
                         let _dropped = Message::split_off(&mut rest);
@@ -462,6 +462,9 @@ impl Remote {
                         rest,
                     }
                 });
+                if self.reading.is_none() {
+                    self.outgoing.pop_front();
+                }
                 continue;
             }
             match self

@@ -355,8 +355,11 @@ impl Session {
                 }
                 self.reading = None;
             }
-            if let Some(chunk) = self.outgoing.pop_front() {
-                self.reading = chunk.into_translation();
+            if let Some(chunk) = self.outgoing.front_mut() {
+                self.reading = chunk.next_translation();
+                if self.reading.is_none() {
+                    self.outgoing.pop_front();
+                }
                 continue;
             }
             let Some(consumer) = &self.consumer else {
