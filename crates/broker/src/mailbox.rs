@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -25,13 +25,13 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use broker_proto::frame::frame_size;
 
+pub(crate) use crate::chunk::Chunk;
 use crate::config::Overflow;
 use crate::ready_fd::ReadyFd;
 use crate::run::RunBytes;
 pub(crate) use crate::run::{Run, SHARED_RUN_MIN};
 use crate::shortcut::Shortcut;
 use crate::socket::Door;
-use crate::translation::Translation;
 
 /// Largest tail that small runs are collected in: large enough that one system call moves hundreds
 /// of messages, small enough to stay in a processor's second-level cache.
@@ -42,11 +42,6 @@ const TAIL_SIZE_MIN: usize = 2 * 1024;
 
 /// Room for control frames however small the limit for messages is: two of the largest filters.
 const CONTROL_BYTES_MIN: usize = 32 * 1024 * 1024;
-
-/// Bytes of frames that are translated at once, unless one is larger: hundreds of small messages share
-/// the memory of their texts, and a client that reads slowly pins little of it.
-#[cfg(feature = "http")]
-const TRANSLATED_BYTES_MAX: usize = 16 * 1024;
 
 /// A mailbox that was full lets producers in again when this fraction of it is free: waking them
 /// for every freed byte would cost a thread switch per message.
@@ -64,59 +59,6 @@ pub(crate) struct Limits {
     pub(crate) strict: bool,
     /// `true`: the consumer reads JSON, so runs keep a translation that they share with others.
     pub(crate) translated: bool,
-}
-
-/// Some complete frames, as the consumer gets them.
-#[derive(Debug, Clone)]
-pub(crate) struct Chunk {
-    pub(crate) bytes: Bytes,
-    pub(crate) frames: usize,
-    /// Control frames are never dropped by an overflow policy.
-    control: bool,
-    /// The run that these frames are the end of, where consumers share it as JSON.
-    #[cfg_attr(
-        not(feature = "http"),
-        expect(dead_code, reason = "only WebSocket clients read JSON")
-    )]
-    translation: Option<Arc<Translation>>,
-}
-
-impl Chunk {
-    /// One frame that was taken out and comes back.
-    pub(crate) fn of_frame(frame: Bytes) -> Self {
-        Self {
-            bytes: frame,
-            frames: 1,
-            control: false,
-            translation: None,
-        }
-    }
-
-    /// Takes the next messages, to be read as JSON: a run, and which of its messages is the first that
-    /// is wanted. `None` at the end, and for control frames, which are of the native protocol.
-    #[cfg(feature = "http")]
-    pub(crate) fn next_translation(&mut self) -> Option<(Arc<Translation>, usize)> {
-        if self.control {
-            return None;
-        }
-        if let Some(translation) = self.translation.take() {
-            self.bytes.clear();
-            // Of a run whose oldest messages were dropped the last ones are left.
-            let index = translation.frames().saturating_sub(self.frames);
-            return Some((translation, index));
-        }
-        let (mut end, mut frames) = (0, 0);
-        while let Some(size) = self.bytes.get(end..).and_then(frame_size) {
-            let next = end.saturating_add(size);
-            if next > self.bytes.len() || frames > 0 && next > TRANSLATED_BYTES_MAX {
-                break;
-            }
-            end = next;
-            frames += 1;
-        }
-        let run = self.bytes.split_to(end);
-        (frames > 0).then(|| (Arc::new(Translation::new(run, frames)), 0))
-    }
 }
 
 /// How a producer deals with a full mailbox.
@@ -852,6 +794,8 @@ mod tests {
     use std::task::Wake as TaskWake;
 
     use super::*;
+    #[cfg(feature = "http")]
+    use crate::chunk::TRANSLATED_BYTES_MAX;
     #[cfg(feature = "http")]
     use crate::routing::{Target, TargetKind};
 
