@@ -79,6 +79,8 @@ enum Role {
     WsServe(Common),
     /// Answers pings of WebSocket clients.
     WsPong(Common),
+    /// Answers pings of WebSocket clients from a task.
+    WsPongTask(Common),
     /// Sends texts to WebSocket clients without anything of ours.
     WsBareServe(Common),
     /// Sends back what WebSocket clients send without anything of ours.
@@ -110,6 +112,7 @@ fn main() -> anyhow::Result<()> {
         Role::StoreCatchUp(options) => store_roles::catch_up(&options),
         Role::WsServe(options) => web_socket_roles::serve(&options),
         Role::WsPong(options) => web_socket_roles::pong(&options),
+        Role::WsPongTask(options) => web_socket_roles::pong_task(&options),
         Role::WsBareServe(options) => web_socket_roles::bare_serve(&options),
         Role::WsBareEcho(options) => web_socket_roles::bare_echo(&options),
         Role::WsReceive(options) => web_socket_roles::receive(&options),

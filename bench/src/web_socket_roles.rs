@@ -113,6 +113,35 @@ pub(crate) fn pong(options: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// As [`pong`], in an application that is asynchronous itself: the subscriber is read by a task, and
+/// the endpoint lives on the application's runtime. A ping then wakes no thread but those that wait
+/// for a socket, as with the bare server.
+pub(crate) fn pong_task(options: &Common) -> anyhow::Result<()> {
+    let runtime = runtime()?;
+    let builder = Endpoint::builder().disable_ssl(true);
+    let endpoint = builder.runtime(runtime.handle().clone()).build()?;
+    let mut pings = endpoint.subscriber([TOPIC])?;
+    let port = endpoint.listen_ws_with("127.0.0.1", 0, self::options());
+    report::listening(port.wait()?)?;
+    let count = options.count;
+    runtime.block_on(async {
+        let endpoint = endpoint.clone();
+        let answering = tokio::spawn(async move {
+            for _ in 0..count {
+                let ping = pings.next().await.context("the endpoint is gone")?;
+                let client = ping.topic().get(TOPIC.len()..).unwrap_or_default();
+                let topic = [REPLY_TOPIC.as_bytes(), client].concat();
+                endpoint.publish_async(topic, &ping.view()).await?;
+            }
+            anyhow::Ok(())
+        });
+        answering.await?
+    })?;
+    report::wait_for_end_of_input()?;
+    endpoint.shutdown().wait();
+    Ok(())
+}
+
 /// A server without anything of ours, which sends a text that is made once.
 pub(crate) fn bare_serve(options: &Common) -> anyhow::Result<()> {
     let all: Vec<_> = (0..options.count.min(1000))

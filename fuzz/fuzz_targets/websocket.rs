@@ -77,15 +77,15 @@ fuzz_target!(|bytes: &[u8]| {
     let mut session = ServerSession::new(EndpointId::from_random([7; 16]), "1", form);
     let mut payload = Vec::new();
     while let Ok(message) = socket.read() {
-        let text = match &message {
-            Message::Text(text) => text.as_bytes(),
-            Message::Binary(bytes) if std::str::from_utf8(bytes).is_ok() => bytes,
-            Message::Binary(_) | Message::Close(_) => return,
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
-        };
         payload.clear();
         let subscribed = session.is_subscribed();
-        match session.handle_text(text, &mut payload) {
+        let step = match &message {
+            Message::Text(text) => session.handle_text(text.as_bytes(), &mut payload),
+            Message::Binary(bytes) => session.handle_binary(bytes, &mut payload),
+            Message::Close(_) => return,
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
+        };
+        match step {
             ServerStep::Subscribe { topics, ack } => {
                 assert!(!subscribed);
                 assert!(topics.iter().all(|topic| !topic.as_bytes().starts_with(b"<$>")));

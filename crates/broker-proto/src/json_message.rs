@@ -30,6 +30,9 @@ pub enum Refusal {
     /// The first message is not an array of topics.
     #[error("first message must contain a filter: {0}")]
     Filter(JsonError),
+    /// The bytes of a binary message are no text.
+    #[error("contained malformed JSON: expected UTF-8, found none at byte {0}")]
+    Utf8(usize),
     /// The topic is missing or is not a string.
     #[error("contained invalid data: expected a field `topic` with a string")]
     Topic,

@@ -206,9 +206,24 @@ impl ServerSession {
         *messages = messages.saturating_add(1);
         match read_data(text, self.form, payload) {
             Ok(topic) => ServerStep::Publish { topic },
-            Err(refusal) => ServerStep::Refuse {
-                message: error(refusal.code(), &refusal.context(*messages)),
-            },
+            Err(refusal) => refuse(&refusal, *messages),
+        }
+    }
+
+    /// As [`handle_text`](Self::handle_text) for a binary message, which nobody has looked at yet:
+    /// what is not UTF-8 is refused like any other message of no use. One client of Zeek sends
+    /// everything like that. Spec: websocket 2.1, 5.
+    pub fn handle_binary(&mut self, bytes: &[u8], payload: &mut Vec<u8>) -> ServerStep {
+        let Err(error) = std::str::from_utf8(bytes) else {
+            return self.handle_text(bytes, payload);
+        };
+        let refusal = Refusal::Utf8(error.valid_up_to());
+        match &mut self.messages {
+            None => ServerStep::Close(refused(&refusal)),
+            Some(messages) => {
+                *messages = messages.saturating_add(1);
+                refuse(&refusal, *messages)
+            }
         }
     }
 
@@ -230,6 +245,13 @@ impl ServerSession {
                 .collect(),
             ack,
         }
+    }
+}
+
+/// Tells the client that its message with that number is of no use.
+fn refuse(refusal: &Refusal, number: u64) -> ServerStep {
+    ServerStep::Refuse {
+        message: error(refusal.code(), &refusal.context(number)),
     }
 }
 
@@ -294,6 +316,29 @@ mod tests {
                 "{message}"
             );
         }
+    }
+
+    #[test]
+    fn binary_messages_are_read_as_text_and_refused_when_they_are_none() {
+        let mut session = session();
+        let mut payload = Vec::new();
+        let step = session.handle_binary(b"[\"\xff\"]", &mut payload);
+        assert!(matches!(step, ServerStep::Close(close) if close.code == close_code::POLICY));
+        let step = session.handle_binary(b"[]", &mut payload);
+        assert!(matches!(step, ServerStep::Subscribe { .. }));
+        // The scanner would take the byte as part of the string.
+        let bad = b"{\"topic\":\"/a\",\"@data-type\":\"string\",\"data\":\"\xff\"}";
+        let ServerStep::Refuse { message } = session.handle_binary(bad, &mut payload) else {
+            panic!("it is not UTF-8")
+        };
+        assert!(
+            message.contains("input #1 contained malformed JSON"),
+            "{message}"
+        );
+        assert!(payload.is_empty());
+        let good = br#"{"topic":"/a","@data-type":"none"}"#;
+        let step = session.handle_binary(good, &mut payload);
+        assert_eq!(step, ServerStep::Publish { topic: "/a".into() });
     }
 
     #[test]

@@ -18,6 +18,7 @@
 //! | [`json_message`] | what WebSocket clients and servers say to each other |
 //! | [`json_session`] | the order they say it in |
 //! | [`json_client`] | a WebSocket server as a peer, and the renewal of its connection |
+//! | [`web_socket`] | frames of a WebSocket, as its client reads and writes them |
 //! | [`http`], [`json_upgrade`], [`json_request`] | heads of HTTP requests; the one that opens a WebSocket, seen from both sides |
 //! | [`peer_url`] | addresses of peers |
 //! | [`endpoint`] | the state machine: connections, handshakes, peers, retries, goodbyes |
@@ -53,6 +54,7 @@ pub mod routes;
 pub mod status;
 pub mod store;
 pub mod topic;
+pub mod web_socket;
 
 pub use crate::config::Config;
 pub use crate::endpoint::{

@@ -110,11 +110,11 @@ fn offer_from<E: From<Error>>(
 pub(crate) fn push_to<'a>(
     shared: &Arc<Shared>,
     run: Run<'_>,
-    targets: impl Iterator<Item = &'a Target>,
+    targets: impl Iterator<Item = &'a Target> + Clone,
 ) -> Vec<Target> {
     let mut full = Vec::new();
     let slot = Slot::default();
-    let run = run.translated_in(&slot);
+    let run = run.translated_in(&slot, targets.clone());
     for target in targets {
         match target.mailbox.push(run, Patience::Waits) {
             Pushed::Full { .. } => full.push(target.clone()),

@@ -584,7 +584,7 @@ fn deliver(
     let mut full = Vec::new();
     let slot = Slot::default();
     let frames = Run::shared(&bytes, run.frames)
-        .translated_in(&slot)
+        .translated_in(&slot, run.targets.iter())
         .alone_if(run.targets.len() == 1);
     for target in run.targets.iter() {
         match target.mailbox.push(frames, Patience::Waits) {

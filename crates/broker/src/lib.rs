@@ -22,7 +22,7 @@
 //! | `control` | the protocol's state machine and what its outputs mean out here |
 //! | `listener`, `connector`, `tls`, `socket` | how connections come to be |
 //! | `link`, `peer`, `inbound` | one connection: its shared half, its task, what it reads |
-//! | `mailbox`, `run`, `ready_fd`, `routing` | the data path: queues, what is in them, who gets what |
+//! | `mailbox`, `run`, `chunk`, `ready_fd`, `routing` | the data path: queues, what is in them, who gets what |
 //! | `websocket`, `translation` | JSON clients: their server, a message as JSON for all of them |
 //! | [`store`] | data stores: handles, their machines, the thread of a file |
 //! | `sqlite` | entries of a data store in a file |
@@ -39,6 +39,7 @@
 //! Nothing in here interprets a value to route it, and no lock is held while waiting.
 
 mod blocked;
+mod chunk;
 mod config;
 mod connector;
 mod control;

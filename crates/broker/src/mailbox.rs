@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -25,13 +25,13 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use broker_proto::frame::frame_size;
 
+pub(crate) use crate::chunk::Chunk;
 use crate::config::Overflow;
 use crate::ready_fd::ReadyFd;
 use crate::run::RunBytes;
 pub(crate) use crate::run::{Run, SHARED_RUN_MIN};
 use crate::shortcut::Shortcut;
 use crate::socket::Door;
-use crate::translation::Translation;
 
 /// Largest tail that small runs are collected in: large enough that one system call moves hundreds
 /// of messages, small enough to stay in a processor's second-level cache.
@@ -57,35 +57,8 @@ pub(crate) struct Limits {
     pub(crate) stall_limit: Duration,
     /// `true`: the policy applies as soon as the mailbox is full, nobody waits.
     pub(crate) strict: bool,
-    /// `true`: the consumer reads JSON, so runs keep the translation they share with others.
+    /// `true`: the consumer reads JSON, so runs keep a translation that they share with others.
     pub(crate) translated: bool,
-}
-
-/// Some complete frames, as the consumer gets them.
-#[derive(Debug, Clone)]
-pub(crate) struct Chunk {
-    pub(crate) bytes: Bytes,
-    pub(crate) frames: usize,
-    /// Control frames are never dropped by an overflow policy.
-    control: bool,
-    /// The run that these frames are the end of, where the consumer reads JSON.
-    #[cfg_attr(
-        not(feature = "http"),
-        expect(dead_code, reason = "only WebSocket clients read JSON")
-    )]
-    pub(crate) translation: Option<Arc<Translation>>,
-}
-
-impl Chunk {
-    /// One frame that was taken out and comes back.
-    pub(crate) fn of_frame(frame: Bytes) -> Self {
-        Self {
-            bytes: frame,
-            frames: 1,
-            control: false,
-            translation: None,
-        }
-    }
 }
 
 /// How a producer deals with a full mailbox.
@@ -656,8 +629,10 @@ impl Inner {
     fn append(&mut self, run: Run<'_>) {
         self.bytes = self.bytes.saturating_add(run.len());
         self.messages = self.messages.saturating_add(run.frames);
-        if self.translated {
-            let translation = run.translation();
+        if self.translated
+            && let Some(translation) = run.translation()
+        {
+            self.seal_tail();
             self.chunks.push_back(Chunk {
                 bytes: translation.run().clone(),
                 frames: run.frames,
@@ -819,6 +794,10 @@ mod tests {
     use std::task::Wake as TaskWake;
 
     use super::*;
+    #[cfg(feature = "http")]
+    use crate::chunk::TRANSLATED_BYTES_MAX;
+    #[cfg(feature = "http")]
+    use crate::routing::{Target, TargetKind};
 
     /// A frame with that many bytes behind its length prefix.
     fn frame(size: usize) -> Bytes {
@@ -1095,25 +1074,72 @@ mod tests {
             translated: true,
             ..limits(messages_max, Overflow::DropOldest)
         };
-        let (roomy, tight) = (Mailbox::new(limits(100)), Mailbox::new(limits(2)));
-        let bytes = Bytes::from([frame(1), frame(2), frame(3)].concat());
+        let targets = [100, 2].map(|messages_max| Target {
+            mailbox: Arc::new(Mailbox::new(limits(messages_max))),
+            kind: TargetKind::Client,
+        });
+        let bytes = Bytes::from([frame(500), frame(500), frame(500)].concat());
         let slot = crate::translation::Slot::default();
-        let run = Run::shared(&bytes, 3).translated_in(&slot);
+        let run = Run::shared(&bytes, 3).translated_in(&slot, targets.iter());
         let single = frame(4);
-        for mailbox in [&roomy, &tight] {
-            mailbox.push(run, Patience::Waits);
-            mailbox.push(Run::shared(&single, 1), Patience::Waits);
+        for target in &targets {
+            target.mailbox.push(run, Patience::Waits);
+            target
+                .mailbox
+                .push(Run::shared(&single, 1), Patience::Waits);
         }
         let take = |mailbox: &Mailbox| {
             let mut chunks = VecDeque::new();
             mailbox.take(usize::MAX, &mut chunks);
             chunks
         };
-        let chunks = take(&roomy);
-        let translation = chunks[0].translation.as_ref().unwrap();
-        assert_eq!((chunks[0].frames, translation.frames()), (3, 3));
-        assert!(Arc::ptr_eq(translation, slot.get().unwrap()));
+        let [roomy, tight] = targets.map(|target| target.mailbox);
+        let [mut first, mut second] = Vec::from(take(&roomy)).try_into().unwrap();
+        let (translation, index) = first.next_translation().unwrap();
+        assert_eq!((translation.frames(), index), (3, 0));
+        assert!(Arc::ptr_eq(&translation, slot.get().unwrap()));
+        assert!(first.next_translation().is_none());
+        let (translation, index) = second.next_translation().unwrap();
+        assert_eq!((translation.frames(), index), (1, 0));
         let left: usize = take(&tight).iter().map(|chunk| chunk.frames).sum();
         assert_eq!((left, tight.dropped()), (2, 2));
+    }
+
+    #[test]
+    #[cfg(feature = "http")]
+    fn a_reader_of_json_that_shares_nothing_translates_what_it_takes() {
+        let target = Target {
+            mailbox: Arc::new(Mailbox::new(Limits {
+                translated: true,
+                ..limits(100, Overflow::DropOldest)
+            })),
+            kind: TargetKind::Client,
+        };
+        let others = Target {
+            kind: TargetKind::Peer,
+            ..target.clone()
+        };
+        let slot = crate::translation::Slot::default();
+        let frames = [4000, 8000, 5000, 3000].map(frame);
+        for frame in &frames {
+            let targets = [&others, &target, &others].into_iter();
+            let run = Run::copied(frame, 1).translated_in(&slot, targets);
+            target.mailbox.push(run, Patience::Waits);
+        }
+        let mut chunks = VecDeque::new();
+        target.mailbox.take(usize::MAX, &mut chunks);
+        let mut runs = Vec::new();
+        for chunk in &mut chunks {
+            while let Some((translation, index)) = chunk.next_translation() {
+                assert_eq!(index, 0);
+                assert!(translation.run().len() <= TRANSLATED_BYTES_MAX);
+                runs.push((translation.frames(), translation.run().clone()));
+            }
+        }
+        let messages: usize = runs.iter().map(|(frames, _)| frames).sum();
+        assert_eq!(messages, 4);
+        let bytes = runs.iter().map(|(_, run)| run.to_vec());
+        assert_eq!(bytes.collect::<Vec<_>>().concat(), frames.concat());
+        assert!(slot.get().is_none());
     }
 }

@@ -40,6 +40,13 @@ pub(crate) enum TargetKind {
     Client,
 }
 
+impl TargetKind {
+    /// Whether messages become JSON there.
+    pub(crate) const fn reads_json(self) -> bool {
+        matches!(self, Self::Client | Self::Foreign)
+    }
+}
+
 impl PartialEq for Target {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.mailbox, &other.mailbox)

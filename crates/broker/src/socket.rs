@@ -143,6 +143,8 @@ impl Door {
     ///
     /// `WouldBlock` when nothing was taken, and what the socket reports.
     pub(crate) fn try_write(&self, task: &Waker, bytes: &[u8]) -> io::Result<usize> {
+        #[cfg(not(feature = "tls"))]
+        let _no_session = task;
         match self {
             Self::Plain(half) => half.try_write(bytes),
             #[cfg(feature = "tls")]

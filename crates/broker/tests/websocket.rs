@@ -348,8 +348,19 @@ fn binary_frames_with_text_are_fine() {
     client.send_frame(FIN | BINARY, data("/a", 7).as_bytes());
     let message = messages.recv_timeout(DEADLINE).unwrap().unwrap();
     assert_eq!(message.value(), Value::Count(7));
-    client.send_frame(FIN | BINARY, b"\"\xff\"");
-    assert_eq!(client.read_close().0, 1007);
+    let bad = data("/a", 8)
+        .replace('8', "\"\u{e9}\"")
+        .replace("count", "string");
+    let latin: Vec<u8> = bad.chars().map(|c| u8::try_from(c).unwrap()).collect();
+    client.send_frame(FIN | BINARY, &latin);
+    let error = client.read_text();
+    assert!(
+        error.contains("input #2 contained malformed JSON"),
+        "{error}"
+    );
+    client.send_frame(FIN | BINARY, data("/a", 9).as_bytes());
+    let message = messages.recv_timeout(DEADLINE).unwrap().unwrap();
+    assert_eq!(message.value(), Value::Count(9));
 }
 
 #[test]

@@ -1,4 +1,5 @@
 use super::overlap::OVERLAP_BYTES_MAX;
+use super::renewal::{OVERLAP_MIN, RENEWAL_DELAY};
 use super::sent::SENT_TOPICS_MAX;
 use super::*;
 

@@ -450,10 +450,8 @@ impl Remote {
                     None => self.reading = None,
                 }
             }
-            if let Some(chunk) = self.outgoing.pop_front() {
-                // Of a run whose oldest messages were dropped the last ones are left.
-                self.reading = chunk.translation.map(|translation| {
-                    let index = translation.frames().saturating_sub(chunk.frames);
+            if let Some(chunk) = self.outgoing.front_mut() {
+                self.reading = chunk.next_translation().map(|(translation, index)| {
                     let mut rest = translation.run().clone();
                     for _ in 0..index {
                         let _dropped = Message::split_off(&mut rest);
@@ -464,6 +462,9 @@ impl Remote {
                         rest,
                     }
                 });
+                if self.reading.is_none() {
+                    self.outgoing.pop_front();
+                }
                 continue;
             }
             match self

@@ -355,12 +355,11 @@ impl Session {
                 }
                 self.reading = None;
             }
-            if let Some(chunk) = self.outgoing.pop_front() {
-                // Of a run whose oldest messages were dropped the last ones are left.
-                self.reading = chunk.translation.map(|translation| {
-                    let index = translation.frames().saturating_sub(chunk.frames);
-                    (translation, index)
-                });
+            if let Some(chunk) = self.outgoing.front_mut() {
+                self.reading = chunk.next_translation();
+                if self.reading.is_none() {
+                    self.outgoing.pop_front();
+                }
                 continue;
             }
             let Some(consumer) = &self.consumer else {
@@ -410,24 +409,31 @@ impl Session {
 
     fn handle(&mut self, message: Message) -> Result<(), End> {
         match message {
-            Message::Text(text) => self.handle_text(text.as_bytes()),
-            // One client of Zeek sends everything like that. Spec: websocket 5.
-            Message::Binary(bytes) => match std::str::from_utf8(&bytes) {
-                Ok(_) => self.handle_text(&bytes),
-                Err(error) => Err(End::Close(Close::new(
-                    close_code::INVALID_TEXT,
-                    format!("message is not UTF-8 at byte {}", error.valid_up_to()),
-                ))),
-            },
+            Message::Text(text) => {
+                let step = self.step(text.as_bytes(), ServerSession::handle_text);
+                self.carry_out(step)
+            }
+            Message::Binary(bytes) => {
+                let step = self.step(&bytes, ServerSession::handle_binary);
+                self.carry_out(step)
+            }
             Message::Close(_) => Err(End::Left),
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(()),
         }
     }
 
-    fn handle_text(&mut self, text: &[u8]) -> Result<(), End> {
+    fn step(
+        &mut self,
+        message: &[u8],
+        handle: fn(&mut ServerSession, &[u8], &mut Vec<u8>) -> ServerStep,
+    ) -> ServerStep {
         self.payload.clear();
-        self.spend(text.len());
-        match self.conversation.handle_text(text, &mut self.payload) {
+        self.spend(message.len());
+        handle(&mut self.conversation, message, &mut self.payload)
+    }
+
+    fn carry_out(&mut self, step: ServerStep) -> Result<(), End> {
+        match step {
             ServerStep::Subscribe { topics, ack } => {
                 self.subscribe(topics)?;
                 self.replies.push_back(ack.into());
