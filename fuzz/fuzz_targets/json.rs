@@ -22,7 +22,10 @@ fuzz_target!(|bytes: &[u8]| {
         write_data(&mut out, topic.as_bytes(), &payload, Form::Lossless)
             .expect("what was read is a value");
         let mut again = Vec::new();
-        assert_eq!(read_data(out.as_bytes(), Form::Lossless, &mut again), Ok(topic));
+        assert_eq!(
+            read_data(out.as_bytes(), Form::Lossless, &mut again),
+            Ok(topic)
+        );
         assert_eq!(again, payload);
     }
     let _ = read_server_message(bytes, Form::Original, &mut payload);
@@ -33,15 +36,24 @@ fn text(text: &[u8], form: Form) {
     let bytes = match json::from_text(text, form) {
         Ok(bytes) => bytes,
         Err(error) => {
-            assert!(error.offset <= text.len(), "{error} lies outside of the input");
+            assert!(
+                error.offset <= text.len(),
+                "{error} lies outside of the input"
+            );
             return;
         }
     };
     let read = decode(&bytes).expect("what was written is valid");
     assert_eq!(to_bytes(&read).as_ref(), Ok(&bytes), "it is canonical");
-    assert!(bytes.len() <= text.len(), "a text is longer than what it says");
+    assert!(
+        bytes.len() <= text.len(),
+        "a text is longer than what it says"
+    );
     let written = json::to_text(&bytes, Form::Lossless).expect("it is valid");
-    assert_eq!(json::from_text(written.as_bytes(), Form::Lossless), Ok(bytes));
+    assert_eq!(
+        json::from_text(written.as_bytes(), Form::Lossless),
+        Ok(bytes)
+    );
 }
 
 /// Whatever is valid can be written, and only that.

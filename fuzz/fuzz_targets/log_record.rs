@@ -27,7 +27,9 @@ fuzz_target!(|bytes: &[u8]| {
         match value {
             Some(value) => {
                 assert_eq!(value.kind(), field.kind);
-                writer.value(value).expect("the value is of the field's type");
+                writer
+                    .value(value)
+                    .expect("the value is of the field's type");
             }
             None => writer.unset().expect("it is one of the fields"),
         }
@@ -42,11 +44,22 @@ fn split(bytes: &[u8]) -> Option<(Arc<Schema>, &[u8])> {
     let (count, rest) = bytes.split_first()?;
     let (kinds, blob) = rest.split_at_checked(usize::from(*count) * 2)?;
     let fields = kinds.chunks_exact(2).zip(0..).map(|(pair, index)| {
-        let kind = |place: usize| pair.get(place).and_then(|n| ZeekType::from_number((*n).into()));
+        let kind = |place: usize| {
+            pair.get(place)
+                .and_then(|n| ZeekType::from_number((*n).into()))
+        };
         let name = format!("f{index}");
         Some(Field::of(name, kind(0)?, kind(1)?))
     });
-    let info = WriterInfo { path: "fuzz".into(), ..WriterInfo::default() };
-    let schema = Schema::new("Fuzz::LOG", "Log::WRITER_NONE", info, fields.collect::<Option<_>>()?);
+    let info = WriterInfo {
+        path: "fuzz".into(),
+        ..WriterInfo::default()
+    };
+    let schema = Schema::new(
+        "Fuzz::LOG",
+        "Log::WRITER_NONE",
+        info,
+        fields.collect::<Option<_>>()?,
+    );
     Some((Arc::new(schema), blob))
 }

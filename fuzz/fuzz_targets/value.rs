@@ -12,7 +12,10 @@ fuzz_target!(|bytes: &[u8]| {
     let value = match (validate(bytes), decode(bytes)) {
         (Ok(()), Ok(value)) => value,
         (Err(error), Err(_)) => {
-            assert!(error.offset <= bytes.len(), "{error} lies outside of the input");
+            assert!(
+                error.offset <= bytes.len(),
+                "{error} lies outside of the input"
+            );
             return;
         }
         (validated, decoded) => panic!("validate: {validated:?}, decode: {decoded:?}"),
@@ -22,7 +25,10 @@ fuzz_target!(|bytes: &[u8]| {
     let written = to_bytes(&value).expect("a value that was read can be written");
     assert_eq!(decode(&written).as_ref(), Ok(&value));
     assert_eq!(compare(bytes, &written), Ordering::Equal);
-    assert_eq!(to_bytes(&View::new(&written).expect("written bytes are valid")), Ok(written));
+    assert_eq!(
+        to_bytes(&View::new(&written).expect("written bytes are valid")),
+        Ok(written)
+    );
 
     let view = View::new(bytes).expect("validated above");
     assert_eq!(view.to_value(), value);
@@ -35,11 +41,17 @@ fuzz_target!(|bytes: &[u8]| {
 fn walk(view: View<'_>) {
     let mut previous: Option<View<'_>> = None;
     for (index, element) in view.elements().enumerate() {
-        assert_eq!(view.get(index).map(|again| again.bytes()), Some(element.bytes()));
+        assert_eq!(
+            view.get(index).map(|again| again.bytes()),
+            Some(element.bytes())
+        );
         if let Some(previous) = previous {
             let of_values = previous.to_value().cmp(&element.to_value());
             assert_eq!(compare(previous.bytes(), element.bytes()), of_values);
-            assert_eq!(compare(element.bytes(), previous.bytes()), of_values.reverse());
+            assert_eq!(
+                compare(element.bytes(), previous.bytes()),
+                of_values.reverse()
+            );
         }
         walk(element);
         previous = Some(element);

@@ -88,7 +88,11 @@ fuzz_target!(|bytes: &[u8]| {
         match step {
             ServerStep::Subscribe { topics, ack } => {
                 assert!(!subscribed);
-                assert!(topics.iter().all(|topic| !topic.as_bytes().starts_with(b"<$>")));
+                assert!(
+                    topics
+                        .iter()
+                        .all(|topic| !topic.as_bytes().starts_with(b"<$>"))
+                );
                 let ack = read_server_message(ack.as_bytes(), Form::Compatible, &mut Vec::new());
                 assert!(matches!(ack, Ok(ServerMessage::Ack { .. })));
             }

@@ -9,6 +9,7 @@
 #![no_main]
 
 use std::collections::BTreeSet;
+use std::io::Cursor;
 
 use broker_data::json::Form;
 use broker_data::{Timespan, Timestamp, validate};
@@ -17,9 +18,10 @@ use broker_proto::json_client::{ClientConfig, ClientOutput, ClientSession, LineI
 use broker_proto::json_message::{is_reserved, write_data};
 use broker_proto::json_request::{UpgradeRequest, answer_size};
 use broker_proto::peer_url::PeerUrl;
-use broker_proto::web_socket::{CONTROL_BYTES_MAX, FrameKind, FrameReader, close_of};
+use broker_proto::web_socket::{CONTROL_BYTES_MAX, FrameHead, FrameKind, FrameRules, close_of};
 use broker_proto::{Filter, Topic};
 use libfuzzer_sys::fuzz_target;
+use tungstenite::protocol::frame::FrameHeader;
 
 /// The key of RFC 6455, section 1.3, and what proves that a server has read it.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -128,6 +130,22 @@ fn filter(topics: &[&str]) -> Filter {
     topics.iter().map(|topic| Topic::from(*topic)).collect()
 }
 
+/// The frame at the front of some bytes and its size, if it is complete and may come now.
+fn frame<'a>(rules: &FrameRules, bytes: &'a [u8]) -> Option<(FrameKind, &'a [u8], usize)> {
+    let mut cursor = Cursor::new(bytes);
+    let (header, length) = FrameHeader::parse(&mut cursor).ok()??;
+    let kind = rules.judge(&FrameHead {
+        is_final: header.is_final,
+        is_reserved: header.rsv1 || header.rsv2 || header.rsv3,
+        is_masked: header.mask.is_some(),
+        opcode: header.opcode.into(),
+        length,
+    });
+    let start = usize::try_from(cursor.position()).ok()?;
+    let end = start.checked_add(usize::try_from(length).ok()?)?;
+    Some((kind.ok()?, bytes.get(start..end)?, end))
+}
+
 fuzz_target!(|bytes: &[u8]| {
     let Some((plan, bytes)) = bytes.split_first() else {
         return;
@@ -149,7 +167,9 @@ fuzz_target!(|bytes: &[u8]| {
     let form = match request.judge(head, ACCEPT) {
         Ok(form) => form,
         Err(_) => {
-            request.judge(bytes, ACCEPT).expect_err("a body changes nothing");
+            request
+                .judge(bytes, ACCEPT)
+                .expect_err("a body changes nothing");
             return;
         }
     };
@@ -171,23 +191,23 @@ fuzz_target!(|bytes: &[u8]| {
         ended: false,
     };
     scene.carry_out();
-    let mut reader = FrameReader::new(MESSAGE_BYTES_MAX);
+    let mut rules = FrameRules::new(MESSAGE_BYTES_MAX);
     let mut message = Vec::new();
     for number in 0_u8.. {
-        let mut partial = reader.clone();
-        let Ok(Some(frame)) = reader.read(input) else {
+        let Some((kind, payload, end)) = frame(&rules, input) else {
             break;
         };
-        // A frame is not taken before it is complete.
-        let end = frame.payload.end;
-        assert_eq!(partial.read(input.get(..end - 1).expect("a head")), Ok(None));
-        let payload = input.get(frame.payload.clone()).expect("it is complete");
+        rules.taken(kind, payload.len());
         input = input.get(end..).expect("it is complete");
-        let Some(line) = scene.open.get(payload.len() % scene.open.len().max(1)).copied() else {
+        let Some(line) = scene
+            .open
+            .get(payload.len() % scene.open.len().max(1))
+            .copied()
+        else {
             break;
         };
         scene.session.handle_heard(scene.now, line);
-        match frame.kind {
+        match kind {
             FrameKind::Data { is_last } => {
                 message.extend_from_slice(payload);
                 assert!(message.len() <= MESSAGE_BYTES_MAX);
@@ -207,10 +227,14 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
         if plan >> 1 == number {
-            scene.session.set_interest(scene.now, &filter(&["/zeek", "/other"]));
+            scene
+                .session
+                .set_interest(scene.now, &filter(&["/zeek", "/other"]));
             scene.carry_out();
         }
-        scene.pass(Timespan::from_millis(i64::try_from(payload.len()).unwrap_or(0)));
+        scene.pass(Timespan::from_millis(
+            i64::try_from(payload.len()).unwrap_or(0),
+        ));
     }
     // When nothing more comes the session is over after a while.
     for _ in 0..1000 {

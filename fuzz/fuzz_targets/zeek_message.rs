@@ -9,7 +9,11 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     // Bytes that are no value cannot come from a peer; they must do no harm all the same.
-    walk(Message::parse(View::trusted(bytes)), bytes, validate(bytes).is_ok());
+    walk(
+        Message::parse(View::trusted(bytes)),
+        bytes,
+        validate(bytes).is_ok(),
+    );
 
     let mut logs = LogDecoder::new();
     logs.handle(&bytes.to_vec().into());
@@ -24,7 +28,11 @@ fuzz_target!(|bytes: &[u8]| {
 fn walk(message: Message<'_>, bytes: &[u8], is_value: bool) {
     match message {
         Message::Event(event) => {
-            let _ = (event.network_time(), event.metadata().count(), event.arguments().len());
+            let _ = (
+                event.network_time(),
+                event.metadata().count(),
+                event.arguments().len(),
+            );
             written(&event, is_value);
         }
         Message::LogCreate(create) => {
@@ -52,7 +60,11 @@ fn walk(message: Message<'_>, bytes: &[u8], is_value: bool) {
             written(&batch, is_value);
         }
         Message::Invalid(invalid) => {
-            assert_eq!(invalid.value().bytes(), bytes, "members of batches are valid");
+            assert_eq!(
+                invalid.value().bytes(),
+                bytes,
+                "members of batches are valid"
+            );
             assert!(!invalid.problem().to_string().is_empty());
         }
         other => panic!("a kind that this target does not know: {other:?}"),

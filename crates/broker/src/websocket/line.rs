@@ -1,13 +1,18 @@
 //! A client's WebSocket: frames over a socket, driven by one task.
 //!
-//! What a frame is decides `broker_proto::web_socket`.
+//! Servers of the original do not look at UTF-8, so a text may hold any bytes: this side must not
+//! refuse them, which the library does (spec: websocket 2.1, 4.3). Therefore only the heads of frames
+//! are the library's; which frame may come when decides `broker_proto::web_socket`.
 
+use std::io::Cursor;
 use std::task::{Context, Poll, ready};
 
 use broker_proto::json_client::Loss;
 use broker_proto::json_session::close_code;
-use broker_proto::web_socket::{self, FrameKind, FrameReader, NO_CODE, Opcode, Violation};
+use broker_proto::web_socket::{FrameHead, FrameKind, FrameRules, NO_CODE, Violation, close_of};
 use bytes::{Buf, Bytes, BytesMut};
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::socket::Socket;
 
@@ -16,6 +21,9 @@ const READ_SIZE: usize = 64 * 1024;
 
 /// Bytes collected before the socket is written to. Beyond that only one more message is taken.
 const WRITE_SIZE: usize = 64 * 1024;
+
+/// Longest head of a frame. RFC 6455, section 5.2.
+const HEAD_MAX: usize = 14;
 
 /// What came.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,7 +63,7 @@ pub(super) struct Line {
     socket: Socket,
     input: BytesMut,
     output: BytesMut,
-    reader: FrameReader,
+    rules: FrameRules,
     /// The fragments of a message that is not complete.
     fragments: Option<BytesMut>,
     /// A ping to answer; of several the last.
@@ -76,7 +84,7 @@ impl Line {
             socket,
             input,
             output: BytesMut::new(),
-            reader: FrameReader::new(bytes_max),
+            rules: FrameRules::new(bytes_max),
             fragments: None,
             ping: None,
             masks,
@@ -97,19 +105,19 @@ impl Line {
     }
 
     pub(super) fn send_text(&mut self, text: &[u8]) {
-        self.put(Opcode::Text, text);
+        self.put(OpCode::Data(Data::Text), text);
     }
 
     pub(super) fn send_ping(&mut self, payload: &[u8]) {
-        self.put(Opcode::Ping, payload);
+        self.put(OpCode::Control(Control::Ping), payload);
     }
 
     pub(super) fn send_close(&mut self, code: u16) {
-        self.put(Opcode::Close, &code.to_be_bytes());
+        self.put(OpCode::Control(Control::Close), &code.to_be_bytes());
         self.closing = true;
     }
 
-    fn put(&mut self, opcode: Opcode, payload: &[u8]) {
+    fn put(&mut self, opcode: OpCode, payload: &[u8]) {
         if self.closing {
             return;
         }
@@ -120,13 +128,23 @@ impl Line {
         let mask = u32::try_from(self.masks >> 32)
             .unwrap_or_default()
             .to_be_bytes();
-        let head = web_socket::head_of(opcode, payload.len(), mask);
+        let header = FrameHeader {
+            is_final: true,
+            opcode,
+            mask: Some(mask),
+            ..FrameHeader::default()
+        };
+        let mut head = Vec::with_capacity(HEAD_MAX);
+        // Writing into memory cannot fail.
+        let _ = header.format(payload.len() as u64, &mut head);
         self.output.reserve(head.len() + payload.len());
         self.output.extend_from_slice(&head);
         let start = self.output.len();
         self.output.extend_from_slice(payload);
         let masked = self.output.get_mut(start..).unwrap_or_default();
-        web_socket::mask(masked, mask);
+        for (byte, mask) in masked.iter_mut().zip(mask.iter().cycle()) {
+            *byte ^= mask;
+        }
     }
 
     /// Whether a ping waits to be answered and can be.
@@ -140,7 +158,7 @@ impl Line {
             if self.is_ready()
                 && let Some(ping) = self.ping.take()
             {
-                self.put(Opcode::Pong, &ping);
+                self.put(OpCode::Control(Control::Pong), &ping);
             }
             if self.output.is_empty() {
                 return Poll::Ready(Ok(()));
@@ -185,10 +203,8 @@ impl Line {
 
     /// What the buffered frames hold for the session; `None`: more must be read.
     fn next_frame(&mut self) -> Result<Option<Received>, Broken> {
-        while let Some(frame) = self.reader.read(&self.input)? {
-            self.input.advance(frame.payload.start);
-            let payload = self.input.split_to(frame.payload.len());
-            match frame.kind {
+        while let Some((kind, payload)) = self.take_frame()? {
+            match kind {
                 FrameKind::Close => return Err(closed(&payload)),
                 FrameKind::Ping => self.ping = Some(payload.freeze()),
                 FrameKind::Pong => return Ok(Some(Received::Pong(payload.freeze()))),
@@ -210,6 +226,31 @@ impl Line {
         Ok(None)
     }
 
+    /// The next complete frame.
+    fn take_frame(&mut self) -> Result<Option<(FrameKind, BytesMut)>, Broken> {
+        let mut cursor = Cursor::new(&self.input[..]);
+        let header = FrameHeader::parse(&mut cursor)
+            .map_err(|error| Violation::of_protocol(&error.to_string()))?;
+        let Some((header, length)) = header else {
+            return Ok(None);
+        };
+        let offset = usize::try_from(cursor.position()).unwrap_or(usize::MAX);
+        let kind = self.rules.judge(&FrameHead {
+            is_final: header.is_final,
+            is_reserved: header.rsv1 || header.rsv2 || header.rsv3,
+            is_masked: header.mask.is_some(),
+            opcode: header.opcode.into(),
+            length,
+        })?;
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        if self.input.len() - offset < length {
+            return Ok(None);
+        }
+        self.rules.taken(kind, length);
+        self.input.advance(offset);
+        Ok(Some((kind, self.input.split_to(length))))
+    }
+
     /// The socket, for the time after the last frame.
     pub(super) fn socket(&mut self) -> &mut Socket {
         &mut self.socket
@@ -218,7 +259,7 @@ impl Line {
 
 /// The server's close frame; its code is sent back.
 fn closed(payload: &[u8]) -> Broken {
-    let (code, reason) = web_socket::close_of(payload);
+    let (code, reason) = close_of(payload);
     let answer = match code {
         NO_CODE => close_code::NORMAL,
         code => code,
