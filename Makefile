@@ -187,6 +187,13 @@ bench: $(VENV)/.wheel $(VENV)/.bench-tools ## benchmarks, end to end and micro; 
 	$(VENV)/bin/python bench/run.py --json bench/results/latest.tmp
 	$(CARGO) bench $(LOCKED) -p broker-bench
 
+.PHONY: bench-smoke bench-smoke-baseline
+bench-smoke: $(VENV)/.wheel ## fail if instructions per message rose by a tenth; see bench/README.md
+	$(CARGO) run --quiet $(LOCKED) -p xtask -- bench-smoke
+
+bench-smoke-baseline: $(VENV)/.wheel ## make the present instruction counts the new baseline
+	$(CARGO) run --quiet $(LOCKED) -p xtask -- bench-smoke --rewrite
+
 # --- Repository ----------------------------------------------------------------------------------
 
 .PHONY: tidy fmt-check ci clean
@@ -196,7 +203,7 @@ tidy: ## dependency direction, source rules, links in documents
 fmt-check: ## fail if the Rust code is not formatted
 	$(CARGO) fmt --all --check
 
-ci: ## what guards the main branch: everything above but the benchmarks, timed
+ci: ## what guards the main branch: everything above but the timed benchmarks
 	$(CARGO) run --quiet $(LOCKED) -p xtask -- ci
 
 clean: ## remove everything that was built or installed
