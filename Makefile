@@ -185,7 +185,7 @@ crash: ## kill writers of SQLite stores CRASH_CYCLES (default 1000) times; nothi
 bench: $(VENV)/.wheel $(VENV)/.bench-tools ## benchmarks, end to end and micro; see bench/README.md
 	$(CARGO) build $(LOCKED) --release -p broker-bench
 	$(VENV)/bin/python bench/run.py --json bench/results/latest.tmp
-	$(CARGO) bench $(LOCKED) -p broker-bench
+	$(CARGO) bench $(LOCKED) -p broker-bench --bench micro --bench sqlite
 
 .PHONY: bench-smoke bench-smoke-baseline
 bench-smoke: $(VENV)/.wheel ## fail if instructions per message rose by a tenth; see bench/README.md
