@@ -187,7 +187,11 @@ bench: $(VENV)/.wheel $(VENV)/.bench-tools ## benchmarks, end to end and micro; 
 	$(VENV)/bin/python bench/run.py --json bench/results/latest.tmp
 	$(CARGO) bench $(LOCKED) -p broker-bench --bench micro --bench sqlite
 
-.PHONY: bench-smoke bench-smoke-baseline
+.PHONY: bench-growth bench-smoke bench-smoke-baseline
+bench-growth: $(VENV)/.bench-tools ## what a message costs beside peers, topics, keys: curves and memory
+	$(CARGO) build $(LOCKED) --release -p broker-bench --bin broker-counted
+	$(VENV)/bin/python bench/growth.py
+
 bench-smoke: $(VENV)/.wheel ## fail if instructions per message rose by a tenth; see bench/README.md
 	$(CARGO) run --quiet $(LOCKED) -p xtask -- bench-smoke
 
@@ -203,7 +207,7 @@ tidy: ## dependency direction, source rules, links in documents
 fmt-check: ## fail if the Rust code is not formatted
 	$(CARGO) fmt --all --check
 
-ci: ## what guards the main branch: everything above but the timed benchmarks
+ci: ## what guards the main branch: everything above but bench and bench-growth, timed
 	$(CARGO) run --quiet $(LOCKED) -p xtask -- ci
 
 clean: ## remove everything that was built or installed
