@@ -185,7 +185,18 @@ crash: ## kill writers of SQLite stores CRASH_CYCLES (default 1000) times; nothi
 bench: $(VENV)/.wheel $(VENV)/.bench-tools ## benchmarks, end to end and micro; see bench/README.md
 	$(CARGO) build $(LOCKED) --release -p broker-bench
 	$(VENV)/bin/python bench/run.py --json bench/results/latest.tmp
-	$(CARGO) bench $(LOCKED) -p broker-bench
+	$(CARGO) bench $(LOCKED) -p broker-bench --bench micro --bench sqlite
+
+.PHONY: bench-growth bench-smoke bench-smoke-baseline
+bench-growth: $(VENV)/.bench-tools ## what a message costs beside peers, topics, keys: curves and memory
+	$(CARGO) build $(LOCKED) --release -p broker-bench --bin broker-counted
+	$(VENV)/bin/python bench/growth.py
+
+bench-smoke: $(VENV)/.wheel ## fail if instructions per message rose by a tenth; see bench/README.md
+	$(CARGO) run --quiet $(LOCKED) -p xtask -- bench-smoke
+
+bench-smoke-baseline: $(VENV)/.wheel ## make the present instruction counts the new baseline
+	$(CARGO) run --quiet $(LOCKED) -p xtask -- bench-smoke --rewrite
 
 # --- Repository ----------------------------------------------------------------------------------
 
@@ -196,7 +207,7 @@ tidy: ## dependency direction, source rules, links in documents
 fmt-check: ## fail if the Rust code is not formatted
 	$(CARGO) fmt --all --check
 
-ci: ## what guards the main branch: everything above but the benchmarks, timed
+ci: ## what guards the main branch: everything above but bench and bench-growth, timed
 	$(CARGO) run --quiet $(LOCKED) -p xtask -- ci
 
 clean: ## remove everything that was built or installed

@@ -3,7 +3,8 @@
 
 Each measurement uses processes of its own over loopback. The programs that are compared take turns
 within one round; the table shows medians with their ranges. Results go to standard output as a table
-and, with --json, to a file as JSON lines. Ends with exit code 1 if a floor was measured and not reached.
+and, with --json, to a file as JSON lines. At the end stand the targets of `targets.py`, reached or not.
+Ends with exit code 1 if a floor was measured and not reached, or if a program failed.
 """
 
 import argparse
@@ -15,6 +16,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
+
+from targets import Figures, shown as show, table
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -37,9 +41,14 @@ FLOORS = [("python small", "plain", "rate", 100_000), ("relay small", "relay", "
 # What may not be exceeded: group, program, figure, greatest value.
 CEILINGS = [("store attach", "100,000 entries", "attach_ms", 500)]
 
+# Benchmarks of criterion whose figures are targets.
+CRITERION = ("json", "logs")
+
 
 class Role:
     """One process of a measurement; reads its JSON lines."""
+
+    running = []
 
     def __init__(self, language, role, count, size="small", ports=(), tls=False, endpoints=1):
         program = [str(RUST)] if language == "rust" else [sys.executable, str(HERE / "python" / "roles.py")]
@@ -49,8 +58,20 @@ class Role:
         if tls:
             command.append("--tls")
         self.name = "%s %s" % (language, role)
+        self.start(command)
+
+    def start(self, command):
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.lines = {}
+        Role.running.append(self)
+
+    @classmethod
+    def stop_all(cls):
+        """After a failure: the other processes of the measurement would wait for the one that failed."""
+        for role in cls.running:
+            role.process.kill()
+            role.process.wait()
+        cls.running.clear()
 
     def read(self, key):
         """Reads lines until one has `key`."""
@@ -71,6 +92,7 @@ class Role:
             self.lines.update(json.loads(line))
         if self.process.wait(DEADLINE) != 0:
             raise RuntimeError("%s failed" % self.name)
+        Role.running.remove(self)
         return self.lines
 
 
@@ -147,9 +169,7 @@ class StoreRole(Role):
         script = [sys.executable, str(HERE / "python" / "store_roles.py")]
         program = [str(RUST)] if language == "rust" else script
         self.name = "%s %s" % (language, role)
-        self.process = subprocess.Popen([*program, role, *map(str, options)],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.lines = {}
+        self.start([*program, role, *map(str, options)])
 
 
 def figures_of(result):
@@ -189,6 +209,14 @@ def through_clone_in_file(language, operation, count, *options):
         return through_clone(language, operation, count, *options, serve=("--sqlite", path))
 
 
+def idle_clone(count):
+    """How long a clone of a quiet store takes to say that everything is in effect."""
+    master = StoreRole("rust", "store-serve")
+    result = StoreRole("python", "store-idle", "--count", count, "--port", master.read("port")).finish()
+    master.finish()
+    return result
+
+
 def attach_clone(entries):
     master = StoreRole("rust", "store-serve", "--keys", entries)
     port = master.read("port")
@@ -219,6 +247,7 @@ def store_measurements(scale):
     rows.append(("bare sqlite", [], {
         "groups of 1": lambda: bare_sqlite(max(100, int(300 * scale)), 1),
         "groups of 1000": lambda: bare_sqlite(max(1000, int(100_000 * scale)), 1000)}, False))
+    rows.append(("python store idle", [], {"clone": lambda: idle_clone(max(100, int(2000 * scale)))}, False))
     rows.append(("store attach", [], {"100,000 entries": lambda: attach_clone(100_000)}, False))
     rows.append(("store catch-up", [], {
         "100,000 changes": lambda: StoreRole("rust", "store-catch-up", "--keys", 50_000).finish()}, True))
@@ -282,6 +311,51 @@ def web_socket_measurements(scale):
     return rows
 
 
+def criterion(name):
+    """Nanoseconds per iteration of each benchmark of that name, as criterion measures them."""
+    folder = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "criterion"
+    begun = time.time()
+    run = subprocess.run(["cargo", "bench", "--locked", "--quiet", "-p", "broker-bench", "--bench", name],
+                         cwd=ROOT, capture_output=True, text=True)
+    if run.returncode != 0:
+        raise RuntimeError("`cargo bench --bench %s` failed: %s" % (name, run.stderr[-2000:]))
+    found = {}
+    for estimates in folder.glob("*/*/new/estimates.json"):
+        # What another benchmark left there is older.
+        if estimates.stat().st_mtime >= begun:
+            ours = json.loads((estimates.parent / "benchmark.json").read_text())
+            found[ours["full_id"]] = json.loads(estimates.read_text())["median"]["point_estimate"]
+    return found
+
+
+def python_logs(records):
+    """Records per second of the loops of `logs.py`."""
+    run = subprocess.run([sys.executable, str(HERE / "python" / "logs.py"), str(records)],
+                         capture_output=True, text=True, timeout=DEADLINE)
+    if run.returncode != 0:
+        raise RuntimeError("logs.py failed: %s" % run.stderr)
+    lines = [line.split() for line in run.stdout.splitlines()[1:]]
+    return {name: float(rate) for name, rate, _ in lines}
+
+
+def wheel():
+    """The size of the wheel of this interpreter."""
+    built = list((ROOT / "dist" / "cpython").glob("*.whl"))
+    if len(built) != 1:
+        raise RuntimeError("there is no wheel in dist/cpython: `make wheel` builds it")
+    return {"kib": built[0].stat().st_size / 1024}
+
+
+def clean_build():
+    """Seconds to build the wheel with nothing built before, downloads excepted."""
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "maturin", "build", "--quiet", "--release", "--locked",
+                        "-m", str(ROOT / "python" / "Cargo.toml"), "-i", sys.executable, "--out", folder],
+                       env={**os.environ, "CARGO_TARGET_DIR": os.path.join(folder, "target")}, check=True)
+        return {"seconds": time.perf_counter() - begun}
+
+
 def single(language, role, count=200_000, endpoints=1):
     return Role(language, role, count, endpoints=endpoints).finish()
 
@@ -331,11 +405,14 @@ def measurements(scale):
             "plain": lambda l=language: endurance(l, ENDURANCE)}, True))
     rows += store_measurements(scale)
     rows += web_socket_measurements(scale)
+    records = max(2000, int(400_000 * scale))
+    rows.append(("python logs", [], {"all": lambda: python_logs(records)}, False))
+    rows.append(("wheel", [], {"this interpreter": wheel}, True))
     return rows
 
 
-def show(value):
-    return "%.3g" % value if abs(value) < 1000 else format(int(value), ",")
+# Groups whose one run reports several programs, each with one figure of that name.
+SPLIT = {"python logs": "rate", **{"criterion %s" % name: "ns" for name in CRITERION}}
 
 
 def processor():
@@ -354,49 +431,34 @@ def commit():
 
 
 def measure(programs, rounds):
-    """The results of each program; they take turns, and a round before the first warms up."""
-    figures = {name: [] for name in programs}
+    """The results of each program, and why some have none. The programs take turns, and a round
+    before the first warms up; one that failed is not run again."""
+    figures, failures = {name: [] for name in programs}, {}
     for number in range(rounds + 1 if rounds > 1 else 1):
         for name, run in programs.items():
-            result = run()
+            if name in failures:
+                continue
+            try:
+                result = run()
+            except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+                Role.stop_all()
+                failures[name] = str(error)
+                figures.pop(name)
+                continue
             if number > 0 or rounds == 1:
                 figures[name].append(result)
-    return figures
+    return figures, failures
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of messages")
-    parser.add_argument("--only", default="", help="only groups whose name holds this text")
-    parser.add_argument("--json", type=pathlib.Path, help="write the figures here as JSON lines")
-    options = parser.parse_args()
-    out = options.json.open("w") if options.json else None
-    machine = "%s, %d cores, Python %s, %s" % (
-        processor(), os.cpu_count(), platform.python_version(), commit())
-    print(machine)
-    print("%-18s %-11s %-20s %12s %25s  %s" % ("group", "what", "figure", "median", "range", "of limit"))
-    medians = {}
-    for group, limits, programs, once in measurements(options.scale):
-        if options.only not in group:
-            continue
-        figures = measure(programs, 1 if once else options.rounds)
-        for name, results in figures.items():
-            for figure in results[0]:
-                values = [r[figure] for r in results if isinstance(r.get(figure), (int, float))]
-                if not values or figure in ("port", "endpoints"):
-                    continue
-                median = medians[group, name, figure] = statistics.median(values)
-                ratios = {limit: median / medians[group, limit, figure] for limit in limits
-                          if name != limit and "peak" not in figure and medians.get((group, limit, figure))}
-                shown = ", ".join("%.2f %s" % (ratio, limit) for limit, ratio in ratios.items())
-                print("%-18s %-11s %-20s %12s %25s  %s" % (
-                    group, name, figure, show(median), "%s .. %s" % (show(min(values)), show(max(values))),
-                    shown), flush=True)
-                if out:
-                    print(json.dumps({"machine": machine, "group": group, "what": name, "figure": figure,
-                                      "median": median, "min": min(values), "max": max(values),
-                                      "ratios": ratios}), file=out, flush=True)
+def split(figures, figure):
+    """One program that reports figures of several, as those programs."""
+    names = {name: None for results in figures.values() for result in results for name in result}
+    return {name: [{figure: result[name]} for results in figures.values() for result in results]
+            for name in names}
+
+
+def check_floors(medians):
+    """Whether a floor or a ceiling was measured and missed; prints all that were measured."""
     missed = False
     for group, name, figure, least in FLOORS:
         reached = medians.get((group, name, figure))
@@ -412,7 +474,64 @@ def main():
             print("ceiling: %s, %s of %s: %s of at most %s, %s" % (
                 group, figure, name, show(reached), show(most),
                 "not reached" if reached > most else "reached"))
-    if missed:
+    return missed
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of messages")
+    parser.add_argument("--only", default="", help="only groups whose name holds this text")
+    parser.add_argument("--clean-build", action="store_true", help="also build the wheel from nothing: minutes")
+    parser.add_argument("--json", type=pathlib.Path, help="write the figures here as JSON lines")
+    options = parser.parse_args()
+    out = options.json.open("w") if options.json else None
+    machine = "%s, %d cores, Python %s, %s" % (
+        processor(), os.cpu_count(), platform.python_version(), commit())
+    print(machine)
+    print("%-18s %-11s %-20s %12s %25s  %s" % ("group", "what", "figure", "median", "range", "of limit"))
+    groups = measurements(options.scale)
+    groups += [("criterion %s" % name, [], {"all": lambda n=name: criterion(n)}, True) for name in CRITERION]
+    groups.append(("clean build", [], {"wheel": clean_build}, True))
+    medians, found, failed = {}, Figures(), False
+    for group, limits, programs, once in groups:
+        if options.only not in group:
+            found.miss(group, "left out by --only")
+            continue
+        if group == "clean build" and not options.clean_build:
+            found.miss(group, "takes minutes, asked for by --clean-build")
+            continue
+        figures, failures = measure(programs, 1 if once else options.rounds)
+        for name, reason in failures.items():
+            failed = True
+            found.miss(group, "failed: %s" % reason, None if group in SPLIT else name)
+            print("%-18s %-11s failed: %s" % (group, name, reason), flush=True)
+        if group in SPLIT:
+            figures = split(figures, SPLIT[group])
+        for name, results in figures.items():
+            for figure in results[0]:
+                values = [r[figure] for r in results if isinstance(r.get(figure), (int, float))]
+                if not values or figure in ("port", "endpoints"):
+                    continue
+                found.add(group, name, figure, values)
+                median = medians[group, name, figure] = statistics.median(values)
+                ratios = {limit: median / medians[group, limit, figure] for limit in limits
+                          if name != limit and "peak" not in figure and medians.get((group, limit, figure))}
+                shown = ", ".join("%.2f %s" % (ratio, limit) for limit, ratio in ratios.items())
+                print("%-18s %-11s %-20s %12s %25s  %s" % (
+                    group, name, figure, show(median), "%s .. %s" % (show(min(values)), show(max(values))),
+                    shown), flush=True)
+                if out:
+                    print(json.dumps({"machine": machine, "group": group, "what": name, "figure": figure,
+                                      "median": median, "min": min(values), "max": max(values),
+                                      "ratios": ratios}), file=out, flush=True)
+    missed = check_floors(medians)
+    rows, text = table(found)
+    print(text)
+    if out:
+        for row in rows:
+            print(json.dumps({"machine": machine, **row}), file=out)
+    if missed or failed:
         sys.exit(1)
 
 

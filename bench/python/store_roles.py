@@ -88,6 +88,20 @@ def store_work(options):
     endpoint.shutdown()
 
 
+def store_idle(options):
+    """How long `await_idle` takes on a store that nobody works on."""
+    endpoint = make_endpoint()
+    store = attach(endpoint, options)
+    measured = []
+    for _ in range(options.count):
+        start = time.perf_counter()
+        ensure(store.await_idle(PATIENCE), "the store is not idle")
+        measured.append(time.perf_counter() - start)
+    measured.sort()
+    emit(p50_us=measured[len(measured) // 2] * 1e6, p99_us=measured[len(measured) * 99 // 100] * 1e6)
+    endpoint.shutdown()
+
+
 def bare_sqlite(options):
     """The same number of rows in bare transactions of the same grouping."""
     database = sqlite3.connect(options.sqlite, isolation_level=None)
@@ -104,7 +118,7 @@ def bare_sqlite(options):
     emit(messages=options.count, seconds=time.perf_counter() - start, cpu_seconds=cpu_seconds() - cpu)
 
 
-ROLES = {role.__name__.replace("_", "-"): role for role in (store_work, bare_sqlite)}
+ROLES = {role.__name__.replace("_", "-"): role for role in (store_work, store_idle, bare_sqlite)}
 
 
 def main():

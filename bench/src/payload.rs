@@ -14,7 +14,8 @@ pub(crate) const REPLY_TOPIC: &str = "/benchmark/replies";
 const LARGE_STRING: usize = 64 * 1024;
 
 /// Size classes.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "end-to-end", derive(clap::ValueEnum))]
 pub(crate) enum Size {
     /// A `ping` event with one integer.
     Small,

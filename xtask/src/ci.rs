@@ -24,6 +24,10 @@ const STEPS: &[(&str, &str)] = &[
     ("stubs", "type stubs against the module"),
     ("demo", "the demonstration"),
     ("smoke", "the wheel in an empty environment"),
+    (
+        "bench-smoke",
+        "instruction counts of the hot path against their baseline",
+    ),
     ("fuzz", "coverage-guided fuzzing on the kept corpora"),
 ];
 

@@ -3,7 +3,8 @@
 //! - `manifests` which package may depend on which, read from `cargo metadata`
 //! - `sources`   rules about Rust files that no compiler lint covers
 //! - `documents` links and commands named in Markdown files exist
-//! - `tidy`      runs the three above over the tree and reports
+//! - `bench_smoke` instruction counts of the hot path against their baseline
+//! - `tidy`      runs the checks of the tree and reports
 //! - `ci`        runs the Makefile's checks one after the other and times them
 
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench_smoke;
 mod ci;
 mod documents;
 mod manifests;
@@ -30,6 +32,12 @@ enum Chore {
     Tidy,
     /// Run every step of the check that guards the main branch, timing each.
     Ci,
+    /// Compare instruction counts of the hot path with their baseline.
+    BenchSmoke {
+        /// Make the counts the new baseline instead.
+        #[arg(long)]
+        rewrite: bool,
+    },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -37,6 +45,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().chore {
         Chore::Tidy => tidy::run(&root),
         Chore::Ci => ci::run(&root),
+        Chore::BenchSmoke { rewrite } => bench_smoke::run(&root, rewrite),
     }
 }
 

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::{documents, manifests, sources};
+use crate::{bench_smoke, documents, manifests, sources};
 
 /// Directories that hold no source of ours.
 const SKIPPED: &[&str] = &[
@@ -77,6 +77,7 @@ pub(crate) struct TextFile {
 /// Checks the whole tree below `root`; fails when at least one error was found.
 pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
     let mut findings = manifests::check(&manifests::read(root)?);
+    findings.extend(bench_smoke::check(root)?);
     let files = text_files(root)?;
     let makefile = fs::read_to_string(root.join("Makefile")).context("cannot read `Makefile`")?;
     for file in &files {
