@@ -266,10 +266,10 @@ def web_socket_fan_out(count, clients, bare=False):
             "cpu_us": served["cpu_seconds"] / count / clients * 1e6, "server_peak_kib": served.get("peak_kib")}
 
 
-def web_socket_round_trip(count, clients, bare=False):
+def web_socket_round_trip(count, clients, server="ws-pong"):
     """So many WebSocket clients send pings at the same time, each one after the other."""
     count -= count % clients
-    server = Role("rust", "ws-bare-echo" if bare else "ws-pong", count, endpoints=clients)
+    server = Role("rust", server, count, endpoints=clients)
     asking = Role("rust", "ws-ping", count, ports=[server.read("port")], endpoints=clients)
     result = asking.finish()
     server.finish()
@@ -301,8 +301,9 @@ def web_socket_measurements(scale):
     for clients in (1, 8, 64):
         trips = max(1000, int(20_000 * scale))
         rows.append(("websocket trip %d" % clients, ["bare"], {
-            "bare": lambda c=trips, n=clients: web_socket_round_trip(c, n, bare=True),
-            "server": lambda c=trips, n=clients: web_socket_round_trip(c, n)}, False))
+            "bare": lambda c=trips, n=clients: web_socket_round_trip(c, n, "ws-bare-echo"),
+            "server": lambda c=trips, n=clients: web_socket_round_trip(c, n),
+            "server, task": lambda c=trips, n=clients: web_socket_round_trip(c, n, "ws-pong-task")}, False))
     for size in ("small", "medium"):
         count = max(1000, int(COUNTS[size] * scale) // 4)
         rows.append(("bridge %s" % size, [], {

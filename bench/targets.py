@@ -177,7 +177,9 @@ def targets():
                 ("criterion json", "json %s/%s" % (size, work), "ns"),
                 ("criterion json", "json %s/%s serde_json" % (size, work), "ns")))
     least(0.6, "WebSocket server, 1 client: x bare", ratio("websocket 1 -> 1", "server", "bare"))
-    most(1.3, "WebSocket round trip, 1 client, p50: x bare", ratio("websocket trip 1", "server", "bare", "p50_us"))
+    for text, program in (("asynchronous application", "server, task"), ("application with a thread", "server")):
+        most(1.3, "WebSocket round trip, 1 client, %s, p50: x bare" % text,
+             ratio("websocket trip 1", program, "bare", "p50_us"))
     least(1_000_000, "conn log records, all values read, Rust, per s", combined(
         lambda ns: RECORDS_PER_BATCH / ns * 1e9, ("criterion logs", "conn log/decode, all values", "ns")))
     least(150_000, "conn log records, five fields read, Python, per s", value("python logs", "fields", "rate"))
