@@ -277,6 +277,15 @@ def web_socket_round_trip(count, clients, server="ws-pong"):
             "rate": result["messages"] / result["seconds"]}
 
 
+def segments(count, size, bare=False):
+    """A sender that writes each message by itself; the rate is the receiver's."""
+    receiver = Role("rust", "raw-receive" if bare else "subscribe", count, size)
+    sender = Role("rust", "raw-segments" if bare else "segments", count, size, [receiver.read("port")])
+    sent, received = sender.finish(), receiver.finish()
+    return {"rate": received["messages"] / received["seconds"],
+            "cpu_us": received["cpu_seconds"] / count * 1e6, "sender_cpu_us": sent["cpu_seconds"] / count * 1e6}
+
+
 def bridge(count, size, clients):
     """A native peer publishes, an endpoint passes it on to WebSocket clients."""
     middle = Role("rust", "ws-serve", count, size, endpoints=clients)
@@ -382,6 +391,10 @@ def measurements(scale):
             "bare-relay": lambda c=count, s=size: bare_relay(c, s),
             "relay": lambda c=count, s=size: relay(c, s),
             "relay tls": lambda c=count, s=size: relay(c, s, tls=True)}, False))
+    single = max(1000, int(400_000 * scale))
+    rows.append(("segments small", ["bare"], {
+        "bare": lambda c=single: segments(c, "small", bare=True),
+        "subscriber": lambda c=single: segments(c, "small")}, False))
     for targets in (1, 8, 32):
         count = max(1000, int(2_000_000 * scale) // targets)
         rows.append(("fan-out 1 -> %d" % targets, ["raw", "bare-relay"], {

@@ -176,6 +176,7 @@ def targets():
                 lambda ours, theirs: theirs / ours,
                 ("criterion json", "json %s/%s" % (size, work), "ns"),
                 ("criterion json", "json %s/%s serde_json" % (size, work), "ns")))
+    least(0.8, "a peer that writes each message by itself: x bare", ratio("segments small", "subscriber", "bare"))
     least(0.6, "WebSocket server, 1 client: x bare", ratio("websocket 1 -> 1", "server", "bare"))
     for text, program in (("asynchronous application", "server, task"), ("application with a thread", "server")):
         most(1.3, "WebSocket round trip, 1 client, %s, p50: x bare" % text,

@@ -6,8 +6,10 @@
 
 mod endpoint_roles;
 mod payload;
+mod raw_peer;
 mod raw_roles;
 mod report;
+mod segment_roles;
 mod store_roles;
 mod web_socket_roles;
 
@@ -67,6 +69,10 @@ enum Role {
     RawPing(Common),
     /// Copies frames from one socket to others, overwriting the sender.
     BareRelay(Common),
+    /// Peers, then writes each message to the socket by itself.
+    Segments(Common),
+    /// Writes each raw frame to a plain socket by itself.
+    RawSegments(Common),
     /// Serves a data store until standard input ends.
     StoreServe(StoreWork),
     /// Works on a data store: a master of its own, or a clone of one that listens.
@@ -106,6 +112,8 @@ fn main() -> anyhow::Result<()> {
         Role::RawPong(options) => raw_roles::pong(&options),
         Role::RawPing(options) => raw_roles::ping(&options),
         Role::BareRelay(options) => raw_roles::relay(&options),
+        Role::Segments(options) => segment_roles::peered(&options),
+        Role::RawSegments(options) => segment_roles::raw(&options),
         Role::StoreServe(options) => store_roles::serve(&options),
         Role::StoreWork(options) => store_roles::work(&options),
         Role::StoreJoin(options) => store_roles::join(&options),

@@ -17,6 +17,7 @@ mod memory;
     reason = "shared with the end-to-end roles, which use all of it"
 )]
 mod payload;
+#[path = "../raw_peer.rs"]
 mod raw_peer;
 #[path = "../report.rs"]
 #[expect(
