@@ -142,10 +142,6 @@ impl Door {
     /// # Errors
     ///
     /// `WouldBlock` when nothing was taken, and what the socket reports.
-    #[cfg_attr(
-        not(feature = "tls"),
-        expect(unused_variables, reason = "only a TLS session waits")
-    )]
     pub(crate) fn try_write(&self, task: &Waker, bytes: &[u8]) -> io::Result<usize> {
         #[cfg(not(feature = "tls"))]
         let _no_session = task;
