@@ -119,8 +119,8 @@ fn came_from_foreign(table: &RoutingTable<Target>, origin: Origin) -> bool {
     let (Origin::Peer(hop) | Origin::Spoofed(hop)) = origin else {
         return false;
     };
-    let mut peers = table.peers();
-    peers.any(|(id, _, target)| id == hop && target.kind == TargetKind::Foreign)
+    let target = table.peer(hop);
+    target.is_some_and(|target| target.kind == TargetKind::Foreign)
 }
 
 /// Remembers the targets of topics for one origin.
