@@ -391,10 +391,10 @@ def measurements(scale):
             "bare-relay": lambda c=count, s=size: bare_relay(c, s),
             "relay": lambda c=count, s=size: relay(c, s),
             "relay tls": lambda c=count, s=size: relay(c, s, tls=True)}, False))
-    single = max(1000, int(400_000 * scale))
+    apart = max(1000, int(400_000 * scale))
     rows.append(("segments small", ["bare"], {
-        "bare": lambda c=single: segments(c, "small", bare=True),
-        "subscriber": lambda c=single: segments(c, "small")}, False))
+        "bare": lambda c=apart: segments(c, "small", bare=True),
+        "subscriber": lambda c=apart: segments(c, "small")}, False))
     for targets in (1, 8, 32):
         count = max(1000, int(2_000_000 * scale) // targets)
         rows.append(("fan-out 1 -> %d" % targets, ["raw", "bare-relay"], {

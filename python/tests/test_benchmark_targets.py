@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
 
+import run
 from targets import Figures, NotMeasured, Target, markdown, ratio, table, targets, value
 
 
@@ -74,3 +75,19 @@ def test_a_file_of_figures_becomes_a_table():
     row = Target("ours", value("group", "ours", "rate"), least=1500).judge(figures(ours=[2000, 3000, 1000]))
     lines = [json.dumps({"group": "group", "what": "ours"}), json.dumps(row)]
     assert markdown(lines).splitlines()[2:] == ["| ours | >= 1,500 | 2,000 | 1,000 .. 3,000 | reached |"]
+
+
+def test_targets_ask_for_what_the_runner_measures():
+    asked = set()
+
+    class Recorder(Figures):
+        def __call__(self, group, program, figure):
+            asked.add((group, program))
+            return [1.0]
+
+    for target in targets():
+        target.judge(Recorder())
+    measured = {(group, program) for group, _, programs, _ in run.measurements(1) for program in programs}
+    # What one run splits into several programs, and what the runner adds at its end.
+    asked = {(group, program) for group, program in asked if group not in run.SPLIT and group != "clean build"}
+    assert asked - measured == set()
