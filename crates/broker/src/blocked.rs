@@ -14,6 +14,7 @@ use crate::config::deadline;
 use crate::error::Error;
 use crate::mailbox::{Patience, Pushed, Run, SHARED_RUN_MIN};
 use crate::routing::{Target, TargetList, TopicMemo, audience};
+use crate::run::PUBLISHED_TRANSLATION_MIN;
 use crate::shared::Shared;
 use crate::translation::Slot;
 
@@ -114,7 +115,7 @@ pub(crate) fn push_to<'a>(
 ) -> Vec<Target> {
     let mut full = Vec::new();
     let slot = Slot::default();
-    let run = run.translated_in(&slot, targets.clone());
+    let run = run.translated_in(&slot, targets.clone(), PUBLISHED_TRANSLATION_MIN);
     for target in targets {
         match target.mailbox.push(run, Patience::Waits) {
             Pushed::Full { .. } => full.push(target.clone()),

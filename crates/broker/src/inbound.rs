@@ -26,6 +26,7 @@ use crate::link::Link;
 use crate::mailbox::{Patience, Pushed, Run};
 use crate::peer::{Side, ended};
 use crate::routing::{Target, TargetKind, TargetList, TopicMemo, audience};
+use crate::run::RECEIVED_TRANSLATION_MIN;
 use crate::shared::Shared;
 use crate::socket::{Socket, alert};
 use crate::spare::Spares;
@@ -584,7 +585,7 @@ fn deliver(
     let mut full = Vec::new();
     let slot = Slot::default();
     let frames = Run::shared(&bytes, run.frames)
-        .translated_in(&slot, run.targets.iter())
+        .translated_in(&slot, run.targets.iter(), RECEIVED_TRANSLATION_MIN)
         .alone_if(run.targets.len() == 1);
     for target in run.targets.iter() {
         match target.mailbox.push(frames, Patience::Waits) {

@@ -1080,7 +1080,7 @@ mod tests {
         });
         let bytes = Bytes::from([frame(500), frame(500), frame(500)].concat());
         let slot = crate::translation::Slot::default();
-        let run = Run::shared(&bytes, 3).translated_in(&slot, targets.iter());
+        let run = Run::shared(&bytes, 3).translated_in(&slot, targets.iter(), 1024);
         let single = frame(4);
         for target in &targets {
             target.mailbox.push(run, Patience::Waits);
@@ -1123,7 +1123,7 @@ mod tests {
         let frames = [4000, 8000, 5000, 3000].map(frame);
         for frame in &frames {
             let targets = [&others, &target, &others].into_iter();
-            let run = Run::copied(frame, 1).translated_in(&slot, targets);
+            let run = Run::copied(frame, 1).translated_in(&slot, targets, 1024);
             target.mailbox.push(run, Patience::Waits);
         }
         let mut chunks = VecDeque::new();

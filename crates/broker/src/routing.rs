@@ -190,6 +190,7 @@ impl TopicMemo {
         (topic, list)
     }
 
+    /// Drops everything, and with it the references to mailboxes of those who left.
     fn forget(&mut self) {
         self.topics.clear();
         self.lists.clear();

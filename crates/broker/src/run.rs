@@ -11,10 +11,13 @@ use crate::translation::{Slot, Translation};
 /// than the reference count and the pinned read buffer, above it the copy starts to show.
 pub(crate) const SHARED_RUN_MIN: usize = 4 * 1024;
 
-/// Bytes of frames that need not be translated again, from which on a shared translation pays: it is
-/// made of allocations that other threads free, about a microsecond. Measured with events of 100 and of
-/// 300 bytes for 2, 8 and 64 clients.
-const SHARED_TRANSLATION_MIN: usize = 1024;
+/// Bytes of frames that need not be translated again, from which on a shared translation of what is
+/// published pays: it is made of allocations that other threads free, about a microsecond. Measured with
+/// events of 100 and of 300 bytes for 2, 8 and 64 clients.
+pub(crate) const PUBLISHED_TRANSLATION_MIN: usize = 1024;
+
+/// The same for what comes off the network: that comes in runs, whose messages share the price.
+pub(crate) const RECEIVED_TRANSLATION_MIN: usize = 1;
 
 /// Complete frames in one piece of memory, on their way into mailboxes.
 #[derive(Debug, Clone, Copy)]
@@ -47,17 +50,18 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The same run, translated once for all of these targets if that is worth a place to share it in.
-    /// Otherwise those of them that read JSON translate what they take, many messages at a time.
+    /// The same run, translated once for all of these targets if that spares at least so many bytes of
+    /// frames from being translated again. Otherwise those of them that read JSON translate what they take, many messages at a time.
     pub(crate) fn translated_in<'t>(
         self,
         slot: &'a Slot,
         targets: impl Iterator<Item = &'t Target>,
+        spared_min: usize,
     ) -> Self {
         let readers = targets.filter(|target| target.kind.reads_json()).count();
-        let saved = readers.saturating_sub(1).saturating_mul(self.len());
+        let spared = readers.saturating_sub(1).saturating_mul(self.len());
         Self {
-            slot: (saved >= SHARED_TRANSLATION_MIN).then_some(slot),
+            slot: (spared >= spared_min).then_some(slot),
             ..self
         }
     }
