@@ -15,7 +15,7 @@ const TOPIC_LENGTH_OFFSET: usize = FRAME_LEN_SIZE + 35;
 /// The value stays in its encoded form until it is asked for. Cloning is cheap: clones share the
 /// bytes. The value was checked on reception, so reading it cannot fail.
 ///
-/// A message keeps the buffer alive that it arrived in, which may hold up to 256 KiB of other
+/// A message keeps the buffer alive that it arrived in, which may hold up to 64 KiB of other
 /// messages; [`detach`](Self::detach) what is kept for long.
 #[derive(Clone)]
 pub struct Message {

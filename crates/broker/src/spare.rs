@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
-/// How many are kept: one that is being consumed, one that waits, and some slack.
-const SPARES_MAX: usize = 4;
+/// How many are kept: what a connection's turn reads, a megabyte of the largest ones.
+const SPARES_MAX: usize = 16;
 
 #[derive(Debug, Default)]
 pub(crate) struct Spares {
