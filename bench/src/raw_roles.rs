@@ -44,6 +44,18 @@ pub(crate) fn receive(options: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Appends the frame an endpoint would send.
+pub(crate) fn write_event(
+    out: &mut Vec<u8>,
+    sender: EndpointId,
+    event: &Event<'_>,
+) -> anyhow::Result<()> {
+    let (everybody, topic) = (EndpointId::NIL, TOPIC.as_bytes());
+    write_envelope(out, sender, everybody, Tag::Data, topic, |out| {
+        Ok(broker_data::Encoder::new(out).encode(event)?)
+    })
+}
+
 /// Sends the frames an endpoint would send.
 pub(crate) fn send(options: &Common) -> anyhow::Result<()> {
     let port = *options.port.first().context("--port is missing")?;
@@ -60,16 +72,7 @@ pub(crate) fn send(options: &Common) -> anyhow::Result<()> {
             size: options.size,
             filler: &filler,
         };
-        write_envelope(
-            &mut out,
-            me,
-            EndpointId::NIL,
-            Tag::Data,
-            TOPIC.as_bytes(),
-            |out| -> Result<(), anyhow::Error> {
-                Ok(broker_data::Encoder::new(out).encode(&event)?)
-            },
-        )?;
+        write_event(&mut out, me, &event)?;
         if out.len() >= CHUNK {
             stream.write_all(&out)?;
             out.clear();
@@ -146,20 +149,12 @@ pub(crate) fn ping(options: &Common) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
     let mut frame = Vec::new();
     let me = EndpointId::from_random([7; 16]);
-    let topic = TOPIC.as_bytes();
     let event = Event {
         sequence: 7,
         size: options.size,
         filler: &filler(),
     };
-    write_envelope(
-        &mut frame,
-        me,
-        EndpointId::NIL,
-        Tag::Data,
-        topic,
-        |out| -> Result<(), anyhow::Error> { Ok(broker_data::Encoder::new(out).encode(&event)?) },
-    )?;
+    write_event(&mut frame, me, &event)?;
     let mut frames = Frames::default();
     let mut round_trips = Vec::new();
     let start = Instant::now();

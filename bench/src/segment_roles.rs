@@ -6,12 +6,13 @@ use std::net::TcpStream;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use broker_proto::frame::{Envelope, FRAME_LEN_SIZE, Tag, frame_size, write_envelope};
+use broker_proto::frame::{Envelope, FRAME_LEN_SIZE, frame_size};
 use broker_proto::{EndpointId, Topic};
 
 use crate::Common;
-use crate::payload::{Event, REPLY_TOPIC, TOPIC, filler};
+use crate::payload::{Event, REPLY_TOPIC, filler};
 use crate::raw_peer::RawPeer;
+use crate::raw_roles::write_event;
 use crate::report;
 
 fn port(options: &Common) -> anyhow::Result<u16> {
@@ -72,16 +73,7 @@ fn send(
             filler: &filler,
         };
         frame.clear();
-        write_envelope(
-            &mut frame,
-            me,
-            EndpointId::NIL,
-            Tag::Data,
-            TOPIC.as_bytes(),
-            |out| -> Result<(), anyhow::Error> {
-                Ok(broker_data::Encoder::new(out).encode(&event)?)
-            },
-        )?;
+        write_event(&mut frame, me, &event)?;
         stream.write_all(&frame)?;
     }
     finish(stream)?;

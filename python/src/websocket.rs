@@ -50,43 +50,56 @@ pub(crate) fn duration(value: &Bound<'_, PyAny>) -> PyResult<Duration> {
     Ok(duration.min(DURATION_MAX))
 }
 
-/// The counters of clients as dicts.
-pub(crate) fn counts<'py>(
+/// Counters as a dict from names to dicts of numbers.
+fn dicts<'py, T, const N: usize>(
     py: Python<'py>,
-    all: &BTreeMap<String, WebSocketCounts>,
+    all: &BTreeMap<String, T>,
+    numbers: impl Fn(&T) -> [(&'static str, u64); N],
 ) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    for (application, counts) in all {
-        let numbers = PyDict::new(py);
-        numbers.set_item("clients", counts.clients)?;
-        numbers.set_item("subscribed", counts.subscribed)?;
-        numbers.set_item("received", counts.received)?;
-        numbers.set_item("refused", counts.refused)?;
-        numbers.set_item("sent", counts.sent)?;
-        numbers.set_item("overflowed", counts.overflowed)?;
-        numbers.set_item("dropped", counts.dropped)?;
-        dict.set_item(application, numbers)?;
+    for (name, counts) in all {
+        let inner = PyDict::new(py);
+        for (counter, number) in numbers(counts) {
+            inner.set_item(counter, number)?;
+        }
+        dict.set_item(name, inner)?;
     }
     Ok(dict)
 }
 
-/// The counters of servers as dicts.
+/// The counters of clients, by application.
+pub(crate) fn counts<'py>(
+    py: Python<'py>,
+    all: &BTreeMap<String, WebSocketCounts>,
+) -> PyResult<Bound<'py, PyDict>> {
+    dicts(py, all, |it| {
+        [
+            ("clients", it.clients),
+            ("subscribed", it.subscribed),
+            ("received", it.received),
+            ("refused", it.refused),
+            ("sent", it.sent),
+            ("overflowed", it.overflowed),
+            ("dropped", it.dropped),
+        ]
+    })
+}
+
+/// The counters of servers, by URL.
 pub(crate) fn peer_counts<'py>(
     py: Python<'py>,
     all: &BTreeMap<String, WebSocketPeerCounts>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    for (url, counts) in all {
-        let numbers = PyDict::new(py);
-        numbers.set_item("peered", counts.peered)?;
-        numbers.set_item("connects", counts.connects)?;
-        numbers.set_item("reconnects", counts.reconnects)?;
-        numbers.set_item("renewals", counts.renewals)?;
-        numbers.set_item("received", counts.received)?;
-        numbers.set_item("sent", counts.sent)?;
-        numbers.set_item("errors", counts.errors)?;
-        numbers.set_item("failures", counts.failures)?;
-        dict.set_item(url, numbers)?;
-    }
-    Ok(dict)
+    dicts(py, all, |it| {
+        [
+            ("peered", it.peered),
+            ("connects", it.connects),
+            ("reconnects", it.reconnects),
+            ("renewals", it.renewals),
+            ("received", it.received),
+            ("sent", it.sent),
+            ("errors", it.errors),
+            ("failures", it.failures),
+        ]
+    })
 }

@@ -65,8 +65,9 @@ impl Shortcut {
         if idle_since.elapsed() < IDLE_MIN {
             return None;
         }
+        let socket = self.socket.clone()?;
         self.is_taken = true;
-        self.socket.clone()
+        Some(socket)
     }
 
     pub(crate) fn release(&mut self, is_written: bool) {
