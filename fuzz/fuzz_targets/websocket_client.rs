@@ -193,7 +193,7 @@ fuzz_target!(|bytes: &[u8]| {
     scene.carry_out();
     let mut rules = FrameRules::new(MESSAGE_BYTES_MAX);
     let mut message = Vec::new();
-    for number in 0_u8.. {
+    for number in 0_usize.. {
         let Some((kind, payload, end)) = frame(&rules, input) else {
             break;
         };
@@ -226,7 +226,7 @@ fuzz_target!(|bytes: &[u8]| {
                 scene.lose(line, &Loss::Closed { code, reason });
             }
         }
-        if plan >> 1 == number {
+        if usize::from(plan >> 1) == number {
             scene
                 .session
                 .set_interest(scene.now, &filter(&["/zeek", "/other"]));
