@@ -2,10 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
-use broker::{
-    Endpoint, Event as Happening, Message, Retry, StatusCode, StatusSubscriber, Subscriber,
-};
+use anyhow::{Context, bail, ensure};
+use broker::{Endpoint, Event as Happening, Retry, StatusCode, StatusSubscriber, Subscriber};
 use serde_json::json;
 
 use crate::Common;
@@ -14,8 +12,6 @@ use crate::report;
 
 /// A receiver that hears nothing for this long reports what is missing instead of waiting forever.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// Messages taken from a subscriber at once.
-const BATCH: usize = 1024;
 
 fn endpoint(options: &Common) -> anyhow::Result<Endpoint> {
     Ok(Endpoint::builder().disable_ssl(!options.tls).build()?)
@@ -108,29 +104,31 @@ fn check_all(
     options: &Common,
     mut at_first: impl FnMut(),
 ) -> anyhow::Result<()> {
-    let mut batch: Vec<Message> = Vec::with_capacity(BATCH);
     let mut next = 0;
+    let mut wrong = None;
     while next < options.count {
-        if subscriber.recv_batch(BATCH, &mut batch) == 0 {
+        let looked_at = subscriber.for_each_ready(|message| {
+            if next == 0 {
+                at_first();
+            }
+            let found = sequence(message.payload());
+            if found != Some(next.cast_signed()) && wrong.is_none() {
+                wrong = Some((next, found));
+            }
+            next += 1;
+        });
+        if looked_at == 0 {
             subscriber.wait(Some(SILENCE_MAX));
             ensure!(
                 subscriber.available() > 0,
                 "nothing came after message {next}"
             );
-            continue;
         }
-        if next == 0 {
-            at_first();
-        }
-        for message in batch.drain(..) {
-            let found = sequence(message.payload()).context("a message without number")?;
-            ensure!(
-                found == next.cast_signed(),
-                "expected message {next}, got {found}"
-            );
-            next += 1;
+        if let Some((expected, found)) = wrong {
+            bail!("expected message {expected}, got {found:?}");
         }
     }
+    ensure!(next == options.count, "{next} messages came");
     Ok(())
 }
 

@@ -2,18 +2,18 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use broker_proto::EndpointId;
 use broker_proto::frame::{Tag, write_envelope};
+use broker_proto::{EndpointId, Origin, Topic};
 use bytes::Bytes;
 
 use crate::config::deadline;
 use crate::error::Error;
 use crate::mailbox::{Patience, Pushed, Run, SHARED_RUN_MIN};
-use crate::routing::{Target, TargetList, TopicMemo, audience};
+use crate::routing::{SharedMemo, TableStamp, Target, TargetList, audience};
 use crate::run::PUBLISHED_TRANSLATION_MIN;
 use crate::shared::Shared;
 use crate::translation::Slot;
@@ -23,14 +23,40 @@ use crate::translation::Slot;
 const NAP_MAX: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// Frames are built here, so that a small message needs no allocation.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static DESK: RefCell<Desk> = const {
+        RefCell::new(Desk {
+            frame: Vec::new(),
+            last: None,
+        })
+    };
+}
+
+/// What a thread keeps from one message to the next: a small message needs no allocation, and one
+/// with the same audience as the previous one neither a lock nor a reference count to find it.
+#[derive(Default)]
+struct Desk {
+    frame: Vec<u8>,
+    last: Option<Addressed>,
+}
+
+/// Who gets a topic, as one routing table has it.
+struct Addressed {
+    table: TableStamp,
+    origin: Origin,
+    topic: Topic,
+    targets: TargetList,
+}
+
+/// Drops what this thread remembers of the last audience: a mailbox lives as long as somebody does.
+pub(crate) fn forget_audience() {
+    // A thread that ends may have dropped its desk before its endpoints.
+    let _ = DESK.try_with(|desk| desk.borrow_mut().last = None);
 }
 
 /// Encodes a message and hands it to everybody who has room; what remains is returned. Never waits.
 pub(crate) fn offer<E: From<Error>>(
     shared: &Arc<Shared>,
-    memo: &Mutex<TopicMemo>,
+    memo: &SharedMemo,
     receiver: Option<EndpointId>,
     topic: &[u8],
     write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
@@ -39,12 +65,10 @@ pub(crate) fn offer<E: From<Error>>(
         return Err(Error::ShutDown.into());
     }
     // Taken, not borrowed: `write` may be code of the application, and may publish itself.
-    let mut frame = SCRATCH.with(RefCell::take);
-    frame.clear();
-    let outcome = offer_from(shared, memo, receiver, topic, write, &mut frame);
-    if frame.capacity() > 0 {
-        SCRATCH.with(|scratch| scratch.replace(frame));
-    }
+    let mut desk = DESK.with(RefCell::take);
+    desk.frame.clear();
+    let outcome = offer_from(shared, memo, receiver, topic, write, &mut desk);
+    DESK.with(|kept| kept.replace(desk));
     outcome
 }
 
@@ -62,11 +86,11 @@ impl<E> From<broker_proto::EnvelopeError> for Failure<E> {
 
 fn offer_from<E: From<Error>>(
     shared: &Arc<Shared>,
-    memo: &Mutex<TopicMemo>,
+    memo: &SharedMemo,
     receiver: Option<EndpointId>,
     topic: &[u8],
     write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-    frame: &mut Vec<u8>,
+    Desk { frame, last }: &mut Desk,
 ) -> Result<Option<BlockedPublish>, E> {
     let to = receiver.unwrap_or(EndpointId::NIL);
     write_envelope(frame, shared.id, to, Tag::Data, topic, |out| {
@@ -76,14 +100,13 @@ fn offer_from<E: From<Error>>(
         Failure::Envelope(error) => E::from(error),
         Failure::Value(error) => error,
     })?;
-    let targets: TargetList = {
-        let mut memo = memo.lock().unwrap_or_else(PoisonError::into_inner);
-        match receiver {
-            None => memo.targets(&shared.routes, topic).clone(),
-            Some(receiver) => {
-                let table = shared.routes.load();
-                audience(&table, memo.origin(), receiver, topic, true).into()
-            }
+    let direct: TargetList;
+    let targets = match receiver {
+        None => audience_of(last, shared, memo, topic),
+        Some(receiver) => {
+            let table = shared.routes.load();
+            direct = audience(&table, memo.origin(), receiver, topic, true).into();
+            &direct
         }
     };
     if targets.is_empty() {
@@ -105,6 +128,32 @@ fn offer_from<E: From<Error>>(
         run.to_bytes(),
         full,
     )))
+}
+
+/// Who gets a topic: as the thread remembers it, or as the memo says.
+fn audience_of<'a>(
+    last: &'a mut Option<Addressed>,
+    shared: &Shared,
+    memo: &SharedMemo,
+    topic: &[u8],
+) -> &'a TargetList {
+    let (table, origin) = (shared.routes.stamp(), memo.origin());
+    let is_last = last.as_ref().is_some_and(|last| {
+        last.table == table && last.origin == origin && last.topic.as_bytes() == topic
+    });
+    if !is_last {
+        *last = None;
+    }
+    let look_up = || {
+        let (topic, targets) = memo.entry(&shared.routes, topic);
+        Addressed {
+            table,
+            origin,
+            topic,
+            targets,
+        }
+    };
+    &last.get_or_insert_with(look_up).targets
 }
 
 /// Hands a run to everybody who has room; returns those who have none and still move.

@@ -17,6 +17,7 @@ use broker_proto::{EndpointId, ErrorCode, Event, Fault};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::blocked;
 use crate::connector;
 use crate::error::Error;
 use crate::link::Link;
@@ -314,6 +315,7 @@ impl Shared {
 
     /// Begins the shutdown, or joins the one under way.
     pub(crate) fn begin_shutdown(self: &Arc<Self>, resolver: Option<Resolver<()>>) {
+        blocked::forget_audience();
         let mut begun = None;
         self.act(|control, now| {
             let mut resolver = resolver;

@@ -1,6 +1,6 @@
 //! A consumer and producer in one.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use broker_data::{Encoder, Source};
 use broker_proto::{LocalKind, Origin, Topic};
@@ -8,7 +8,7 @@ use broker_proto::{LocalKind, Origin, Topic};
 use crate::blocked;
 use crate::endpoint::finish;
 use crate::error::Error;
-use crate::routing::TopicMemo;
+use crate::routing::SharedMemo;
 use crate::shared::Shared;
 use crate::subscriber::Subscriber;
 
@@ -17,17 +17,14 @@ use crate::subscriber::Subscriber;
 #[derive(Debug)]
 pub struct Hub {
     subscriber: Subscriber,
-    memo: Mutex<TopicMemo>,
+    memo: SharedMemo,
 }
 
 impl Hub {
     pub(crate) fn new(shared: &Arc<Shared>, topics: Vec<Topic>) -> Result<Self, Error> {
         let subscriber = Subscriber::of_kind(shared, LocalKind::Hub, topics)?;
-        let memo = TopicMemo::new(Origin::Hub(subscriber.local_id()), true);
-        Ok(Self {
-            subscriber,
-            memo: Mutex::new(memo),
-        })
+        let memo = SharedMemo::new(Origin::Hub(subscriber.local_id()));
+        Ok(Self { subscriber, memo })
     }
 
     /// The receiving side.

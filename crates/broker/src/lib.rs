@@ -104,7 +104,7 @@ pub use config::{
 pub use endpoint::{Builder, Endpoint, Retry};
 pub use error::Error;
 pub use hub::Hub;
-pub use message::Message;
+pub use message::{Message, MessageRef};
 pub use pending::Pending;
 pub use publisher::Publisher;
 #[cfg(feature = "sqlite")]

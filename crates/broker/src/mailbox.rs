@@ -32,6 +32,7 @@ use crate::run::RunBytes;
 pub(crate) use crate::run::{Run, SHARED_RUN_MIN};
 use crate::shortcut::Shortcut;
 use crate::socket::Door;
+use crate::spare::Spares;
 
 /// Largest tail that small runs are collected in: large enough that one system call moves hundreds
 /// of messages, small enough to stay in a processor's second-level cache.
@@ -39,6 +40,10 @@ const TAIL_SIZE_MAX: usize = 64 * 1024;
 
 /// First tail of a mailbox, so that an idle one costs next to nothing.
 const TAIL_SIZE_MIN: usize = 2 * 1024;
+
+/// Tails that are used in turn, beside the open one: a consumer that keeps up is done with the first
+/// of them when the last is full.
+const TAIL_SPARES_MAX: usize = 2;
 
 /// Room for control frames however small the limit for messages is: two of the largest filters.
 const CONTROL_BYTES_MIN: usize = 32 * 1024 * 1024;
@@ -112,12 +117,13 @@ pub(crate) struct Mailbox {
     dropped: AtomicU64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     chunks: VecDeque<Chunk>,
     tail: BytesMut,
     tail_frames: usize,
     tail_size: usize,
+    tail_spares: Spares,
     translated: bool,
     bytes: usize,
     messages: usize,
@@ -167,11 +173,7 @@ struct Stall {
 impl Mailbox {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
-            inner: Mutex::new(Inner {
-                tail_size: TAIL_SIZE_MIN,
-                translated: limits.translated,
-                ..Inner::default()
-            }),
+            inner: Mutex::new(Inner::new(limits.translated)),
             limits,
             arrived: Condvar::new(),
             room: Condvar::new(),
@@ -609,6 +611,25 @@ impl Mailbox {
 }
 
 impl Inner {
+    fn new(translated: bool) -> Self {
+        Self {
+            chunks: VecDeque::new(),
+            tail: BytesMut::new(),
+            tail_frames: 0,
+            tail_size: TAIL_SIZE_MIN,
+            tail_spares: Spares::new(TAIL_SPARES_MAX),
+            translated,
+            bytes: 0,
+            messages: 0,
+            state: State::default(),
+            held: false,
+            wake: Wake::default(),
+            producers: Producers::default(),
+            stall: Stall::default(),
+            shortcut: Shortcut::default(),
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.chunks.is_empty() && self.tail_frames == 0
     }
@@ -669,10 +690,9 @@ impl Inner {
         if self.tail_frames > 0 {
             self.seal_tail();
             self.tail_size = self.tail_size.saturating_mul(2).min(TAIL_SIZE_MAX);
-        } else if self.tail.try_reclaim(bytes.max(self.tail_size)) {
-            return;
         }
-        self.tail = BytesMut::with_capacity(bytes.max(self.tail_size));
+        let room = bytes.max(self.tail_size);
+        self.tail_spares.make_room(&mut self.tail, room);
     }
 
     fn seal_tail(&mut self) {
@@ -723,6 +743,7 @@ impl Inner {
             // Little traffic: give the large tail back.
             self.tail_size /= 2;
             self.tail = BytesMut::new();
+            self.tail_spares.clear();
         }
         Taken::Messages(messages)
     }
@@ -769,6 +790,7 @@ impl Inner {
     fn clear(&mut self) {
         self.chunks = VecDeque::new();
         self.tail = BytesMut::new();
+        self.tail_spares.clear();
         self.tail_frames = 0;
         self.bytes = 0;
         self.messages = 0;
@@ -1050,6 +1072,33 @@ mod tests {
             mailbox.raise_ready();
             assert_eq!(waiting.join().unwrap(), Taken::Messages(0));
         });
+    }
+
+    #[test]
+    fn tails_are_used_in_turn_while_the_consumer_keeps_up() {
+        let mailbox = Mailbox::new(limits(usize::MAX, Overflow::Disconnect));
+        let mut places = Vec::new();
+        let frame = frame(1000);
+        for _ in 0..400 {
+            for _ in 0..10 {
+                push(&mailbox, &frame);
+            }
+            let mut chunks = VecDeque::new();
+            mailbox.take(usize::MAX, &mut chunks);
+            let size: usize = chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+            assert_eq!(size, 10 * frame.len());
+            places.extend(
+                chunks
+                    .iter()
+                    .map(|chunk| chunk.bytes.as_ptr() as usize / TAIL_SIZE_MAX),
+            );
+        }
+        // Four megabytes went through.
+        places.drain(..places.len() / 2);
+        places.sort_unstable();
+        places.dedup();
+        let touched = places.len();
+        assert!(touched <= 2 * (TAIL_SPARES_MAX + 1), "{touched} places");
     }
 
     #[test]

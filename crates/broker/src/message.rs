@@ -28,17 +28,10 @@ pub struct Message {
 impl Message {
     /// Takes the first frame off `frames`; `None` when there is no complete one.
     pub(crate) fn split_off(frames: &mut Bytes) -> Option<Self> {
-        let size = frame_size(frames)?;
-        if size > frames.len() {
-            return None;
-        }
-        let frame = frames.split_to(size);
-        let length = frame.get(TOPIC_LENGTH_OFFSET..TOPIC_LENGTH_OFFSET + 2)?;
-        let length = u16::from_be_bytes(length.try_into().ok()?);
-        let offset = FRAME_LEN_SIZE + ENVELOPE_SIZE + usize::from(length);
-        (offset <= size).then_some(Self {
-            frame,
-            payload_offset: u32::try_from(offset).ok()?,
+        let (size, payload_offset) = measure(frames)?;
+        Some(Self {
+            frame: frames.split_to(size),
+            payload_offset,
         })
     }
 
@@ -94,6 +87,79 @@ impl Message {
             payload_offset: self.payload_offset,
         }
     }
+}
+
+/// A message that is looked at where it lies, among others; see
+/// [`Subscriber::for_each_ready`](crate::Subscriber::for_each_ready).
+#[derive(Clone, Copy)]
+pub struct MessageRef<'a> {
+    run: &'a Bytes,
+    /// The complete frame, length prefix included.
+    frame: &'a [u8],
+    payload_offset: u32,
+}
+
+impl<'a> MessageRef<'a> {
+    /// The frame at `start`; `None` when there is no complete one.
+    pub(crate) fn at(run: &'a Bytes, start: usize) -> Option<Self> {
+        let frames = run.get(start..)?;
+        let (size, payload_offset) = measure(frames)?;
+        Some(Self {
+            run,
+            frame: frames.get(..size)?,
+            payload_offset,
+        })
+    }
+
+    /// Size of the complete frame.
+    pub(crate) fn frame_len(&self) -> usize {
+        self.frame.len()
+    }
+
+    /// The topic it was published under.
+    pub fn topic(&self) -> &'a [u8] {
+        let end = self.payload_offset as usize;
+        self.frame
+            .get(FRAME_LEN_SIZE + ENVELOPE_SIZE..end)
+            .unwrap_or_default()
+    }
+
+    /// The encoded value.
+    pub fn payload(&self) -> &'a [u8] {
+        self.frame
+            .get(self.payload_offset as usize..)
+            .unwrap_or_default()
+    }
+
+    /// The value, still encoded: fields are read without building the rest.
+    pub fn view(&self) -> View<'a> {
+        View::trusted(self.payload())
+    }
+
+    /// The message by itself, to be kept. It shares the bytes.
+    pub fn to_message(&self) -> Message {
+        Message {
+            frame: self.run.slice_ref(self.frame),
+            payload_offset: self.payload_offset,
+        }
+    }
+}
+
+impl fmt::Debug for MessageRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_message().fmt(f)
+    }
+}
+
+/// Size of the frame at the front of some bytes, and where its payload begins; `None` when it is not
+/// complete.
+fn measure(frames: &[u8]) -> Option<(usize, u32)> {
+    let size = frame_size(frames)?;
+    let frame = frames.get(..size)?;
+    let length = frame.get(TOPIC_LENGTH_OFFSET..TOPIC_LENGTH_OFFSET + 2)?;
+    let length = u16::from_be_bytes(length.try_into().ok()?);
+    let offset = FRAME_LEN_SIZE + ENVELOPE_SIZE + usize::from(length);
+    (offset <= size).then_some((size, u32::try_from(offset).ok()?))
 }
 
 impl fmt::Debug for Message {

@@ -1,6 +1,6 @@
 //! Publishing under one topic.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use broker_data::{Encoder, Source};
 use broker_proto::{Origin, Topic};
@@ -8,7 +8,7 @@ use broker_proto::{Origin, Topic};
 use crate::blocked::{self, BlockedPublish};
 use crate::endpoint::finish;
 use crate::error::Error;
-use crate::routing::TopicMemo;
+use crate::routing::SharedMemo;
 use crate::shared::Shared;
 
 /// Publishes values under one topic. Shorter to write and, from several threads, faster than
@@ -19,7 +19,7 @@ use crate::shared::Shared;
 pub struct Publisher {
     shared: Arc<Shared>,
     topic: Topic,
-    memo: Mutex<TopicMemo>,
+    memo: SharedMemo,
 }
 
 impl Publisher {
@@ -27,7 +27,7 @@ impl Publisher {
         Self {
             shared,
             topic,
-            memo: Mutex::new(TopicMemo::new(Origin::Endpoint, true)),
+            memo: SharedMemo::new(Origin::Endpoint),
         }
     }
 

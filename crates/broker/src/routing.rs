@@ -63,15 +63,26 @@ pub(crate) type TargetList = Arc<[Target]>;
 #[derive(Debug)]
 pub(crate) struct Routes {
     table: ArcSwap<RoutingTable<Target>>,
+    /// Tells the tables of one endpoint from those of another.
+    serial: u64,
     /// That of the table, for memos: looking at it is cheaper than holding the table.
     version: AtomicU64,
     /// Changes are made one at a time on a copy.
     writer: Mutex<()>,
 }
 
+/// Names one table among all that this process ever has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TableStamp {
+    serial: u64,
+    version: u64,
+}
+
 impl Routes {
     pub(crate) fn new(table: RoutingTable<Target>) -> Self {
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
         Self {
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             version: AtomicU64::new(table.version()),
             table: ArcSwap::from_pointee(table),
             writer: Mutex::new(()),
@@ -81,6 +92,14 @@ impl Routes {
     /// The current snapshot.
     pub(crate) fn load(&self) -> arc_swap::Guard<Arc<RoutingTable<Target>>> {
         self.table.load()
+    }
+
+    /// Which table the current one is. What is loaded afterwards may be newer, never older.
+    pub(crate) fn stamp(&self) -> TableStamp {
+        TableStamp {
+            serial: self.serial,
+            version: self.version.load(Ordering::Acquire),
+        }
     }
 
     /// Changes the table.
@@ -128,11 +147,13 @@ fn came_from_foreign(table: &RoutingTable<Target>, origin: Origin) -> bool {
 pub(crate) struct TopicMemo {
     origin: Origin,
     forwarding: bool,
-    version: u64,
+    /// Of the table that everything below is from; `None` before the first look-up.
+    version: Option<u64>,
     topics: FxHashMap<Topic, TargetList>,
     /// Every distinct list handed out under the current version.
     lists: Vec<TargetList>,
-    last: Option<(Topic, TargetList)>,
+    /// The previous message's.
+    last: (Topic, TargetList),
 }
 
 impl TopicMemo {
@@ -140,30 +161,33 @@ impl TopicMemo {
         Self {
             origin,
             forwarding,
-            version: 0,
+            version: None,
             topics: FxHashMap::default(),
             lists: Vec::new(),
-            last: None,
+            last: (Topic::from(""), [].into()),
         }
-    }
-
-    /// The origin whose messages it is for.
-    pub(crate) fn origin(&self) -> Origin {
-        self.origin
     }
 
     /// The targets of a data message to everybody.
     pub(crate) fn targets(&mut self, routes: &Routes, topic: &[u8]) -> &TargetList {
-        let version = routes.version.load(Ordering::Acquire);
-        let known = self.last.take();
-        let entry = match known {
-            Some(last) if self.version == version && last.0.as_bytes() == topic => last,
-            _ => self.look_up(routes, version, topic),
-        };
-        &self.last.insert(entry).1
+        &self.entry(routes, topic).1
     }
 
-    fn look_up(&mut self, routes: &Routes, version: u64, topic: &[u8]) -> (Topic, TargetList) {
+    /// As [`targets`](Self::targets), with a topic that can be kept.
+    pub(crate) fn entry(&mut self, routes: &Routes, topic: &[u8]) -> &(Topic, TargetList) {
+        let version = Some(routes.version.load(Ordering::Acquire));
+        if self.version != version || self.last.0.as_bytes() != topic {
+            self.last = self.look_up(routes, version, topic);
+        }
+        &self.last
+    }
+
+    fn look_up(
+        &mut self,
+        routes: &Routes,
+        version: Option<u64>,
+        topic: &[u8],
+    ) -> (Topic, TargetList) {
         if self.version == version
             && let Some((topic, list)) = self.topics.get_key_value(topic)
         {
@@ -171,9 +195,10 @@ impl TopicMemo {
         }
         // It may be newer than the version, never older.
         let table = routes.load();
-        if self.version != table.version() {
+        let version = Some(table.version());
+        if self.version != version {
             self.forget();
-            self.version = table.version();
+            self.version = version;
         }
         let targets = audience(&table, self.origin, EndpointId::NIL, topic, self.forwarding);
         if self.topics.len() >= MEMO_TOPICS_MAX {
@@ -190,10 +215,37 @@ impl TopicMemo {
         (topic, list)
     }
 
-    /// Drops everything, and with it the references to mailboxes of those who left.
+    /// Drops everything but the last entry, which the caller replaces, and with it the references to
+    /// mailboxes of those who left.
     fn forget(&mut self) {
         self.topics.clear();
         self.lists.clear();
-        self.last = None;
+    }
+}
+
+/// A memo that several threads look into.
+#[derive(Debug)]
+pub(crate) struct SharedMemo {
+    origin: Origin,
+    memo: Mutex<TopicMemo>,
+}
+
+impl SharedMemo {
+    pub(crate) fn new(origin: Origin) -> Self {
+        Self {
+            origin,
+            memo: Mutex::new(TopicMemo::new(origin, true)),
+        }
+    }
+
+    /// The origin whose messages it is for.
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The targets of a data message to everybody, and the topic.
+    pub(crate) fn entry(&self, routes: &Routes, topic: &[u8]) -> (Topic, TargetList) {
+        let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
+        memo.entry(routes, topic).clone()
     }
 }

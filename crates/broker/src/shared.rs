@@ -15,7 +15,7 @@ use crate::config::{MAILBOX_MESSAGES_MAX, Options, Overflow};
 use crate::control::Control;
 use crate::error::Error;
 use crate::mailbox::Limits;
-use crate::routing::{Routes, TopicMemo};
+use crate::routing::{Routes, SharedMemo};
 use crate::socket::Liveness;
 use crate::store::Stores;
 #[cfg(feature = "tls")]
@@ -54,7 +54,7 @@ pub(crate) struct Shared {
     #[cfg(feature = "http")]
     pub(crate) web_sockets: crate::websocket::Counters,
     /// Memo of [`Endpoint::publish`](crate::Endpoint::publish), which any thread may call.
-    pub(crate) publish_memo: Mutex<TopicMemo>,
+    pub(crate) publish_memo: SharedMemo,
     started: Instant,
     stopping: Notify,
     shut_down: AtomicBool,
@@ -119,7 +119,7 @@ impl Shared {
             refused_commands: AtomicU64::new(0),
             #[cfg(feature = "http")]
             web_sockets: crate::websocket::Counters::default(),
-            publish_memo: Mutex::new(TopicMemo::new(Origin::Endpoint, true)),
+            publish_memo: SharedMemo::new(Origin::Endpoint),
             started: Instant::now(),
             stopping: Notify::new(),
             shut_down: AtomicBool::new(false),

@@ -6,16 +6,22 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
-/// How many are kept: what a connection's turn reads, a megabyte of the largest ones.
-const SPARES_MAX: usize = 16;
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Spares {
+    kept_max: usize,
     /// The oldest, whose pieces are most likely gone, comes first.
     retired: VecDeque<BytesMut>,
 }
 
 impl Spares {
+    /// Keeps up to so many buffers.
+    pub(crate) const fn new(kept_max: usize) -> Self {
+        Self {
+            kept_max,
+            retired: VecDeque::new(),
+        }
+    }
+
     /// Makes sure that `buffer` can take `room` more bytes: in place, in a spare, or in new memory.
     pub(crate) fn make_room(&mut self, buffer: &mut BytesMut, room: usize) {
         if buffer.capacity() - buffer.len() >= room || buffer.try_reclaim(room) {
@@ -25,7 +31,7 @@ impl Spares {
         next.extend_from_slice(buffer);
         let mut old = std::mem::replace(buffer, next);
         old.clear();
-        if self.retired.len() == SPARES_MAX {
+        if self.retired.len() == self.kept_max {
             self.retired.pop_front();
         }
         self.retired.push_back(old);
@@ -52,10 +58,11 @@ mod tests {
     use super::*;
 
     const SIZE: usize = 64 * 1024;
+    const KEPT_MAX: usize = 16;
 
     #[test]
     fn a_buffer_comes_back_once_its_pieces_are_gone() {
-        let mut spares = Spares::default();
+        let mut spares = Spares::new(KEPT_MAX);
         let mut buffer = BytesMut::new();
         let mut seen = Vec::new();
         for round in 0..20_u8 {
@@ -72,7 +79,7 @@ mod tests {
 
     #[test]
     fn what_is_held_is_never_overwritten() {
-        let mut spares = Spares::default();
+        let mut spares = Spares::new(KEPT_MAX);
         let mut buffer = BytesMut::new();
         let mut held = VecDeque::new();
         for round in 0..40_u8 {
@@ -85,13 +92,13 @@ mod tests {
             for (round, piece) in &held {
                 assert!(piece.iter().all(|byte| byte == round));
             }
-            assert!(spares.retired.len() <= SPARES_MAX);
+            assert!(spares.retired.len() <= KEPT_MAX);
         }
     }
 
     #[test]
     fn an_incomplete_frame_moves_along() {
-        let mut spares = Spares::default();
+        let mut spares = Spares::new(KEPT_MAX);
         let mut buffer = BytesMut::with_capacity(8);
         buffer.extend_from_slice(b"abcdefgh");
         let piece = buffer.split_to(5).freeze();

@@ -453,6 +453,99 @@ fn what_is_put_back_comes_first_again() {
 }
 
 #[test]
+fn messages_are_looked_at_where_they_lie() {
+    let (left, right, _) = pair(false);
+    let messages = right.subscriber(["/t"]).unwrap();
+    await_subscription(&left, "/t");
+    for number in 0..100u64 {
+        left.publish("/t", &number).unwrap();
+    }
+    // One is taken out of its run first.
+    let first = messages.recv_timeout(DEADLINE).unwrap().unwrap();
+    let mut seen = vec![first.value()];
+    let mut kept = Vec::new();
+    let (mut looked_at, mut panicked) = (0, 0);
+    while seen.len() < 100 {
+        assert!(messages.wait(Some(DEADLINE)));
+        let look = std::panic::AssertUnwindSafe(|| {
+            looked_at += messages.for_each_ready(|message| {
+                assert_eq!(message.topic(), b"/t");
+                seen.push(message.view().to_value());
+                kept.push(message.to_message());
+                if seen.len() % 30 == 0 {
+                    panic!("the reader fails");
+                }
+            });
+        });
+        panicked += usize::from(std::panic::catch_unwind(look).is_err());
+    }
+    assert_eq!(panicked, 3);
+    assert!(looked_at < 100, "those before a panic are not counted");
+    let numbers: Vec<_> = (0..100).map(Value::Count).collect();
+    assert_eq!(seen, numbers);
+    let values = kept.iter().map(broker::Message::value);
+    assert!(values.eq(numbers.into_iter().skip(1)));
+    assert_eq!(messages.available(), 0);
+    assert_eq!(messages.for_each_ready(|_| ()), 0);
+    right.shutdown().wait();
+    assert!(messages.is_closed());
+}
+
+#[test]
+fn a_thread_may_publish_for_several_endpoints_in_turn() {
+    let endpoints = [endpoint(false), endpoint(false)];
+    let hubs = endpoints.each_ref().map(|endpoint| {
+        let one = endpoint.hub(["/none"]).unwrap();
+        (one, endpoint.hub(["/none"]).unwrap())
+    });
+    let mut subscribers = Vec::new();
+    let mut expected: Vec<Vec<u64>> = Vec::new();
+    for number in 0..2000u64 {
+        // Every now and then somebody comes or goes, so that who gets a topic changes.
+        match number % 50 {
+            0 => {
+                let place = usize::from(number % 100 == 0);
+                let topic = ["/a", "/b", "/"][subscribers.len() % 3];
+                let subscriber = endpoints[place].subscriber([topic]).unwrap();
+                subscribers.push((place, topic, Some(subscriber)));
+                expected.push(Vec::new());
+            }
+            25 if number % 4 == 0 => {
+                let index = usize::try_from(number).unwrap() % subscribers.len();
+                subscribers[index].2 = None;
+            }
+            _ => {}
+        }
+        let (place, topic) = (
+            usize::from(number % 3 == 0),
+            ["/a", "/b"][usize::from(number % 5 == 0)],
+        );
+        let (one, other) = &hubs[place];
+        let hub = if number % 7 == 0 { one } else { other };
+        hub.publish(topic, &number).unwrap();
+        for ((at, wanted, _), list) in subscribers.iter().zip(&mut expected) {
+            if *at == place && topic.starts_with(wanted) {
+                list.push(number);
+            }
+        }
+    }
+    let mut checked = 0;
+    for ((_, _, subscriber), list) in subscribers.iter().zip(&expected) {
+        let Some(subscriber) = subscriber else {
+            continue;
+        };
+        let mut found = Vec::new();
+        while let Some(message) = subscriber.try_recv() {
+            found.push(message.value());
+        }
+        let list: Vec<_> = list.iter().copied().map(Value::Count).collect();
+        assert_eq!(found, list);
+        checked += found.len();
+    }
+    assert!(checked > 1000, "{checked} messages");
+}
+
+#[test]
 fn absurd_limits_are_as_good_as_none() {
     let options = Options {
         disable_ssl: true,
