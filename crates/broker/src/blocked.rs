@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::config::deadline;
 use crate::error::Error;
 use crate::mailbox::{Patience, Pushed, Run, SHARED_RUN_MIN};
-use crate::routing::{SharedMemo, TableStamp, Target, TargetList, audience};
+use crate::routing::{SharedMemo, TableStamp, Target, TargetList, Targets, audience};
 use crate::run::PUBLISHED_TRANSLATION_MIN;
 use crate::shared::Shared;
 use crate::translation::Slot;
@@ -101,25 +101,37 @@ fn offer_from<E: From<Error>>(
         Failure::Value(error) => error,
     })?;
     let direct: TargetList;
-    let targets = match receiver {
+    let (targets, is_repeated) = match receiver {
         None => audience_of(last, shared, memo, topic),
         Some(receiver) => {
             let table = shared.routes.load();
-            direct = audience(&table, memo.origin(), receiver, topic, true).into();
-            &direct
+            direct = Targets::new(audience(&table, memo.origin(), receiver, topic, true));
+            (&*direct, false)
         }
     };
     if targets.is_empty() {
         return Ok(None);
     }
     let shared_frame;
+    let mut full = Vec::new();
     let run = if frame.len() < SHARED_RUN_MIN {
         Run::copied(frame, 1)
     } else {
         shared_frame = Bytes::from(std::mem::take(frame));
         Run::shared(&shared_frame, 1)
     };
-    let full = push_to(shared, run.alone_if(targets.len() == 1), targets.iter());
+    let joint = targets
+        .joint()
+        .filter(|_| is_repeated && run.len() < SHARED_RUN_MIN);
+    let is_joint = joint.is_some_and(|joint| {
+        joint.push(run.as_slice(), targets, |target, pushed| match pushed {
+            Pushed::Full { .. } => full.push(target.clone()),
+            pushed => shared.report_drops(pushed, target),
+        })
+    });
+    if !is_joint {
+        full = push_to(shared, run.alone_if(targets.len() == 1), targets.iter());
+    }
     if full.is_empty() {
         return Ok(None);
     }
@@ -130,22 +142,22 @@ fn offer_from<E: From<Error>>(
     )))
 }
 
-/// Who gets a topic: as the thread remembers it, or as the memo says.
+/// Who gets a topic, as the thread remembers it or as the memo says, and whether the message before
+/// went to the same.
 fn audience_of<'a>(
     last: &'a mut Option<Addressed>,
     shared: &Shared,
     memo: &SharedMemo,
     topic: &[u8],
-) -> &'a TargetList {
+) -> (&'a Targets, bool) {
     let (table, origin) = (shared.routes.stamp(), memo.origin());
-    let is_last = last.as_ref().is_some_and(|last| {
+    let mut is_repeated = last.as_ref().is_some_and(|last| {
         last.table == table && last.origin == origin && last.topic.as_bytes() == topic
     });
-    if !is_last {
-        *last = None;
-    }
+    let before = if is_repeated { None } else { last.take() };
     let look_up = || {
         let (topic, targets) = memo.entry(&shared.routes, topic);
+        is_repeated = before.is_some_and(|before| Arc::ptr_eq(&before.targets, &targets));
         Addressed {
             table,
             origin,
@@ -153,7 +165,8 @@ fn audience_of<'a>(
             targets,
         }
     };
-    &last.get_or_insert_with(look_up).targets
+    let targets = &last.get_or_insert_with(look_up).targets;
+    (targets, is_repeated)
 }
 
 /// Hands a run to everybody who has room; returns those who have none and still move.

@@ -25,7 +25,7 @@ use tokio::time::{Sleep, sleep};
 use crate::link::Link;
 use crate::mailbox::{Patience, Pushed, Run};
 use crate::peer::{Side, ended};
-use crate::routing::{Target, TargetKind, TargetList, TopicMemo, audience};
+use crate::routing::{Target, TargetKind, TargetList, Targets, TopicMemo, audience};
 use crate::run::RECEIVED_TRANSLATION_MIN;
 use crate::shared::Shared;
 use crate::socket::{Socket, alert};
@@ -288,7 +288,7 @@ impl Inbound {
                 Step::Special { origin, receiver } => {
                     let table = shared.routes.load();
                     let targets = audience(&table, origin, receiver, topic_of(frame), forwarding);
-                    special = targets.into();
+                    special = Targets::new(targets);
                     Some(&special)
                 }
                 Step::Command { receiver } => {
@@ -298,7 +298,7 @@ impl Inbound {
                         let mut targets =
                             audience(&table, origin, receiver, topic_of(frame), forwarding);
                         targets.retain(|target| target.kind == TargetKind::Peer);
-                        special = targets.into();
+                        special = Targets::new(targets);
                         Some(&special)
                     } else {
                         None

@@ -49,6 +49,7 @@ mod error;
 mod foreign;
 mod hub;
 mod inbound;
+mod joint;
 mod link;
 mod listener;
 mod mailbox;

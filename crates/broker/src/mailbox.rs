@@ -9,6 +9,7 @@
 //! - a chunk holds complete frames only, each with its length prefix;
 //! - the consumer is woken only when the queue turns from empty to not empty, and a waker is
 //!   registered under the same lock that looks at the queue, so no wake-up is lost;
+//! - a joint run is the last that the queue holds, and sealed before anything comes behind it;
 //! - `bytes` and `messages` never exceed their limits, except by control frames (which are few and
 //!   bounded by the protocol) and by one run that alone is larger than the limit;
 //! - the lock is held for a push or a take, never across a wait.
@@ -17,7 +18,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,7 @@ use broker_proto::frame::frame_size;
 
 pub(crate) use crate::chunk::Chunk;
 use crate::config::Overflow;
+use crate::joint::{JOINT_BYTES_MAX, JOINT_FRAMES_MAX, JointRun};
 use crate::ready_fd::ReadyFd;
 use crate::run::RunBytes;
 pub(crate) use crate::run::{Run, SHARED_RUN_MIN};
@@ -44,6 +46,10 @@ const TAIL_SIZE_MIN: usize = 2 * 1024;
 /// Tails that are used in turn, beside the open one: a consumer that keeps up is done with the first
 /// of them when the last is full.
 const TAIL_SPARES_MAX: usize = 2;
+
+/// A joint run that is smaller when it is sealed is copied into the tail: many tiny pieces would be
+/// many system calls.
+const SETTLED_COPY_MAX: usize = 1024;
 
 /// Room for control frames however small the limit for messages is: two of the largest filters.
 const CONTROL_BYTES_MIN: usize = 32 * 1024 * 1024;
@@ -122,6 +128,8 @@ struct Inner {
     chunks: VecDeque<Chunk>,
     tail: BytesMut,
     tail_frames: usize,
+    /// Comes behind the tail, and counts among `bytes` and `messages` once it is settled.
+    joint: Option<Arc<JointRun>>,
     tail_size: usize,
     tail_spares: Spares,
     translated: bool,
@@ -194,8 +202,9 @@ impl Mailbox {
         if inner.state != State::Open {
             return Pushed::Closed;
         }
+        let was_empty = inner.is_empty();
+        inner.settle();
         if inner.has_room(&self.limits, run.len(), run.frames) {
-            let was_empty = inner.is_empty();
             if was_empty
                 && run.is_alone
                 && run.len() < SHARED_RUN_MIN
@@ -218,6 +227,34 @@ impl Mailbox {
         } else {
             self.push_full(inner, run, patience)
         }
+    }
+
+    /// Whether joint runs may end up here. Where a limit is asked for to the message, or lower than
+    /// what they may grow to, or where a translation is shared, each message has to come by itself.
+    pub(crate) fn may_join(&self) -> bool {
+        !self.limits.strict
+            && !self.limits.translated
+            && self.limits.bytes_max >= JOINT_BYTES_MAX
+            && self.limits.messages_max >= JOINT_FRAMES_MAX
+    }
+
+    /// Takes a joint run that has one frame so far, to be there for what is appended. If there is no
+    /// room for as much as it may grow to, takes the frame by itself, and says what became of that.
+    pub(crate) fn join(&self, run: &Arc<JointRun>, frame: &[u8]) -> Option<Pushed> {
+        let mut inner = self.lock();
+        let was_empty = inner.is_empty();
+        inner.settle();
+        if inner.state == State::Open
+            && inner.has_room(&self.limits, JOINT_BYTES_MAX, JOINT_FRAMES_MAX)
+        {
+            inner.joint = Some(run.clone());
+            if was_empty {
+                self.notify(inner);
+            }
+            return None;
+        }
+        drop(inner);
+        Some(self.push(Run::copied(frame, 1), Patience::Waits))
     }
 
     /// Offers a message to the socket; the consumer gets what it does not take.
@@ -271,6 +308,7 @@ impl Mailbox {
             return;
         }
         let was_empty = inner.is_empty();
+        inner.settle();
         inner.seal_tail();
         inner.bytes = inner.bytes.saturating_add(frame.len());
         inner.chunks.push_back(Chunk {
@@ -368,6 +406,7 @@ impl Mailbox {
     }
 
     fn overflow(&self, mut inner: MutexGuard<'_, Inner>) {
+        inner.settle();
         inner.state = State::Overflowed;
         self.dropped
             .fetch_add(inner.messages as u64, Ordering::Relaxed);
@@ -546,6 +585,7 @@ impl Mailbox {
     /// Takes nothing more; what is there can still be consumed. Waiting producers are released.
     pub(crate) fn finish(&self) {
         let mut inner = self.lock();
+        inner.settle();
         if inner.state == State::Open {
             inner.state = State::Finished;
         }
@@ -575,7 +615,7 @@ impl Mailbox {
 
     /// Number of messages waiting.
     pub(crate) fn messages(&self) -> usize {
-        self.lock().messages
+        self.lock().count()
     }
 
     /// Number of messages its policy dropped so far.
@@ -616,6 +656,7 @@ impl Inner {
             chunks: VecDeque::new(),
             tail: BytesMut::new(),
             tail_frames: 0,
+            joint: None,
             tail_size: TAIL_SIZE_MIN,
             tail_spares: Spares::new(TAIL_SPARES_MAX),
             translated,
@@ -631,7 +672,26 @@ impl Inner {
     }
 
     fn is_empty(&self) -> bool {
-        self.chunks.is_empty() && self.tail_frames == 0
+        self.chunks.is_empty() && self.tail_frames == 0 && self.joint.is_none()
+    }
+
+    /// Number of messages waiting, with those of a joint run.
+    fn count(&self) -> usize {
+        let joint = self.joint.as_ref().map_or(0, |run| run.frames());
+        self.messages.saturating_add(joint)
+    }
+
+    /// Seals a joint run and counts it as what it is by then.
+    fn settle(&mut self) {
+        let Some(joint) = self.joint.take() else {
+            return;
+        };
+        let (bytes, frames) = joint.seal();
+        let run = match bytes.len() < SETTLED_COPY_MAX {
+            true => Run::copied(&bytes, frames),
+            false => Run::whole(&bytes, frames),
+        };
+        self.append(run);
     }
 
     /// One run is always let in, however large: a limit below a frame's size would block for ever.
@@ -713,6 +773,10 @@ impl Inner {
         let Taken::Messages(_) = found else {
             return found;
         };
+        // A joint run may grow for as long as there is something else to do.
+        if self.chunks.is_empty() && self.tail_frames == 0 {
+            self.settle();
+        }
         let (mut bytes, mut messages) = (0usize, 0usize);
         while let Some(front) = self.chunks.front() {
             if bytes > 0 && bytes.saturating_add(front.bytes.len()) > budget {
@@ -751,7 +815,7 @@ impl Inner {
     fn peek(&self) -> Taken {
         match (self.state, self.is_empty()) {
             (State::Overflowed, _) => Taken::Overflowed,
-            (_, false) => Taken::Messages(self.messages),
+            (_, false) => Taken::Messages(self.count()),
             (State::Finished, true) => Taken::Closed,
             (State::Open, true) => Taken::Empty,
         }
@@ -792,6 +856,7 @@ impl Inner {
         self.tail = BytesMut::new();
         self.tail_spares.clear();
         self.tail_frames = 0;
+        self.joint = None;
         self.bytes = 0;
         self.messages = 0;
     }

@@ -4,6 +4,7 @@
 //! a memo from topic to targets, so that a message costs one comparison with the previous topic or
 //! one hash lookup; a memo forgets everything when the table's version moves.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,6 +16,7 @@ use broker_proto::routes::{Origin, RoutingTable};
 use broker_proto::{EndpointId, Topic};
 
 use crate::config::MEMO_TOPICS_MAX;
+use crate::joint::{JOINT_TARGETS_MIN, JointEnd};
 use crate::mailbox::Mailbox;
 
 /// Someone a message can be handed to.
@@ -57,7 +59,39 @@ impl Eq for Target {}
 
 /// The targets of a topic. Topics with the same targets share one list, so that comparing pointers
 /// tells whether two messages go the same way.
-pub(crate) type TargetList = Arc<[Target]>;
+pub(crate) type TargetList = Arc<Targets>;
+
+/// Those that a message goes to, and what they get together.
+#[derive(Debug)]
+pub(crate) struct Targets {
+    list: Box<[Target]>,
+    /// There if they are many, and their mailboxes can share runs in the making.
+    joint: Option<JointEnd>,
+}
+
+impl Targets {
+    pub(crate) fn new(list: Vec<Target>) -> TargetList {
+        let is_joint =
+            list.len() >= JOINT_TARGETS_MIN && list.iter().all(|target| target.mailbox.may_join());
+        Arc::new(Self {
+            list: list.into(),
+            joint: is_joint.then(JointEnd::default),
+        })
+    }
+
+    /// Where small messages for all of them are collected.
+    pub(crate) fn joint(&self) -> Option<&JointEnd> {
+        self.joint.as_ref()
+    }
+}
+
+impl Deref for Targets {
+    type Target = [Target];
+
+    fn deref(&self) -> &[Target] {
+        &self.list
+    }
+}
 
 /// The routing table of an endpoint.
 #[derive(Debug)]
@@ -164,7 +198,7 @@ impl TopicMemo {
             version: None,
             topics: FxHashMap::default(),
             lists: Vec::new(),
-            last: (Topic::from(""), [].into()),
+            last: (Topic::from(""), Targets::new(Vec::new())),
         }
     }
 
@@ -204,9 +238,13 @@ impl TopicMemo {
         if self.topics.len() >= MEMO_TOPICS_MAX {
             self.forget();
         }
-        let known = self.lists.iter().find(|list| ***list == *targets).cloned();
+        let known = self
+            .lists
+            .iter()
+            .find(|list| list[..] == targets[..])
+            .cloned();
         let list = known.unwrap_or_else(|| {
-            let list: TargetList = targets.into();
+            let list = Targets::new(targets);
             self.lists.push(list.clone());
             list
         });

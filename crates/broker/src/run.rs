@@ -110,6 +110,14 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Wraps bytes to be shared whatever their size.
+    pub(crate) fn whole(bytes: &'a Bytes, frames: usize) -> Self {
+        Self {
+            bytes: RunBytes::Shared(bytes),
+            ..Self::copied(bytes, frames)
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.as_slice().len()
     }
