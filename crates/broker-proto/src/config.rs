@@ -14,6 +14,10 @@ pub const BYE_TIMEOUT: Timespan = Timespan::from_ns(3_000 * MILLISECOND_NS);
 /// nanoseconds does not become a busy loop.
 pub const RETRY_MIN: Timespan = Timespan::from_ns(MILLISECOND_NS);
 
+/// Pause before the next attempt when peerings end as soon as they are there, unless the retry
+/// interval is shorter. See ADR 0017.
+pub const REDIAL_PAUSE: Timespan = Timespan::from_ns(1_000 * MILLISECOND_NS);
+
 /// Largest payload of a ping that is answered: the pings of all known peers have 8 or 11 bytes,
 /// and an answer must not cost more memory than a routine message. See ADR 0014.
 pub const PING_PAYLOAD_MAX: usize = 4 * 1024;

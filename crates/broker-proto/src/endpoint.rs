@@ -422,6 +422,9 @@ impl Endpoint {
         };
         match &connection.stage {
             Stage::Dialing | Stage::Handshake(_) | Stage::Paused => {
+                if connection.peer == Some(self.config.id) {
+                    self.stop_calling_myself(id);
+                }
                 let cause = self.handshake_cause(id, closed);
                 self.end_handshake(now, id, None, Some(cause));
             }

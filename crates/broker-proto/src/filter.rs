@@ -7,13 +7,13 @@
 //! Peers may send entries in any order and with redundant ones among them; reading normalises.
 //! See ADR 0013.
 
-use broker_data::{DecodeError, Reader, put_string, put_varbyte};
+use broker_data::{DecodeError, DecodeErrorKind, Reader, put_string, put_varbyte};
 
 use crate::topic::{TOPIC_MAX, Topic};
 
-/// Bytes a filter may have on the wire: far more than anybody subscribes to, and few enough that it
-/// always fits a frame.
-pub const FILTER_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes a filter may have on the wire: far more than anybody subscribes to. With what stands around
+/// it in a handshake message it stays below 16 MiB, beyond which handshakes are refused.
+pub const FILTER_BYTES_MAX: usize = 16 * 1024 * 1024 - 4 * 1024;
 
 /// Sorted, prefix-free list of topic prefixes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -120,8 +120,12 @@ impl Filter {
     ///
     /// # Errors
     ///
-    /// Fails when an entry runs past the end.
+    /// Fails when an entry runs past the end, or when there are more than [`FILTER_BYTES_MAX`].
     pub fn decode_update(bytes: &[u8]) -> Result<Self, DecodeError> {
+        if bytes.len() > FILTER_BYTES_MAX {
+            let expected = DecodeErrorKind::Other("a filter of less than 16 MiB");
+            return Err(DecodeError::new(FILTER_BYTES_MAX, expected));
+        }
         let mut reader = Reader::new(bytes);
         let mut entries = Entries::default();
         if reader.remaining() > 0 {
@@ -253,6 +257,11 @@ mod tests {
             ["/a", "/b"]
         );
         assert!(Filter::decode_update(b"\x01\x05/a").is_err());
+        let mut large = [1, b'/'].repeat(FILTER_BYTES_MAX / 2 + 1);
+        large.insert(0, 0);
+        assert!(Filter::decode_update(&large).is_err());
+        large.truncate(FILTER_BYTES_MAX - 1);
+        assert!(Filter::decode_update(&large).is_ok());
     }
 
     #[test]

@@ -49,6 +49,9 @@ const HANDSHAKE_FRAME_MAX: usize = 32 * 1024;
 /// Largest handshake frame at all: only a filter can be large. Spec: wire 2.
 const LARGE_HANDSHAKE_FRAME_MAX: usize = 16 * 1024 * 1024;
 
+/// Largest message of a peer for the state machine. Only a filter can be large.
+const CONTROL_FRAME_MAX: usize = LARGE_HANDSHAKE_FRAME_MAX;
+
 /// What became of the buffered bytes.
 #[derive(Debug)]
 pub(crate) enum Verdict {
@@ -336,6 +339,11 @@ impl Inbound {
             consumed += size;
             if step == Step::Control {
                 let payload = frame.get(FRAME_LEN_SIZE..).unwrap_or_default();
+                if payload.len() > CONTROL_FRAME_MAX {
+                    let bytes = payload.len();
+                    tracing::warn!(event = "control-message-dropped", %peer, bytes, "too large");
+                    continue;
+                }
                 shared.control_frame(self.connection, payload);
                 // It may have changed the routes, or ended the connection.
                 return Verdict::Consumed(consumed);

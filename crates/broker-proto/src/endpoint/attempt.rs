@@ -5,7 +5,7 @@
 
 use broker_data::{Timespan, Timestamp};
 
-use crate::config::RETRY_MIN;
+use crate::config::{REDIAL_PAUSE, RETRY_MIN};
 use crate::id::EndpointId;
 use crate::status::{
     EndpointInfo, ErrorCode, Fault, NetworkAddress, TEXT_INVALID, TEXT_UNAVAILABLE,
@@ -124,24 +124,51 @@ impl Endpoint {
         });
     }
 
-    /// Dials an address again whose peering was lost.
-    pub(super) fn redial(&mut self, address: NetworkAddress, retry: Retry) {
-        let id = AttemptId(self.number());
-        let state = AttemptState::Waiting {
-            until: Timestamp::MIN,
+    /// Dials an address again whose peering was lost: at once, unless one peering after the other
+    /// ends as soon as it is there. Spec: wire 7.6, ADR 0017.
+    pub(super) fn redial(
+        &mut self,
+        now: Timestamp,
+        address: NetworkAddress,
+        retry: Retry,
+        joined: Option<Timestamp>,
+        failures: u32,
+    ) {
+        let Retry::After(asked) = retry else { return };
+        let pause = asked.min(REDIAL_PAUSE);
+        let lasted = joined.is_some_and(|at| at.saturating_add(pause) <= now);
+        let waits = !lasted && failures > 0;
+        let until = match waits {
+            true => now.saturating_add(pause),
+            false => now,
         };
-        self.attempts.insert(
-            id,
-            Attempt {
-                address,
-                retry,
-                transport: Transport::Native,
-                failures: 0,
-                request: None,
-                state,
+        let attempt = Attempt {
+            address,
+            retry,
+            transport: Transport::Native,
+            failures: match lasted {
+                true => 0,
+                false => failures.saturating_add(1),
             },
-        );
-        self.dial(id);
+            request: None,
+            state: AttemptState::Waiting { until },
+        };
+        let id = AttemptId(self.number());
+        self.attempts.insert(id, attempt);
+        if !waits {
+            self.dial(id);
+        }
+    }
+
+    /// Whoever waits for a peering with this very endpoint is told that it failed. Where nobody waits
+    /// the attempts go on: an address may lead elsewhere later.
+    pub(super) fn stop_calling_myself(&mut self, connection: ConnectionId) {
+        let attempt = self.connections.get(&connection).and_then(|it| it.attempt);
+        if let Some(attempt) = attempt.and_then(|id| self.attempts.get_mut(&id))
+            && attempt.request.is_some()
+        {
+            attempt.retry = Retry::Never;
+        }
     }
 
     /// An attempt came to nothing. Without a cause there was simply nobody. See ADR 0016.

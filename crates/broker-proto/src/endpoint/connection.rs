@@ -20,8 +20,8 @@ pub(super) struct Connection {
     /// Whether the address is dialed again when the connection is lost.
     pub(super) retry: Retry,
     pub(super) transport: Transport,
-    /// When a foreign peer joined, and how many attempts failed before: together they say how
-    /// soon to try again.
+    /// Since when it is a peering, and how many attempts failed before, or led to peerings that did
+    /// not last: together they say how soon to try again.
     pub(super) joined: Option<Timestamp>,
     pub(super) failures: u32,
     /// The outgoing peering it is meant to establish.

@@ -15,6 +15,7 @@ use crate::status::NetworkAddress;
 
 use super::attempt::{Attempt, AttemptId, AttemptState};
 use super::connection::Stage;
+use super::handshake::TEXT_SELF;
 use super::{CloseCause, ConnectionId, Endpoint, Retry, Transport};
 
 /// Longest pause that doubling leads to; a longer one that was asked for stays as it is.
@@ -73,7 +74,8 @@ impl Endpoint {
             return;
         }
         if peer == me {
-            let cause = "the address leads back to this endpoint".to_owned();
+            let cause = TEXT_SELF.to_owned();
+            self.stop_calling_myself(id);
             self.end_handshake(now, id, Some(CloseCause::Illegal), Some(cause));
         } else if held {
             self.close(id, CloseCause::Cancelled);
@@ -82,7 +84,6 @@ impl Endpoint {
             }
         } else {
             connection.peer = Some(peer);
-            connection.joined = Some(now);
             self.holders.insert(peer, id);
             let older = self.filter_version.wrapping_sub(1);
             self.install(now, id, older, filter);

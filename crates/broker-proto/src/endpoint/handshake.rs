@@ -16,6 +16,7 @@ use super::connection::{Connection, Stage};
 use super::{CloseCause, Closed, ConnectionId, Endpoint, Output};
 
 pub(super) const TEXT_SHUTTING_DOWN: &str = "shutting down";
+pub(super) const TEXT_SELF: &str = "the address leads back to this endpoint";
 const TEXT_REDUNDANT: &str = "redundant connection";
 const TEXT_REDUNDANT_RESPONDER: &str = "detected redundant connection at the responder";
 
@@ -356,9 +357,7 @@ impl Endpoint {
             .get(&id)
             .and_then(|connection| connection.peer);
         match closed {
-            Closed::Remote if peer == Some(self.config.id) => {
-                "the address leads back to this endpoint".to_owned()
-            }
+            Closed::Remote if peer == Some(self.config.id) => TEXT_SELF.to_owned(),
             Closed::Remote => "connection closed during the handshake".to_owned(),
             Closed::Broken(cause) => cause,
             Closed::Overflow => "connection overflowed during the handshake".to_owned(),

@@ -35,6 +35,7 @@ impl Endpoint {
             "only an admitted one gets here"
         );
         connection.stage = Stage::Peered { token };
+        connection.joined = Some(now);
         let attempt = connection.attempt.take();
         let network = connection.address.clone();
 
@@ -198,7 +199,7 @@ impl Endpoint {
             self.phase == Phase::Running && code == StatusCode::PeerLost && retry != Retry::Never;
         if reconnects {
             match transport {
-                Transport::Native => self.redial(address, retry),
+                Transport::Native => self.redial(now, address, retry, joined, failures),
                 Transport::Foreign => self.rejoin(now, address, retry, joined, failures),
             }
         }

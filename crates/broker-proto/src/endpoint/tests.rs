@@ -391,6 +391,33 @@ fn nobody_peers_with_itself() {
     assert!(log[1].starts_with("reply 1 PeerFailed"), "{log:?}");
 }
 
+#[test]
+fn who_waits_for_a_peering_with_itself_is_told_so() {
+    let to_self = |script: &mut Script| {
+        let dialed = script.dialed();
+        script.hears(dialed, &hello(ME));
+        script.log();
+        let now = script.now;
+        script.endpoint.handle_closed(now, dialed, Closed::Remote);
+        script.log()
+    };
+    let mut script = Script::new();
+    let request = Some(RequestId(1));
+    script
+        .endpoint
+        .peer(script.now, HOST, PORT, every(1000), request);
+    let log = to_self(&mut script);
+    assert!(log[1].starts_with("reply 1 PeerFailed"), "{log:?}");
+    assert_eq!(script.endpoint.next_timeout(), None);
+    // Where nobody waits the address is tried again: it may lead elsewhere some day.
+    script
+        .endpoint
+        .peer(script.now, HOST, PORT, every(1000), None);
+    assert_eq!(to_self(&mut script).len(), 1);
+    script.pass(1000);
+    assert_eq!(to_self(&mut script).len(), 1);
+}
+
 // --- redundant connections ----------------------------------------------------------------------
 
 #[test]
@@ -746,6 +773,41 @@ fn a_lost_peer_is_called_again_at_once() {
             format!("dial {HOST}:{PORT}"),
         ]
     );
+}
+
+#[test]
+fn peerings_that_do_not_last_are_no_busy_loop() {
+    let mut script = Script::new();
+    let mut id = script.peered(every(10_000), LARGE);
+    let lose = |script: &mut Script, id| {
+        let now = script.now;
+        script.endpoint.handle_closed(now, id, Closed::Remote);
+    };
+    let again = |script: &mut Script| {
+        let id = script.dialed();
+        script.introduce(id, LARGE);
+        script.finish(id, LARGE);
+        script.log();
+        id
+    };
+    lose(&mut script, id);
+    id = again(&mut script);
+    for _ in 0..3 {
+        script.pass(10);
+        lose(&mut script, id);
+        let log = script.log();
+        assert!(log.iter().all(|line| !line.starts_with("dial")), "{log:?}");
+        script.pass(999);
+        assert!(script.log().is_empty());
+        script.pass(1);
+        id = again(&mut script);
+    }
+    // One that has lasted is worth an attempt at once, and so is the first that does not after it.
+    script.pass(1000);
+    for _ in 0..2 {
+        lose(&mut script, id);
+        id = again(&mut script);
+    }
 }
 
 #[test]
