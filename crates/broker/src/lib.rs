@@ -57,6 +57,7 @@ mod message;
 mod peer;
 mod pending;
 mod publisher;
+mod queue;
 mod ready_fd;
 mod routing;
 mod run;

@@ -3,7 +3,8 @@
 //! It is the only queue of the data path: every peer connection and every local subscriber has
 //! one. It holds *runs*: complete frames, one behind the other, in one piece of memory. A small run
 //! is copied behind the previous one into an open tail, so that a small message costs neither an
-//! allocation nor a reference count; a large run is shared. The consumer takes whole chunks.
+//! allocation nor a reference count; a large run is shared. At the end there may be a *joint run*,
+//! which other mailboxes hold, too, and which still grows. The consumer takes whole chunks.
 //!
 //! Invariants:
 //! - a chunk holds complete frames only, each with its length prefix;
@@ -22,41 +23,21 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 
 use broker_proto::frame::frame_size;
 
 pub(crate) use crate::chunk::Chunk;
 use crate::config::Overflow;
 use crate::joint::{JOINT_BYTES_MAX, JOINT_FRAMES_MAX, JointRun};
+use crate::queue::Queue;
 use crate::ready_fd::ReadyFd;
-use crate::run::RunBytes;
 pub(crate) use crate::run::{Run, SHARED_RUN_MIN};
 use crate::shortcut::Shortcut;
 use crate::socket::Door;
-use crate::spare::Spares;
-
-/// Largest tail that small runs are collected in: large enough that one system call moves hundreds
-/// of messages, small enough to stay in a processor's second-level cache.
-const TAIL_SIZE_MAX: usize = 64 * 1024;
-
-/// First tail of a mailbox, so that an idle one costs next to nothing.
-const TAIL_SIZE_MIN: usize = 2 * 1024;
-
-/// Tails that are used in turn, beside the open one: a consumer that keeps up is done with the first
-/// of them when the last is full.
-const TAIL_SPARES_MAX: usize = 2;
-
-/// A joint run that is smaller when it is sealed is copied into the tail: many tiny pieces would be
-/// many system calls.
-const SETTLED_COPY_MAX: usize = 1024;
 
 /// Room for control frames however small the limit for messages is: two of the largest filters.
 const CONTROL_BYTES_MIN: usize = 32 * 1024 * 1024;
-
-/// A mailbox that was full lets producers in again when this fraction of it is free: waking them
-/// for every freed byte would cost a thread switch per message.
-const ROOM_FRACTION: usize = 16;
 
 /// What a mailbox may hold and what happens beyond that.
 #[derive(Debug, Clone)]
@@ -125,16 +106,7 @@ pub(crate) struct Mailbox {
 
 #[derive(Debug)]
 struct Inner {
-    chunks: VecDeque<Chunk>,
-    tail: BytesMut,
-    tail_frames: usize,
-    /// Comes behind the tail, and counts among `bytes` and `messages` once it is settled.
-    joint: Option<Arc<JointRun>>,
-    tail_size: usize,
-    tail_spares: Spares,
-    translated: bool,
-    bytes: usize,
-    messages: usize,
+    queue: Queue,
     state: State,
     /// The consumer keeps messages it took and has not handed out: whoever else waits for one can
     /// have it from there.
@@ -202,9 +174,9 @@ impl Mailbox {
         if inner.state != State::Open {
             return Pushed::Closed;
         }
-        let was_empty = inner.is_empty();
-        inner.settle();
-        if inner.has_room(&self.limits, run.len(), run.frames) {
+        let was_empty = inner.queue.is_empty();
+        inner.queue.settle();
+        if inner.queue.has_room(&self.limits, run.len(), run.frames) {
             if was_empty
                 && run.is_alone
                 && run.len() < SHARED_RUN_MIN
@@ -216,7 +188,7 @@ impl Mailbox {
                 self.write_directly(&socket, &task, run);
                 return Pushed::Accepted;
             }
-            inner.append(run);
+            inner.queue.append(run);
             if was_empty {
                 self.notify(inner);
             }
@@ -242,12 +214,14 @@ impl Mailbox {
     /// room for as much as it may grow to, takes the frame by itself, and says what became of that.
     pub(crate) fn join(&self, run: &Arc<JointRun>, frame: &[u8]) -> Option<Pushed> {
         let mut inner = self.lock();
-        let was_empty = inner.is_empty();
-        inner.settle();
+        let was_empty = inner.queue.is_empty();
+        inner.queue.settle();
         if inner.state == State::Open
-            && inner.has_room(&self.limits, JOINT_BYTES_MAX, JOINT_FRAMES_MAX)
+            && inner
+                .queue
+                .has_room(&self.limits, JOINT_BYTES_MAX, JOINT_FRAMES_MAX)
         {
-            inner.joint = Some(run.clone());
+            inner.queue.join(run.clone());
             if was_empty {
                 self.notify(inner);
             }
@@ -266,16 +240,9 @@ impl Mailbox {
         let mut inner = self.lock();
         inner.shortcut.release(rest.is_empty());
         if !rest.is_empty() {
-            inner.bytes = inner.bytes.saturating_add(rest.len());
-            inner.chunks.push_front(Chunk {
-                bytes: Bytes::copy_from_slice(rest),
-                frames: 0,
-                // No overflow policy may drop what the other side has the beginning of.
-                control: true,
-                translation: None,
-            });
+            inner.queue.prepend_rest(rest);
         }
-        if !inner.is_empty() || inner.state != State::Open {
+        if !inner.queue.is_empty() || inner.state != State::Open {
             self.notify(inner);
         }
     }
@@ -303,20 +270,12 @@ impl Mailbox {
             .bytes_max
             .max(CONTROL_BYTES_MIN)
             .saturating_mul(2);
-        if inner.bytes.saturating_add(frame.len()) > control_bytes_max {
+        if inner.queue.bytes().saturating_add(frame.len()) > control_bytes_max {
             self.overflow(inner);
             return;
         }
-        let was_empty = inner.is_empty();
-        inner.settle();
-        inner.seal_tail();
-        inner.bytes = inner.bytes.saturating_add(frame.len());
-        inner.chunks.push_back(Chunk {
-            bytes: frame,
-            frames: 0,
-            control: true,
-            translation: None,
-        });
+        let was_empty = inner.queue.is_empty();
+        inner.queue.append_control(frame);
         if was_empty {
             self.notify(inner);
         }
@@ -347,9 +306,9 @@ impl Mailbox {
                 self.count_drop(&mut inner, run.frames)
             }
             (true, _, Overflow::DropOldest) => {
-                let lost = inner.drop_oldest(&self.limits, run.len(), run.frames);
-                let was_empty = inner.is_empty();
-                inner.append(run);
+                let lost = inner.queue.drop_oldest(&self.limits, run.len(), run.frames);
+                let was_empty = inner.queue.is_empty();
+                inner.queue.append(run);
                 let outcome = self.count_drop(&mut inner, lost);
                 if was_empty {
                     self.notify(inner);
@@ -365,18 +324,18 @@ impl Mailbox {
 
     /// The policy applies at once and per message, as a limit given in messages promises.
     fn push_strict(&self, mut inner: MutexGuard<'_, Inner>, run: Run<'_>) -> Pushed {
-        let was_empty = inner.is_empty();
+        let was_empty = inner.queue.is_empty();
         let mut lost = 0;
         let mut rest = run.as_slice();
         while let Some(frame) = frame_size(rest).and_then(|size| rest.split_off(..size)) {
-            if !inner.has_room(&self.limits, frame.len(), 1) {
+            if !inner.queue.has_room(&self.limits, frame.len(), 1) {
                 match self.limits.overflow {
                     Overflow::Disconnect => {
                         self.overflow(inner);
                         return Pushed::Closed;
                     }
                     Overflow::DropOldest => {
-                        lost += inner.drop_oldest(&self.limits, frame.len(), 1);
+                        lost += inner.queue.drop_oldest(&self.limits, frame.len(), 1);
                     }
                     // Waiting is what a strict limit excludes.
                     Overflow::DropNewest | Overflow::Block => {
@@ -385,14 +344,14 @@ impl Mailbox {
                     }
                 }
             }
-            inner.append(run.part(frame, 1));
+            inner.queue.append(run.part(frame, 1));
         }
         let outcome = if lost == 0 {
             Pushed::Accepted
         } else {
             self.count_drop(&mut inner, lost)
         };
-        if was_empty && !inner.is_empty() {
+        if was_empty && !inner.queue.is_empty() {
             self.notify(inner);
         }
         outcome
@@ -406,11 +365,10 @@ impl Mailbox {
     }
 
     fn overflow(&self, mut inner: MutexGuard<'_, Inner>) {
-        inner.settle();
         inner.state = State::Overflowed;
         self.dropped
-            .fetch_add(inner.messages as u64, Ordering::Relaxed);
-        inner.clear();
+            .fetch_add(inner.queue.count() as u64, Ordering::Relaxed);
+        inner.queue.clear();
         self.release_producers(&mut inner);
         self.notify(inner);
     }
@@ -418,7 +376,7 @@ impl Mailbox {
     /// Parks the calling producer until there may be room for the run, at most for `timeout`.
     pub(crate) fn wait_room(&self, bytes: usize, frames: usize, timeout: Duration) {
         let mut inner = self.lock();
-        if inner.state != State::Open || inner.has_room(&self.limits, bytes, frames) {
+        if inner.state != State::Open || inner.queue.has_room(&self.limits, bytes, frames) {
             return;
         }
         inner.producers.parked += 1;
@@ -433,7 +391,7 @@ impl Mailbox {
     /// Resolves once there may be room for the run.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>, bytes: usize, frames: usize) -> Poll<()> {
         let mut inner = self.lock();
-        if inner.state != State::Open || inner.has_room(&self.limits, bytes, frames) {
+        if inner.state != State::Open || inner.queue.has_room(&self.limits, bytes, frames) {
             return Poll::Ready(());
         }
         let tasks = &mut inner.producers.tasks;
@@ -451,13 +409,15 @@ impl Mailbox {
         if inner.shortcut.is_taken() {
             return Taken::Empty;
         }
-        let taken = inner.take(budget, out);
-        if let Taken::Messages(messages) = taken {
+        let mut taken = inner.peek();
+        if let Taken::Messages(_) = taken {
+            let messages = inner.queue.take(budget, out);
+            taken = Taken::Messages(messages);
             inner.shortcut.busy(messages);
             inner.held = messages > 0;
             self.moved();
             inner.stall.burst = 0;
-            if inner.has_spare(&self.limits) {
+            if inner.queue.has_spare(&self.limits) {
                 self.release_producers(&mut inner);
             }
         }
@@ -585,7 +545,7 @@ impl Mailbox {
     /// Takes nothing more; what is there can still be consumed. Waiting producers are released.
     pub(crate) fn finish(&self) {
         let mut inner = self.lock();
-        inner.settle();
+        inner.queue.settle();
         if inner.state == State::Open {
             inner.state = State::Finished;
         }
@@ -600,7 +560,7 @@ impl Mailbox {
             inner.state = State::Finished;
         }
         inner.shortcut.close();
-        inner.clear();
+        inner.queue.clear();
         self.release_producers(&mut inner);
         self.notify(inner);
     }
@@ -615,7 +575,7 @@ impl Mailbox {
 
     /// Number of messages waiting.
     pub(crate) fn messages(&self) -> usize {
-        self.lock().count()
+        self.lock().queue.count()
     }
 
     /// Number of messages its policy dropped so far.
@@ -653,15 +613,7 @@ impl Mailbox {
 impl Inner {
     fn new(translated: bool) -> Self {
         Self {
-            chunks: VecDeque::new(),
-            tail: BytesMut::new(),
-            tail_frames: 0,
-            joint: None,
-            tail_size: TAIL_SIZE_MIN,
-            tail_spares: Spares::new(TAIL_SPARES_MAX),
-            translated,
-            bytes: 0,
-            messages: 0,
+            queue: Queue::new(translated),
             state: State::default(),
             held: false,
             wake: Wake::default(),
@@ -671,194 +623,13 @@ impl Inner {
         }
     }
 
-    fn is_empty(&self) -> bool {
-        self.chunks.is_empty() && self.tail_frames == 0 && self.joint.is_none()
-    }
-
-    /// Number of messages waiting, with those of a joint run.
-    fn count(&self) -> usize {
-        let joint = self.joint.as_ref().map_or(0, |run| run.frames());
-        self.messages.saturating_add(joint)
-    }
-
-    /// Seals a joint run and counts it as what it is by then.
-    fn settle(&mut self) {
-        let Some(joint) = self.joint.take() else {
-            return;
-        };
-        let (bytes, frames) = joint.seal();
-        let run = match bytes.len() < SETTLED_COPY_MAX {
-            true => Run::copied(&bytes, frames),
-            false => Run::whole(&bytes, frames),
-        };
-        self.append(run);
-    }
-
-    /// One run is always let in, however large: a limit below a frame's size would block for ever.
-    fn has_room(&self, limits: &Limits, bytes: usize, frames: usize) -> bool {
-        (self.bytes == 0 || self.bytes.saturating_add(bytes) <= limits.bytes_max)
-            && (self.messages == 0 || self.messages.saturating_add(frames) <= limits.messages_max)
-            // A count that was asked for is kept to the message.
-            && (!limits.strict || self.messages.saturating_add(frames) <= limits.messages_max)
-    }
-
-    fn has_spare(&self, limits: &Limits) -> bool {
-        self.bytes <= limits.bytes_max - limits.bytes_max / ROOM_FRACTION
-            && self.messages <= limits.messages_max - limits.messages_max / ROOM_FRACTION
-    }
-
-    fn append(&mut self, run: Run<'_>) {
-        self.bytes = self.bytes.saturating_add(run.len());
-        self.messages = self.messages.saturating_add(run.frames);
-        if self.translated
-            && let Some(translation) = run.translation()
-        {
-            self.seal_tail();
-            self.chunks.push_back(Chunk {
-                bytes: translation.run().clone(),
-                frames: run.frames,
-                control: false,
-                translation: Some(translation),
-            });
-            return;
-        }
-        match run.bytes {
-            RunBytes::Copied(bytes) if bytes.len() < SHARED_RUN_MIN => {
-                self.reserve_tail(bytes.len());
-                self.tail.extend_from_slice(bytes);
-                self.tail_frames += run.frames;
-            }
-            RunBytes::Copied(bytes) => self.push_chunk(Bytes::copy_from_slice(bytes), run.frames),
-            RunBytes::Shared(bytes) => self.push_chunk(bytes.clone(), run.frames),
-        }
-    }
-
-    fn push_chunk(&mut self, bytes: Bytes, frames: usize) {
-        self.seal_tail();
-        self.chunks.push_back(Chunk {
-            bytes,
-            frames,
-            control: false,
-            translation: None,
-        });
-    }
-
-    fn reserve_tail(&mut self, bytes: usize) {
-        if self.tail.capacity() - self.tail.len() >= bytes {
-            return;
-        }
-        if self.tail_frames > 0 {
-            self.seal_tail();
-            self.tail_size = self.tail_size.saturating_mul(2).min(TAIL_SIZE_MAX);
-        }
-        let room = bytes.max(self.tail_size);
-        self.tail_spares.make_room(&mut self.tail, room);
-    }
-
-    fn seal_tail(&mut self) {
-        if self.tail_frames > 0 {
-            let bytes = self.tail.split().freeze();
-            let frames = std::mem::take(&mut self.tail_frames);
-            self.chunks.push_back(Chunk {
-                bytes,
-                frames,
-                control: false,
-                translation: None,
-            });
-        }
-    }
-
-    fn take(&mut self, budget: usize, out: &mut VecDeque<Chunk>) -> Taken {
-        let found = self.peek();
-        let Taken::Messages(_) = found else {
-            return found;
-        };
-        // A joint run may grow for as long as there is something else to do.
-        if self.chunks.is_empty() && self.tail_frames == 0 {
-            self.settle();
-        }
-        let (mut bytes, mut messages) = (0usize, 0usize);
-        while let Some(front) = self.chunks.front() {
-            if bytes > 0 && bytes.saturating_add(front.bytes.len()) > budget {
-                break;
-            }
-            let Some(chunk) = self.chunks.pop_front() else {
-                break;
-            };
-            bytes += chunk.bytes.len();
-            messages += chunk.frames;
-            out.push_back(chunk);
-        }
-        let tail_fits = bytes == 0 || bytes.saturating_add(self.tail.len()) <= budget;
-        if self.chunks.is_empty() && self.tail_frames > 0 && tail_fits {
-            bytes += self.tail.len();
-            messages += self.tail_frames;
-            let frames = std::mem::take(&mut self.tail_frames);
-            out.push_back(Chunk {
-                bytes: self.tail.split().freeze(),
-                frames,
-                control: false,
-                translation: None,
-            });
-        }
-        self.bytes = self.bytes.saturating_sub(bytes);
-        self.messages = self.messages.saturating_sub(messages);
-        if self.is_empty() && bytes < self.tail_size / 16 && self.tail_size > TAIL_SIZE_MIN {
-            // Little traffic: give the large tail back.
-            self.tail_size /= 2;
-            self.tail = BytesMut::new();
-            self.tail_spares.clear();
-        }
-        Taken::Messages(messages)
-    }
-
     fn peek(&self) -> Taken {
-        match (self.state, self.is_empty()) {
+        match (self.state, self.queue.is_empty()) {
             (State::Overflowed, _) => Taken::Overflowed,
-            (_, false) => Taken::Messages(self.count()),
+            (_, false) => Taken::Messages(self.queue.count()),
             (State::Finished, true) => Taken::Closed,
             (State::Open, true) => Taken::Empty,
         }
-    }
-
-    /// Discards the oldest messages until the run fits; returns how many were lost.
-    fn drop_oldest(&mut self, limits: &Limits, bytes: usize, frames: usize) -> usize {
-        let mut lost = 0;
-        while !self.has_room(limits, bytes, frames) && self.messages > 0 {
-            let Some(size) = self.drop_first() else { break };
-            self.bytes = self.bytes.saturating_sub(size);
-            self.messages = self.messages.saturating_sub(1);
-            lost += 1;
-        }
-        lost
-    }
-
-    /// Discards the oldest data frame and returns its size.
-    fn drop_first(&mut self) -> Option<usize> {
-        let Some(index) = self.chunks.iter().position(|chunk| !chunk.control) else {
-            let size = frame_size(&self.tail)?.min(self.tail.len());
-            self.tail.advance(size);
-            self.tail_frames = self.tail_frames.saturating_sub(1);
-            return Some(size);
-        };
-        let chunk = self.chunks.get_mut(index)?;
-        let size = frame_size(&chunk.bytes)?.min(chunk.bytes.len());
-        chunk.bytes.advance(size);
-        chunk.frames = chunk.frames.saturating_sub(1);
-        if chunk.bytes.is_empty() {
-            self.chunks.remove(index);
-        }
-        Some(size)
-    }
-
-    fn clear(&mut self) {
-        self.chunks = VecDeque::new();
-        self.tail = BytesMut::new();
-        self.tail_spares.clear();
-        self.tail_frames = 0;
-        self.joint = None;
-        self.bytes = 0;
-        self.messages = 0;
     }
 }
 
@@ -883,6 +654,7 @@ mod tests {
     use super::*;
     #[cfg(feature = "http")]
     use crate::chunk::TRANSLATED_BYTES_MAX;
+    use crate::queue::{TAIL_SIZE_MAX, TAIL_SPARES_MAX};
     #[cfg(feature = "http")]
     use crate::routing::{Target, TargetKind};
 
