@@ -123,7 +123,8 @@ pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>
 
 #[cfg(feature = "tls")]
 async fn secure(shared: &Shared, stream: TcpStream, deadline: Instant) -> Result<Socket, Failure> {
-    let Some(tls) = &shared.tls else {
+    let set_up = shared.tls();
+    let Some(tls) = set_up.map_err(|error| Failure::Cause(error.to_string()))? else {
         return Ok(Socket::Plain(stream));
     };
     match timeout_at(deadline, tls.handshake(stream, crate::tls::Role::Connector)).await {

@@ -221,8 +221,13 @@ async fn secure(
     remote: SocketAddr,
     deadline: Instant,
 ) -> Option<Socket> {
-    let Some(tls) = &shared.tls else {
-        return Some(Socket::Plain(stream));
+    let tls = match shared.tls() {
+        Ok(Some(tls)) => tls,
+        Ok(None) => return Some(Socket::Plain(stream)),
+        Err(error) => {
+            tracing::error!(event = "incoming-refused", %remote, %error);
+            return None;
+        }
     };
     let handshake = tls.handshake(stream, crate::tls::Role::Acceptor);
     let cause = match tokio::time::timeout_at(deadline, handshake).await {

@@ -32,8 +32,10 @@ const CONNECTIONS_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Shared {
     pub(crate) id: EndpointId,
     pub(crate) options: Options,
+    /// Made with the endpoint when there are certificates, which may be wrong, otherwise by the
+    /// first connection: OpenSSL is half of what a fresh endpoint would cost.
     #[cfg(feature = "tls")]
-    pub(crate) tls: Option<Tls>,
+    tls: std::sync::OnceLock<Tls>,
     /// The set-up of peerings under `wss://`, made by the first of them.
     #[cfg(all(feature = "http", feature = "tls"))]
     pub(crate) web_tls: std::sync::OnceLock<Result<Tls, String>>,
@@ -65,10 +67,11 @@ impl Shared {
     pub(crate) fn new(options: Options, runtime: Handle) -> Result<Arc<Self>, Error> {
         options.check()?;
         #[cfg(feature = "tls")]
-        let tls = match options.disable_ssl {
-            true => None,
-            false => Some(Tls::new(&options.tls)?),
-        };
+        let tls = std::sync::OnceLock::new();
+        #[cfg(feature = "tls")]
+        if !options.disable_ssl && options.tls.is_authenticated() {
+            let _first = tls.set(Tls::new(&options.tls)?);
+        }
         #[cfg(not(feature = "tls"))]
         if !options.disable_ssl {
             let cause = "this build has no TLS: set `disable_ssl`".to_owned();
@@ -126,6 +129,23 @@ impl Shared {
             over: AtomicBool::new(false),
             options,
         }))
+    }
+
+    /// The set-up of TLS between native peers; `None` where they speak plain TCP.
+    ///
+    /// # Errors
+    ///
+    /// Fails when OpenSSL cannot do what peers without certificates need.
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls(&self) -> Result<Option<&Tls>, Error> {
+        if self.options.disable_ssl {
+            return Ok(None);
+        }
+        if let Some(tls) = self.tls.get() {
+            return Ok(Some(tls));
+        }
+        let tls = Tls::new(&self.options.tls)?;
+        Ok(Some(self.tls.get_or_init(|| tls)))
     }
 
     /// Time as the machine counts it: since the endpoint began.

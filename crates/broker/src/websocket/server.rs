@@ -69,7 +69,7 @@ impl Server {
             )),
             #[cfg(feature = "tls")]
             tls: match &options.tls {
-                WebSocketTls::AsNative => shared.tls.clone(),
+                WebSocketTls::AsNative => shared.tls()?.cloned(),
                 WebSocketTls::Disabled => None,
                 WebSocketTls::Enabled(options) => Some(Tls::for_web_clients(options)?),
             },
