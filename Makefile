@@ -23,6 +23,8 @@ CRASH_CYCLES ?= 1000
 
 # How long `make fuzz` stays with each target, in seconds.
 FUZZ_SECONDS ?= 30
+# Where its random numbers begin; 0 is somewhere else each time.
+FUZZ_SEED ?= 0
 
 VENV := .venv
 ABI3_VENV := .venv-abi3
@@ -168,7 +170,7 @@ fuzz: fuzz-build ## fuzz each target for FUZZ_SECONDS (default 30) on its kept c
 	@printf '%s\n' $(FUZZ_TARGETS) | xargs -P $(FUZZ_JOBS) -I NAME sh -c '\
 		echo "fuzz NAME for $(FUZZ_SECONDS) s"; \
 		mkdir -p fuzz/target/corpus/NAME fuzz/artifacts/NAME; \
-		fuzz/target/$(HOST)/release/NAME -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
+		fuzz/target/$(HOST)/release/NAME -seed=$(FUZZ_SEED) -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
 			-rss_limit_mb=2048 -max_len=65536 -print_final_stats=1 -verbosity=0 \
 			-artifact_prefix=fuzz/artifacts/NAME/ \
 			fuzz/target/corpus/NAME fuzz/corpus/NAME'
