@@ -1,6 +1,6 @@
 //! Publishing: into a frame, to whoever has room, and the rest of a message that met a full mailbox.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -23,12 +23,8 @@ use crate::translation::Slot;
 const NAP_MAX: Duration = Duration::from_secs(1);
 
 thread_local! {
-    static DESK: RefCell<Desk> = const {
-        RefCell::new(Desk {
-            frame: Vec::new(),
-            last: None,
-        })
-    };
+    /// Boxed, so that taking it is taking a pointer.
+    static DESK: Cell<Option<Box<Desk>>> = const { Cell::new(None) };
 }
 
 /// What a thread keeps from one message to the next: a small message needs no allocation, and one
@@ -50,7 +46,12 @@ struct Addressed {
 /// Drops what this thread remembers of the last audience: a mailbox lives as long as somebody does.
 pub(crate) fn forget_audience() {
     // A thread that ends may have dropped its desk before its endpoints.
-    let _ = DESK.try_with(|desk| desk.borrow_mut().last = None);
+    let _ = DESK.try_with(|place| {
+        if let Some(mut desk) = place.take() {
+            desk.last = None;
+            place.set(Some(desk));
+        }
+    });
 }
 
 /// Encodes a message and hands it to everybody who has room; what remains is returned. Never waits.
@@ -65,10 +66,10 @@ pub(crate) fn offer<E: From<Error>>(
         return Err(Error::ShutDown.into());
     }
     // Taken, not borrowed: `write` may be code of the application, and may publish itself.
-    let mut desk = DESK.with(RefCell::take);
+    let mut desk = DESK.take().unwrap_or_default();
     desk.frame.clear();
     let outcome = offer_from(shared, memo, receiver, topic, write, &mut desk);
-    DESK.with(|kept| kept.replace(desk));
+    DESK.set(Some(desk));
     outcome
 }
 
