@@ -40,9 +40,6 @@ const READ_SIZE_MIN: usize = 4 * 1024;
 /// gain nothing and cost more while they are not in the processor's caches.
 const READ_SIZE_MAX: usize = 64 * 1024;
 
-/// Read buffers that are used in turn: what a connection's turn reads, a megabyte of the largest ones.
-const READ_SPARES_MAX: usize = 16;
-
 /// Handshake frames up to this size need no permission. A filter of a thousand topics fits.
 const HANDSHAKE_FRAME_MAX: usize = 32 * 1024;
 
@@ -117,7 +114,7 @@ impl Inbound {
             side,
             encrypted: !shared.options.disable_ssl,
             buffer: BytesMut::new(),
-            spares: Spares::new(READ_SPARES_MAX),
+            spares: Spares::default(),
             read_size: READ_SIZE_MIN,
             frame_max: shared.options.frame_bytes_max,
             memo: None,

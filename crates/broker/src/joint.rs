@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
+use crate::buffers;
 use crate::mailbox::Pushed;
 use crate::routing::Target;
 
@@ -50,7 +51,7 @@ struct State {
 
 impl JointRun {
     fn new(capacity: usize, frame: &[u8]) -> Self {
-        let mut open = BytesMut::with_capacity(capacity.max(frame.len()));
+        let mut open = buffers::take(capacity.max(frame.len()));
         open.extend_from_slice(frame);
         Self {
             state: Mutex::new(State {

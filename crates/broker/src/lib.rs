@@ -39,6 +39,7 @@
 //! Nothing in here interprets a value to route it, and no lock is held while waiting.
 
 mod blocked;
+mod buffers;
 mod chunk;
 mod config;
 mod connector;

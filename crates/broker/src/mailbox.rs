@@ -654,7 +654,7 @@ mod tests {
     use super::*;
     #[cfg(feature = "http")]
     use crate::chunk::TRANSLATED_BYTES_MAX;
-    use crate::queue::{TAIL_SIZE_MAX, TAIL_SPARES_MAX};
+    use crate::queue::TAIL_SIZE_MAX;
     #[cfg(feature = "http")]
     use crate::routing::{Target, TargetKind};
 
@@ -909,33 +909,6 @@ mod tests {
             mailbox.raise_ready();
             assert_eq!(waiting.join().unwrap(), Taken::Messages(0));
         });
-    }
-
-    #[test]
-    fn tails_are_used_in_turn_while_the_consumer_keeps_up() {
-        let mailbox = Mailbox::new(limits(usize::MAX, Overflow::Disconnect));
-        let mut places = Vec::new();
-        let frame = frame(1000);
-        for _ in 0..400 {
-            for _ in 0..10 {
-                push(&mailbox, &frame);
-            }
-            let mut chunks = VecDeque::new();
-            mailbox.take(usize::MAX, &mut chunks);
-            let size: usize = chunks.iter().map(|chunk| chunk.bytes.len()).sum();
-            assert_eq!(size, 10 * frame.len());
-            places.extend(
-                chunks
-                    .iter()
-                    .map(|chunk| chunk.bytes.as_ptr() as usize / TAIL_SIZE_MAX),
-            );
-        }
-        // Four megabytes went through.
-        places.drain(..places.len() / 2);
-        places.sort_unstable();
-        places.dedup();
-        let touched = places.len();
-        assert!(touched <= 2 * (TAIL_SPARES_MAX + 1), "{touched} places");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use bytes::{Buf, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep_until};
 
+use crate::buffers;
 use crate::inbound::{Inbound, Verdict};
 use crate::link::Link;
 use crate::mailbox::{Chunk, Taken};
@@ -261,7 +262,9 @@ impl PeerTask {
                 return;
             }
             bytes -= front.bytes.len();
-            self.outgoing.pop_front();
+            if let Some(chunk) = self.outgoing.pop_front() {
+                buffers::give(chunk.bytes);
+            }
         }
     }
 

@@ -9,11 +9,11 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use broker_proto::frame::frame_size;
 
+use crate::buffers;
 use crate::chunk::Chunk;
 use crate::joint::JointRun;
 use crate::mailbox::Limits;
 use crate::run::{Run, RunBytes, SHARED_RUN_MIN};
-use crate::spare::Spares;
 
 /// Largest tail that small runs are collected in: large enough that one system call moves hundreds
 /// of messages, small enough to stay in a processor's second-level cache.
@@ -21,10 +21,6 @@ pub(crate) const TAIL_SIZE_MAX: usize = 64 * 1024;
 
 /// First tail of a mailbox, so that an idle one costs next to nothing.
 const TAIL_SIZE_MIN: usize = 2 * 1024;
-
-/// Tails that are used in turn, beside the open one: a consumer that keeps up is done with the first
-/// of them when the last is full.
-pub(crate) const TAIL_SPARES_MAX: usize = 2;
 
 /// A joint run that is smaller when it is sealed is copied into the tail: many tiny pieces would be
 /// many system calls.
@@ -43,7 +39,6 @@ pub(crate) struct Queue {
     /// Comes behind the tail, and counts among `bytes` and `messages` once it is settled.
     joint: Option<Arc<JointRun>>,
     tail_size: usize,
-    tail_spares: Spares,
     translated: bool,
     bytes: usize,
     messages: usize,
@@ -57,7 +52,6 @@ impl Queue {
             tail_frames: 0,
             joint: None,
             tail_size: TAIL_SIZE_MIN,
-            tail_spares: Spares::new(TAIL_SPARES_MAX),
             translated,
             bytes: 0,
             messages: 0,
@@ -179,7 +173,9 @@ impl Queue {
             self.tail_size = self.tail_size.saturating_mul(2).min(TAIL_SIZE_MAX);
         }
         let room = bytes.max(self.tail_size);
-        self.tail_spares.make_room(&mut self.tail, room);
+        if !self.tail.try_reclaim(room) {
+            self.tail = buffers::take(room);
+        }
     }
 
     fn seal_tail(&mut self) {
@@ -228,7 +224,6 @@ impl Queue {
     pub(crate) fn clear(&mut self) {
         self.chunks = VecDeque::new();
         self.tail = BytesMut::new();
-        self.tail_spares.clear();
         self.tail_frames = 0;
         self.joint = None;
         self.bytes = 0;
@@ -271,7 +266,6 @@ impl Queue {
             // Little traffic: give the large tail back.
             self.tail_size /= 2;
             self.tail = BytesMut::new();
-            self.tail_spares.clear();
         }
         messages
     }

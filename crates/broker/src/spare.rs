@@ -6,22 +6,18 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
-#[derive(Debug)]
+use crate::buffers;
+
+/// How many are kept: what a connection's turn reads, a megabyte of the largest ones.
+const SPARES_MAX: usize = 16;
+
+#[derive(Debug, Default)]
 pub(crate) struct Spares {
-    kept_max: usize,
     /// The oldest, whose pieces are most likely gone, comes first.
     retired: VecDeque<BytesMut>,
 }
 
 impl Spares {
-    /// Keeps up to so many buffers.
-    pub(crate) const fn new(kept_max: usize) -> Self {
-        Self {
-            kept_max,
-            retired: VecDeque::new(),
-        }
-    }
-
     /// Makes sure that `buffer` can take `room` more bytes: in place, in a spare, or in new memory.
     pub(crate) fn make_room(&mut self, buffer: &mut BytesMut, room: usize) {
         if buffer.capacity() - buffer.len() >= room || buffer.try_reclaim(room) {
@@ -31,8 +27,10 @@ impl Spares {
         next.extend_from_slice(buffer);
         let mut old = std::mem::replace(buffer, next);
         old.clear();
-        if self.retired.len() == self.kept_max {
-            self.retired.pop_front();
+        if self.retired.len() == SPARES_MAX
+            && let Some(oldest) = self.retired.pop_front()
+        {
+            buffers::give_back(oldest);
         }
         self.retired.push_back(old);
     }
@@ -44,7 +42,7 @@ impl Spares {
             .position(|spare| spare.try_reclaim(size));
         whole
             .and_then(|index| self.retired.remove(index))
-            .unwrap_or_else(|| BytesMut::with_capacity(size))
+            .unwrap_or_else(|| buffers::take(size))
     }
 
     /// Gives all memory back.
@@ -58,11 +56,10 @@ mod tests {
     use super::*;
 
     const SIZE: usize = 64 * 1024;
-    const KEPT_MAX: usize = 16;
 
     #[test]
     fn a_buffer_comes_back_once_its_pieces_are_gone() {
-        let mut spares = Spares::new(KEPT_MAX);
+        let mut spares = Spares::default();
         let mut buffer = BytesMut::new();
         let mut seen = Vec::new();
         for round in 0..20_u8 {
@@ -79,7 +76,7 @@ mod tests {
 
     #[test]
     fn what_is_held_is_never_overwritten() {
-        let mut spares = Spares::new(KEPT_MAX);
+        let mut spares = Spares::default();
         let mut buffer = BytesMut::new();
         let mut held = VecDeque::new();
         for round in 0..40_u8 {
@@ -92,13 +89,13 @@ mod tests {
             for (round, piece) in &held {
                 assert!(piece.iter().all(|byte| byte == round));
             }
-            assert!(spares.retired.len() <= KEPT_MAX);
+            assert!(spares.retired.len() <= SPARES_MAX);
         }
     }
 
     #[test]
     fn an_incomplete_frame_moves_along() {
-        let mut spares = Spares::new(KEPT_MAX);
+        let mut spares = Spares::default();
         let mut buffer = BytesMut::with_capacity(8);
         buffer.extend_from_slice(b"abcdefgh");
         let piece = buffer.split_to(5).freeze();

@@ -13,6 +13,7 @@ use broker_proto::{LocalId, LocalKind, Topic};
 use futures_core::Stream;
 
 use crate::blocked;
+use crate::buffers;
 use crate::error::{Error, Topics};
 use crate::mailbox::{Chunk, Mailbox, Taken};
 use crate::message::{Message, MessageRef};
@@ -396,6 +397,8 @@ impl Drop for OpenRun<'_> {
                 translation: None,
             });
             self.subscriber.mailbox.raise_ready();
+        } else {
+            buffers::give(std::mem::take(&mut self.chunk.bytes));
         }
     }
 }
