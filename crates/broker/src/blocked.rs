@@ -124,12 +124,18 @@ fn offer_from<E: From<Error>>(
     let joint = targets
         .joint()
         .filter(|_| is_repeated && run.len() < SHARED_RUN_MIN);
+    // Reported when no lock is held any more: who is told may publish.
+    let mut dropped = Vec::new();
     let is_joint = joint.is_some_and(|joint| {
         joint.push(run.as_slice(), targets, |target, pushed| match pushed {
             Pushed::Full { .. } => full.push(target.clone()),
-            pushed => shared.report_drops(pushed, target),
+            Pushed::Dropped { .. } => dropped.push((target, pushed)),
+            Pushed::Accepted | Pushed::Closed => {}
         })
     });
+    for (target, pushed) in dropped {
+        shared.report_drops(pushed, target);
+    }
     if !is_joint {
         full = push_to(shared, run.alone_if(targets.len() == 1), targets.iter());
     }

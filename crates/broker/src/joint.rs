@@ -44,20 +44,27 @@ pub(crate) struct JointRun {
 
 #[derive(Debug)]
 struct State {
+    is_open: bool,
     open: BytesMut,
+    sealed: Bytes,
+    size: usize,
     frames: usize,
-    sealed: Option<Bytes>,
+    /// Mailboxes that have not got it yet.
+    awaited: usize,
 }
 
 impl JointRun {
-    fn new(capacity: usize, frame: &[u8]) -> Self {
+    fn new(capacity: usize, frame: &[u8], awaited: usize) -> Self {
         let mut open = buffers::take(capacity.max(frame.len()));
         open.extend_from_slice(frame);
         Self {
             state: Mutex::new(State {
+                is_open: true,
                 open,
+                sealed: Bytes::new(),
+                size: frame.len(),
                 frames: 1,
-                sealed: None,
+                awaited,
             }),
         }
     }
@@ -69,27 +76,55 @@ impl JointRun {
     /// Appends a frame; `false` when it is sealed, or full.
     fn append(&self, frame: &[u8]) -> bool {
         let mut state = self.lock();
-        let room = state.open.capacity() - state.open.len();
-        let fits = room >= frame.len() && state.frames < JOINT_FRAMES_MAX;
-        if !fits || state.sealed.is_some() {
+        let size = state.size.saturating_add(frame.len());
+        let fits = size <= state.open.capacity().min(JOINT_BYTES_MAX);
+        if !state.is_open || !fits || state.frames >= JOINT_FRAMES_MAX {
             return false;
         }
         state.open.extend_from_slice(frame);
+        state.size = size;
         state.frames += 1;
         true
     }
 
-    /// What it holds; nothing is appended any more.
-    pub(crate) fn seal(&self) -> (Bytes, usize) {
+    /// What it holds, for one of the mailboxes; nothing is appended any more. The last one that is
+    /// awaited leaves nothing behind.
+    pub(crate) fn settle(&self) -> (Bytes, usize) {
         let mut state = self.lock();
-        let State { open, sealed, .. } = &mut *state;
-        let bytes = sealed.get_or_insert_with(|| std::mem::take(open).freeze());
-        (bytes.clone(), state.frames)
+        state.seal();
+        state.awaited = state.awaited.saturating_sub(1);
+        let bytes = match state.awaited {
+            0 => std::mem::take(&mut state.sealed),
+            _ => state.sealed.clone(),
+        };
+        (bytes, state.frames)
+    }
+
+    /// Ends it; returns its bytes and frames.
+    fn end(&self) -> (usize, usize) {
+        let mut state = self.lock();
+        state.seal();
+        (state.size, state.frames)
+    }
+
+    /// A mailbox does not want it.
+    fn leave(&self) {
+        let mut state = self.lock();
+        state.awaited = state.awaited.saturating_sub(1);
     }
 
     /// How many frames it holds at present.
     pub(crate) fn frames(&self) -> usize {
         self.lock().frames
+    }
+}
+
+impl State {
+    fn seal(&mut self) {
+        if self.is_open {
+            self.is_open = false;
+            self.sealed = std::mem::take(&mut self.open).freeze();
+        }
     }
 }
 
@@ -129,11 +164,7 @@ impl JointEnd {
             end.pause -= 1;
             return false;
         }
-        let (filled, frames) = end
-            .run
-            .take()
-            .map(|run| run.seal())
-            .map_or((0, 0), |(bytes, frames)| (bytes.len(), frames));
+        let (filled, frames) = end.run.take().map_or((0, 0), |run| run.end());
         end.short_runs = match frames >= FRAMES_WORTH_IT {
             true => 0,
             false => end.short_runs + 1,
@@ -147,19 +178,21 @@ impl JointEnd {
             .saturating_mul(2)
             .next_power_of_two()
             .clamp(JOINT_BYTES_MIN, JOINT_BYTES_MAX);
-        let run = Arc::new(JointRun::new(capacity, frame));
+        let run = Arc::new(JointRun::new(capacity, frame, targets.len()));
         let mut is_joint = true;
         for target in targets {
             if let Some(pushed) = target.mailbox.join(&run, frame) {
                 // It must not miss what comes next.
                 is_joint = false;
+                run.leave();
                 apart(target, pushed);
             }
         }
-        match is_joint {
-            true => end.run = Some(run),
-            false => drop(run.seal()),
+        if !is_joint {
+            run.end();
         }
+        // A sealed one says how much the next is likely to hold.
+        end.run = Some(run);
         true
     }
 }
@@ -249,6 +282,9 @@ mod tests {
             })
             .collect();
         let expected: Vec<_> = (0..200).map(|number| (1, number)).collect();
+        // The list remembers the run, but not what was in it.
+        let end = joint.state.lock().unwrap();
+        assert!(end.run.as_ref().unwrap().lock().sealed.is_empty());
         for chunks in &taken {
             let places = |chunks: &[Bytes]| {
                 chunks

@@ -107,7 +107,7 @@ impl Queue {
         let Some(joint) = self.joint.take() else {
             return;
         };
-        let (bytes, frames) = joint.seal();
+        let (bytes, frames) = joint.settle();
         let run = match bytes.len() < SETTLED_COPY_MAX {
             true => Run::copied(&bytes, frames),
             false => Run::whole(&bytes, frames),
