@@ -350,12 +350,23 @@ fn network(network: &Bound<'_, PyAny>) -> PyResult<data::Subnet> {
 }
 
 const NANOSECONDS: i128 = 1_000_000_000;
+const NANOSECONDS_PER_MICROSECOND: i128 = 1000;
 const SECONDS_PER_DAY: i64 = 86_400;
 
+/// Nanoseconds of a time in microseconds.
+///
+/// The ends of the range are no whole microseconds: what is received there becomes the nearest
+/// one, which may lie beyond. It must be possible to send it on, so the nearest end stands for it.
 fn in_range(nanoseconds: i128) -> PyResult<i64> {
-    nanoseconds.try_into().map_err(|_| {
-        PyOverflowError::new_err("time out of the range of 64-bit nanoseconds, about 292 years")
-    })
+    let (low, high) = (i128::from(i64::MIN), i128::from(i64::MAX));
+    let nearest = nanoseconds.clamp(low, high);
+    if nanoseconds.abs_diff(nearest) >= NANOSECONDS_PER_MICROSECOND.unsigned_abs() {
+        return Err(PyOverflowError::new_err(
+            "time out of the range of 64-bit nanoseconds, about 292 years",
+        ));
+    }
+    // Within the range of 64 bits now.
+    Ok(nearest as i64)
 }
 
 /// A time span in microseconds.
@@ -366,7 +377,7 @@ fn microseconds(span: &Bound<'_, PyDelta>) -> i128 {
 
 /// A `timedelta` as nanoseconds.
 pub(crate) fn timespan(span: &Bound<'_, PyDelta>) -> PyResult<i64> {
-    in_range(microseconds(span) * 1000)
+    in_range(microseconds(span) * NANOSECONDS_PER_MICROSECOND)
 }
 
 /// The time zone UTC, the one object of it.
@@ -387,19 +398,28 @@ fn timestamp(time: &Bound<'_, PyDateTime>) -> PyResult<i64> {
         Some(_) => {
             let offset = time.call_method0(intern!(py, "utcoffset"))?;
             match offset.cast::<PyDelta>() {
-                Ok(offset) => in_range(nanoseconds_as_written(time) - microseconds(offset) * 1000),
-                // A zone that does not know its offset: naive by Python's rules.
-                Err(_) => local(time, utc),
+                Ok(offset) => in_range(
+                    nanoseconds_as_written(time)
+                        - microseconds(offset) * NANOSECONDS_PER_MICROSECOND,
+                ),
+                // A zone that does not know its offset, which Python refuses, too.
+                Err(_) => local(time),
             }
         }
-        None => local(time, utc),
+        None => local(time),
     }
 }
 
-/// A naive time: Python knows the rules of the local zone.
-fn local(time: &Bound<'_, PyDateTime>, utc: &Bound<'_, PyTzInfo>) -> PyResult<i64> {
-    let moved = time.call_method1(intern!(time.py(), "astimezone"), (utc,))?;
-    in_range(nanoseconds_as_written(moved.cast::<PyDateTime>()?))
+/// What `time.timestamp()` says: it knows the rules of the local zone, gaps included. The
+/// microseconds are added apart, because the real it returns has none to spare for them.
+fn local(time: &Bound<'_, PyDateTime>) -> PyResult<i64> {
+    let py = time.py();
+    let fields = PyDict::new(py);
+    fields.set_item(intern!(py, "microsecond"), 0)?;
+    let whole = time.call_method(intern!(py, "replace"), (), Some(&fields))?;
+    let seconds: f64 = whole.call_method0(intern!(py, "timestamp"))?.extract()?;
+    let microseconds = i128::from(time.get_microsecond());
+    in_range(seconds.floor() as i128 * NANOSECONDS + microseconds * NANOSECONDS_PER_MICROSECOND)
 }
 
 /// Nanoseconds since 1970 of the fields, as if they were UTC.
@@ -413,7 +433,8 @@ fn nanoseconds_as_written(time: &Bound<'_, PyDateTime>) -> i128 {
         + i64::from(time.get_hour()) * 3600
         + i64::from(time.get_minute()) * 60
         + i64::from(time.get_second());
-    i128::from(seconds) * NANOSECONDS + i128::from(time.get_microsecond()) * 1000
+    i128::from(seconds) * NANOSECONDS
+        + i128::from(time.get_microsecond()) * NANOSECONDS_PER_MICROSECOND
 }
 
 /// Days from 1970-01-01 to a date of the Gregorian calendar.

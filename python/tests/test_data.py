@@ -6,6 +6,9 @@ import enum
 import ipaddress
 import math
 import pickle
+import subprocess
+import sys
+import time
 import types
 
 import pytest
@@ -238,6 +241,17 @@ def test_the_ends_of_time_fit():
         assert back(value) == value
 
 
+@pytest.mark.parametrize("end", [-2**63, 2**63 - 1])
+def test_what_comes_from_the_ends_of_time_can_be_sent_on(end):
+    for value in (broker.Timespan(end), broker.Timestamp.from_ns(end)):
+        rounded = back(value)
+        assert nanoseconds(rounded) == end
+        assert back(rounded) == rounded
+        microsecond = datetime.timedelta(microseconds=1)
+        with pytest.raises(OverflowError):
+            broker.Data(rounded + microsecond if end > 0 else rounded - microsecond)
+
+
 def test_every_microsecond_survives():
     for microsecond in (1, 123456, 499999, 500001, 999998, 999999):
         moment = datetime.datetime(2024, 2, 29, 23, 59, 59, microsecond, tzinfo=UTC)
@@ -257,6 +271,39 @@ def test_timestamps_come_back_in_utc():
 def test_naive_datetimes_are_local_time():
     moment = datetime.datetime(2023, 5, 3, 9, 27, 57, 5)
     assert back(moment) == moment.astimezone(UTC)
+
+
+@pytest.fixture
+def new_york(monkeypatch):
+    # By its rules, since not every machine has a file for it.
+    monkeypatch.setenv("TZ", "EST5EDT,M3.2.0,M11.1.0")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("fold", [0, 1])
+@pytest.mark.parametrize("day", [(2023, 3, 12, 2, 30), (2023, 11, 5, 1, 30), (2023, 7, 1, 12, 0)], ids=str)
+def test_gaps_and_folds_of_the_local_time(new_york, day, fold):
+    moment = datetime.datetime(*day, 0, 999999, fold=fold)
+    assert nanoseconds(moment) == int(moment.replace(microsecond=0).timestamp()) * 10**9 + 999999000
+
+
+def test_local_times_before_1970(new_york):
+    assert nanoseconds(datetime.datetime(1969, 12, 31, 18, 59, 59, 1)) == -999_999_000
+
+
+def test_a_zone_without_an_offset_is_refused():
+    class Unknown(datetime.tzinfo):
+        def utcoffset(self, moment):
+            return None
+
+    moment = datetime.datetime(2023, 5, 3, tzinfo=Unknown())
+    with pytest.raises(TypeError):
+        moment.timestamp()
+    with pytest.raises(TypeError):
+        broker.Data(moment)
 
 
 def test_times_are_rounded_to_microseconds_for_python():
