@@ -8,7 +8,7 @@ import logging
 from typing import Any, Callable, Iterable, NamedTuple, TypeVar
 
 from . import _broker
-from .zeek_types import MismatchError, Parameters, event_name, pack, unpack
+from .zeek_types import MismatchError, Parameters, event_name, pack, prepare, unpack
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -47,8 +47,9 @@ class App:
     `broker.zeek.event`, or a list of them. It goes to `reply_topic`, or else to the topic that the
     event came with.
 
-    A handler that raises, and an event that does not fit, end nothing: `on_error` is called, which
-    logs to `broker.zeek` unless it is replaced.
+    A handler that raises, and an event that does not fit, end nothing, and neither does anything
+    else that a peer can send: `on_error` is called with the name of the event or handler and the
+    exception. It logs to `broker.zeek` unless it is replaced.
     """
 
     def __init__(self, endpoint: Any, topics: Any, *, reply_topic: Any = None) -> None:
@@ -64,13 +65,16 @@ class App:
         """Registers a handler for an event: a name, or a class made with `broker.zeek.event`.
 
         With a class the handler gets one argument, an instance. Several handlers of one event are
-        called in the order of their registration.
+        called in the order of their registration. Raises TypeError for annotations that nothing
+        could ever fit.
         """
         cls = None if isinstance(event, str) else event
         name = event if cls is None else event_name(cls)
         if name is None:
             raise TypeError("expected the name of an event or a class made with broker.zeek.event,"
                             " found %r" % (event,))
+        if cls is not None:
+            prepare(cls)
 
         def register(function: _F) -> _F:
             parameters = Parameters(function) if cls is None else None
@@ -122,11 +126,15 @@ class App:
                     break
                 messages = self._subscriber.poll() or [self._subscriber.recv(0)]
                 for topic, value in filter(None, messages):
+                    if self._stopped:
+                        break
                     for handler, arguments, extras in self._calls(topic, value):
                         if not handler.is_async:
                             self._call(topic, handler, arguments, extras)
                             continue
                         await room.acquire()
+                        if self._stopped:
+                            break
                         task = loop.create_task(self._await(topic, handler, arguments, extras))
                         tasks.add(task)
                         task.add_done_callback(tasks.discard)
@@ -164,21 +172,28 @@ class App:
         """The handlers of a message with the arguments to call them with."""
         from .zeek import SafeEvent
 
-        event = SafeEvent(value)
-        if not event.valid():
+        # What a peer sent can fail wherever it is looked at, and must not end the program.
+        name = "event"
+        try:
+            event = SafeEvent(value)
+            if not event.valid():
+                return
+            name = event.name()
+        except Exception as error:
+            self.on_error(name, error)
             return
-        name = event.name()
         for handler in self._handlers.get(name, ()):
             try:
                 if handler.parameters is None:
-                    yield handler, [unpack(event, handler.cls)], {}
+                    arguments, extras = [unpack(event, handler.cls)], {}
                 else:
                     arguments = handler.parameters.read(name, event.args())
                     known = {"event": event, "topic": topic}
                     extras = {extra: known[extra] for extra in handler.parameters.extras}
-                    yield handler, arguments, extras
-            except MismatchError as error:
+            except Exception as error:
                 self.on_error(name, error)
+            else:
+                yield handler, arguments, extras
 
     def _call(self, topic: str, handler: _Handler, arguments: list[Any], extras: dict[str, Any]) -> None:
         try:

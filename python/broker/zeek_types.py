@@ -13,6 +13,7 @@ import enum
 import functools
 import inspect
 import ipaddress
+import threading
 import types
 import typing
 from typing import Any, Callable, Iterable, Tuple, TypeVar
@@ -138,11 +139,14 @@ def _members_in(cls: type[enum.Enum]) -> _Converter:
     def convert(value: Any, place: str) -> Any:
         if not isinstance(value, _broker.Enum):
             raise _Misfit(place, "enum", (value,))
+        expected = "enum with one of the names of %s" % cls.__name__
         try:
-            return members[value.name]
-        except KeyError:
-            expected = "enum with one of the names of %s" % cls.__name__
-            raise _Misfit(place, expected, "`%s`" % value.name) from None
+            name = value.name
+        except UnicodeDecodeError:
+            raise _Misfit(place, expected, "a name that is not UTF-8") from None
+        if name not in members:
+            raise _Misfit(place, expected, "`%s`" % name)
+        return members[name]
 
     return convert
 
@@ -163,17 +167,63 @@ def _optional(inner: _Converter) -> _Converter:
     return convert
 
 
-def _first_that_fits(choices: list[_Converter]) -> _Converter:
-    def convert(value: Any, place: str) -> Any:
-        expected = []
+class _Tried(threading.local):
+    """What unions made of which containers, while a conversion goes on in this thread.
+
+    Each choice of a union converts what is inside again. Where unions are in unions, as in records
+    that contain themselves, that would double with each level, and the sender decides how many
+    levels there are.
+    """
+
+    def __init__(self) -> None:
+        # By union and id of the value, which is kept here because ids are used again.
+        self.results: dict[Any, Tuple[Any, Any, _Misfit | None]] | None = None
+
+
+_tried = _Tried()
+
+# What can hold other values; decoding makes each an object of its own, unless it is empty.
+_CONTAINERS = (tuple, list, set, frozenset, dict)
+
+
+def _first_that_fits(union: Any, choices: list[_Converter]) -> _Converter:
+    def attempt(value: Any, place: str) -> Any:
+        misfits = []
         for choice in choices:
             try:
                 return choice(value, place)
             except _Misfit as misfit:
-                if misfit.place != place:
-                    raise
-                expected.append(misfit.expected)
+                misfits.append(misfit)
+        # The choice that came furthest says most; its place has the longest name, or nearly so.
+        deepest = max(misfits, key=lambda misfit: len(misfit.place))
+        if deepest.place != place:
+            raise deepest
+        # In their order, each once.
+        expected = dict.fromkeys(misfit.expected for misfit in misfits)
         raise _Misfit(place, " or ".join(expected), (value,))
+
+    def remember(results: dict[Any, Tuple[Any, Any, _Misfit | None]], value: Any, place: str) -> Any:
+        key = union, id(value)
+        if key not in results:
+            try:
+                results[key] = value, attempt(value, place), None
+            except _Misfit as misfit:
+                results[key] = value, None, misfit
+        _, made, failure = results[key]
+        if failure is not None:
+            raise failure.with_traceback(None)
+        return made
+
+    def convert(value: Any, place: str) -> Any:
+        if not isinstance(value, _CONTAINERS) or not value:
+            return attempt(value, place)
+        if _tried.results is not None:
+            return remember(_tried.results, value, place)
+        _tried.results = {}
+        try:
+            return remember(_tried.results, value, place)
+        finally:
+            _tried.results = None
 
     return convert
 
@@ -212,9 +262,23 @@ def _table(key: _Converter, mapped: _Converter) -> _Converter:
     def convert(value: Any, place: str) -> Any:
         if not isinstance(value, collections.abc.Mapping):
             raise _Misfit(place, "table", (value,))
-        return {key(k, "%s{}" % place): mapped(v, "%s[%r]" % (place, k)) for k, v in value.items()}
+        return {key(k, "%s{}" % place): mapped(v, "%s[%s]" % (place, _shown(k)))
+                for k, v in value.items()}
 
     return convert
+
+
+# Characters of a table's key in the name of a place: enough to find it.
+_KEY_SHOWN_MAX = 80
+
+
+def _shown(key: Any) -> str:
+    try:
+        text = repr(key)
+    except UnicodeDecodeError:
+        # The name of an enum in it.
+        return "..."
+    return text if len(text) <= _KEY_SHOWN_MAX else text[:_KEY_SHOWN_MAX] + "..."
 
 
 def _inside(place: str, name: str) -> str:
@@ -296,6 +360,16 @@ def _hints(thing: Any) -> dict[str, Any]:
         raise TypeError("cannot resolve the annotations of %r: %s" % (thing, error)) from error
 
 
+def prepare(cls: Any) -> None:
+    """Looks at a class of an event where it is going to be used, so that annotations that cannot
+    work are found there. Those that name what is not there yet are looked at later."""
+    try:
+        _record(cls)
+    except TypeError as error:
+        if not isinstance(error.__cause__, NameError):
+            raise
+
+
 # As many classes as a program may use as records before they are looked at again.
 _record: Callable[[Any], _Record] = functools.lru_cache(maxsize=1024)(_Record)
 
@@ -341,11 +415,34 @@ def _compile(annotation: Any, special: Callable[[Any], _Converter | None],
             return _sequence(again(arguments[0]) if arguments else _anything, tuple)
         return _fixed([again(argument) for argument in arguments])
     if origin in (set, frozenset):
+        _check_hashable(annotation, arguments[:1])
         return _set(again(arguments[0]) if arguments else _anything, origin)
     if origin in (dict, collections.abc.Mapping):
+        _check_hashable(annotation, arguments[:1])
         inner = [again(argument) for argument in arguments] or [_anything, _anything]
         return _table(*inner)
     raise TypeError("no Zeek type is known for the annotation %r" % (annotation,))
+
+
+def _check_hashable(annotation: Any, members: Iterable[Any]) -> None:
+    for member in members:
+        if _is_unhashable(member):
+            raise TypeError("%r can never fit: %r is not hashable; use a tuple, a frozenset, a"
+                            " NamedTuple or a frozen dataclass" % (annotation, member))
+
+
+def _is_unhashable(annotation: Any) -> bool:
+    """Whether no value of the annotation can be in a set, except for None."""
+    origin, arguments = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
+    if origin in _UNIONS:
+        present = [argument for argument in arguments if argument is not type(None)]
+        return all(map(_is_unhashable, present))
+    if origin is tuple:
+        return any(_is_unhashable(argument) for argument in arguments if argument is not Ellipsis)
+    if origin in (collections.abc.Sequence, collections.abc.Mapping):
+        # They become list and dict.
+        return True
+    return isinstance(origin, type) and getattr(origin, "__hash__", None) is None
 
 
 def _union(arguments: Tuple[Any, ...], again: Callable[[Any], _Converter]) -> _Converter:
@@ -356,7 +453,7 @@ def _union(arguments: Tuple[Any, ...], again: Callable[[Any], _Converter]) -> _C
     elif len(present) == 1:
         inner = again(present[0])
     else:
-        inner = _first_that_fits([again(argument) for argument in present])
+        inner = _first_that_fits((again, arguments), [again(argument) for argument in present])
     return inner if len(present) == len(arguments) else _optional(inner)
 
 
@@ -469,7 +566,10 @@ class Parameters:
         self.required = 0
         self.extras: list[str] = []
         for parameter in signature.parameters.values():
-            convert = functools.partial(_reader, hints.get(parameter.name, Any))
+            annotation = hints.get(parameter.name, Any)
+            if _is_record(annotation):
+                prepare(annotation)
+            convert = functools.partial(_reader, annotation)
             if parameter.kind is parameter.VAR_POSITIONAL:
                 self.rest = convert()
             elif parameter.kind is parameter.KEYWORD_ONLY:

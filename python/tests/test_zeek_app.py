@@ -2,19 +2,21 @@
 
 import asyncio
 import dataclasses
+import enum
 import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
+from typing import Any, Dict, FrozenSet, List, Set, Union
 
 import pytest
 
 import broker
 from broker import Count
 from broker.zeek import App, Event, MismatchError, event, unpack
-from deadline import DEADLINE_S, take
+from deadline import DEADLINE_S, take, wait_until
 from scene import connect
 
 TOPIC = "/topic/test"
@@ -162,6 +164,88 @@ def test_what_goes_wrong_ends_nothing(scene, other, app):
     ]
 
 
+class Color(enum.Enum):
+    RED = "Color::RED"
+
+
+@dataclasses.dataclass(frozen=True)
+class Tags:
+    names: List[str]
+
+
+@dataclasses.dataclass
+class Small:
+    value: int
+
+    def __post_init__(self):
+        if self.value > 5:
+            raise ValueError("too large")
+
+
+NOT_UTF8 = broker.Enum(b"\xff")
+
+
+@pytest.mark.parametrize("annotation, argument, error", [
+    (Color, NOT_UTF8, MismatchError),
+    (Dict[broker.Enum, int], {NOT_UTF8: "x"}, MismatchError),
+    (Set[Tags], {(("a",),)}, TypeError),
+    (Set[Union[str, List[int]]], {(1,)}, TypeError),
+    (Small, (9,), ValueError),
+], ids=["enum", "key of a table", "frozen class with a list", "choice of a union", "constructor"])
+def test_no_argument_ends_anything(scene, other, app, annotation, argument, error):
+    def x(argument):
+        raise AssertionError("not called")
+
+    x.__annotations__["argument"] = annotation
+    app.on("x")(x)
+    app.on("end")(lambda: Event("end"))
+    running = run(scene, app)
+    other.send(Event("x", argument), Event("end"))
+    assert other.answers(1) == [(TOPIC, "end", [])]
+    assert not running.done()
+    assert [(name, type(raised)) for name, raised in app.errors] == [("x", error)]
+
+
+def test_a_mismatch_under_a_long_key_stays_short(scene, other, app):
+    @app.on("x")
+    def x(table: Dict[str, Dict[str, int]]):
+        raise AssertionError("not called")
+
+    app.on("end")(lambda: Event("end"))
+    run(scene, app)
+    other.send(Event("x", {"k" * 100_000: {"a": "b"}}), Event("end"))
+    other.answers(1)
+    [(_, error)] = app.errors
+    assert str(error) == "event `x`: argument `table['%s...]['a']`: expected int, found string" % ("k" * 79)
+
+
+# What is no event, or hardly one.
+ODD = [
+    (Count(1), Count(1), (b"\xff\xfe", (1,))), b"\xff", NOT_UTF8, None, (), (Count(1), Count(1)),
+    (Count(1), Count(1), ("end", 5)), {(1, 2): {3}},
+]
+
+
+@pytest.mark.parametrize("how", ["run", "serve"])
+def test_no_message_ends_anything(scene, other, app, how):
+    seen = []
+    app.on("any")(lambda *values: seen.append(values))
+    app.on("end")(lambda: Event("end"))
+    running = scene.background(app.run if how == "run" else lambda: asyncio.run(app.serve()))
+    for value in ODD:
+        other.endpoint.publish(TOPIC, value)
+    ends = [make(end) for end in (-2**63, 2**63 - 1) for make in (broker.Timespan, broker.Timestamp.from_ns)]
+    deep = ()
+    for _ in range(250):
+        deep = (deep,)
+    other.send(Event("any", *ends), Event("any", deep), Event("any", NOT_UTF8), Event("end"))
+    assert other.answers(1) == [(TOPIC, "end", [])]
+    assert not running.done()
+    assert [len(values) for values in seen] == [4, 1, 1]
+    [(name, error)] = app.errors
+    assert (name, type(error)) == ("event", UnicodeDecodeError)
+
+
 def test_errors_are_logged(scene, other, caplog):
     app = App(other.served, TOPIC)
     other.connect()
@@ -196,6 +280,35 @@ def test_handlers_that_cannot_be(app):
         @app.on("y")
         def y(z: complex):
             pass
+
+
+@pytest.mark.parametrize("annotation", [
+    Set[Ping], Set[List[int]], FrozenSet[Set[int]], Dict[Ping, int], Dict[Union[List[int], Dict[str, int]], int],
+], ids=str)
+def test_sets_of_what_cannot_be_hashed_are_refused(app, annotation):
+    def x(argument):
+        pass
+
+    x.__annotations__["argument"] = annotation
+    with pytest.raises(TypeError, match="can never fit: .* is not hashable; use a tuple"):
+        app.on("x")(x)
+
+    record = event("y")(dataclasses.make_dataclass("Record", [("field", annotation)]))
+    with pytest.raises(TypeError, match="can never fit"):
+        app.on(record)
+    with pytest.raises(TypeError, match="can never fit"):
+        @app.on("z")
+        def z(argument: record):
+            pass
+
+
+def test_a_class_can_name_one_that_comes_later(app):
+    @event("later")
+    @dataclasses.dataclass
+    class Early:
+        value: "Late"  # noqa: F821
+
+    app.on(Early)(lambda received: None)
 
 
 def test_stop_ends_run(scene, app):
@@ -275,6 +388,27 @@ def test_stop_ends_serve(other, app):
         await asyncio.wait_for(serving, DEADLINE_S)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("definition", ["def", "async def"])
+@pytest.mark.parametrize("how", ["run", "serve"])
+def test_nothing_is_handled_after_stop(scene, other, app, definition, how):
+    seen = []
+
+    def handle(n):
+        seen.append(n)
+        if n == 3:
+            app.stop()
+
+    async def handle_later(n):
+        handle(n)
+
+    app.on("e")(handle if definition == "def" else handle_later)
+    other.send(*(Event("e", n) for n in range(500)))
+    wait_until(lambda: app._subscriber.available() == 500, "all events are there")
+    running = scene.background(app.run if how == "run" else lambda: asyncio.run(app.serve()))
+    assert running.result(DEADLINE_S) is None
+    assert seen == [0, 1, 2, 3]
 
 
 # --- Ctrl-C --------------------------------------------------------------------------------------

@@ -235,6 +235,67 @@ def test_a_typed_dict_takes_arguments():
     assert unpack(Event("x", V4, Port(1, Port.TCP)), Place) == {"host": V4, "port": Port(1, Port.TCP)}
 
 
+@dataclasses.dataclass
+class Lists:
+    either: Union[List[int], List[str], Inner]
+
+
+@pytest.mark.parametrize("value, made", [
+    ((1,), [1]), (("a",), ["a"]), ((), []), ((Count(1), None), Inner(Count(1))),
+], ids=repr)
+def test_a_union_takes_the_first_that_fits(value, made):
+    assert unpack(Event("x", value), Lists) == Lists(made)
+
+
+def test_a_union_that_nothing_fits_says_how_far_it_came():
+    @dataclasses.dataclass
+    class Deep:
+        either: Union[List[int], Tuple[int, List[int]]]
+
+    for cls, value, argument, expected, found in (
+            (Lists, 5, "either", "vector or record Inner", "int"),
+            (Lists, (1.5,), "either[0]", "int", "double"),
+            (Deep, (1, ("a",)), "either[1][0]", "int", "string")):
+        with pytest.raises(MismatchError) as info:
+            unpack(Event("x", value), cls)
+        assert (info.value.argument, info.value.expected, info.value.found) == (argument, expected, found)
+
+
+@dataclasses.dataclass
+class Plus:
+    left: "Union[Plus, Minus, int]"
+    right: int
+
+
+@dataclasses.dataclass
+class Minus:
+    left: "Union[Plus, Minus, int]"
+    right: str
+
+
+def test_unions_in_unions_do_not_multiply():
+    value, made = 1, 1
+    for _ in range(60):
+        value, made = (value, "a"), Minus(made, "a")
+    assert unpack(Event("x", value, "a"), Minus) == Minus(made, "a")
+    bad = "a"
+    for _ in range(60):
+        bad = (bad, 1)
+    with pytest.raises(MismatchError) as info:
+        unpack(Event("x", bad, 1), Plus)
+    assert info.value.argument.startswith("left.left.left.")
+
+
+def test_equal_parts_of_a_union_are_objects_of_their_own():
+    @dataclasses.dataclass
+    class Two:
+        pair: Union[Tuple[List[int], List[int]], int]
+        both: Tuple[Union[List[int], int], Union[List[int], int]]
+
+    two = unpack(Event("x", ((), ()), ((), ())), Two)
+    assert two.pair[0] is not two.pair[1] and two.both[0] is not two.both[1]
+
+
 def test_bare_containers_take_anything():
     @dataclasses.dataclass
     class Bare:
