@@ -452,7 +452,7 @@ impl Endpoint {
                         pair.len()
                     )));
                 };
-                Ok((topic::bytes_of(topic)?.into_owned(), encoded(value)?))
+                Ok((topic::sendable(topic)?.into_owned(), encoded(value)?))
             })
             .collect::<PyResult<_>>()?;
         for (topic, bytes) in messages {

@@ -444,8 +444,8 @@ def test_publish_batch(scene):
 
 @pytest.mark.parametrize("item, error", [
     (("/t",), ValueError), (("/t", 1, 2), ValueError), (("/t", object()), TypeError), ((None, 1), TypeError),
-    (5, TypeError),
-], ids=repr)
+    (5, TypeError), (("/" * 65536, 1), ValueError), ((b"/" * 65536, 1), ValueError),
+], ids=lambda value: repr(value)[:20])
 def test_one_bad_item_sends_nothing(scene, item, error):
     one, two = scene.endpoint(), scene.endpoint()
     messages = scene.use(two.make_subscriber("/t"))

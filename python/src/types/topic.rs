@@ -6,12 +6,13 @@
 use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 
+use broker::proto::topic::TOPIC_MAX;
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyBytes, PyString, PyTuple, PyType};
 
 use super::hash_of;
-use crate::error::expected;
+use crate::error::{expected, from_broker};
 
 /// Topic of messages; a subscription to it covers all topics that begin with it.
 ///
@@ -66,6 +67,20 @@ pub(crate) fn bytes_of<'a>(topic: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, [u8]
         return Ok(Cow::Borrowed(bytes.as_bytes()));
     }
     Err(expected("a topic as str, bytes or Topic", topic))
+}
+
+/// The bytes of a topic to publish under.
+///
+/// # Errors
+///
+/// `ValueError` when the wire cannot carry it, besides those of [`bytes_of`].
+pub(crate) fn sendable<'a>(topic: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, [u8]>> {
+    let bytes = bytes_of(topic)?;
+    let length = bytes.len();
+    if length > TOPIC_MAX {
+        return Err(from_broker(&broker::Error::TopicTooLong { length }));
+    }
+    Ok(bytes)
 }
 
 /// One topic, or any iterable of topics.
