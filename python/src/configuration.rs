@@ -31,6 +31,7 @@ pub(crate) fn flag(value: &Bound<'_, PyAny>) -> PyResult<bool> {
 struct Flags {
     disable_ssl: bool,
     disable_forwarding: bool,
+    ttl: u16,
     ignore_broker_conf: bool,
     use_real_time: bool,
     web_socket_peer: broker::WebSocketPeerOptions,
@@ -41,6 +42,7 @@ impl Default for Flags {
         Self {
             disable_ssl: false,
             disable_forwarding: false,
+            ttl: 16,
             ignore_broker_conf: false,
             use_real_time: true,
             web_socket_peer: broker::WebSocketPeerOptions::default(),
@@ -87,6 +89,31 @@ impl BrokerOptions {
         let value = flag(value)?;
         lock(&self.0).disable_forwarding = value;
         Ok(())
+    }
+
+    /// Whether to pass on messages of one peer to another: the opposite of `disable_forwarding`,
+    /// under its name in releases up to 2.0. Default: True.
+    #[getter]
+    fn forward(&self) -> bool {
+        !self.disable_forwarding()
+    }
+
+    #[setter]
+    fn set_forward(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = flag(value)?;
+        lock(&self.0).disable_forwarding = !value;
+        Ok(())
+    }
+
+    /// Accepted; nothing limits the hops of a message. 0 to 65535. Default: 16.
+    #[getter]
+    fn ttl(&self) -> u16 {
+        lock(&self.0).ttl
+    }
+
+    #[setter]
+    fn set_ttl(&self, value: u16) {
+        lock(&self.0).ttl = value;
     }
 
     /// Accepted; configuration files are never read. Default: False.

@@ -99,6 +99,22 @@ def test_a_bad_verbosity_in_the_environment_is_an_error(monkeypatch):
         broker.Endpoint()
 
 
+def test_options_under_their_names_in_old_releases():
+    options = broker.BrokerOptions()
+    assert (options.forward, options.ttl) == (True, 16)
+    options.forward = False
+    assert options.disable_forwarding is True
+    options.disable_forwarding = False
+    assert options.forward is True
+    options.ttl = 65535
+    assert options.ttl == 65535
+    for value in (-1, 65536, "x", None):
+        with pytest.raises((OverflowError, TypeError)):
+            options.ttl = value
+    with pytest.raises(TypeError):
+        options.forward = "no"
+
+
 def test_an_endpoint_is_an_ordinary_object(scene):
     class Named(broker.Endpoint):
         pass

@@ -587,6 +587,8 @@ class BrokerOptions:
     def __init__(self) -> None: ...
     disable_ssl: bool
     disable_forwarding: bool
+    forward: bool
+    ttl: int
     ignore_broker_conf: bool
     use_real_time: bool
     web_socket_trust: Literal["certificate", "anonymous", "anybody"]
