@@ -92,6 +92,21 @@ fn receiver(value: &Bound<'_, PyAny>) -> PyResult<EndpointId> {
     }
 }
 
+/// Tells Python's log of variables that a program which ran on the original may rely on.
+fn warn_of_variables(py: Python<'_>) -> PyResult<()> {
+    let names = broker::Options::variables_without_effect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let log = py
+        .import("logging")?
+        .call_method1("getLogger", ("broker",))?;
+    for name in names {
+        log.call_method1("warning", ("environment variable %s has no effect", name))?;
+    }
+    Ok(())
+}
+
 impl Endpoint {
     /// The endpoint, shut down or not.
     fn any(&self) -> PyResult<&broker::Endpoint> {
@@ -165,6 +180,7 @@ impl Endpoint {
             }
             _ => return Err(expected()),
         };
+        warn_of_variables(py)?;
         let made = py.detach(|| broker::Endpoint::builder().options(options).build());
         let endpoint = Arc::new(Owned::new(made.map_err(|error| from_broker(&error))?));
         remember(Arc::downgrade(&endpoint));

@@ -1,6 +1,7 @@
 """Endpoints: options, listening, peering, publishing, shutting down."""
 
 import gc
+import logging
 import socket
 import weakref
 
@@ -96,6 +97,20 @@ def test_configuration_has_its_defaults_and_types():
 def test_a_bad_verbosity_in_the_environment_is_an_error(monkeypatch):
     monkeypatch.setenv("BROKER_CONSOLE_VERBOSITY", "loud")
     with pytest.raises(ValueError, match="BROKER_CONSOLE_VERBOSITY"):
+        broker.Endpoint()
+
+
+def test_variables_without_effect_are_checked_and_told(scene, monkeypatch, caplog):
+    for name, value in (("BROKER_METRICS_PORT", "4242"), ("BROKER_RECORDING_DIRECTORY", "/nowhere")):
+        monkeypatch.setenv(name, value)
+    with caplog.at_level(logging.WARNING, "broker"):
+        scene.endpoint()
+    assert [record.getMessage() for record in caplog.records] == [
+        "environment variable BROKER_METRICS_PORT has no effect",
+        "environment variable BROKER_RECORDING_DIRECTORY has no effect",
+    ]
+    monkeypatch.setenv("BROKER_METRICS_PORT", "abc")
+    with pytest.raises(broker.ConfigurationError, match="BROKER_METRICS_PORT.*`abc`"):
         broker.Endpoint()
 
 

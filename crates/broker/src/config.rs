@@ -233,13 +233,25 @@ impl Default for Options {
 
 impl Options {
     /// The defaults, changed by `BROKER_CONSOLE_VERBOSITY`, `BROKER_FILE_VERBOSITY` and
-    /// `BROKER_WEB_SOCKET_PORT`.
+    /// `BROKER_WEB_SOCKET_PORT`. The other variables of Broker are checked; a warning in the log
+    /// tells of those that are set, as [`Options::variables_without_effect`] does.
     ///
     /// # Errors
     ///
     /// Fails when a variable has a value it cannot have. Spec: endpoint 1.
     pub fn from_env() -> Result<Self, Error> {
-        Self::from_variables(|name| env::var_os(name))
+        let options = Self::from_variables(|name| env::var_os(name))?;
+        for name in Self::variables_without_effect() {
+            tracing::warn!(event = "variable-without-effect", name);
+        }
+        Ok(options)
+    }
+
+    /// The environment variables that are set and would change something in the original, or did
+    /// in an earlier release, but not here: those of metrics and of recordings.
+    pub fn variables_without_effect() -> Vec<&'static str> {
+        let names = WITHOUT_EFFECT.iter().map(|(name, _)| *name);
+        names.filter(|name| env::var_os(name).is_some()).collect()
     }
 
     fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, Error> {
@@ -257,13 +269,19 @@ impl Options {
                 }),
         };
         let default = Self::default();
-        Ok(Self {
+        let options = Self {
             console_verbosity: verbosity("BROKER_CONSOLE_VERBOSITY", default.console_verbosity)?,
             file_verbosity: verbosity("BROKER_FILE_VERBOSITY", default.file_verbosity)?,
             #[cfg(feature = "http")]
             web_socket: WebSocketOptions::from_variables(&variable)?,
             ..default
-        })
+        };
+        for (name, form) in WITHOUT_EFFECT {
+            if let Some(value) = variable(name) {
+                form.check(name, &value.to_string_lossy())?;
+            }
+        }
+        Ok(options)
     }
 
     /// Refuses values that could never work.
@@ -291,6 +309,60 @@ impl Options {
         positive("store.nack_timeout", store.nack_timeout.into())?;
         positive("store.connection_timeout", store.connection_timeout.into())?;
         positive("store.buffer_bytes_max", store.buffer_bytes_max)
+    }
+}
+
+/// What the value of an environment variable must look like.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    /// Anything, or a list with commas, which is anything, too.
+    Text,
+    /// `N` or `N/tcp`, not 0.
+    Port,
+    /// A number and a unit.
+    Interval,
+    /// Not negative.
+    Number,
+}
+
+/// Units of intervals.
+const UNITS: [&str; 6] = ["ns", "us", "ms", "s", "min", "h"];
+
+/// The original's variables that only have their form checked here. Spec: tools 1.4.
+const WITHOUT_EFFECT: [(&str, Form); 8] = [
+    ("BROKER_METRICS_PORT", Form::Port),
+    ("BROKER_METRICS_ENDPOINT_NAME", Form::Text),
+    ("BROKER_METRICS_EXPORT_TOPIC", Form::Text),
+    ("BROKER_METRICS_EXPORT_INTERVAL", Form::Interval),
+    ("BROKER_METRICS_EXPORT_PREFIXES", Form::Text),
+    ("BROKER_METRICS_IMPORT_TOPICS", Form::Text),
+    ("BROKER_RECORDING_DIRECTORY", Form::Text),
+    ("BROKER_OUTPUT_GENERATOR_FILE_CAP", Form::Number),
+];
+
+impl Form {
+    fn check(self, name: &'static str, value: &str) -> Result<(), Error> {
+        let (fits, expected) = match self {
+            Self::Text => (true, ""),
+            Self::Port => {
+                let number = value.strip_suffix("/tcp").unwrap_or(value);
+                let fits = number.parse::<u16>().is_ok_and(|port| port != 0);
+                (fits, "a port from 1 to 65535, as `N` or `N/tcp`")
+            }
+            Self::Interval => {
+                let unit = value.trim_start_matches(|digit: char| digit.is_ascii_digit());
+                let fits = unit.len() < value.len() && UNITS.contains(&unit);
+                (fits, "an interval such as `5s`")
+            }
+            Self::Number => (value.parse::<u64>().is_ok(), "a number of at least 0"),
+        };
+        if fits {
+            return Ok(());
+        }
+        Err(Error::Option {
+            name,
+            cause: format!("`{value}` is not {expected}"),
+        })
     }
 }
 
@@ -345,6 +417,41 @@ mod tests {
             "{error}"
         );
         assert!(error.to_string().contains("`loud`"), "{error}");
+    }
+
+    #[test]
+    fn variables_without_effect_are_checked() {
+        let with = |name: &str, value: &str| {
+            Options::from_variables(|asked| (asked == name).then(|| value.into()))
+        };
+        for (name, good, bad) in [
+            (
+                "BROKER_METRICS_PORT",
+                &["4242", "4242/tcp"][..],
+                &["0", "abc", "", "65536", "1/udp"][..],
+            ),
+            (
+                "BROKER_METRICS_EXPORT_INTERVAL",
+                &["5s", "250ms", "5min"],
+                &["zz", "5", "s", "-5s", "5 s", ""],
+            ),
+            (
+                "BROKER_OUTPUT_GENERATOR_FILE_CAP",
+                &["0", "5"],
+                &["-1", "x", ""],
+            ),
+            ("BROKER_METRICS_IMPORT_TOPICS", &["/a, /b", ""], &[]),
+            ("BROKER_RECORDING_DIRECTORY", &["/tmp/x"], &[]),
+        ] {
+            for value in good {
+                assert_eq!(with(name, value).unwrap(), Options::default(), "{value}");
+            }
+            for value in bad {
+                let error = with(name, value).unwrap_err().to_string();
+                assert!(error.contains(name), "{error}");
+                assert!(error.contains(&format!("`{value}`")), "{error}");
+            }
+        }
     }
 
     #[test]
