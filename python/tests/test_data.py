@@ -463,6 +463,29 @@ def test_counts_are_made_of_integers(argument):
         broker.Count(1).value = argument
 
 
+class Index:
+    def __init__(self, number):
+        self.number = number
+
+    def __index__(self):
+        return self.number
+
+
+def test_counts_take_what_python_takes_for_an_integer():
+    five = broker.Count(Index(5))
+    assert five == broker.Count(5)
+    five.value = Index(6)
+    assert five == broker.Count(6)
+    with pytest.raises(OverflowError):
+        broker.Count(Index(-1))
+
+
+def test_a_count_that_is_much_too_large_says_only_that():
+    program = "import broker\ntry: broker.Count(10**5000)\nexcept OverflowError as error: print(error)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (run.stdout, run.stderr, run.returncode) == ("a count goes from 0 to 2**64 - 1\n", "", 0)
+
+
 @pytest.mark.parametrize("argument", [-1, 2**64, 10**30])
 def test_counts_have_64_bits(argument):
     with pytest.raises(OverflowError):

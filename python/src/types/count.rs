@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
-use pyo3::types::{PyInt, PyTuple, PyType};
+use pyo3::types::{PyDict, PyTuple, PyType};
 
 use super::hash_of_count;
 use crate::error::expected;
@@ -28,21 +28,27 @@ impl Count {
     }
 }
 
-/// A Python integer as a count.
+/// A Python integer, or what Python takes for one, as a count.
 pub(crate) fn number(value: &Bound<'_, PyAny>) -> PyResult<u64> {
-    let Ok(integer) = value.cast::<PyInt>() else {
+    // A count is no integer to the original.
+    if value.is_instance_of::<Count>() {
         return Err(expected("an int", value));
-    };
-    integer.extract().map_err(|_| {
-        PyOverflowError::new_err(format!("a count goes from 0 to 2**64 - 1, found {integer}"))
+    }
+    value.extract().map_err(|error: PyErr| {
+        if error.is_instance_of::<PyOverflowError>(value.py()) {
+            // Without the number: the text of a large one takes long, or is refused.
+            PyOverflowError::new_err("a count goes from 0 to 2**64 - 1")
+        } else {
+            expected("an int", value)
+        }
     })
 }
 
 #[pymethods]
 impl Count {
     #[new]
-    #[pyo3(signature = (*_args), text_signature = "(value, /)")]
-    fn py_new(_args: &Bound<'_, PyTuple>) -> Self {
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(value, /)")]
+    fn py_new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self::new(0)
     }
 

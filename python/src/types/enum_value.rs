@@ -67,7 +67,8 @@ impl Enum {
     /// The name. Raises `UnicodeDecodeError` when it came as other bytes than UTF-8.
     #[getter]
     fn name(&self, py: Python<'_>) -> PyResult<String> {
-        self.with_name(|name| utf8(py, name).map(str::to_owned))
+        // Not under the lock: making an exception can let another thread run, which may want it.
+        utf8(py, &self.bytes()).map(str::to_owned)
     }
 
     #[setter]
