@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use broker::{EndpointId, NetworkAddress};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::types::enumeration::{ErrorCode, PeerFlags, PeerStatus, StatusCode};
 use crate::types::port::number;
@@ -267,7 +268,8 @@ pub(crate) struct Status {
 #[pymethods]
 impl Status {
     #[new]
-    fn py_new() -> Self {
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]
+    fn py_new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         let code = broker::StatusCode::Unspecified;
         Self {
             event: broker::Status {
@@ -278,6 +280,8 @@ impl Status {
             context: None,
         }
     }
+
+    fn __init__(&self) {}
 
     /// What happened, an `SC`.
     fn code<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, StatusCode>> {
@@ -310,12 +314,15 @@ pub(crate) struct Error {
 #[pymethods]
 impl Error {
     #[new]
-    fn py_new() -> Self {
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]
+    fn py_new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self {
             event: None,
             context: None,
         }
     }
+
+    fn __init__(&self) {}
 
     /// The error's code as int; compares equal to the `EC` of the same value.
     fn code(&self) -> u8 {

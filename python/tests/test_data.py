@@ -713,3 +713,26 @@ def test_containers_of_data_are_seen_through_accessors():
     assert broker.Data(broker.Data([1, 2]).as_vector()) == broker.Data([1, 2])
     assert broker.Data(broker.Data({1, 2}).as_set()) == broker.Data({1, 2})
     assert back(broker._broker.Data(broker.Data(5))) == 5
+
+
+# --- sub-classes ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls, arguments", [
+    (broker.Address, (b"\x01\x02\x03\x04", 4)), (broker.Count, (5,)), (broker.Enum, ("a",)),
+    (broker.Port, (80, broker.Port.TCP)), (broker.Set, ([broker.Data(1)],)), (broker.Table, ()),
+    (broker.Subnet, (broker.Address(b"\x01\x02\x03\x04", 4), 8)), (broker.Timespan, (5,)),
+    (broker.Timestamp, (5,)), (broker.Topic, ("/t",)), (broker.Vector, ([broker.Data(1)],)),
+    (broker.Status, ()), (broker.Error, ()), (broker.Data, (5,)),
+], ids=lambda value: getattr(value, "__name__", ""))
+def test_a_sub_class_has_a_constructor_of_its_own(cls, arguments):
+    class Sub(cls):
+        def __init__(self, *, given, other=None):
+            super().__init__(*given)
+            self.other = other
+
+    sub = Sub(given=arguments, other=7)
+    assert sub.other == 7
+    assert repr(sub) == repr(cls(*arguments)) or cls is broker.Data
+    with pytest.raises(TypeError):
+        cls(*arguments, no_such_argument=1)

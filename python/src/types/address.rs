@@ -6,7 +6,7 @@ use broker::data;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
-use pyo3::types::{PyBytes, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyTuple, PyType};
 
 use super::enumeration::{ByteOrder, Family};
 use super::hash_of;
@@ -37,8 +37,8 @@ impl Address {
 #[pymethods]
 impl Address {
     #[new]
-    #[pyo3(signature = (*_args), text_signature = "(packed=..., family=..., /)")]
-    fn py_new(_args: &Bound<'_, PyTuple>) -> Self {
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(packed=..., family=..., /)")]
+    fn py_new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self::new(data::Address::default())
     }
 

@@ -89,8 +89,8 @@ fn copy_elements(view: View<'_>) -> Vec<Encoded> {
 #[pymethods]
 impl Vector {
     #[new]
-    #[pyo3(signature = (*_args), text_signature = "(elements=(), /)")]
-    fn py_new(_args: &Bound<'_, PyTuple>) -> Self {
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(elements=(), /)")]
+    fn py_new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self::default()
     }
 
@@ -261,8 +261,8 @@ impl Set {
 #[pymethods]
 impl Set {
     #[new]
-    #[pyo3(signature = (*_args), text_signature = "(elements=(), /)")]
-    fn py_new(_args: &Bound<'_, PyTuple>) -> Self {
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(elements=(), /)")]
+    fn py_new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self::default()
     }
 
@@ -362,8 +362,8 @@ fn missing(key: &Encoded, py: Python<'_>) -> PyErr {
 #[pymethods]
 impl Table {
     #[new]
-    #[pyo3(signature = (*_args), text_signature = "()")]
-    fn py_new(_args: &Bound<'_, PyTuple>) -> Self {
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]
+    fn py_new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self::default()
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::exceptions::PyUnicodeDecodeError;
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
-use pyo3::types::{PyBytes, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 
 use super::hash_of;
 use crate::error::expected;
@@ -54,8 +54,8 @@ pub(crate) fn utf8<'a>(py: Python<'_>, bytes: &'a [u8]) -> PyResult<&'a str> {
 #[pymethods]
 impl Enum {
     #[new]
-    #[pyo3(signature = (*_args), text_signature = "(name, /)")]
-    fn py_new(_args: &Bound<'_, PyTuple>) -> Self {
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(name, /)")]
+    fn py_new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self::new(b"")
     }
 

@@ -6,7 +6,7 @@ use broker::data;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyDict, PyTuple};
 
 use super::enumeration::Protocol;
 use super::hash_of;
@@ -39,8 +39,8 @@ pub(crate) fn number(value: &Bound<'_, PyAny>) -> PyResult<u16> {
 #[pymethods]
 impl Port {
     #[new]
-    #[pyo3(signature = (*_args), text_signature = "(port=..., protocol=..., /)")]
-    fn py_new(_args: &Bound<'_, PyTuple>) -> Self {
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(port=..., protocol=..., /)")]
+    fn py_new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self::new(data::Port::new(0, data::Protocol::Unknown))
     }
 

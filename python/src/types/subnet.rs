@@ -6,7 +6,7 @@ use broker::data;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::{PyDict, PyTuple, PyType};
 
 use super::address::Address;
 use super::hash_of;
@@ -33,8 +33,8 @@ impl Subnet {
 #[pymethods]
 impl Subnet {
     #[new]
-    #[pyo3(signature = (*_args), text_signature = "(address=..., length=..., /)")]
-    fn py_new(_args: &Bound<'_, PyTuple>) -> Self {
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(address=..., length=..., /)")]
+    fn py_new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self::new(data::Subnet::default())
     }
 

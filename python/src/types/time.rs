@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use pyo3::exceptions::{PyOverflowError, PyValueError, PyZeroDivisionError};
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
-use pyo3::types::{PyFloat, PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyFloat, PyString, PyTuple, PyType};
 
 use super::hash_of_integer;
 use crate::error::expected;
@@ -93,8 +93,8 @@ fn divisor(value: &Bound<'_, PyAny>) -> PyResult<Option<Divisor>> {
 #[pymethods]
 impl Timespan {
     #[new]
-    #[pyo3(signature = (*_args), text_signature = "(nanoseconds_or_seconds=0, /)")]
-    fn py_new(_args: &Bound<'_, PyTuple>) -> Self {
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(nanoseconds_or_seconds=0, /)")]
+    fn py_new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self::new(0)
     }
 
@@ -207,8 +207,8 @@ impl Timestamp {
 #[pymethods]
 impl Timestamp {
     #[new]
-    #[pyo3(signature = (*_args), text_signature = "(seconds_or_timespan=0, /)")]
-    fn py_new(_args: &Bound<'_, PyTuple>) -> Self {
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(seconds_or_timespan=0, /)")]
+    fn py_new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self::new(0)
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use broker::proto::topic::TOPIC_MAX;
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
-use pyo3::types::{PyBytes, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 
 use super::hash_of;
 use crate::error::{expected, from_broker};
@@ -109,8 +109,8 @@ pub(crate) fn to_str<'py>(py: Python<'py>, topic: &[u8]) -> PyResult<Bound<'py, 
 #[pymethods]
 impl Topic {
     #[new]
-    #[pyo3(signature = (*_args), text_signature = "(topic, /)")]
-    fn py_new(_args: &Bound<'_, PyTuple>) -> Self {
+    #[pyo3(signature = (*_args, **_kwargs), text_signature = "(topic, /)")]
+    fn py_new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self::new(b"")
     }
 
