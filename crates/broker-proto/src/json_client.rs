@@ -26,7 +26,7 @@ use crate::status::ErrorCode;
 use crate::topic::Topic;
 
 use overlap::{Overlap, Side};
-use renewal::Renewal;
+use renewal::{Hold, Renewal};
 use sent::SentTopics;
 
 /// Shortest time between two reports of messages that cannot be read.
@@ -93,7 +93,9 @@ impl Loss {
                 // 1005: a close frame without a code.
                 matches!(*code, close_code::NORMAL | close_code::GOING_AWAY | 1005)
             }
-            Self::Unreachable | Self::Failed(_) | Self::Ended => true,
+            // It was our side that found something wrong, and nobody else can say what.
+            Self::Failed(_) => false,
+            Self::Unreachable | Self::Ended => true,
         }
     }
 }
@@ -172,6 +174,8 @@ struct Line {
     form: Form,
     heard: Timestamp,
     pinged: bool,
+    /// Whether what it brings waits until the application has room.
+    paused: bool,
     /// The last error message before the acknowledgement.
     complaint: Option<String>,
 }
@@ -192,6 +196,7 @@ impl Line {
             form: Form::Original,
             heard: Timestamp::MIN,
             pinged: false,
+            paused: false,
             complaint: None,
         }
     }
@@ -299,6 +304,7 @@ pub struct ClientSession {
     joined: bool,
     ended: bool,
     renewal: Renewal,
+    hold: Hold,
     /// What the previous line brought and this one may still bring, and until when that counts.
     tail: Option<(Overlap, Timestamp)>,
     sent: SentTopics,
@@ -320,6 +326,7 @@ impl ClientSession {
             joined: false,
             ended: false,
             renewal: Renewal::None,
+            hold: Hold::default(),
             tail: None,
             sent: SentTopics::default(),
             unreadable: 0,
@@ -346,13 +353,14 @@ impl ClientSession {
             Stage::Subscribing { deadline } => Some((deadline, ClientTimeout::Ack)),
             Stage::Active => self.liveness().map(|at| (at, ClientTimeout::Liveness)),
         };
-        let renewal = self.renewal.due().map(|at| (at, ClientTimeout::Renewal));
+        let renewal = self.renewal.due().into_iter().chain(self.hold.until());
+        let renewal = renewal.map(|at| (at, ClientTimeout::Renewal));
         line.into_iter().chain(renewal).min()
     }
 
     /// Where data messages go at the moment, and how they are spelled; `None`: they are to wait.
     pub fn writer(&self) -> Option<(LineId, Form)> {
-        let is_open = self.joined && !self.ended && !self.renewal.holds();
+        let is_open = self.joined && !self.ended && !self.is_held();
         is_open.then_some((self.current.id, self.current.form))
     }
 
@@ -361,8 +369,18 @@ impl ClientSession {
         self.joined
     }
 
-    /// When the server is to be asked for a sign of life, or was asked for long enough.
+    /// Whether a line waits for the acknowledgement of new subscriptions. It should be read even
+    /// while there is no room for what others bring: nothing changes before its first message.
+    pub fn awaits_ack(&self, line: LineId) -> bool {
+        matches!(&self.renewal, Renewal::Subscribing { next, .. } if next.id == line)
+    }
+
+    /// When the server is to be asked for a sign of life, or was asked for long enough. Nothing is
+    /// heard from a line that is not read.
     fn liveness(&self) -> Option<Timestamp> {
+        if self.current.paused {
+            return None;
+        }
         let interval = self.config.ping_interval;
         let patience = match self.current.pinged {
             true => interval.saturating_add(interval),
@@ -396,6 +414,18 @@ impl ClientSession {
     /// Something came, whatever it was.
     pub fn handle_heard(&mut self, now: Timestamp, line: LineId) {
         if line == self.current.id {
+            self.current.heard = now;
+            self.current.pinged = false;
+        }
+    }
+
+    /// A line is not read for lack of room, or is read again. While it is not, its silence is not
+    /// the server's: what waits for it waits longer.
+    pub fn set_paused(&mut self, now: Timestamp, line: LineId, paused: bool) {
+        if line != self.current.id {
+            self.renewal.set_paused(now, line, paused);
+        } else if self.current.paused != paused {
+            self.current.paused = paused;
             self.current.heard = now;
             self.current.pinged = false;
         }
@@ -479,8 +509,10 @@ impl ClientSession {
             }
             Stage::Active if self.liveness().is_some_and(is_due) => {
                 if self.current.pinged {
+                    let silence = "the server does not answer pings".to_owned();
                     self.drop_line(self.current.id);
-                    return self.end(Some("the server does not answer pings".to_owned()));
+                    self.complain(ErrorCode::PeerUnavailable, silence.clone());
+                    return self.end(Some(silence));
                 }
                 self.current.pinged = true;
                 self.outputs.push_back(ClientOutput::Ping {
@@ -489,6 +521,9 @@ impl ClientSession {
                 });
             }
             Stage::Opening | Stage::Subscribing { .. } | Stage::Active => {}
+        }
+        if self.hold.until().is_some_and(is_due) {
+            self.hold = Hold::Over;
         }
         if self.renewal.due().is_some_and(is_due) {
             self.advance_renewal(now);

@@ -5,6 +5,7 @@
 //! turns it into a topic and an encoded value, and from there on the message is one of a peer like
 //! any other. See ADR 0085.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,6 +23,9 @@ use crate::shared::Shared;
 /// Buffers that one large message blew up are given back beyond this.
 const SCRATCH_MAX: usize = 64 * 1024;
 
+/// What a message that waits costs beside its bytes.
+const BACKLOG_ENTRY_BYTES: usize = 128;
+
 /// Hands on what one foreign peer sends.
 pub(crate) struct ForeignInbox {
     shared: Arc<Shared>,
@@ -29,6 +33,9 @@ pub(crate) struct ForeignInbox {
     frame: Vec<u8>,
     /// What some consumers have no room for.
     delivery: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Messages behind it, as frames, and their topics.
+    backlog: VecDeque<(Topic, Bytes)>,
+    backlog_bytes: usize,
 }
 
 impl ForeignInbox {
@@ -39,16 +46,34 @@ impl ForeignInbox {
             shared,
             frame: Vec::new(),
             delivery: None,
+            backlog: VecDeque::new(),
+            backlog_bytes: 0,
         }
     }
 
-    /// Resolves when another message can be taken: until then its sender is not read from.
-    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(delivery) = &mut self.delivery {
-            ready!(delivery.as_mut().poll(cx));
-            self.delivery = None;
+    /// Resolves when another message can be taken: until then its sender is not read from. Messages
+    /// of so many bytes may wait for consumers that have no room.
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>, backlog_max: usize) -> Poll<()> {
+        match self.poll_delivered(cx) {
+            Poll::Pending if self.backlog_bytes < backlog_max => Poll::Ready(()),
+            polled => polled,
         }
-        Poll::Ready(())
+    }
+
+    /// Resolves when everything is handed on.
+    pub(crate) fn poll_delivered(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if let Some(delivery) = &mut self.delivery {
+                ready!(delivery.as_mut().poll(cx));
+                self.delivery = None;
+            }
+            let Some((topic, frame)) = self.backlog.pop_front() else {
+                return Poll::Ready(());
+            };
+            let size = frame.len().saturating_add(BACKLOG_ENTRY_BYTES);
+            self.backlog_bytes = self.backlog_bytes.saturating_sub(size);
+            self.hand_on(&topic, &frame);
+        }
     }
 
     /// Hands on one message; the payload is one encoded value.
@@ -71,25 +96,40 @@ impl ForeignInbox {
                 Ok(())
             },
         )?;
+        if self.delivery.is_some() {
+            let size = self.frame.len().saturating_add(BACKLOG_ENTRY_BYTES);
+            self.backlog_bytes = self.backlog_bytes.saturating_add(size);
+            let frame = Bytes::from(std::mem::take(&mut self.frame));
+            self.backlog.push_back((topic.clone(), frame));
+        } else if self.frame.len() < SHARED_RUN_MIN {
+            let frame = std::mem::take(&mut self.frame);
+            self.push(topic, Run::copied(&frame, 1));
+            self.frame = frame;
+        } else {
+            let frame = Bytes::from(std::mem::take(&mut self.frame));
+            self.push(topic, Run::shared(&frame, 1));
+        }
+        Ok(())
+    }
+
+    /// Hands on a message that has waited.
+    fn hand_on(&mut self, topic: &Topic, frame: &Bytes) {
+        let run = match frame.len() < SHARED_RUN_MIN {
+            true => Run::copied(frame, 1),
+            false => Run::shared(frame, 1),
+        };
+        self.push(topic, run);
+    }
+
+    fn push(&mut self, topic: &Topic, run: Run<'_>) {
         let targets = self
             .memo
             .targets(&self.shared.routes, topic.as_bytes())
             .clone();
-        if targets.is_empty() {
-            return Ok(());
-        }
-        let shared_frame;
-        let run = if self.frame.len() < SHARED_RUN_MIN {
-            Run::copied(&self.frame, 1)
-        } else {
-            shared_frame = Bytes::from(std::mem::take(&mut self.frame));
-            Run::shared(&shared_frame, 1)
-        };
         let full = push_to(&self.shared, run, targets.iter());
         if !full.is_empty() {
             let blocked = BlockedPublish::new(self.shared.clone(), run.to_bytes(), full);
             self.delivery = Some(Box::pin(blocked.finished()));
         }
-        Ok(())
     }
 }

@@ -12,6 +12,8 @@ mod own_server;
 mod recorded;
 #[path = "websocket_client/script.rs"]
 mod script;
+#[path = "websocket_client/slow_subscribers.rs"]
+mod slow_subscribers;
 #[path = "websocket_client/transport.rs"]
 mod transport;
 

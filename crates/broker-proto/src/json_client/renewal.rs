@@ -11,6 +11,10 @@
 //!    brought everything that the new one brought first, for a limited time, and is closed.
 //! 6. When the server has ended the old line, sending goes on.
 //!
+//! While the application has no room for messages the old line is not read, and nothing is known of
+//! its end. Then it stays until it is read to its end, for a limited time, and sending goes on without
+//! waiting for that.
+//!
 //! A message that came on one line is dropped when an equal one comes on the other and the old line
 //! was subscribed to its topic; each message excuses one. That goes on until the new line brings
 //! what the old one did not, being gone. What the limits below cut short is delivered twice rather
@@ -52,6 +56,34 @@ const OVERLAP_MAX: Timespan = milliseconds(2_000);
 /// How long the server may take to end the old line.
 const RETIREMENT_TIMEOUT: Timespan = milliseconds(1_000);
 
+/// How long the old line is kept for messages that the application has no room for: a minute, for
+/// meanwhile nothing else can be subscribed to.
+pub(super) const RETIREMENT_MAX: Timespan = milliseconds(60_000);
+
+/// How long publishers wait for a renewal when the one before it failed: enough for a server that
+/// answers.
+pub(super) const REPEATED_HOLD_MAX: Timespan = milliseconds(500);
+
+/// How long publishers wait for a step of a renewal that makes them wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Hold {
+    /// Until it is done.
+    #[default]
+    Unlimited,
+    Until(Timestamp),
+    /// Not any more.
+    Over,
+}
+
+impl Hold {
+    pub(super) const fn until(self) -> Option<Timestamp> {
+        match self {
+            Self::Until(at) => Some(at),
+            Self::Unlimited | Self::Over => None,
+        }
+    }
+}
+
 /// How far a renewal is.
 #[derive(Debug)]
 pub(super) enum Renewal {
@@ -85,6 +117,7 @@ pub(super) enum Renewal {
     Retiring {
         old: Line,
         deadline: Timestamp,
+        latest: Timestamp,
         overlap: Overlap,
     },
 }
@@ -102,7 +135,7 @@ impl Renewal {
     }
 
     /// Whether nothing may be sent. When a renewal has failed publishers are not made to wait for
-    /// the next.
+    /// the beginning of the next, and for its answer only for a moment.
     pub(super) const fn holds(&self) -> bool {
         match self {
             Self::None => false,
@@ -118,18 +151,22 @@ impl Renewal {
         match self {
             Self::None | Self::Opening { .. } => None,
             Self::Due { at, .. } => Some(*at),
-            Self::Fencing { deadline, .. } | Self::Retiring { deadline, .. } => Some(*deadline),
+            Self::Fencing { deadline, .. } => Some(*deadline),
+            Self::Retiring {
+                deadline, latest, ..
+            } => Some(*deadline.min(latest)),
             Self::Subscribing { next, .. } => match next.stage {
                 Stage::Subscribing { deadline } => Some(deadline),
                 Stage::Opening | Stage::Active => None,
             },
             Self::Overlapping {
+                old,
                 earliest,
                 latest,
                 overlap,
-                ..
             } => Some(match overlap.state() {
                 Settlement::Proven => *earliest,
+                Settlement::Likely if old.paused => *latest,
                 Settlement::Likely => {
                     let quiet = overlap.old_heard.saturating_add(OVERLAP_QUIET);
                     (*earliest).max(quiet).min(*latest)
@@ -138,9 +175,38 @@ impl Renewal {
             }),
         }
     }
+
+    /// As [`ClientSession::set_paused`] for the line beside the one that counts.
+    pub(super) fn set_paused(&mut self, now: Timestamp, line: LineId, paused: bool) {
+        let beside = match self {
+            Self::None | Self::Due { .. } => return,
+            Self::Opening { next, .. }
+            | Self::Fencing { next, .. }
+            | Self::Subscribing { next, .. } => next,
+            Self::Overlapping { old, .. } | Self::Retiring { old, .. } => old,
+        };
+        if beside.id != line || beside.paused == paused {
+            return;
+        }
+        beside.paused = paused;
+        match self {
+            Self::Overlapping { overlap, .. } => overlap.old_heard = now,
+            Self::Retiring { deadline, .. } => *deadline = now.saturating_add(RETIREMENT_TIMEOUT),
+            Self::None
+            | Self::Due { .. }
+            | Self::Opening { .. }
+            | Self::Fencing { .. }
+            | Self::Subscribing { .. } => {}
+        }
+    }
 }
 
 impl ClientSession {
+    /// Whether publishers wait for a renewal.
+    pub(super) fn is_held(&self) -> bool {
+        self.renewal.holds() && self.hold != Hold::Over
+    }
+
     /// Begins a renewal if the line lacks something and none is under way.
     pub(super) fn check_interest(&mut self, now: Timestamp) {
         let has = |topic: &Topic| self.current.topics.matches(topic.as_bytes());
@@ -186,14 +252,36 @@ impl ClientSession {
             }
             Renewal::Overlapping { old, overlap, .. } => {
                 self.outputs.push_back(ClientOutput::Close { line: old.id });
+                // A server that has read the close frame sends nothing back on the old line.
+                let deadline = now.saturating_add(RETIREMENT_TIMEOUT);
+                self.hold = Hold::Until(deadline);
                 self.renewal = Renewal::Retiring {
                     old,
-                    deadline: now.saturating_add(RETIREMENT_TIMEOUT),
+                    deadline,
+                    latest: now.saturating_add(RETIREMENT_MAX),
+                    overlap,
+                };
+            }
+            Renewal::Retiring {
+                old,
+                latest,
+                overlap,
+                ..
+            } if old.paused && now < latest => {
+                self.renewal = Renewal::Retiring {
+                    old,
+                    deadline: latest,
+                    latest,
                     overlap,
                 };
             }
             Renewal::Retiring { old, overlap, .. } => {
                 self.drop_line(old.id);
+                if old.paused {
+                    let text = "messages of the server were lost: they came before the \
+                                subscriptions were renewed and were not taken within a minute";
+                    self.complain(ErrorCode::Unspecified, text.to_owned());
+                }
                 self.catch_up(now, overlap);
             }
             other @ (Renewal::None | Renewal::Opening { .. }) => self.renewal = other,
@@ -205,6 +293,9 @@ impl ClientSession {
         match std::mem::replace(&mut self.renewal, Renewal::None) {
             Renewal::Opening { mut next, failures } if next.id == line => {
                 next.form = form;
+                if failures > 0 {
+                    self.hold = Hold::Until(now.saturating_add(REPEATED_HOLD_MAX));
+                }
                 let payload = self.number().to_be_bytes();
                 self.outputs.push_back(ClientOutput::Ping {
                     line: self.current.id,
@@ -247,6 +338,7 @@ impl ClientSession {
                 next.stage = Stage::Active;
                 next.heard = now;
                 next.complaint = None;
+                self.hold = Hold::Unlimited;
                 let mut overlap = overlap;
                 overlap.old_heard = overlap.old_heard.max(now);
                 let old = std::mem::replace(&mut self.current, next);
@@ -287,6 +379,7 @@ impl ClientSession {
         let text = format!("the subscriptions could not be renewed: {cause}");
         self.complain(ErrorCode::PeerUnavailable, text);
         let random = self.config.seed.rotate_left(failures % 64);
+        self.hold = Hold::Unlimited;
         self.renewal = Renewal::Due {
             at: now.saturating_add(foreign_pause(RENEWAL_PAUSE, failures, random)),
             failures: failures.saturating_add(1),
@@ -296,6 +389,7 @@ impl ClientSession {
     /// The old line is gone; something may have been subscribed to meanwhile.
     fn catch_up(&mut self, now: Timestamp, overlap: Overlap) {
         self.renewal = Renewal::None;
+        self.hold = Hold::Unlimited;
         self.tail = Some((overlap, now.saturating_add(OVERLAP_MAX)));
         self.check_interest(now);
     }

@@ -1,5 +1,5 @@
 use super::overlap::OVERLAP_BYTES_MAX;
-use super::renewal::{OVERLAP_MIN, RENEWAL_DELAY};
+use super::renewal::{OVERLAP_MIN, RENEWAL_DELAY, REPEATED_HOLD_MAX, RETIREMENT_MAX};
 use super::sent::SENT_TOPICS_MAX;
 use super::*;
 
@@ -83,6 +83,10 @@ impl Scene {
 
     fn want(&mut self, topics: &[&str]) {
         self.session.set_interest(self.now, &filter(topics));
+    }
+
+    fn pause(&mut self, line: u64, paused: bool) {
+        self.session.set_paused(self.now, LineId(line), paused);
     }
 
     fn pass(&mut self, time: Timespan) {
@@ -192,7 +196,11 @@ fn a_silent_server_is_asked_and_then_given_up() {
     scene.wait();
     assert_eq!(
         scene.outputs(),
-        ["drop 1", "ended the server does not answer pings"]
+        [
+            "drop 1",
+            "PeerUnavailable: the server does not answer pings",
+            "ended the server does not answer pings"
+        ]
     );
 }
 
@@ -298,7 +306,101 @@ fn a_renewal_that_fails_is_tried_again_and_holds_nobody_up() {
     assert_eq!(scene.outputs(), ["open 3"]);
     assert_eq!(scene.writer(), Some(1));
     scene.open(3);
+    scene.outputs();
+    // One that answers gets the moment that it needs, one that does not no more than that.
     assert_eq!(scene.writer(), None);
+    scene.pass(REPEATED_HOLD_MAX);
+    assert_eq!(scene.writer(), Some(1));
+    scene.wait();
+    assert_eq!(scene.outputs(), [r#"send 3 ["/a","/b"]"#]);
+    assert_eq!(scene.writer(), Some(1));
+    scene.text(3, &ack(3));
+    assert_eq!(scene.writer(), None, "it would come back on the old line");
+    scene.lost(1);
+    assert_eq!(scene.writer(), Some(3));
+}
+
+#[test]
+fn a_line_that_is_not_read_is_not_silent() {
+    let mut scene = Scene::joined(&["/a"]);
+    scene.wait();
+    assert_eq!(scene.outputs(), ["ping 1"]);
+    scene.pause(1, true);
+    assert_eq!(scene.session.next_timeout(), None);
+    scene.pass(milliseconds(600_000));
+    assert_eq!(scene.outputs(), [""; 0]);
+    // What the server said meanwhile may come any moment.
+    scene.pause(1, false);
+    scene.pass(milliseconds(14_999));
+    assert_eq!(scene.outputs(), [""; 0]);
+    scene.wait();
+    assert_eq!(scene.outputs(), ["ping 1"]);
+    scene.wait();
+    assert!(scene.outputs().contains(&"drop 1".to_owned()));
+}
+
+#[test]
+fn a_renewal_waits_for_what_is_not_read_and_publishers_do_not() {
+    let mut scene = Scene::subscribing();
+    scene.pause(1, true);
+    scene.text(2, &ack(2));
+    assert!(!scene.session.awaits_ack(LineId(2)));
+    scene.wait();
+    assert_eq!(scene.outputs(), ["close 1"]);
+    assert!(scene.now.ns() >= 2 * SECOND, "it was not heard out");
+    assert_eq!(scene.writer(), None);
+    scene.wait();
+    assert_eq!(scene.writer(), Some(2));
+    assert_eq!(scene.outputs(), [""; 0]);
+    // Each time something is read the server gets its second.
+    for number in 0..3 {
+        scene.pause(1, false);
+        assert_eq!(scene.text(1, &data("/a", number)).as_deref(), Some("/a"));
+        scene.pause(1, true);
+        scene.wait();
+        assert_eq!(scene.outputs(), [""; 0]);
+        assert_eq!(scene.writer(), Some(2));
+    }
+    scene.pause(1, false);
+    scene.wait();
+    assert_eq!(scene.outputs(), ["drop 1"]);
+}
+
+#[test]
+fn a_line_that_is_never_read_is_given_up_aloud() {
+    let mut scene = Scene::subscribing();
+    assert!(scene.session.awaits_ack(LineId(2)));
+    scene.pause(1, true);
+    scene.text(2, &ack(2));
+    scene.pause(2, true);
+    let begun = scene.now;
+    let shown = loop {
+        let shown = scene.outputs();
+        if shown.contains(&"drop 1".to_owned()) {
+            break shown;
+        }
+        scene.wait();
+    };
+    assert!(
+        shown[1].contains("messages of the server were lost"),
+        "{shown:?}"
+    );
+    let waited = scene.now.ns() - begun.ns();
+    assert!(waited >= RETIREMENT_MAX.ns() && waited < 2 * RETIREMENT_MAX.ns());
+}
+
+#[test]
+fn what_our_side_finds_wrong_is_told() {
+    let mut scene = Scene::joined(&[]);
+    let loss = Loss::Failed("the server masked a frame".to_owned());
+    scene.session.handle_lost(scene.now, LineId(1), &loss);
+    assert_eq!(
+        scene.outputs(),
+        [
+            "PeerUnavailable: the server masked a frame",
+            "ended the server masked a frame"
+        ]
+    );
 }
 
 #[test]

@@ -54,8 +54,8 @@ pub struct WebSocketPeerCounts {
     pub received: u64,
     /// Data messages that were handed to the socket.
     pub sent: u64,
-    /// Error events about what the server said: messages it refused, messages that made no sense,
-    /// the cause for which it closed.
+    /// Error events about the server: messages it refused, messages that made no sense, the cause
+    /// for which either side closed.
     pub errors: u64,
     /// Attempts that came to nothing, and peerings that were lost.
     pub failures: u64,

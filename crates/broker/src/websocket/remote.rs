@@ -45,6 +45,14 @@ const TAKE_BATCH: usize = 64 * 1024;
 /// A buffer that one large message blew up is given back beyond this.
 const SCRATCH_MAX: usize = 64 * 1024;
 
+/// Bytes of messages that are read although consumers have no room for them. Control frames come in
+/// line with messages: a stop that is over before this much has come does not keep a server that
+/// asks for signs of life waiting, as Zeek's does every 5 seconds.
+const BACKLOG_BYTES_MAX: usize = 1024 * 1024;
+
+/// The same for a line whose first message is awaited.
+const AWAITED_BACKLOG_BYTES_MAX: usize = 2 * BACKLOG_BYTES_MAX;
+
 /// How long what is queued may take to be sent when the peering is over.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -217,7 +225,9 @@ impl Remote {
             {
                 return Poll::Ready(End::Left);
             }
-            if let Some(end) = self.end.take() {
+            if self.is_delivered(cx)
+                && let Some(end) = self.end.take()
+            {
                 return Poll::Ready(end);
             }
             if !moved {
@@ -313,7 +323,7 @@ impl Remote {
         let Some(index) = self.wires.iter().position(|(it, _)| *it == id) else {
             return;
         };
-        let (_, wire) = self.wires.swap_remove(index);
+        let (_, wire) = self.wires.remove(index);
         if let Wire::Open(mut line) = wire {
             line.send_close(code.unwrap_or(1001));
             let counted = Gauge::enter(&self.shared);
@@ -488,8 +498,17 @@ impl Remote {
 
     // --- from the server ------------------------------------------------------------------------
 
+    /// Whether nothing waits that must be handed on before the session ends.
+    fn is_delivered(&mut self, cx: &mut Context<'_>) -> bool {
+        match (&self.end, &mut self.inbox) {
+            (Some(End::Ended(_)), Some(inbox)) => inbox.poll_delivered(cx).is_ready(),
+            _ => true,
+        }
+    }
+
     /// Reads and handles some messages; `false` says that there are none, or that it must wait.
     fn read_some(&mut self, cx: &mut Context<'_>) -> bool {
+        // The old one of two lines comes first: what it holds is older.
         let lines: Vec<LineId> = self.wires.iter().map(|(id, _)| *id).collect();
         let mut moved = false;
         for id in lines {
@@ -498,12 +517,26 @@ impl Remote {
         moved
     }
 
+    /// Whether what a line brings can be taken.
+    fn has_room(&mut self, cx: &mut Context<'_>, id: LineId) -> bool {
+        let Some(inbox) = &mut self.inbox else {
+            return true;
+        };
+        let backlog_max = match self.session.awaits_ack(id) {
+            true => AWAITED_BACKLOG_BYTES_MAX,
+            false => BACKLOG_BYTES_MAX,
+        };
+        inbox.poll_ready(cx, backlog_max).is_ready()
+    }
+
     fn read_line(&mut self, cx: &mut Context<'_>, id: LineId) -> bool {
         for read in 0..TURN_MESSAGES {
-            if let Some(inbox) = &mut self.inbox
-                && inbox.poll_ready(cx).is_pending()
-            {
+            if !self.has_room(cx, id) {
+                self.session.set_paused(self.shared.now(), id, true);
                 return read > 0;
+            }
+            if read == 0 {
+                self.session.set_paused(self.shared.now(), id, false);
             }
             let found = self.wires.iter_mut().find(|(it, _)| *it == id);
             let Some((_, Wire::Open(line))) = found else {

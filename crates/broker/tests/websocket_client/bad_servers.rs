@@ -4,7 +4,7 @@ use std::io::Read;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use broker::{Endpoint, Event, Options, Retry, Value, WebSocketPeerOptions};
+use broker::{Endpoint, ErrorCode, Event, Options, Retry, Value, WebSocketPeerOptions};
 
 use crate::script::{ACK, BINARY, CLOSE, DEADLINE, FIN, PING, Script, Served, TEXT, data};
 use crate::{endpoint, endpoint_with, failure, impatient, joined, next, next_fault};
@@ -123,6 +123,8 @@ fn a_server_that_falls_silent_is_given_up() {
     let (mut served, _) = joined(&endpoint, &script);
     served.read(PING);
     // It does not answer.
+    let fault = next_fault(&events);
+    expect(&fault.text, "does not answer pings");
     loop {
         match crate::next_event(&events) {
             Event::Status(status) if status.code == broker::StatusCode::PeerLost => return,
@@ -179,6 +181,26 @@ fn frames_that_are_against_the_rules() {
         });
         let is_told = told.contains(cause) || told.contains("pcode");
         assert!(is_told, "{told}: {bytes:02x?}");
+    }
+}
+
+#[test]
+fn a_server_that_breaks_the_rules_is_named_in_an_event() {
+    let cases: [(&[u8], &str); 3] = [
+        (&[0xc1, 1, b'x'], "reserved bits"),
+        (&[0x81, 0x81, 1, 2, 3, 4, b'x'], "masked"),
+        (&[0x81, 127, 0, 0, 1, 0, 0, 0, 0, 0], "more than"),
+    ];
+    for (bytes, cause) in cases {
+        let script = Script::listen();
+        let endpoint = endpoint();
+        let events = endpoint.status_subscriber(false).unwrap();
+        let (mut served, _) = joined(&endpoint, &script);
+        served.send(bytes);
+        let fault = next_fault(&events);
+        assert_eq!(fault.code, ErrorCode::PeerUnavailable);
+        assert!(fault.text.contains(cause), "{}", fault.text);
+        assert_eq!(endpoint.web_socket_peer_counts()[&script.url()].errors, 1);
     }
 }
 
