@@ -1,6 +1,6 @@
 //! `BrokerOptions` and `Configuration`: what an endpoint is made with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::{PyTypeError, PyUnicodeDecodeError, PyValueError};
@@ -143,7 +143,7 @@ impl BrokerOptions {
     }
 
     /// Whom peerings under `wss://` trust: "certificate" (signed by an authority, for the host of
-    /// the URL), "anonymous" (any server, also by the anonymous ciphers of native peers) or
+    /// the URL; see `web_socket_cafile`), "anonymous" (any server, also by the anonymous ciphers of native peers) or
     /// "anybody" (any server). Default: "certificate".
     #[getter]
     fn web_socket_trust(&self) -> &'static str {
@@ -159,6 +159,34 @@ impl BrokerOptions {
             )));
         };
         lock(&self.0).web_socket_peer.trust = *trust;
+        Ok(())
+    }
+
+    /// PEM file with the authorities that sign certificates of WebSocket servers; "" for
+    /// `openssl_cafile` or, without it, those of the system. Native peers are not concerned.
+    /// Default: "".
+    #[getter]
+    fn web_socket_cafile(&self) -> String {
+        shown(lock(&self.0).web_socket_peer.ca_file.as_deref())
+    }
+
+    #[setter]
+    fn set_web_socket_cafile(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = setting(value)?;
+        lock(&self.0).web_socket_peer.ca_file = path(value);
+        Ok(())
+    }
+
+    /// Directory with such authorities, hashed as OpenSSL wants it. Default: "".
+    #[getter]
+    fn web_socket_capath(&self) -> String {
+        shown(lock(&self.0).web_socket_peer.ca_path.as_deref())
+    }
+
+    #[setter]
+    fn set_web_socket_capath(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = setting(value)?;
+        lock(&self.0).web_socket_peer.ca_path = path(value);
         Ok(())
     }
 
@@ -277,7 +305,6 @@ impl Configuration {
     /// `ConfigurationError` when an environment variable has a value it cannot have.
     pub(crate) fn options(&self) -> PyResult<broker::Options> {
         let settings = lock(&self.0).clone();
-        let path = |text: String| (!text.is_empty()).then(|| PathBuf::from(text));
         let defaults = broker::Options::from_env().map_err(|error| from_broker(&error))?;
         Ok(broker::Options {
             disable_ssl: settings.flags.disable_ssl,
@@ -293,6 +320,17 @@ impl Configuration {
             ..defaults
         })
     }
+}
+
+/// A path from a setting, which is empty for none.
+fn path(text: String) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| PathBuf::from(text))
+}
+
+/// A path as a setting; it came from one.
+fn shown(path: Option<&Path>) -> String {
+    path.map(|path| path.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 /// A text setting's new value, from str or bytes.

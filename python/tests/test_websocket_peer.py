@@ -135,6 +135,32 @@ def test_certificates(scene, server, tmp_path):
     assert take_one(messages) == ("/t", "encrypted")
 
 
+def test_authorities_for_web_sockets_only(scene, server, tmp_path):
+    """Neither a certificate of our own nor one of native peers is needed for that."""
+    authority, other = certificates.make(tmp_path, "authority"), certificates.make(tmp_path, "other")
+    identity = certificates.make(tmp_path, "localhost", authority)
+    port = serve(server, certificate=identity.certificate_file, key=identity.key_file)
+    url = "wss://%s:%d" % ("localhost", port)
+
+    def client(**settings):
+        return configured(scene, disable_ssl=False, **settings)
+
+    trusting = client(web_socket_cafile=str(authority.certificate_file))
+    messages = scene.use(trusting.make_subscriber("/t"))
+    assert trusting.peer(url, retry=0.0)
+    server.publish("/t", "encrypted")
+    assert take_one(messages) == ("/t", "encrypted")
+    native = scene.endpoint()
+    assert trusting.peer(LOCALHOST, listen(native), retry=0.0)
+    assert not client(web_socket_cafile=str(other.certificate_file)).peer(url, retry=0.0)
+    with pytest.raises(ValueError, match="no-file.pem"):
+        client(web_socket_cafile=str(tmp_path / "no-file.pem"))
+    with pytest.raises(ValueError, match="no-directory"):
+        client(web_socket_capath=str(tmp_path / "no-directory"))
+    with pytest.raises(ValueError, match="trust"):
+        client(web_socket_cafile=str(authority.certificate_file), web_socket_trust="anybody")
+
+
 def test_anonymous_tls(scene):
     server = scene.endpoint()
     url = "wss://%s:%d" % (LOCALHOST, serve(server))
@@ -148,6 +174,10 @@ def test_anonymous_tls(scene):
 def test_options():
     options = broker.BrokerOptions()
     assert options.web_socket_trust == "certificate"
+    assert options.web_socket_cafile == options.web_socket_capath == ""
+    options.web_socket_capath = "directory"
+    assert (options.web_socket_cafile, options.web_socket_capath) == ("", "directory")
+    options.web_socket_capath = ""
     assert options.web_socket_application == ""
     assert options.web_socket_lossless is False
     assert (options.web_socket_ack_timeout, options.web_socket_ping_interval) == (30.0, 15.0)

@@ -36,7 +36,7 @@ pub(crate) struct Shared {
     /// first connection: OpenSSL is half of what a fresh endpoint would cost.
     #[cfg(feature = "tls")]
     tls: std::sync::OnceLock<Tls>,
-    /// The set-up of peerings under `wss://`, made by the first of them.
+    /// The set-up of peerings under `wss://`, made by the first of them at the latest.
     #[cfg(all(feature = "http", feature = "tls"))]
     pub(crate) web_tls: std::sync::OnceLock<Result<Tls, String>>,
     pub(crate) runtime: Handle,
@@ -108,7 +108,7 @@ impl Shared {
             #[cfg(feature = "tls")]
             tls,
             #[cfg(all(feature = "http", feature = "tls"))]
-            web_tls: std::sync::OnceLock::new(),
+            web_tls: Tls::prepared_for_web_servers(&options)?,
             runtime,
             routes: Routes::new(RoutingTable::new(id)),
             control: Mutex::new(Control::new(Machine::new(config))),

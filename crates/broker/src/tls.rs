@@ -18,6 +18,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
 
+#[cfg(feature = "http")]
+use crate::config::Options;
 use crate::config::TlsOptions;
 use crate::error::Error;
 
@@ -68,7 +70,7 @@ impl Tls {
         let mut builder = SslContext::builder(SslMethod::tls()).map_err(|e| broken(&e))?;
         if options.is_authenticated() {
             authenticated(&mut builder, options)?;
-            trust(&mut builder, options)?;
+            trust(&mut builder, Authorities::of_peers(options))?;
         } else {
             anonymous(&mut builder).map_err(|e| broken(&e))?;
         }
@@ -98,11 +100,17 @@ impl Tls {
     ///
     /// As [`new`](Self::new).
     #[cfg(feature = "http")]
-    pub(crate) fn for_web_servers(
-        trusted: crate::WebSocketTrust,
-        options: &TlsOptions,
-    ) -> Result<Self, Error> {
+    pub(crate) fn for_web_servers(options: &Options) -> Result<Self, Error> {
         use crate::WebSocketTrust::{Anonymous, Anybody, Certificate};
+        let (servers, options) = (&options.web_socket_peer, &options.tls);
+        let trusted = servers.trust;
+        let authorities = match servers.has_authorities() {
+            true => Authorities {
+                file: servers.ca_file.as_deref(),
+                path: servers.ca_path.as_deref(),
+            },
+            false => Authorities::of_peers(options),
+        };
         let mut builder = SslContext::builder(SslMethod::tls()).map_err(|e| broken(&e))?;
         if trusted == Anonymous {
             anonymous(&mut builder).map_err(|e| broken(&e))?;
@@ -112,15 +120,29 @@ impl Tls {
             authenticated(&mut builder, options)?;
         }
         match trusted {
-            Certificate if options.ca_file.is_some() || options.ca_path.is_some() => {
-                trust(&mut builder, options)?;
-            }
+            Certificate if !authorities.is_empty() => trust(&mut builder, authorities)?,
             Certificate => {
                 trust_system(&mut builder).map_err(|e| broken(&e))?;
             }
             Anonymous | Anybody => builder.set_verify(SslVerifyMode::NONE),
         }
         Self::build(builder)
+    }
+
+    /// As [`for_web_servers`](Self::for_web_servers) if files are named for that alone, so that a
+    /// wrong one is found now; otherwise it is made later.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    #[cfg(feature = "http")]
+    pub(crate) fn prepared_for_web_servers(
+        options: &Options,
+    ) -> Result<std::sync::OnceLock<Result<Self, String>>, Error> {
+        Ok(match options.web_socket_peer.has_authorities() {
+            true => Ok(Self::for_web_servers(options)?).into(),
+            false => std::sync::OnceLock::new(),
+        })
     }
 
     fn build(mut builder: SslContextBuilder) -> Result<Self, Error> {
@@ -268,23 +290,41 @@ fn authenticated(builder: &mut SslContextBuilder, options: &TlsOptions) -> Resul
         .map_err(|e| broken(&e))
 }
 
+/// Where the authorities are whose certificates are accepted.
+#[derive(Clone, Copy)]
+struct Authorities<'a> {
+    file: Option<&'a Path>,
+    path: Option<&'a Path>,
+}
+
+impl<'a> Authorities<'a> {
+    fn of_peers(options: &'a TlsOptions) -> Self {
+        Self {
+            file: options.ca_file.as_deref(),
+            path: options.ca_path.as_deref(),
+        }
+    }
+
+    const fn is_empty(self) -> bool {
+        self.file.is_none() && self.path.is_none()
+    }
+}
+
 /// Has the other side show a certificate that one of the authorities signed.
-fn trust(builder: &mut SslContextBuilder, options: &TlsOptions) -> Result<(), Error> {
-    if let Some(file) = options.ca_file.as_deref() {
+fn trust(builder: &mut SslContextBuilder, authorities: Authorities<'_>) -> Result<(), Error> {
+    let Authorities { file, path } = authorities;
+    if let Some(file) = file {
         readable(file, "CA file")?;
     }
-    if let Some(path) = options.ca_path.as_deref() {
+    if let Some(path) = path {
         std::fs::read_dir(path).map_err(|e| Error::Tls {
             cause: format!("cannot read CA directory `{}`: {e}", path.display()),
         })?;
     }
-    if options.ca_file.is_some() || options.ca_path.is_some() {
+    if !authorities.is_empty() {
         builder
-            .load_verify_locations(options.ca_file.as_deref(), options.ca_path.as_deref())
-            .map_err(|e| {
-                let path = options.ca_file.as_deref().or(options.ca_path.as_deref());
-                unusable("CA", path.unwrap_or(Path::new("")), &e)
-            })?;
+            .load_verify_locations(file, path)
+            .map_err(|e| unusable("CA", file.or(path).unwrap_or(Path::new("")), &e))?;
     } else {
         tracing::warn!(
             event = "no-ca",

@@ -592,6 +592,8 @@ class BrokerOptions:
     ignore_broker_conf: bool
     use_real_time: bool
     web_socket_trust: Literal["certificate", "anonymous", "anybody"]
+    web_socket_cafile: str
+    web_socket_capath: str
     web_socket_application: str
     web_socket_lossless: bool
     @property

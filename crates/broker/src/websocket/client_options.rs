@@ -1,5 +1,6 @@
 //! Options of peerings with WebSocket servers.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use broker_proto::json_upgrade::is_application_name;
@@ -20,8 +21,9 @@ const PING_INTERVAL: Duration = Duration::from_secs(15);
 #[non_exhaustive]
 pub enum WebSocketTrust {
     /// A server whose certificate names the host of the URL and is signed by an authority: those
-    /// of [`TlsOptions`](crate::TlsOptions) if it has any, otherwise those of the system. If the
-    /// options have a certificate of our own it is shown to servers that ask for one.
+    /// of [`WebSocketPeerOptions`] if there are any, otherwise those of
+    /// [`TlsOptions`](crate::TlsOptions), otherwise those of the system. If the latter options have
+    /// a certificate of our own it is shown to servers that ask for one.
     #[default]
     Certificate,
     /// Any server, and the anonymous cipher suite of native peers is offered, which is all that
@@ -37,6 +39,11 @@ pub enum WebSocketTrust {
 pub struct WebSocketPeerOptions {
     /// Whom to trust under `wss://`.
     pub trust: WebSocketTrust,
+    /// PEM file with the authorities that sign certificates of servers, for
+    /// [`WebSocketTrust::Certificate`]. Native peers are not concerned.
+    pub ca_file: Option<PathBuf>,
+    /// Directory with such authorities, hashed as OpenSSL wants it.
+    pub ca_path: Option<PathBuf>,
     /// Name of the application for the server's logs and metrics: letters, digits and
     /// `/ _ - . = : * @`.
     pub application: Option<String>,
@@ -55,6 +62,8 @@ impl Default for WebSocketPeerOptions {
     fn default() -> Self {
         Self {
             trust: WebSocketTrust::Certificate,
+            ca_file: None,
+            ca_path: None,
             application: None,
             lossless: false,
             ack_timeout: ACK_TIMEOUT,
@@ -65,8 +74,19 @@ impl Default for WebSocketPeerOptions {
 }
 
 impl WebSocketPeerOptions {
+    /// Whether there are authorities for servers only.
+    pub(crate) fn has_authorities(&self) -> bool {
+        self.ca_file.is_some() || self.ca_path.is_some()
+    }
+
     /// Refuses values that could never work.
     pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.has_authorities() && self.trust != WebSocketTrust::Certificate {
+            return Err(Error::Option {
+                name: "web_socket_peer.ca_file or ca_path",
+                cause: "nothing is checked unless `trust` is `Certificate`".to_owned(),
+            });
+        }
         if self.message_bytes_max == 0 {
             return Err(Error::Option {
                 name: "web_socket_peer.message_bytes_max",
@@ -117,6 +137,12 @@ mod tests {
             ping_interval: Duration::ZERO,
             ..WebSocketPeerOptions::default()
         };
+        let no_check = WebSocketPeerOptions {
+            trust: WebSocketTrust::Anybody,
+            ca_file: Some("ca.pem".into()),
+            ..WebSocketPeerOptions::default()
+        };
+        assert!(no_check.check().is_err());
         assert!(no_time.check().is_err() && no_room.check().is_err());
         assert!(no_pings.check().is_ok());
     }

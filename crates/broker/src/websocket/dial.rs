@@ -66,8 +66,7 @@ async fn secure(shared: &Shared, stream: TcpStream, url: &PeerUrl) -> Result<Soc
     }
     // Made when it is needed: reading the authorities of the system takes a while.
     let tls = shared.web_tls.get_or_init(|| {
-        crate::tls::Tls::for_web_servers(shared.options.web_socket_peer.trust, &shared.options.tls)
-            .map_err(|error| error.to_string())
+        crate::tls::Tls::for_web_servers(&shared.options).map_err(|error| error.to_string())
     });
     let tls = tls.as_ref().map_err(Clone::clone)?;
     let is_named = shared.options.web_socket_peer.trust == super::WebSocketTrust::Certificate;

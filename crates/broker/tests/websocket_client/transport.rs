@@ -148,40 +148,61 @@ mod tls {
     use openssl::asn1::Asn1Time;
     use openssl::bn::BigNum;
     use openssl::hash::MessageDigest;
-    use openssl::pkey::PKey;
+    use openssl::pkey::{PKey, Private};
     use openssl::rsa::Rsa;
-    use openssl::x509::extension::SubjectAlternativeName;
+    use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
     use openssl::x509::{X509, X509NameBuilder};
 
     use crate::{failure, next};
 
-    /// A key and a certificate for `localhost` that is its own authority.
-    fn certificate(directory: &Path) -> (PathBuf, PathBuf) {
+    /// A certificate and its key, as objects that can sign others and as files.
+    struct Identity {
+        certificate: X509,
+        key: PKey<Private>,
+        certificate_file: PathBuf,
+        key_file: PathBuf,
+    }
+
+    /// Makes a certificate for a host, signed by an authority or by itself.
+    fn identity(directory: &Path, host: &str, authority: Option<&Identity>) -> Identity {
         let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
         let mut name = X509NameBuilder::new().unwrap();
-        name.append_entry_by_text("CN", "localhost").unwrap();
+        name.append_entry_by_text("CN", host).unwrap();
         let name = name.build();
         let mut builder = X509::builder().unwrap();
         builder.set_version(2).unwrap();
         let serial = BigNum::from_u32(1).unwrap().to_asn1_integer().unwrap();
         builder.set_serial_number(&serial).unwrap();
         builder.set_subject_name(&name).unwrap();
-        builder.set_issuer_name(&name).unwrap();
+        let issuer = authority.map_or(&*name, |it| it.certificate.subject_name());
+        builder.set_issuer_name(issuer).unwrap();
         builder.set_pubkey(&key).unwrap();
         let from = Asn1Time::days_from_now(0).unwrap();
         let to = Asn1Time::days_from_now(2).unwrap();
         builder.set_not_before(&from).unwrap();
         builder.set_not_after(&to).unwrap();
         let names = SubjectAlternativeName::new()
-            .dns("localhost")
+            .dns(host)
             .build(&builder.x509v3_context(None, None))
             .unwrap();
         builder.append_extension(names).unwrap();
-        builder.sign(&key, MessageDigest::sha256()).unwrap();
-        let (cert_path, key_path) = (directory.join("cert.pem"), directory.join("key.pem"));
-        std::fs::write(&cert_path, builder.build().to_pem().unwrap()).unwrap();
-        std::fs::write(&key_path, key.private_key_to_pem_pkcs8().unwrap()).unwrap();
-        (cert_path, key_path)
+        if authority.is_none() {
+            let may_sign = BasicConstraints::new().critical().ca().build().unwrap();
+            builder.append_extension(may_sign).unwrap();
+        }
+        let signer = authority.map_or(&key, |it| &it.key);
+        builder.sign(signer, MessageDigest::sha256()).unwrap();
+        let made = Identity {
+            certificate: builder.build(),
+            certificate_file: directory.join(format!("{host}.pem")),
+            key_file: directory.join(format!("{host}.key")),
+            key,
+        };
+        let certificate = made.certificate.to_pem().unwrap();
+        std::fs::write(&made.certificate_file, certificate).unwrap();
+        let key = made.key.private_key_to_pem_pkcs8().unwrap();
+        std::fs::write(&made.key_file, key).unwrap();
+        made
     }
 
     fn server(tls: TlsOptions) -> (Endpoint, u16) {
@@ -195,6 +216,15 @@ mod tls {
             .wait()
             .unwrap();
         (endpoint, port)
+    }
+
+    /// A server that has a certificate and wants none.
+    fn server_as(identity: &Identity) -> (Endpoint, u16) {
+        server(TlsOptions {
+            certificate: Some(identity.certificate_file.clone()),
+            key: Some(identity.key_file.clone()),
+            ..TlsOptions::default()
+        })
     }
 
     fn client(trust: WebSocketTrust, ca_file: Option<PathBuf>) -> Endpoint {
@@ -223,12 +253,9 @@ mod tls {
     #[test]
     fn certificates_are_checked() {
         let directory = tempfile::tempdir().unwrap();
-        let (certificate, key) = certificate(directory.path());
-        let (server, port) = server(TlsOptions {
-            certificate: Some(certificate.clone()),
-            key: Some(key),
-            ..TlsOptions::default()
-        });
+        let identity = identity(directory.path(), "localhost", None);
+        let certificate = identity.certificate_file.clone();
+        let (server, port) = server_as(&identity);
         let by_name = format!("wss://localhost:{port}");
         let by_address = format!("wss://127.0.0.1:{port}");
         let trusting = client(WebSocketTrust::Certificate, Some(certificate));
@@ -240,6 +267,40 @@ mod tls {
         let error = failure(&client(WebSocketTrust::Certificate, None), &by_name);
         assert!(error.contains("not trusted"), "{error}");
         exchange(&server, &client(WebSocketTrust::Anybody, None), &by_address);
+    }
+
+    #[test]
+    fn servers_may_have_authorities_of_their_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = identity(directory.path(), "authority", None);
+        let other = identity(directory.path(), "other", None);
+        let (server, port) = server_as(&identity(directory.path(), "localhost", Some(&authority)));
+        let url = format!("wss://localhost:{port}");
+        // Native peers go on without certificates, encrypted or not.
+        let client = |ca_file: &Path, disable_ssl| {
+            let options = Options {
+                disable_ssl,
+                web_socket_peer: WebSocketPeerOptions {
+                    ca_file: Some(ca_file.to_owned()),
+                    ..WebSocketPeerOptions::default()
+                },
+                ..Options::default()
+            };
+            Endpoint::builder().options(options).build()
+        };
+        let trusting = client(&authority.certificate_file, false).unwrap();
+        exchange(&server, &trusting, &url);
+        let native = Endpoint::builder().build().unwrap();
+        let port = native.listen("127.0.0.1", 0).wait().unwrap();
+        let peered = trusting.peer("127.0.0.1", port, Retry::Never).wait();
+        peered.unwrap();
+        let plain = client(&authority.certificate_file, true).unwrap();
+        exchange(&server, &plain, &url);
+        let error = failure(&client(&other.certificate_file, false).unwrap(), &url);
+        assert!(error.contains("not trusted"), "{error}");
+        // A file that is not there is found at once.
+        let error = client(&directory.path().join("none.pem"), true).unwrap_err();
+        assert!(error.to_string().contains("none.pem"), "{error}");
     }
 
     #[test]
