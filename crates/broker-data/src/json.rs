@@ -57,6 +57,8 @@ pub use error::{JsonError, JsonErrorKind};
 pub use fields::{Field, decode_with, fields, strings};
 pub use string::{put_bytes, put_string, put_text};
 
+use crate::bin::order::Equals;
+
 /// Which spelling is written, and how much is accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Form {
@@ -73,11 +75,23 @@ pub enum Form {
     Lossless,
     /// Written like [`Form::Compatible`]; also reads what servers of the original write although
     /// it is not JSON: bare `inf`, `-inf` and `-nan`, control characters in strings, and deeper
-    /// nesting than they would accept themselves. Spec: websocket 4.2, 4.3.
+    /// nesting than they would accept themselves. Of elements and keys that are equal, as their
+    /// spelling makes some, the first stays; in the other forms that is an error. Spec: websocket
+    /// 4.2, 4.3.
     Original,
 }
 
 impl Form {
+    /// What becomes of elements and keys that are equal. A server of the original leaves out what
+    /// makes them different (times have milliseconds, reals six decimals), and the message is worth
+    /// more than one of them. From clients it is a fault. See ADR 0051.
+    pub(crate) const fn equals(self) -> Equals {
+        match self {
+            Self::Original => Equals::KeepFirst,
+            Self::Compatible | Self::Lossless => Equals::Refuse,
+        }
+    }
+
     /// Greatest number of JSON arrays and objects inside one another in the compatible form.
     ///
     /// It is the limit of the original, whose clients may rely on the refusal; two levels for each

@@ -656,6 +656,10 @@ impl<'t> Decoder<'t, '_> {
             let bytes = |(start, end): (usize, usize)| self.out.get(start..end).unwrap_or_default();
             match compare_ordered(bytes(keys.last), bytes(key)) {
                 Ordering::Less => {}
+                Ordering::Equal if self.scanner.form().equals() == Equals::KeepFirst => {
+                    self.out.truncate(key.0);
+                    return Ok(());
+                }
                 Ordering::Equal => {
                     return Err(self.scanner.fail(keys.source, JsonErrorKind::Unique));
                 }
@@ -672,10 +676,11 @@ impl<'t> Decoder<'t, '_> {
         if keys.ordered {
             return Ok(keys.count);
         }
+        let equals = self.scanner.form().equals();
         // What this decoder wrote can be read, so the only failure is a duplicate.
         places(self.out, keys.content, keys.count, mapped)
             .ok()
-            .and_then(|entries| settle(self.out, keys.content, entries, Equals::Refuse).ok())
+            .and_then(|entries| settle(self.out, keys.content, entries, equals).ok())
             .ok_or_else(|| self.scanner.fail(keys.source, JsonErrorKind::Unique))
     }
 
@@ -1078,6 +1083,56 @@ mod tests {
                 from_text(text.as_bytes(), Form::Lossless).is_err(),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn of_elements_that_a_server_made_equal_the_first_stays() {
+        let count = |number| format!(r#"{{"@data-type":"count","data":{number}}}"#);
+        let entry = |key, value| format!(r#"{{"key":{},"value":{}}}"#, count(key), count(value));
+        let set = |numbers: &[u64]| {
+            let elements: Vec<String> = numbers.iter().map(|it| count(*it)).collect();
+            format!(r#"{{"@data-type":"set","data":[{}]}}"#, elements.join(","))
+        };
+        let expected = crate::to_bytes(&std::collections::BTreeSet::from([1_u64, 2, 3])).unwrap();
+        let inner = |number| std::collections::BTreeSet::from([number]);
+        let nested = crate::to_bytes(&std::collections::BTreeSet::from([inner(1_u64), inner(2)]));
+        let table = crate::to_bytes(&std::collections::BTreeMap::from([(1_u64, 7_u64), (2, 9)]));
+        let (nested, table) = (nested.unwrap(), table.unwrap());
+        for (text, read) in [
+            // In order, out of order, and both.
+            (set(&[1, 1, 2, 3, 3, 3]), &expected),
+            (set(&[3, 1, 2, 1, 3]), &expected),
+            (set(&[1, 1, 3, 2, 2]), &expected),
+            (
+                format!(
+                    r#"{{"@data-type":"set","data":[{},{},{}]}}"#,
+                    set(&[2, 2]),
+                    set(&[1]),
+                    set(&[2])
+                ),
+                &nested,
+            ),
+            (
+                format!(
+                    r#"{{"@data-type":"table","data":[{},{},{},{}]}}"#,
+                    entry(1, 7),
+                    entry(1, 8),
+                    entry(2, 9),
+                    entry(1, 6)
+                ),
+                &table,
+            ),
+        ] {
+            assert_eq!(
+                from_text(text.as_bytes(), Form::Original).as_ref(),
+                Ok(read),
+                "{text}"
+            );
+            for form in [Form::Compatible, Form::Lossless] {
+                let error = from_text(text.as_bytes(), form).unwrap_err();
+                assert_eq!(error.kind, JsonErrorKind::Unique, "{text}");
+            }
         }
     }
 

@@ -241,6 +241,22 @@ fn item_6_bare_numbers_and_odd_bytes_are_read() {
 }
 
 #[test]
+fn item_6_elements_that_lost_their_difference_do_not_cost_the_message() {
+    let script = Script::listen();
+    let endpoint = endpoint();
+    let subscriber = endpoint.subscriber(["/t"]).unwrap();
+    let (mut served, _) = joined(&endpoint, &script);
+    let time = r#"{"@data-type":"timestamp","data":"2024-01-01T00:00:00.000"}"#;
+    served.send_text(&format!(
+        r#"{{"type":"data-message","topic":"/t","@data-type":"set","data":[{time},{time}]}}"#
+    ));
+    let Value::Set(elements) = next(&subscriber).1 else {
+        panic!("it is a set")
+    };
+    assert_eq!(elements.len(), 1);
+}
+
+#[test]
 fn item_7_what_is_lost_is_not_waited_for() {
     // A server that drops messages does not say so: the next one is simply there.
     let script = Script::listen();
