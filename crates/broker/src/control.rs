@@ -582,7 +582,8 @@ impl Shared {
         self.report(Fault {
             code: ErrorCode::Unspecified,
             context: None,
-            text: format!("{what} does not take its messages: new ones are being dropped"),
+            // New ones or old ones, as its policy has it.
+            text: format!("{what} does not take its messages: some are being dropped"),
         });
     }
 }

@@ -621,6 +621,7 @@ fn messages_may_be_dropped_instead() {
         overflow: Overflow::DropOldest,
         ..plain()
     });
+    let events = endpoint.status_subscriber(false).unwrap();
     let mut client = Client::subscribed(port, &["/t"]);
     let large = "x".repeat(256 * 1024);
     // Far more than sockets buffer.
@@ -634,6 +635,15 @@ fn messages_may_be_dropped_instead() {
         read += 1;
     }
     assert!(read < 200, "some are lost, the last are not");
+    let Some(Event::Error(fault)) = events.recv_timeout(DEADLINE).unwrap() else {
+        panic!("a loss is told")
+    };
+    // The new ones are not what is lost here.
+    assert!(
+        fault.text.ends_with("some are being dropped"),
+        "{}",
+        fault.text
+    );
 }
 
 #[test]
