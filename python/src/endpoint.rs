@@ -223,15 +223,16 @@ impl Endpoint {
     /// `origins`: the origins whose scripts may connect; None for all. `overflow`: what happens to
     /// a client for which more than `buffer_size` messages wait: "disconnect" (it is told),
     /// "drop_newest", "drop_oldest", or "block" (publishers wait). Times are in seconds or a
-    /// timedelta or Timespan; a `ping_interval` of 0 means no pings, a `connects_per_second_max`
-    /// of 0 any number.
+    /// timedelta or Timespan; a `ping_interval` of 0 means no pings, a `ping_timeout` of 0, the
+    /// default, that pings need no answer, a `connects_per_second_max` of 0 any number.
     ///
     /// Raises ConfigurationError for options and files that cannot be used.
     #[pyo3(signature = (address, port, /, *, tls = None, certificate = None, key = None,
                         passphrase = None, cafile = None, capath = None, origins = None,
                         overflow = None, buffer_size = None, message_bytes_max = None,
                         clients_max = None, connects_per_second_max = None,
-                        subscription_timeout = None, ping_interval = None))]
+                        subscription_timeout = None, ping_interval = None,
+                        ping_timeout = None))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords")]
     fn listen_ws(
         &self,
@@ -252,6 +253,7 @@ impl Endpoint {
         connects_per_second_max: Option<u32>,
         subscription_timeout: Option<&Bound<'_, PyAny>>,
         ping_interval: Option<&Bound<'_, PyAny>>,
+        ping_timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<u16> {
         let (address, port) = (host(address)?, number(port)?);
         let files = broker::TlsOptions {
@@ -274,6 +276,7 @@ impl Endpoint {
             subscription_timeout: subscription_timeout
                 .map_or(Ok(defaults.subscription_timeout), websocket::duration)?,
             ping_interval: ping_interval.map_or(Ok(defaults.ping_interval), websocket::duration)?,
+            ping_timeout: ping_timeout.map_or(Ok(defaults.ping_timeout), websocket::duration)?,
             ..defaults
         };
         let pending = self.live()?.listen_ws_with(&address, port, options);

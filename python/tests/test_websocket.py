@@ -136,7 +136,8 @@ def test_a_port_in_use_gives_zero(scene, endpoint):
 
 
 @pytest.mark.parametrize("options", [
-    {"overflow": "explode"}, {"buffer_size": 0}, {"ping_interval": -1.0}, {"clients_max": 0},
+    {"overflow": "explode"}, {"buffer_size": 0}, {"ping_interval": -1.0}, {"ping_timeout": -1.0},
+    {"clients_max": 0},
     {"certificate": "/nowhere"}, {"tls": False, "certificate": "x", "key": "y"},
 ])
 def test_options_that_cannot_be_are_refused(endpoint, options):
@@ -156,6 +157,50 @@ def test_options_are_heeded(endpoint):
         client.socket.send(" " * 1001)
         with pytest.raises(Exception, match="1009"):
             client.take()
+
+
+class Deaf:
+    """A client that only publishes: it answers no pings, as programs do that never receive."""
+
+    def __init__(self, port):
+        self._socket = socket.create_connection((LOCALHOST, port), timeout=DEADLINE_S)
+        self._socket.sendall(
+            b"GET %s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            % PATH.encode())
+        self.send("[]")
+        self.read_up_to(b'"ack"')
+
+    def send(self, text):
+        """As one frame, masked with zeros."""
+        assert len(text) < 126
+        self._socket.sendall(b"\x81%c\0\0\0\0" % (0x80 | len(text)) + text.encode())
+
+    def read_up_to(self, end, times=1):
+        received = b""
+        while received.count(end) < times:
+            more = self._socket.recv(4096)
+            assert more, received
+            received += more
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._socket.close()
+
+
+def test_clients_may_leave_pings_unanswered(scene, endpoint):
+    messages = scene.use(endpoint.make_subscriber("/test"))
+    with Deaf(serve(endpoint, ping_interval=0.02)) as client:
+        client.read_up_to(b"\x89\0", times=4)
+        client.send(COUNT % ("/test", 1))
+        assert take_one(messages) == ("/test", broker.Count(1))
+
+
+def test_clients_may_be_made_to_answer_pings(endpoint):
+    with Deaf(serve(endpoint, ping_interval=0.02, ping_timeout=datetime.timedelta(milliseconds=20))) as client:
+        client.read_up_to(b"no answer to pings")
 
 
 def test_the_environment_starts_a_server(scene, monkeypatch):

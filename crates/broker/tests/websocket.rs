@@ -680,9 +680,10 @@ fn strangers_cannot_send_large_messages() {
 }
 
 #[test]
-fn a_client_without_a_sign_of_life_is_given_up() {
+fn a_client_without_a_sign_of_life_is_given_up_if_it_must_give_one() {
     let (endpoint, port) = server_with(WebSocketOptions {
         ping_interval: Duration::from_millis(100),
+        ping_timeout: Duration::from_millis(100),
         ..plain()
     });
     let mut silent = Client::subscribed(port, &[]);
@@ -703,6 +704,78 @@ fn a_client_without_a_sign_of_life_is_given_up() {
     eventually("only one is left", || {
         endpoint.web_socket_counts()["unknown"].clients == 1
     });
+}
+
+#[test]
+fn a_client_may_leave_pings_unanswered() {
+    let (endpoint, port) = server_with(WebSocketOptions {
+        ping_interval: Duration::from_millis(20),
+        ..plain()
+    });
+    let messages = endpoint.subscriber(["/t"]).unwrap();
+    let mut client = Client::subscribed(port, &[]);
+    for number in 0..10 {
+        assert_eq!(client.read(PING), b"");
+        // Most of the time not even a message says that it is there.
+        if number % 3 == 0 {
+            client.publish("/t", number);
+            let message = messages.recv_timeout(DEADLINE).unwrap().unwrap();
+            assert_eq!(message.value(), Value::Count(number));
+        }
+    }
+    assert_eq!(endpoint.web_socket_counts()["unknown"].clients, 1);
+}
+
+/// Which timer the system has for the server's side of a connection. `2` is the one that probes
+/// whether the other side is still there.
+#[cfg(target_os = "linux")]
+fn timer(server: u16, client: u16) -> Option<u8> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let port = |field: &str| u16::from_str_radix(field.rsplit(':').next()?, 16).ok();
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let is_it = port(fields[1]) == Some(server) && port(fields[2]) == Some(client);
+        is_it.then(|| u8::from_str_radix(&fields[5][..2], 16).unwrap())
+    })
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_system_looks_after_silent_clients() {
+    let (_endpoint, port) = server();
+    let client = Client::subscribed(port, &[]);
+    let own = client.stream.local_addr().unwrap().port();
+    eventually("it is probed", || timer(port, own) == Some(2));
+}
+
+#[test]
+fn what_is_dropped_is_counted_at_once() {
+    let (endpoint, port) = server_with(WebSocketOptions {
+        buffer_size: 8,
+        overflow: Overflow::DropNewest,
+        ping_interval: Duration::ZERO,
+        ..plain()
+    });
+    let client = Client::subscribed(port, &["/t"]);
+    let large = "x".repeat(256 * 1024);
+    // Far more than sockets buffer.
+    for _ in 0..200 {
+        endpoint.publish("/t", &large).unwrap();
+    }
+    let before = endpoint.web_socket_counts()["unknown"].dropped;
+    assert!(before > 0);
+    for _ in 0..100 {
+        endpoint.publish("/t", &large).unwrap();
+    }
+    let dropped = endpoint.web_socket_counts()["unknown"].dropped;
+    assert!(dropped > before);
+    // It stays when the client goes, and is not counted twice.
+    drop(client);
+    eventually("the client is gone", || {
+        endpoint.web_socket_counts()["unknown"].clients == 0
+    });
+    let after = endpoint.web_socket_counts()["unknown"].dropped;
+    assert!(after >= dropped && after <= 300);
 }
 
 #[test]

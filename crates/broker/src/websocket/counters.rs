@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::mailbox::Mailbox;
 
 /// Applications counted by their own name. Clients choose the names, so there must be a bound.
 const APPLICATIONS_MAX: usize = 64;
@@ -76,13 +78,44 @@ pub(super) struct Server {
 /// The counters behind [`WebSocketCounts`].
 #[derive(Debug, Default)]
 pub(super) struct Application {
-    pub(super) clients: AtomicU64,
+    present: Mutex<Present>,
     pub(super) subscribed: AtomicU64,
     pub(super) received: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) sent: AtomicU64,
     pub(super) overflowed: AtomicU64,
-    pub(super) dropped: AtomicU64,
+}
+
+/// The clients that are there. Mailboxes count what they drop themselves, so nobody has to hurry.
+#[derive(Debug, Default)]
+struct Present {
+    mailboxes: Vec<Arc<Mailbox>>,
+    /// What clients that are gone did not get.
+    dropped_before: u64,
+}
+
+impl Application {
+    fn present(&self) -> MutexGuard<'_, Present> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a client that has subscribed.
+    pub(super) fn enter(&self, mailbox: Arc<Mailbox>) {
+        self.present().mailboxes.push(mailbox);
+    }
+
+    /// Counts it no more; what it did not get stays.
+    pub(super) fn leave(&self, mailbox: &Arc<Mailbox>) {
+        let mut present = self.present();
+        let place = present
+            .mailboxes
+            .iter()
+            .position(|it| Arc::ptr_eq(it, mailbox));
+        if let Some(place) = place {
+            let gone = present.mailboxes.swap_remove(place);
+            present.dropped_before = present.dropped_before.saturating_add(gone.dropped());
+        }
+    }
 }
 
 /// Adds to a counter.
@@ -137,14 +170,18 @@ impl Counters {
             .applications
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let counts = |it: &Application| WebSocketCounts {
-            clients: it.clients.load(Ordering::Relaxed),
-            subscribed: it.subscribed.load(Ordering::Relaxed),
-            received: it.received.load(Ordering::Relaxed),
-            refused: it.refused.load(Ordering::Relaxed),
-            sent: it.sent.load(Ordering::Relaxed),
-            overflowed: it.overflowed.load(Ordering::Relaxed),
-            dropped: it.dropped.load(Ordering::Relaxed),
+        let counts = |it: &Application| {
+            let present = it.present();
+            let dropped = present.mailboxes.iter().map(|it| it.dropped());
+            WebSocketCounts {
+                clients: present.mailboxes.len() as u64,
+                subscribed: it.subscribed.load(Ordering::Relaxed),
+                received: it.received.load(Ordering::Relaxed),
+                refused: it.refused.load(Ordering::Relaxed),
+                sent: it.sent.load(Ordering::Relaxed),
+                overflowed: it.overflowed.load(Ordering::Relaxed),
+                dropped: dropped.fold(present.dropped_before, u64::saturating_add),
+            }
         };
         known
             .iter()

@@ -26,8 +26,8 @@ pub(super) const CONNECTS_PER_SECOND_MAX: u32 = 256;
 /// Time from the end of the handshake to the subscription.
 pub(super) const SUBSCRIPTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Silence after which a client is asked for a sign of life; after twice that it is given up.
-/// Zeek asks every 5 seconds; common proxies cut connections that are silent for a minute.
+/// Silence after which a client is asked for a sign of life. Zeek asks every 5 seconds; common
+/// proxies cut connections that are silent for a minute.
 pub(super) const PING_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Whether and how a WebSocket server encrypts.
@@ -80,8 +80,13 @@ pub struct WebSocketOptions {
     pub connects_per_second_max: u32,
     /// Time a client has to subscribe.
     pub subscription_timeout: Duration,
-    /// Silence after which a client is asked for a sign of life; zero for never.
+    /// Silence after which a client is sent a ping; zero for never.
     pub ping_interval: Duration,
+    /// Time after a ping for anything to come back, or the client is given up; zero for any time.
+    /// Clients that only publish may never look for pings, so the default is zero. A client whose
+    /// host is gone is noticed by the system, see
+    /// [`dead_peer_timeout`](crate::Options::dead_peer_timeout).
+    pub ping_timeout: Duration,
     /// Origins whose scripts may connect, for example `https://dashboard.example`; `None` for all.
     /// Programs that are no browsers name no origin and are let in.
     pub origins: Option<Vec<String>>,
@@ -101,6 +106,7 @@ impl Default for WebSocketOptions {
             connects_per_second_max: CONNECTS_PER_SECOND_MAX,
             subscription_timeout: SUBSCRIPTION_TIMEOUT,
             ping_interval: PING_INTERVAL,
+            ping_timeout: Duration::ZERO,
             origins: None,
         }
     }

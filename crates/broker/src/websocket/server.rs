@@ -29,7 +29,7 @@ use crate::listener;
 use crate::mailbox::Limits;
 use crate::pending::Resolver;
 use crate::shared::{Gauge, Shared};
-use crate::socket::{self, Socket};
+use crate::socket::{self, Liveness, Socket};
 #[cfg(feature = "tls")]
 use crate::tls::{Role as TlsRole, Tls};
 
@@ -196,7 +196,12 @@ async fn serve(
     pending: OwnedSemaphorePermit,
 ) {
     let deadline = Instant::from_std(deadline(shared.options.handshake_timeout));
-    socket::configure(&stream, shared.liveness());
+    let liveness = Liveness {
+        // As with peers: a client that may miss messages may also take its time.
+        unread_counts: server.options.overflow == Overflow::Disconnect,
+        ..shared.liveness()
+    };
+    socket::configure(&stream, liveness);
     let handshake = async {
         let mut socket = secure(&server, stream, remote, deadline).await?;
         let outcome = timeout_at(deadline, upgrade(&server, &mut socket)).await;

@@ -10,7 +10,6 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -114,12 +113,10 @@ pub(super) struct Session {
     unflushed: bool,
     draining: bool,
     ping_due: bool,
-    /// Intervals without a sign of life.
-    silent: u32,
+    /// When the client was sent a ping that nothing has come back for.
+    pinged: Option<Instant>,
     /// Bytes of text that may still be moved before the task yields.
     budget: usize,
-    /// Dropped messages that are counted already.
-    dropped: u64,
     payload: Vec<u8>,
     frame: Vec<u8>,
     pending: Option<OwnedSemaphorePermit>,
@@ -158,9 +155,8 @@ impl Session {
             unflushed: false,
             draining: false,
             ping_due: false,
-            silent: 0,
+            pinged: None,
             budget: 0,
-            dropped: 0,
             payload: Vec::new(),
             frame: Vec::new(),
             pending: None,
@@ -206,14 +202,14 @@ impl Session {
             }
             if self.conversation.is_subscribed() && !was_subscribed {
                 was_subscribed = true;
-                timer.as_mut().reset(self.next_ping());
+                timer.as_mut().reset(self.next_look());
             }
             loop {
                 ready!(timer.as_mut().poll(cx));
                 if let Some(end) = self.time_out() {
                     return Poll::Ready(end);
                 }
-                timer.as_mut().reset(self.next_ping());
+                timer.as_mut().reset(self.next_look());
                 // The ping itself goes out in the next turn.
                 cx.waker().wake_by_ref();
             }
@@ -221,20 +217,23 @@ impl Session {
         .await
     }
 
-    fn next_ping(&self) -> Instant {
+    /// When to look for a sign of life.
+    fn next_look(&self) -> Instant {
         /// Without pings the timer has nothing to do; it may as well fire once a year.
         const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
-        let interval = self.server.options.ping_interval;
-        Instant::now()
-            + if interval.is_zero() {
-                NEVER
-            } else {
-                interval.min(NEVER)
-            }
+        let options = &self.server.options;
+        let after = |wait: Duration| match wait.is_zero() {
+            true => NEVER,
+            false => wait.min(NEVER),
+        };
+        let ping = Instant::now() + after(options.ping_interval);
+        match self.pinged {
+            Some(pinged) => ping.min(pinged + after(options.ping_timeout)),
+            None => ping,
+        }
     }
 
     fn time_out(&mut self) -> Option<End> {
-        self.count_dropped();
         if self.draining {
             return Some(End::Close(Close::shutdown()));
         }
@@ -243,12 +242,17 @@ impl Session {
         }
         // While we do not read we cannot hear anything either.
         if self.stream.heard() || self.delivery.is_some() {
-            self.silent = 0;
+            self.pinged = None;
             return None;
         }
-        self.silent += 1;
+        let timeout = self.server.options.ping_timeout;
+        let now = Instant::now();
+        let pinged = *self.pinged.get_or_insert(now);
+        if !timeout.is_zero() && now.duration_since(pinged) >= timeout {
+            return Some(End::Close(Close::silent()));
+        }
         self.ping_due = true;
-        (self.silent > 1).then(|| End::Close(Close::silent()))
+        None
     }
 
     /// Begins the end: nothing more is taken from anybody, what waits is still written.
@@ -478,14 +482,14 @@ impl Session {
         let forwarding = !shared.options.disable_forwarding;
         self.consumer = Some(Consumer {
             id,
-            mailbox,
+            mailbox: mailbox.clone(),
             memo: TopicMemo::new(Origin::Client(id), forwarding),
         });
         self.stream
             .limit_messages(self.server.options.message_bytes_max);
         self.pending = None;
         count(&self.counts.subscribed, 1);
-        count(&self.counts.clients, 1);
+        self.counts.enter(mailbox);
         tracing::info!(event = "web-socket-client-added", topics = topics.len());
         self.report(
             (StatusCode::EndpointDiscovered, TEXT_DISCOVERED),
@@ -569,7 +573,6 @@ impl Session {
 
     /// Takes the client out of the routes; `false` when it never was in them.
     fn detach(&mut self) -> bool {
-        self.count_dropped();
         let Some(consumer) = self.consumer.take() else {
             return false;
         };
@@ -577,17 +580,8 @@ impl Session {
             .routes
             .update(|table| table.remove_local(consumer.id));
         consumer.mailbox.close();
-        self.counts.clients.fetch_sub(1, Ordering::Relaxed);
+        self.counts.leave(&consumer.mailbox);
         true
-    }
-
-    fn count_dropped(&mut self) {
-        let Some(consumer) = &self.consumer else {
-            return;
-        };
-        let dropped = consumer.mailbox.dropped();
-        count(&self.counts.dropped, dropped.saturating_sub(self.dropped));
-        self.dropped = dropped;
     }
 
     /// Sends the last frame if it is on us, waits for the other side's, and ends the stream.
