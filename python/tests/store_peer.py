@@ -387,17 +387,11 @@ class StorePeer(Peer):
             if command.op != Op.NACK:
                 return
         elif command.op in ACTIONS:
-            if command.seq == 0 and self.is_refusal(command):
-                return
             self._check_number(command)
         elif command.seq != 0 and command.op != Op.ACK_CLONE:
             raise Violation("a control command with a number: %r" % (command,))
         self.check(command, directed)
         self._go(command, True, lambda: self.handle(command))
-
-    def is_refusal(self, command):
-        """Whether it is how masters of ours tell a clone about a refused request."""
-        return False
 
     def _check_number(self, command):
         """Numbers come without gaps, and what is sent again is the same. Spec: stores 4.1."""
@@ -450,7 +444,6 @@ class ScriptedClone(StorePeer):
         self.entries = {}
         self.applied = []
         self.answers = {}
-        self.refusals = []          # (code, text)
         self.incoming = Incoming()
         self.outgoing = Outgoing()
         self.heard_at = 0.0
@@ -542,13 +535,6 @@ class ScriptedClone(StorePeer):
         return self.answers[ticket]
 
     # - in
-
-    def is_refusal(self, command):
-        """An action that masters never send, under a number that is over: other clones ignore it."""
-        if command.op != Op.SUBTRACT or command.receiver != self.me:
-            return False
-        self.refusals.append((command["key"].body, command["value"].body.decode()))
-        return True
 
     def check(self, command, directed):
         op = command.op

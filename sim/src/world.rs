@@ -9,7 +9,7 @@ use broker_data::Timestamp;
 use broker_proto::command::{Command, Content};
 use broker_proto::entity::EntityId;
 use broker_proto::frame::FRAME_LEN_SIZE;
-use broker_proto::store::{Contact, Master, Output, Role, StoreClone};
+use broker_proto::store::{Contact, Master, Output, Role, StoreClone, mark};
 use broker_proto::{EndpointId, Envelope, ErrorCode};
 
 use crate::disk::{Disk, DiskBackend};
@@ -334,6 +334,7 @@ impl World {
             self.ledger.open(index, id, &content);
             node.state = State::Master(Box::new(master));
         } else {
+            let id = mark::clone_id(id);
             let mut clone = StoreClone::new(id, "s", config, self.plan.options.clone());
             clone.set_observed(true);
             node.state = State::Clone(Box::new(clone));
@@ -355,13 +356,7 @@ impl World {
         let masters: Vec<EndpointId> = (0..MASTERS).filter_map(|it| master_at(self, it)).collect();
         match &mut self.nodes[index].state {
             State::Down => return,
-            State::Master(master) => {
-                let writable = master.is_writable();
-                master.set_rival(masters.first().copied());
-                if writable && !master.is_writable() {
-                    self.ledger.marks.hit("master gave way");
-                }
-            }
+            State::Master(master) => master.set_suspects(&masters),
             State::Clone(clone) => clone.set_reachable(!masters.is_empty()),
         }
         self.drain(index);
@@ -439,6 +434,8 @@ impl World {
         master.handle_command(now, command, payload);
         // What a full buffer does not keep is as good as lost.
         let applied = master.applied(writer) >= Some(command.seq);
+        let gave_way = writable && !master.is_writable();
+        self.ledger.marks.hit_if(gave_way, "master gave way");
         if mine && was_writer && (applied || master.kept_bytes() > kept) {
             self.ledger.reached(id, command);
         }

@@ -14,7 +14,7 @@ use broker_proto::{EndpointId, ErrorCode};
 #[path = "stores/cluster.rs"]
 mod cluster;
 
-use cluster::{Cluster, bytes, command_of, id};
+use cluster::{Cluster, bytes, command_of, id, ours};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -105,10 +105,10 @@ fn snapshot(offset: u64, entries: &[u8], count: u32) -> Content<'_> {
 
 /// A clone that has found a master with no entries, at number 1.
 fn attached(options: CloneOptions, master: EntityId) -> StoreClone {
-    let mut clone = StoreClone::new(id(2, 3), "s", StoreConfig::default(), options);
+    let mut clone = StoreClone::new(ours(2), "s", StoreConfig::default(), options);
     clone.set_observed(true);
     clone.set_reachable(true);
-    deliver(&mut clone, master, id(2, 3), 1, snapshot(1, &[], 0));
+    deliver(&mut clone, master, ours(2), 1, snapshot(1, &[], 0));
     assert_eq!(clone.contact(), Contact::Attached);
     outputs(|| clone.poll_output());
     clone
@@ -121,7 +121,7 @@ fn keepalives_name_each_clone() {
     let mut cluster = Cluster::new(2);
     cluster.sent.clear();
     cluster.tick(10);
-    for clone in [id(2, 3), id(3, 3)] {
+    for clone in [ours(2), ours(3)] {
         let named = parsed(&cluster.sent).into_iter().filter(|command| {
             command.receiver == clone && matches!(command.content, Content::Keepalive { .. })
         });
@@ -325,7 +325,7 @@ fn a_clone_that_misses_what_is_gone_keeps_its_copy_and_attaches_again() {
         .into_iter()
         .find(|command| command.content == nack(&[0]));
     let again = search.unwrap().sender;
-    assert_ne!(again, id(2, 3));
+    assert_ne!(again, ours(2));
     let entry = [bytes("n"), bytes(5_u64)].concat();
     deliver(&mut clone, id(1, 7), again, 9, snapshot(9, &entry, 1));
     assert_eq!(clone.get(&bytes("n")).unwrap(), bytes(5_u64));
@@ -336,7 +336,7 @@ fn a_clone_that_misses_what_is_gone_keeps_its_copy_and_attaches_again() {
 fn a_clone_told_that_something_is_lost_attaches_again() {
     let mut clone = attached(options(), id(1, 7));
     let lost = Content::RetransmitFailed { seq: 2 };
-    deliver(&mut clone, id(1, 7), id(2, 3), 0, lost);
+    deliver(&mut clone, id(1, 7), ours(2), 0, lost);
     let sent = commands(&outputs(|| clone.poll_output()));
     assert!(
         parsed(&sent)
@@ -349,15 +349,15 @@ fn a_clone_told_that_something_is_lost_attaches_again() {
 #[test]
 fn the_first_nack_ends_a_handshake() {
     let mut master = Master::new(id(1, 7), "s", Memory::new(), StoreConfig::default()).unwrap();
-    ask(&mut master, id(2, 3), EntityId::NIL, 0, nack(&[0]));
+    ask(&mut master, ours(2), EntityId::NIL, 0, nack(&[0]));
     master
         .request(Timestamp::EPOCH, &put(&bytes("k"), &bytes(1_u64)))
         .unwrap();
     // Its acknowledgement of the snapshot was lost, and so was the event.
-    ask(&mut master, id(2, 3), id(1, 7), 0, nack(&[2]));
+    ask(&mut master, ours(2), id(1, 7), 0, nack(&[2]));
     ask(
         &mut master,
-        id(2, 3),
+        ours(2),
         id(1, 7),
         0,
         Content::CumulativeAck { seq: 2 },
@@ -370,7 +370,13 @@ fn the_first_nack_ends_a_handshake() {
 #[test]
 fn former_ids_of_a_clone_are_not_taken_back() {
     let mut master = Master::new(id(1, 7), "s", Memory::new(), StoreConfig::default()).unwrap();
-    let (former, current) = (id(2, 3), id(2, 3 | 1 << 32));
+    let (former, current) = (
+        ours(2),
+        EntityId {
+            object: ours(2).object | 1 << 32,
+            ..ours(2)
+        },
+    );
     for clone in [former, current] {
         ask(&mut master, clone, EntityId::NIL, 0, nack(&[0]));
         ask(
@@ -400,7 +406,7 @@ fn an_old_question_for_the_handshake_does_not_set_a_clone_back() {
     cluster.tick(6);
     cluster.lose(|command| matches!(command.content, Content::Put { .. }));
     cluster.put_at_master("k", 2);
-    ask(&mut cluster.master, id(2, 3), EntityId::NIL, 0, nack(&[0]));
+    ask(&mut cluster.master, ours(2), EntityId::NIL, 0, nack(&[0]));
     cluster.master.commit().unwrap();
     cluster.lose(|_| false);
     cluster.sent.clear();
@@ -416,7 +422,7 @@ fn an_old_question_for_the_handshake_does_not_set_a_clone_back() {
 #[test]
 fn commands_for_another_master_are_ignored() {
     let mut master = Master::new(id(1, 7), "s", Memory::new(), StoreConfig::default()).unwrap();
-    let (clone, other) = (id(2, 3), id(6, 7));
+    let (clone, other) = (ours(2), id(6, 7));
     let open = Content::AttachWriter {
         offset: 1,
         heartbeat: 5,
@@ -472,7 +478,7 @@ fn a_snapshot_leads_and_events_before_it_wait() {
     master
         .request(Timestamp::EPOCH, &put(&bytes("old"), &bytes(1_u64)))
         .unwrap();
-    ask(&mut master, id(2, 3), EntityId::NIL, 0, nack(&[0]));
+    ask(&mut master, ours(2), EntityId::NIL, 0, nack(&[0]));
     master
         .request(Timestamp::EPOCH, &put(&bytes("new"), &bytes(2_u64)))
         .unwrap();
@@ -483,7 +489,7 @@ fn a_snapshot_leads_and_events_before_it_wait() {
     };
     assert!(first.must_lead);
     // Whatever the network makes of it, the clone has both in the end.
-    let mut clone = StoreClone::new(id(2, 3), "s", StoreConfig::default(), options());
+    let mut clone = StoreClone::new(ours(2), "s", StoreConfig::default(), options());
     for payload in commands(&sent).iter().rev() {
         clone.handle_command(&Command::parse(payload).unwrap(), payload);
     }
@@ -514,7 +520,7 @@ fn a_clone_of_a_dead_master_follows_the_next_one_under_a_new_id() {
         .into_iter()
         .rfind(|command| command.content == nack(&[0]));
     let again = search.unwrap().sender;
-    assert_ne!(again, id(2, 3));
+    assert_ne!(again, ours(2));
     deliver(&mut clone, id(6, 7), again, 1, snapshot(1, &[], 0));
     assert_eq!(clone.master(), Some(id(6, 7)));
     // What the dead one had not acknowledged goes to the next one.
@@ -537,7 +543,7 @@ fn a_put_unique_is_answered_when_its_master_is_gone() {
             expiry: None,
             who,
             request,
-            publisher: id(2, 3),
+            publisher: ours(2),
         };
         clone.request(&content).unwrap();
     }
@@ -545,7 +551,7 @@ fn a_put_unique_is_answered_when_its_master_is_gone() {
     deliver(
         &mut clone,
         id(1, 7),
-        id(2, 3),
+        ours(2),
         0,
         Content::CumulativeAck { seq: 2 },
     );
@@ -605,10 +611,10 @@ fn a_writer_that_was_given_up_is_opened_again() {
                 command.content,
                 Content::Keepalive { .. } | Content::AttachWriter { .. }
             );
-        command.sender == id(2, 3) && of_writer
+        command.sender == ours(2) && of_writer
     });
     cluster.add_at_clone(0, "n", 5);
-    cluster.lose(|command| command.sender == id(2, 3));
+    cluster.lose(|command| command.sender == ours(2));
     cluster.tick(30);
     cluster.lose(|_| false);
     cluster.tick(40);
@@ -645,7 +651,7 @@ fn the_resync_interval_is_how_long_a_search_takes() {
             resync_interval: Timespan::from_ns(seconds * SECOND),
             ..options()
         };
-        let mut clone = StoreClone::new(id(2, 3), "s", StoreConfig::default(), options);
+        let mut clone = StoreClone::new(ours(2), "s", StoreConfig::default(), options);
         let ticks = (1..).find(|_| {
             clone.handle_tick();
             clone.contact() == Contact::Failed
@@ -687,7 +693,7 @@ fn a_master_that_speaks_as_agreed_is_never_silent() {
             deliver(
                 &mut clone,
                 id(1, 7),
-                id(2, 3),
+                ours(2),
                 0,
                 Content::Keepalive { seq: 1 },
             );
@@ -779,7 +785,7 @@ fn without_a_buffer_a_put_unique_is_answered_as_soon_as_the_silence_is_one() {
         expiry: None,
         who: id(2, 9),
         request: 1,
-        publisher: id(2, 3),
+        publisher: ours(2),
     };
     clone.request(&content).unwrap();
     for _ in 0..15 {
@@ -795,7 +801,7 @@ fn requests_that_wait_are_bounded_in_bytes() {
         buffer_bytes_max: 1_000,
         ..StoreConfig::default()
     };
-    let mut clone = StoreClone::new(id(2, 3), "s", config, options());
+    let mut clone = StoreClone::new(ours(2), "s", config, options());
     let mut accepted = 0;
     while clone.request(&put(&bytes("k"), &bytes(1_u64))).is_ok() {
         accepted += 1;
@@ -803,44 +809,138 @@ fn requests_that_wait_are_bounded_in_bytes() {
     assert!(accepted > 3);
     assert!(clone.unacknowledged().1 <= 1_000);
     // Nor do they get more when they have numbers.
-    deliver(&mut clone, id(1, 7), id(2, 3), 1, snapshot(1, &[], 0));
+    deliver(&mut clone, id(1, 7), ours(2), 1, snapshot(1, &[], 0));
     assert_eq!(clone.unacknowledged().0, accepted);
     assert!(clone.unacknowledged().1 <= 1_000);
 }
 
 // --- two masters ------------------------------------------------------------------------------------
 
+fn master_at(endpoint: u8) -> Master<Memory> {
+    Master::new(id(endpoint, 7), "s", Memory::new(), StoreConfig::default()).unwrap()
+}
+
+fn conflicts(told: &[Output]) -> usize {
+    let conflict = |output: &&Output| matches!(output, Output::Fault(fault) if fault.code == ErrorCode::MasterExists);
+    told.iter().filter(conflict).count()
+}
+
+/// Two masters learn of each other's subscription and exchange what they have to say until they
+/// are silent; returns how often each has told its user of a conflict.
+fn meet(masters: &mut [Master<Memory>; 2]) -> [usize; 2] {
+    let ids = masters.each_ref().map(|master| master.id().endpoint);
+    let mut told = [0, 0];
+    masters[0].set_suspects(&ids[1..]);
+    // What the first one says comes before the other one knows of it.
+    let mut carry = |masters: &mut [Master<Memory>; 2], from: usize| {
+        let outputs = outputs(|| masters[from].poll_output());
+        told[from] += conflicts(&outputs);
+        let sent = commands(&outputs);
+        for command in parsed(&sent) {
+            let to = &mut masters[1 - from];
+            ask(
+                to,
+                command.sender,
+                command.receiver,
+                command.seq,
+                command.content,
+            );
+            to.commit().unwrap();
+        }
+        sent.len()
+    };
+    carry(masters, 0);
+    masters[1].set_suspects(&ids[..1]);
+    while carry(masters, 0) + carry(masters, 1) > 0 {}
+    told
+}
+
 #[test]
 fn of_two_masters_exactly_one_stays_writable_and_both_say_so() {
-    let mut one = Master::new(id(1, 7), "s", Memory::new(), StoreConfig::default()).unwrap();
-    let mut other = Master::new(id(6, 7), "s", Memory::new(), StoreConfig::default()).unwrap();
-    one.set_rival(Some(id(6, 7).endpoint));
-    other.set_rival(Some(id(1, 7).endpoint));
-    assert!(one.is_writable() && !other.is_writable());
-    for master in [&mut one, &mut other] {
-        let told = outputs(|| master.poll_output()).into_iter().any(|output| {
-            matches!(output, Output::Fault(fault) if fault.code == ErrorCode::MasterExists)
+    for ids in [[1, 6], [6, 1]] {
+        let mut masters = ids.map(master_at);
+        let clone = ours(2);
+        for master in &mut masters {
+            ask(master, clone, EntityId::NIL, 0, nack(&[0]));
+            ask(master, id(3, 3), EntityId::NIL, 0, nack(&[0]));
+            master.commit().unwrap();
+            outputs(|| master.poll_output());
+        }
+        assert_eq!(meet(&mut masters), [1, 1]);
+        let [first, second] = masters.each_ref().map(Master::is_writable);
+        assert_eq!([first, second], [ids[0] < ids[1], ids[1] < ids[0]]);
+        let other = masters.iter_mut().find(|it| !it.is_writable()).unwrap();
+        // It does not take clones, and those of ours it has are told to look for the other one.
+        ask(other, id(4, 3), EntityId::NIL, 0, nack(&[0]));
+        assert_eq!(other.clones(), 2);
+        for _ in 0..5 {
+            other.handle_tick(Timestamp::EPOCH);
+        }
+        other.commit().unwrap();
+        let told = outputs(|| other.poll_output())
+            .into_iter()
+            .filter_map(|output| match output {
+                Output::Send(message) => Some(command_of(&message)),
+                _ => None,
+            });
+        let told = told.filter(|(payload, _)| {
+            let command = Command::parse(payload).unwrap();
+            matches!(command.content, Content::RetransmitFailed { .. })
         });
-        assert!(told);
+        let told: Vec<EndpointId> = told.map(|(_, receiver)| receiver).collect();
+        assert_eq!(told, [clone.endpoint]);
     }
-    // It does not take clones, and those it has are told to look for the other one.
-    ask(&mut other, id(2, 3), EntityId::NIL, 0, nack(&[0]));
-    assert_eq!(other.clones(), 0);
-    for _ in 0..5 {
-        other.handle_tick(Timestamp::EPOCH);
+}
+
+#[test]
+fn whoever_only_subscribes_to_what_is_said_to_a_master_is_no_rival() {
+    let mut master = master_at(6);
+    let relay = id(1, 1);
+    master.set_suspects(&[relay.endpoint]);
+    for _ in 0..200 {
+        master.handle_tick(Timestamp::EPOCH);
     }
-    other.commit().unwrap();
-    let sent = commands(&outputs(|| other.poll_output()));
-    let told = parsed(&sent).into_iter().any(|command| {
-        command.receiver.is_nil() && matches!(command.content, Content::RetransmitFailed { .. })
-    });
-    assert!(told);
+    // Nor does it become one by what it passes on, or by its clones.
+    ask(&mut master, id(2, 3), EntityId::NIL, 0, nack(&[0]));
+    ask(&mut master, relay, EntityId::NIL, 0, nack(&[0]));
+    ask(
+        &mut master,
+        relay,
+        EntityId::NIL,
+        0,
+        Content::Keepalive { seq: 1 },
+    );
+    let content = put(&[1, 1], &[1, 1]);
+    master.request(Timestamp::EPOCH, &content).unwrap();
+    master.commit().unwrap();
+    assert_eq!(conflicts(&outputs(|| master.poll_output())), 0);
+    assert!(master.is_writable());
+}
+
+#[test]
+fn a_master_of_others_is_known_by_those_who_name_it() {
+    let mut master = master_at(6);
+    let other = id(1, 7);
+    let open = Content::AttachWriter {
+        offset: 1,
+        heartbeat: 5,
+    };
+    // Somebody still follows a master that is gone.
+    ask(&mut master, id(2, 3), other, 0, open.clone());
+    assert!(master.is_writable());
+    master.set_suspects(&[other.endpoint]);
+    ask(&mut master, id(2, 3), other, 0, open);
+    assert!(!master.is_writable());
+    assert_eq!(conflicts(&outputs(|| master.poll_output())), 1);
+    master.set_suspects(&[]);
+    assert!(master.is_writable());
 }
 
 #[test]
 fn a_request_that_is_refused_for_another_master_fails_at_its_user() {
-    let mut master = Master::new(id(6, 7), "s", Memory::new(), StoreConfig::default()).unwrap();
-    master.set_rival(Some(id(1, 7).endpoint));
+    let mut masters = [master_at(6), master_at(1)];
+    meet(&mut masters);
+    let [mut master, _] = masters;
     let content = Content::PutUnique {
         key: &bytes("k"),
         value: &bytes(1_u64),
@@ -951,7 +1051,7 @@ fn failing() -> Master<Failing> {
 #[test]
 fn a_write_that_the_back_end_loses_is_told_to_the_clone_that_asked() {
     let mut master = failing();
-    let clone = id(2, 3);
+    let clone = ours(2);
     let open = Content::AttachWriter {
         offset: 1,
         heartbeat: 5,
@@ -981,9 +1081,9 @@ fn nobody_is_sent_the_snapshot_of_a_group_that_failed() {
     master
         .request(Timestamp::EPOCH, &put(&bytes("k"), &BAD))
         .unwrap();
-    ask(&mut master, id(2, 3), EntityId::NIL, 0, nack(&[0]));
+    ask(&mut master, ours(2), EntityId::NIL, 0, nack(&[0]));
     assert!(master.commit().is_err());
-    ask(&mut master, id(2, 3), EntityId::NIL, 0, nack(&[0]));
+    ask(&mut master, ours(2), EntityId::NIL, 0, nack(&[0]));
     master.commit().unwrap();
     let sent = commands(&outputs(|| master.poll_output()));
     let counts = parsed(&sent)
@@ -1002,10 +1102,10 @@ fn a_clone_given_up_in_a_group_that_failed_finds_out_what_it_missed() {
         ..StoreConfig::default()
     };
     let mut master = Master::new(id(1, 7), "s", Failing::default(), config).unwrap();
-    ask(&mut master, id(2, 3), EntityId::NIL, 0, nack(&[0]));
+    ask(&mut master, ours(2), EntityId::NIL, 0, nack(&[0]));
     ask(
         &mut master,
-        id(2, 3),
+        ours(2),
         id(1, 7),
         0,
         Content::CumulativeAck { seq: 1 },
@@ -1026,7 +1126,7 @@ fn a_clone_given_up_in_a_group_that_failed_finds_out_what_it_missed() {
     outputs(|| master.poll_output());
     ask(
         &mut master,
-        id(2, 3),
+        ours(2),
         id(1, 7),
         0,
         Content::CumulativeAck { seq: 1 },

@@ -10,7 +10,7 @@ use broker_proto::{EndpointId, ErrorCode};
 #[path = "stores/cluster.rs"]
 mod cluster;
 
-use cluster::{Cluster, bytes, id};
+use cluster::{Cluster, bytes, id, ours};
 
 #[test]
 fn a_clone_attaches_and_follows() {
@@ -75,7 +75,7 @@ fn a_lost_last_event_is_repaired() {
 fn requests_before_the_master_is_known_wait() {
     let mut cluster = Cluster::new(1);
     let config = StoreConfig::default();
-    let mut late = StoreClone::new(id(9, 3), "s", config, CloneOptions::default());
+    let mut late = StoreClone::new(ours(9), "s", config, CloneOptions::default());
     late.set_reachable(true);
     let (key, value) = (bytes("k"), bytes(4_u64));
     let content = Content::Put {
@@ -96,7 +96,7 @@ fn a_search_that_fails_can_be_repeated() {
     let mut cluster = Cluster::new(1);
     cluster.lose(|command| command.sender.endpoint == EndpointId::from_bytes([9; 16]));
     let config = StoreConfig::default();
-    let late = StoreClone::new(id(9, 3), "s", config, CloneOptions::default());
+    let late = StoreClone::new(ours(9), "s", config, CloneOptions::default());
     cluster.clones.push(late);
     cluster.tick(101);
     assert_eq!(cluster.clones[1].contact(), Contact::Failed);
@@ -152,36 +152,6 @@ fn entries_expire_everywhere_and_are_told() {
         cluster.events.iter().filter(is).count()
     };
     assert_eq!((expired(Role::Master), expired(Role::Clone)), (1, 1));
-}
-
-#[test]
-fn of_two_masters_one_gives_way() {
-    let mut cluster = Cluster::new(1);
-    cluster
-        .master
-        .set_rival(Some(EndpointId::from_bytes([0; 16])));
-    let (key, value) = (bytes("k"), bytes(1_u64));
-    let content = Content::Put {
-        key: &key,
-        value: &value,
-        expiry: None,
-        publisher: cluster.master.id(),
-    };
-    let refused = cluster.master.request(cluster.now, &content).unwrap_err();
-    assert_eq!(refused.code, ErrorCode::MasterExists);
-    cluster.master.set_rival(None);
-    assert!(cluster.master.request(cluster.now, &content).is_ok());
-    cluster
-        .master
-        .set_rival(Some(EndpointId::from_bytes([9; 16])));
-    assert!(cluster.master.request(cluster.now, &content).is_ok());
-    cluster.master.commit().unwrap();
-    cluster.deliver();
-    let conflicts = cluster
-        .faults
-        .iter()
-        .filter(|(_, text)| text.contains("has a master"));
-    assert!(conflicts.count() >= 2);
 }
 
 #[test]

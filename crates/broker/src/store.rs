@@ -21,7 +21,7 @@ use broker_data::{Source, Timespan};
 use broker_proto::EndpointId;
 use broker_proto::entity::EntityId;
 use broker_proto::store::{
-    Backend as Storage, CloneOptions, Contact, Master, Memory, Role, StoreClone, StoreConfig,
+    Backend as Storage, CloneOptions, Contact, Master, Memory, Role, StoreClone, StoreConfig, mark,
 };
 use broker_proto::topic::TOPIC_MAX;
 
@@ -115,10 +115,10 @@ impl Store {
             return Ok(Self::new(shared, host));
         }
         let topic = broker_proto::store::master_topic(name);
-        if let Some(peer) = peer_with(shared, &topic) {
+        if let Some(peer) = peers_with(shared, &topic).first() {
             return Err(StoreError::MasterExists {
                 name: name.to_owned(),
-                peer,
+                peer: *peer,
             });
         }
         let (storage, blocks): (Box<dyn Storage>, bool) = match backend {
@@ -174,7 +174,7 @@ impl Store {
             host.search_again(shared);
             return Ok(Self::new(shared, host));
         }
-        let id = stores.new_entity(shared.id);
+        let id = mark::clone_id(stores.new_entity(shared.id));
         let clone = StoreClone::new(id, name, config(shared), options);
         let topic = broker_proto::store::clone_topic(name);
         Self::start(shared, Host::replica(name, clone), &topic)
@@ -318,14 +318,14 @@ fn check_name(name: &str) -> Result<(), StoreError> {
     })
 }
 
-/// The peer with the smallest id that subscribes to exactly that topic. A prefix of it says nothing:
-/// many subscribe to everything.
-fn peer_with(shared: &Shared, topic: &broker_proto::Topic) -> Option<EndpointId> {
+/// The peers that subscribe to exactly that topic, in the order of their ids. A prefix of it says
+/// nothing: many subscribe to everything.
+fn peers_with(shared: &Shared, topic: &broker_proto::Topic) -> Vec<EndpointId> {
     let table = shared.routes.load();
-    let mut peers = table.peers();
-    peers
-        .find(|(_, filter, _)| filter.entries().contains(topic))
-        .map(|(id, _, _)| id)
+    let peers = table
+        .peers()
+        .filter(|(_, filter, _)| filter.entries().contains(topic));
+    peers.map(|(id, _, _)| id).collect()
 }
 
 fn encoded<S: Source + ?Sized>(source: &S) -> Result<Vec<u8>, StoreError> {

@@ -197,6 +197,24 @@ fn subscriptions_to_a_prefix_do_not_look_like_a_master() {
 }
 
 #[test]
+fn a_relay_of_commands_is_no_second_master() {
+    let one = endpoint();
+    let master = master_of(&one, "s");
+    let errors = one.status_subscriber(false).unwrap();
+    let port = one.listen("127.0.0.1", 0).wait().unwrap();
+    // One of the relays has the smaller endpoint id, most likely.
+    for round in 0..8_u64 {
+        let relay = endpoint();
+        relay.forward([broker::proto::store::master_topic("s")]);
+        relay.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
+        master.put("k", &round).unwrap();
+        assert_eq!(master.get("k").unwrap(), Some(Value::Count(round)));
+        relay.shutdown().wait();
+    }
+    assert_eq!(errors.available(), 0);
+}
+
+#[test]
 fn of_two_masters_that_meet_one_gives_way() {
     let (one, other) = (endpoint(), endpoint());
     let (first, second) = (master_of(&one, "s"), master_of(&other, "s"));

@@ -31,8 +31,12 @@ use attach::Search;
 use writer::Writer;
 
 /// Where the numbers of objects of one clone differ: every attachment is an object of its own, and
-/// none of the endpoint's other objects has a number that large.
+/// none of the endpoint's other objects has a number that large. Above them is the
+/// [`mark`](crate::store::mark) of the clone.
 const ATTACHMENT_SHIFT: u32 = 32;
+
+/// Attachments until their numbers begin anew: those of months, one in every tick.
+const ATTACHMENTS_MAX: u64 = 1 << 24;
 
 /// Heartbeats that a master may miss before another master of the name is preferred.
 const HEARTBEATS_MISSED_MAX: u64 = 3;
@@ -116,7 +120,7 @@ struct Unanswered {
 
 impl StoreClone {
     /// A clone that looks for its master. `id` has an object number below 2^32 that no other object
-    /// of the endpoint has.
+    /// of the endpoint has, and a [`mark`](crate::store::mark::clone_id) if masters are to know it.
     pub fn new(id: EntityId, store: &str, config: StoreConfig, options: CloneOptions) -> Self {
         let mut clone = Self {
             first_id: id,

@@ -9,11 +9,13 @@
 //! Beyond the original (ADR 0070): keepalives go to each clone as well; nobody is told that
 //! something cannot be sent again, the content is brought up to date instead; a clone that was given
 //! up is taken back when it is heard of; commands for another master are ignored; a refused request
-//! is told to the clone it came from; of two masters that know of each other one gives way.
+//! is told to the clone it came from, if that is one of ours; of two masters that know of each other
+//! one gives way.
 
 mod apply;
 mod attach;
 mod repair;
+mod rival;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -30,7 +32,7 @@ use crate::id::EndpointId;
 use crate::status::ErrorCode;
 use crate::store::backend::{Backend, BackendError};
 use crate::store::{
-    ACK_EVENTS_MAX, CLONES_MAX, Failure, Message, Names, Output, Role, StoreConfig, operation,
+    ACK_EVENTS_MAX, CLONES_MAX, Failure, Message, Names, Output, Role, StoreConfig, mark, operation,
 };
 
 /// Writers whose last request is remembered after they were given up, so that what they send again
@@ -75,6 +77,8 @@ pub struct Master<B> {
     staged: Vec<Output>,
     outputs: VecDeque<Output>,
     group: Group,
+    /// Peers that subscribe as masters of this store do, and whether they have one.
+    suspects: BTreeMap<EndpointId, bool>,
     rival: Option<EndpointId>,
     /// What is wrong with a request that was applied all the same.
     warning: Option<Failure>,
@@ -204,6 +208,7 @@ impl<B: Backend> Master<B> {
             staged: Vec::new(),
             outputs: VecDeque::new(),
             group: Group::default(),
+            suspects: BTreeMap::new(),
             rival: None,
             warning: None,
             observed: false,
@@ -346,30 +351,6 @@ impl<B: Backend> Master<B> {
         self.observed = observed;
     }
 
-    /// A peer has a master of the same name, or nobody has any more. Of the two the one with the
-    /// smaller endpoint id goes on; the other one refuses changes until the first has gone.
-    pub fn set_rival(&mut self, rival: Option<EndpointId>) {
-        if self.rival == rival {
-            return;
-        }
-        self.rival = rival;
-        let Some(rival) = rival else { return };
-        let what = match self.is_writable() {
-            true => "this one goes on",
-            false => "this one refuses changes until the other one has gone",
-        };
-        let text = format!("endpoint {rival} has a master, too: {what}");
-        let fault = self
-            .names
-            .fault(&Failure::new(ErrorCode::MasterExists, text));
-        self.outputs.push_back(Output::Fault(fault));
-    }
-
-    /// Whether changes are accepted.
-    pub fn is_writable(&self) -> bool {
-        self.rival.is_none_or(|rival| self.id.endpoint < rival)
-    }
-
     /// What is to be done, once its group is committed.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
@@ -460,8 +441,14 @@ impl<B: Backend> Master<B> {
     pub fn handle_command(&mut self, now: Timestamp, command: &Command<'_>, payload: &[u8]) {
         let from = command.sender;
         let to_me = command.receiver == self.id;
-        if !(to_me || command.receiver.is_nil()) || from == self.id || from.is_nil() {
+        if from == self.id || from.is_nil() {
             return;
+        }
+        if mark::is_master_voice(from) {
+            return self.prove_rival(from.endpoint);
+        }
+        if !(to_me || command.receiver.is_nil()) {
+            return self.prove_rival(command.receiver.endpoint);
         }
         self.begin();
         if let Some(writer) = self.writers.get_mut(&from) {
@@ -631,12 +618,16 @@ impl<B: Backend> Master<B> {
             self.send_keepalives();
             // Their requests are refused here; they may find the other master.
             if !self.is_writable() {
-                self.tell_to_attach_again(EndpointId::NIL, seq);
+                let clones: Vec<EntityId> = self.down.paths().map(|(id, _)| id).collect();
+                for clone in clones {
+                    self.tell_to_attach_again(clone, seq);
+                }
             }
         }
         for clone in tick.timed_out {
             self.drop_clone(clone);
         }
+        self.tick_voice();
         self.tick_writers();
         self.expire(now);
     }

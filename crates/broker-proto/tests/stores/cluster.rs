@@ -4,7 +4,7 @@ use broker_data::{Kind, Timespan, Timestamp, Value, View, to_bytes};
 use broker_proto::command::{Command, Content};
 use broker_proto::entity::EntityId;
 use broker_proto::store::{
-    CloneOptions, Failure, Master, Memory, Message, Output, Role, StoreClone, StoreConfig,
+    CloneOptions, Failure, Master, Memory, Message, Output, Role, StoreClone, StoreConfig, mark,
 };
 use broker_proto::{EndpointId, Envelope};
 
@@ -28,6 +28,11 @@ pub(crate) fn id(endpoint: u8, object: u64) -> EntityId {
         endpoint: EndpointId::from_bytes([endpoint; 16]),
         object,
     }
+}
+
+/// The first id of the clone of an endpoint.
+pub(crate) fn ours(endpoint: u8) -> EntityId {
+    mark::clone_id(id(endpoint, 3))
 }
 
 pub(crate) fn bytes(value: impl Into<Value>) -> Vec<u8> {
@@ -59,8 +64,7 @@ impl Cluster {
         };
         cluster.master.set_observed(true);
         for number in 0..clones {
-            let mut clone =
-                StoreClone::new(id(2 + number, 3), "s", config.clone(), options.clone());
+            let mut clone = StoreClone::new(ours(2 + number), "s", config.clone(), options.clone());
             clone.set_observed(true);
             clone.set_reachable(true);
             cluster.clones.push(clone);

@@ -26,7 +26,7 @@ use crate::shared::Shared;
 use crate::store::delivery::{After, Answer, Delivery, answer_of, is_for, other};
 use crate::store::error::quoted;
 use crate::store::worker::{Job, Worker};
-use crate::store::{StoreError, peer_with};
+use crate::store::{StoreError, peers_with};
 
 /// A master with any storage.
 pub(super) type AnyMaster = Master<Box<dyn Backend>>;
@@ -537,7 +537,7 @@ impl State {
         match &mut self.core {
             Core::Master(master) => {
                 master.set_observed(observed);
-                master.set_rival(peer_with(shared, &host.topic));
+                master.set_suspects(&peers_with(shared, &host.topic));
             }
             Core::Clone(clone) => {
                 clone.set_observed(observed);

@@ -12,7 +12,9 @@ use crate::entity::EntityId;
 use crate::id::EndpointId;
 use crate::status::ErrorCode;
 use crate::store::Failure;
-use crate::store::clone::{ATTACHMENT_SHIFT, Attachment, EARLY_EVENTS_MAX, Entries, StoreClone};
+use crate::store::clone::{
+    ATTACHMENT_SHIFT, ATTACHMENTS_MAX, Attachment, EARLY_EVENTS_MAX, Entries, StoreClone,
+};
 use crate::store::event::Change;
 
 /// A search for a master.
@@ -68,7 +70,8 @@ impl StoreClone {
         if self.search.is_some() {
             return;
         }
-        let object = self.first_id.object | self.attachments << ATTACHMENT_SHIFT;
+        let object =
+            self.first_id.object | (self.attachments % ATTACHMENTS_MAX) << ATTACHMENT_SHIFT;
         let id = EntityId {
             object,
             ..self.first_id

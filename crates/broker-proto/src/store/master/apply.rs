@@ -13,7 +13,7 @@ use crate::store::backend::Backend;
 use crate::store::event::{Change, StoreEvent};
 use crate::store::master::Master;
 use crate::store::operation::{self, Changed};
-use crate::store::{Failure, Output, Role};
+use crate::store::{Failure, Output, Role, mark};
 
 /// More than a broadcast has around its key, value and topic.
 const OVERHEAD_MAX: usize = FRAME_LEN_SIZE + ENVELOPE_SIZE + 256;
@@ -375,9 +375,12 @@ impl<B: Backend> Master<B> {
         });
     }
 
-    /// Tells a writer that a request of its failed. The message is one that clones of other
-    /// implementations ignore: an action that masters never send, with a number that is over.
+    /// Tells a writer of this implementation that a request of its failed; others never learn of it.
+    /// Spec: stores 6.2. The message is an action that masters never send, with a number that is over.
     pub(super) fn tell_refused(&mut self, writer: EntityId, failure: &Failure) {
+        if !mark::is_clone(writer) {
+            return;
+        }
         let code = broker_data::to_bytes(&u64::from(failure.code.number())).unwrap_or_default();
         let text = broker_data::to_bytes(failure.text.as_str()).unwrap_or_default();
         let command = self.command(

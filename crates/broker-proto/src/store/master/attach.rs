@@ -8,7 +8,7 @@ use crate::entity::EntityId;
 use crate::status::ErrorCode;
 use crate::store::backend::Backend;
 use crate::store::master::{DROPPED_CLONES_MAX, Master, RETIRED_WRITERS_MAX, Snapshot};
-use crate::store::{CLONES_MAX, Failure, Output, Role};
+use crate::store::{CLONES_MAX, Failure, Output, Role, mark};
 
 /// Where the kind of a command stands behind its header of a number and two entities.
 const KIND_OFFSET: usize = 8 + 2 * crate::entity::ENTITY_ID_SIZE;
@@ -163,8 +163,7 @@ impl<B: Backend> Master<B> {
         }
     }
 
-    /// Says on both sides that a clone cannot be served. The message that tells it is one that
-    /// clones of other implementations ignore: its receiver is nobody.
+    /// Says on both sides that a clone cannot be served.
     fn fail_handshake(&mut self, clone: EntityId, failure: &Failure) {
         self.handshake_bytes = self.config.buffer_bytes_max;
         self.remove_clone(clone);
@@ -174,15 +173,18 @@ impl<B: Backend> Master<B> {
             let fault = self.names.fault(failure);
             self.staged.push(Output::Fault(fault));
         }
-        self.tell_to_attach_again(clone.endpoint, 0);
+        self.tell_to_attach_again(clone, 0);
     }
 
-    /// Tells clones of this implementation that they cannot be served from some number on: 0 is
-    /// for those that are not attached. Others do not look at it: its receiver is nobody.
-    pub(super) fn tell_to_attach_again(&mut self, receiver: crate::id::EndpointId, seq: u64) {
-        let content = Content::RetransmitFailed { seq };
-        let command = self.command(0, EntityId::NIL, content);
-        self.stage(Role::Clone, receiver, &command);
+    /// Tells a clone of this implementation that it cannot be served from some number on: 0 is for
+    /// one that is not attached. It would break those of others. The receiver is nobody, for the
+    /// clone may have another id by now.
+    pub(super) fn tell_to_attach_again(&mut self, clone: EntityId, seq: u64) {
+        if mark::is_clone(clone) {
+            let content = Content::RetransmitFailed { seq };
+            let command = self.command(0, EntityId::NIL, content);
+            self.stage(Role::Clone, clone.endpoint, &command);
+        }
     }
 
     fn take_snapshot(&mut self) -> Result<Arc<Snapshot>, Failure> {

@@ -63,7 +63,7 @@ impl<B: Backend> Master<B> {
                     let fault = self.names.fault(&failure);
                     self.staged.push(Output::Fault(fault));
                     self.remove_clone(clone);
-                    return self.tell_to_attach_again(clone.endpoint, *first);
+                    return self.tell_to_attach_again(clone, *first);
                 }
             },
         };
