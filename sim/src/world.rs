@@ -427,6 +427,8 @@ impl World {
         let mine = command.receiver.is_nil() || command.receiver == id;
         let (known, before) = (master.has_clone(writer), master.applied(writer));
         let was_writer = master.has_writer(writer);
+        // One that was given up goes on with whatever it says.
+        let goes_on = before.is_some() && !matches!(command.content, Content::AttachWriter { .. });
         if call_fails && self.unrest {
             node.disk.fail_call(Some(calls));
         }
@@ -436,7 +438,7 @@ impl World {
         let applied = master.applied(writer) >= Some(command.seq);
         let gave_way = writable && !master.is_writable();
         self.ledger.marks.hit_if(gave_way, "master gave way");
-        if mine && was_writer && (applied || master.kept_bytes() > kept) {
+        if mine && (was_writer || goes_on) && (applied || master.kept_bytes() > kept) {
             self.ledger.reached(id, command);
         }
         if !known && master.has_clone(writer) && !asks_for_handshake(command) {
@@ -445,18 +447,18 @@ impl World {
         if master.clones() < clones && !asks_for_handshake(command) {
             self.ledger.marks.hit("clone dropped for its backlog");
         }
-        match (was_writer, before, master.applied(writer)) {
-            (true, Some(before), Some(after)) => {
-                for seq in before + 1..=after {
-                    if let Some(operation) = self.ledger.request(id, writer, seq) {
-                        self.ledger.apply(id, now, &operation, writable);
-                    }
+        if !was_writer && master.has_writer(writer) {
+            self.ledger.writer_opened(id, writer);
+        }
+        let applied = (before, master.applied(writer));
+        if let (Some(before), Some(after)) = applied
+            && (was_writer || goes_on)
+        {
+            for seq in before + 1..=after {
+                if let Some(operation) = self.ledger.request(id, writer, seq) {
+                    self.ledger.apply(id, now, &operation, writable);
                 }
             }
-            (false, _, Some(_)) if master.has_writer(writer) => {
-                self.ledger.writer_opened(id, writer);
-            }
-            _ => {}
         }
         self.note_retired(index);
         self.end_group(index);

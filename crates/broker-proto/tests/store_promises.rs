@@ -623,6 +623,46 @@ fn a_writer_that_was_given_up_is_opened_again() {
 }
 
 #[test]
+fn a_writer_that_was_given_up_goes_on_with_its_next_sign_of_life() {
+    for request_first in [true, false] {
+        let mut master = Master::new(id(1, 7), "s", Memory::new(), StoreConfig::default()).unwrap();
+        let writer = ours(2);
+        let open = Content::AttachWriter {
+            offset: 1,
+            heartbeat: 5,
+        };
+        ask(&mut master, writer, id(1, 7), 0, open);
+        let two = (bytes("two"), bytes(2_u64));
+        ask(&mut master, writer, id(1, 7), 2, put(&two.0, &two.1));
+        for _ in 0..500 {
+            master.handle_tick(Timestamp::EPOCH);
+        }
+        assert_eq!((master.writers(), master.applied(writer)), (0, Some(2)));
+        master.commit().unwrap();
+        outputs(|| master.poll_output());
+        // What it may have applied already comes again, and then what it has not seen.
+        let beat = Content::Keepalive { seq: 3 };
+        if !request_first {
+            ask(&mut master, writer, EntityId::NIL, 0, beat);
+        }
+        let three = (bytes("three"), bytes(3_u64));
+        ask(&mut master, writer, id(1, 7), 2, put(&two.0, &three.1));
+        ask(&mut master, writer, id(1, 7), 3, put(&three.0, &three.1));
+        master.commit().unwrap();
+        assert_eq!((master.writers(), master.applied(writer)), (1, Some(3)));
+        assert_eq!(master.get(&two.0).unwrap(), two.1);
+        assert_eq!(master.get(&three.0).unwrap(), three.1);
+        let sent = commands(&outputs(|| master.poll_output()));
+        let answer = Content::CumulativeAck { seq: 2 };
+        assert!(
+            parsed(&sent)
+                .iter()
+                .any(|it| it.receiver == writer && it.content == answer)
+        );
+    }
+}
+
+#[test]
 fn what_a_writer_sends_again_is_applied_once() {
     let config = StoreConfig {
         connection_timeout: 4,

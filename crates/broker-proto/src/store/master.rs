@@ -54,7 +54,7 @@ pub struct Master<B> {
     backend: B,
     down: Producer,
     writers: BTreeMap<EntityId, Writer>,
-    retired: VecDeque<(EntityId, u64)>,
+    retired: VecDeque<Retired>,
     /// What clones were sent that have not acknowledged it. The same snapshot is sent again.
     handshakes: BTreeMap<EntityId, Arc<Snapshot>>,
     /// The snapshot of the current content, if one was taken.
@@ -89,7 +89,18 @@ pub struct Master<B> {
 #[derive(Debug)]
 struct Writer {
     consumer: Consumer,
+    heartbeat: u16,
     heard: u64,
+}
+
+/// A writer that was given up.
+#[derive(Debug)]
+struct Retired {
+    id: EntityId,
+    /// The number up to which its requests were applied.
+    applied: u64,
+    /// Ticks between acknowledgements, as it asked for.
+    heartbeat: u16,
 }
 
 /// Everything a store held at some number of the down channel.
@@ -256,10 +267,10 @@ impl<B: Backend> Master<B> {
 
     /// The number up to which a writer's requests were applied, as far as it is remembered.
     pub fn applied(&self, writer: EntityId) -> Option<u64> {
-        let retired = || self.retired.iter().find(|(id, _)| *id == writer);
+        let retired = || self.retired.iter().find(|it| it.id == writer);
         match self.writers.get(&writer) {
             Some(writer) => Some(writer.consumer.acknowledged()),
-            None => retired().map(|(_, seq)| *seq),
+            None => retired().map(|it| it.applied),
         }
     }
 
@@ -451,8 +462,15 @@ impl<B: Backend> Master<B> {
             return self.prove_rival(command.receiver.endpoint);
         }
         self.begin();
-        if let Some(writer) = self.writers.get_mut(&from) {
-            writer.heard = self.ticks;
+        match self.writers.get_mut(&from) {
+            Some(writer) => writer.heard = self.ticks,
+            // It need not know that it was given up.
+            None if command.content.is_action()
+                || matches!(command.content, Content::Keepalive { .. }) =>
+            {
+                self.resume_writer(from);
+            }
+            None => {}
         }
         match &command.content {
             content if content.is_action() => self.on_action(now, command, payload),
@@ -543,13 +561,31 @@ impl<B: Backend> Master<B> {
         if self.writers.contains_key(&from) || self.writers.len() >= CLONES_MAX {
             return;
         }
-        let retired = self.retired.iter().position(|(id, _)| *id == from);
-        let known = retired.and_then(|index| self.retired.remove(index));
-        let offset = known.map_or(offset, |(_, seq)| offset.max(seq));
+        let known = self.take_retired(from);
+        let offset = known.map_or(offset, |it| offset.max(it.applied));
+        self.open_writer(from, offset, heartbeat);
+    }
+
+    /// A writer that was given up is heard of again.
+    fn resume_writer(&mut self, id: EntityId) {
+        if self.writers.len() < CLONES_MAX
+            && let Some(retired) = self.take_retired(id)
+        {
+            self.open_writer(id, retired.applied, retired.heartbeat);
+        }
+    }
+
+    fn take_retired(&mut self, id: EntityId) -> Option<Retired> {
+        let index = self.retired.iter().position(|it| it.id == id)?;
+        self.retired.remove(index)
+    }
+
+    fn open_writer(&mut self, from: EntityId, offset: u64, heartbeat: u16) {
         let mut consumer = Consumer::new(heartbeat, self.config.nack_timeout);
         consumer.handle_handshake(offset, heartbeat);
         let writer = Writer {
             consumer,
+            heartbeat,
             heard: self.ticks,
         };
         self.writers.insert(from, writer);

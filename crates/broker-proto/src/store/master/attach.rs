@@ -7,7 +7,7 @@ use crate::command::{Content, Entries};
 use crate::entity::EntityId;
 use crate::status::ErrorCode;
 use crate::store::backend::Backend;
-use crate::store::master::{DROPPED_CLONES_MAX, Master, RETIRED_WRITERS_MAX, Snapshot};
+use crate::store::master::{DROPPED_CLONES_MAX, Master, RETIRED_WRITERS_MAX, Retired, Snapshot};
 use crate::store::{CLONES_MAX, Failure, Output, Role, mark};
 
 /// Where the kind of a command stands behind its header of a number and two entities.
@@ -242,7 +242,11 @@ impl<B: Backend> Master<B> {
             if self.retired.len() == RETIRED_WRITERS_MAX {
                 self.retired.pop_front();
             }
-            self.retired.push_back((id, writer.consumer.acknowledged()));
+            self.retired.push_back(Retired {
+                id,
+                applied: writer.consumer.acknowledged(),
+                heartbeat: writer.heartbeat,
+            });
         }
     }
 }
