@@ -656,6 +656,11 @@ class ScriptedMaster(StorePeer):
         self.me = Entity(self.id, self.me.object + 1)
         self._forget()
 
+    def forget(self, clone):
+        """As after 50 s of silence: it is sent nothing by name, and its requests are ignored."""
+        for table in (self.clones, self._offsets, self.writers):
+            table.pop(clone, None)
+
     def tick(self):
         for clone, writer in self.writers.items():
             due = writer.tick()

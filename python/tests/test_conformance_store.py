@@ -668,6 +668,32 @@ def test_a_master_that_comes_back(scene, endpoint):
     assert holds(store, meanwhile=1, theirs=2)
 
 
+@pytest.mark.parametrize("connection_ends", [False, True], ids=["connected", "disconnected"])
+def test_a_master_that_forgets_its_clone(scene, endpoint, connection_ends):
+    """After 50 s without a word of a clone the original drops it, and does not tell."""
+    master = scene.adopt_peer(ScriptedMaster("store", [("k", 1)]))
+    port = listen(endpoint)
+    master.dial(port)
+    master.shake_hands().sync()
+    store = endpoint.attach_clone("store", resync_interval=1)
+    before = master.await_clone()
+    master.catch_up()
+    if connection_ends:
+        master.hang_up()
+        wait_until(lambda: not endpoint.peers(), "the peer is gone")
+    master.forget(before)
+    master.entries[string("k")] = integer(2)
+    if connection_ends:
+        master.return_to(port)
+        # A clone that was cut off is not idle before it knows what it missed.
+        assert serve(master, scene.background(store.await_idle), FOUND_AGAIN_S) is True
+        assert holds(store, k=2)
+    master.run(FOUND_AGAIN_S, lambda: holds(store, k=2))
+    assert master.await_clone() != before and before not in master.clones
+    store.put("l", 3)
+    master.run(DEADLINE_S, lambda: store.get("l") == 3)
+
+
 def test_what_is_not_from_our_master_or_not_for_us_is_ignored(scene, endpoint):
     master, store = attached_master(scene, endpoint)
     clone = next(iter(master.clones))

@@ -682,6 +682,352 @@ fn what_a_writer_sends_again_is_applied_once() {
     assert_eq!(cluster.at_clone(0, "n"), Some(5));
 }
 
+// --- masters that forget -----------------------------------------------------------------------------
+
+/// Serves a clone as a master of the original does: signs of life to all, answers to its writer, and
+/// nothing else until it is asked again once it has forgotten the clone. Spec: stores 6.6 item 6.
+struct Forgetful {
+    clone: StoreClone,
+    /// How many ticks of the clone's pass in one of the master's.
+    tick: u64,
+    ticks: u64,
+    connected: bool,
+    answers_writers: bool,
+    path: Option<EntityId>,
+    /// The number up to which it has the requests of each.
+    writers: std::collections::BTreeMap<EntityId, u64>,
+    sum: u64,
+    seq: u64,
+    value: u64,
+    /// To different ids of the clone.
+    snapshots: usize,
+}
+
+impl Forgetful {
+    const ID: EntityId = EntityId {
+        endpoint: EndpointId::from_bytes([1; 16]),
+        object: 7,
+    };
+
+    /// Its clone has attached, and everything is acknowledged.
+    fn new(tick: u64) -> Self {
+        let mut clone = StoreClone::new(ours(2), "s", StoreConfig::default(), options());
+        clone.set_reachable(true);
+        let mut world = Self {
+            clone,
+            tick,
+            ticks: 0,
+            connected: true,
+            answers_writers: true,
+            path: None,
+            writers: std::collections::BTreeMap::new(),
+            sum: 0,
+            seq: 1,
+            value: 1,
+            snapshots: 0,
+        };
+        world.run(20 * tick);
+        assert!(world.clone.is_idle());
+        assert_eq!(world.snapshots, 1);
+        world
+    }
+
+    fn forget(&mut self) {
+        self.path = None;
+        self.writers.clear();
+    }
+
+    fn connect(&mut self, connected: bool) {
+        self.connected = connected;
+        self.clone.set_reachable(connected);
+    }
+
+    fn change(&mut self) {
+        self.value += 1;
+        let Some(_) = self.path else { return };
+        self.seq += 1;
+        let (key, value) = (bytes("k"), bytes(self.value));
+        self.say(EntityId::NIL, self.seq, put(&key, &value));
+    }
+
+    fn say(&mut self, receiver: EntityId, seq: u64, content: Content<'_>) {
+        if self.connected {
+            deliver(&mut self.clone, Self::ID, receiver, seq, content);
+        }
+    }
+
+    /// Takes what the clone says.
+    fn listen(&mut self) {
+        loop {
+            let sent = commands(&outputs(|| self.clone.poll_output()));
+            if sent.is_empty() {
+                return;
+            }
+            for command in &parsed(&sent) {
+                if self.connected {
+                    self.hear(command);
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, command: &Command<'_>) {
+        let from = command.sender;
+        match &command.content {
+            Content::Nack { missing } if **missing == [0] => {
+                self.snapshots += usize::from(self.path != Some(from));
+                self.path = Some(from);
+                let entry = [bytes("k"), bytes(self.value)].concat();
+                self.say(from, self.seq, snapshot(self.seq, &entry, 1));
+            }
+            Content::AttachWriter { offset, .. } if !self.writers.contains_key(&from) => {
+                self.writers.insert(from, *offset);
+                self.answer(from);
+            }
+            content if content.is_action() => {
+                if let Some(seq) = self.writers.get_mut(&from)
+                    && command.seq == *seq + 1
+                {
+                    *seq = command.seq;
+                    if let Content::Add { value, .. } = content {
+                        self.sum += View::trusted(value).as_count().unwrap_or(0);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn answer(&mut self, writer: EntityId) {
+        if self.answers_writers {
+            let seq = self.writers[&writer];
+            self.say(writer, 0, Content::CumulativeAck { seq });
+        }
+    }
+
+    /// Time passes at the master.
+    fn beat(&mut self) {
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(5 * self.tick) {
+            self.say(EntityId::NIL, 0, Content::Keepalive { seq: self.seq });
+            for writer in self.writers.keys().copied().collect::<Vec<_>>() {
+                self.answer(writer);
+            }
+        }
+    }
+
+    fn run(&mut self, ticks: u64) {
+        for _ in 0..ticks {
+            self.beat();
+            self.clone.handle_tick();
+            self.listen();
+        }
+    }
+
+    /// The user of the clone adds to a sum.
+    fn add(&mut self, amount: u64) {
+        let (key, value) = (bytes("sum"), bytes(amount));
+        let content = Content::Add {
+            key: &key,
+            value: &value,
+            init: Kind::Count,
+            expiry: None,
+            publisher: self.clone.id(),
+        };
+        self.clone.request(&content).unwrap();
+        self.listen();
+    }
+
+    fn copy(&self) -> Option<u64> {
+        View::trusted(self.clone.get(&bytes("k")).unwrap()).as_count()
+    }
+}
+
+#[test]
+fn a_clone_finds_out_that_its_master_has_forgotten_it() {
+    let mut world = Forgetful::new(1);
+    world.run(100);
+    world.forget();
+    world.change();
+    world.run(25);
+    assert_eq!((world.copy(), world.snapshots), (Some(2), 2));
+    world.run(10);
+    assert!(world.clone.is_idle());
+    // And what it asks for comes back.
+    world.change();
+    world.run(10);
+    assert_eq!(world.copy(), Some(3));
+}
+
+#[test]
+fn a_clone_forgotten_during_an_outage_is_not_idle_until_it_has_attached_again() {
+    let mut world = Forgetful::new(1);
+    world.connect(false);
+    world.run(520);
+    world.forget();
+    world.change();
+    world.connect(true);
+    let mut ticks = 0;
+    while world.snapshots == 1 {
+        assert!(!world.clone.is_idle());
+        world.run(1);
+        ticks += 1;
+        assert!(ticks < 30, "it never attaches again");
+    }
+    world.run(10);
+    assert!(world.clone.is_idle());
+    assert_eq!((world.copy(), world.snapshots), (Some(2), 2));
+}
+
+#[test]
+fn requests_made_while_a_clone_was_forgotten_are_applied_once() {
+    let mut world = Forgetful::new(1);
+    world.add(1);
+    world.run(20);
+    world.connect(false);
+    world.add(10);
+    world.run(520);
+    world.forget();
+    world.add(100);
+    world.connect(true);
+    // The master speaks, but it does not know the writer yet.
+    world.run(6);
+    world.add(1_000);
+    world.run(60);
+    assert_eq!((world.sum, world.snapshots), (1_111, 2));
+    assert_eq!(world.clone.unacknowledged().0, 0);
+    assert_eq!(world.clone.master(), Some(Forgetful::ID));
+    // As a clone of the original, it is one object.
+    assert_eq!(world.path, Some(world.clone.id()));
+}
+
+#[test]
+fn a_request_that_a_forgetful_master_may_have_applied_is_reported() {
+    let mut world = Forgetful::new(1);
+    world.answers_writers = false;
+    world.add(1);
+    world.connect(false);
+    world.run(520);
+    world.forget();
+    world.answers_writers = true;
+    world.connect(true);
+    let mut told = 0;
+    for _ in 0..60 {
+        world.beat();
+        world.clone.handle_tick();
+        let outputs = outputs(|| world.clone.poll_output());
+        let unknown =
+            |it: &&Output| matches!(it, Output::Fault(fault) if fault.text.contains("unknown"));
+        told += outputs.iter().filter(unknown).count();
+        for command in &parsed(&commands(&outputs)) {
+            world.hear(command);
+        }
+    }
+    assert_eq!((world.sum, told, world.snapshots), (1, 1, 2));
+}
+
+#[test]
+fn a_clone_whose_process_was_suspended_finds_out_that_it_was_forgotten() {
+    let mut world = Forgetful::new(1);
+    world.run(100);
+    // What the master says meanwhile waits in the socket.
+    for tick in 0..530 {
+        if tick == 500 {
+            world.forget();
+            world.change();
+        }
+        world.beat();
+    }
+    world.run(25);
+    assert_eq!((world.copy(), world.snapshots), (Some(2), 2));
+}
+
+#[test]
+fn a_master_that_forgets_nobody_sends_one_snapshot() {
+    for tick in [1, 10] {
+        let mut world = Forgetful::new(tick);
+        for round in 0..40 {
+            world.connect(round % 4 != 0);
+            // It repeats nothing.
+            if world.connected {
+                world.change();
+            }
+            world.run(50);
+        }
+        world.connect(true);
+        world.run(20 * tick);
+        assert_eq!(world.snapshots, 1, "tick {tick}");
+        assert!(world.clone.is_idle(), "tick {tick}");
+    }
+}
+
+#[test]
+fn a_master_that_never_answers_writers_is_asked_for_a_snapshot_per_connection_timeout() {
+    let mut world = Forgetful::new(1);
+    world.answers_writers = false;
+    world.run(2_000);
+    assert!(world.snapshots <= 5, "{} snapshots", world.snapshots);
+}
+
+#[test]
+fn a_clone_is_not_attached_again_when_our_master_takes_it_back() {
+    let mut cluster = Cluster::new(2);
+    cluster.tick(100);
+    let ids = [cluster.clones[0].position(), cluster.clones[1].position()];
+    let connect = |cluster: &mut Cluster, connected: bool| {
+        cluster.lose(move |_| !connected);
+        for clone in &mut cluster.clones {
+            clone.set_reachable(connected);
+        }
+    };
+    connect(&mut cluster, false);
+    cluster.tick(600);
+    connect(&mut cluster, true);
+    cluster.sent.clear();
+    cluster.tick(100);
+    assert!(cluster.master.is_idle() && cluster.clones.iter().all(StoreClone::is_idle));
+    assert_eq!(
+        [cluster.clones[0].position(), cluster.clones[1].position()],
+        ids
+    );
+    let snapshots = parsed(&cluster.sent)
+        .into_iter()
+        .filter(|command| matches!(command.content, Content::AckClone { .. }));
+    assert_eq!(snapshots.count(), 0);
+}
+
+#[test]
+fn a_clone_of_a_busy_master_is_not_attached_again() {
+    let mut cluster = Cluster::new(1);
+    cluster.tick(20);
+    // Changes take the place of signs of life.
+    cluster.sent.clear();
+    for value in 0..400 {
+        cluster.put_at_master("k", value);
+        cluster.tick(3);
+    }
+    let signs = |command: &Command<'_>| matches!(command.content, Content::Keepalive { .. });
+    let of_master = |command: &Command<'_>| command.sender == id(1, 7);
+    let sent = parsed(&cluster.sent);
+    assert!(!sent.iter().any(|it| signs(it) && of_master(it)));
+    assert!(!sent.iter().any(|it| it.content == nack(&[0])));
+}
+
+#[test]
+fn a_clone_that_only_hears_what_is_for_all_attaches_again() {
+    let mut cluster = Cluster::new(1);
+    cluster.tick(20);
+    let before = cluster.clones[0].id();
+    // Its master does not take it back, though it answers its writer.
+    cluster.lose(move |command| {
+        command.receiver == before && matches!(command.content, Content::Keepalive { .. })
+    });
+    cluster.sent.clear();
+    cluster.tick(520);
+    let asks = |command: &Command<'_>| command.content == nack(&[0]);
+    assert!(parsed(&cluster.sent).iter().any(asks));
+}
+
 // --- the three intervals ----------------------------------------------------------------------------
 
 #[test]

@@ -89,10 +89,12 @@ pub struct StoreClone {
     heard: u64,
     heard_by_name: u64,
     complete: u64,
-    /// Whether a peer leads to a master, and whether it is the one that this clone follows: it has
-    /// spoken since. Until then requests stay here, where another master can still have them.
+    /// Whether a peer leads to a master, and whether it is the one that this clone follows and
+    /// knows the writer. Until then requests stay here, where a new writer can still have them.
     reachable: bool,
     confirmed: bool,
+    /// Whether that master has answered the writer since.
+    served: bool,
     /// Not before this tick another master is looked for: the old one may be about to speak.
     patience: u64,
     /// Peers that stores do not reach, for whoever wonders why no master is found.
@@ -107,6 +109,18 @@ struct Attachment {
     consumer: Consumer,
     /// What it misses is gone: the copy stays what it is until another attachment.
     broken: bool,
+    since: u64,
+    /// Ticks between two signs of life, as the master counts them.
+    heartbeat: u64,
+    /// Whether the master sends signs of life by name. As long as these come it serves the
+    /// attachment; masters of the original do not send them.
+    named: bool,
+    /// Signs of life since the last one by name.
+    beats_to_others: u64,
+    /// Whether the master has answered the writer since the attachment began.
+    answered: bool,
+    /// The master has given up the writer, and the attachment with it.
+    forgotten: bool,
 }
 
 /// A `put_unique` that waits for its result.
@@ -144,6 +158,7 @@ impl StoreClone {
             complete: 0,
             reachable: false,
             confirmed: false,
+            served: false,
             patience: 0,
             unreached_peers: String::new(),
         };
@@ -205,7 +220,7 @@ impl StoreClone {
             .as_ref()
             .is_some_and(|it| it.consumer.is_idle());
         let writes = self.writer.as_ref().is_none_or(Writer::is_idle);
-        let settled = self.backlog.is_empty() && self.search.is_none() && self.confirmed;
+        let settled = self.backlog.is_empty() && self.search.is_none() && self.served;
         reads && writes && settled && self.unanswered.is_empty()
     }
 
@@ -363,9 +378,9 @@ impl StoreClone {
                 let reader = command.receiver == attachment.id;
                 let writer = self.writer_id() == Some(command.receiver);
                 self.heard = self.ticks;
-                if !self.confirmed {
-                    self.confirmed = true;
-                    self.send_unsent();
+                // Any other master may have forgotten the writer: its answer tells.
+                if attachment.named {
+                    self.confirm();
                 }
                 if reader || writer {
                     self.heard_by_name = self.ticks;
@@ -441,7 +456,13 @@ impl StoreClone {
     fn on_keepalive(&mut self, to_me: bool, seq: u64) {
         if let Some(attachment) = &mut self.attachment {
             attachment.consumer.handle_heartbeat(seq);
+            attachment.named |= to_me;
+            attachment.beats_to_others = match to_me {
+                true => 0,
+                false => attachment.beats_to_others + 1,
+            };
         }
+        self.note_beat(to_me);
         if to_me {
             self.acknowledge_if(|consumer| consumer.unacknowledged() > 0);
         }

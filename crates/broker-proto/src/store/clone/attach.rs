@@ -55,9 +55,11 @@ impl StoreClone {
         self.reachable = reachable;
         // Whoever is there next may be another master.
         self.confirmed &= reachable && !appeared;
+        self.served &= self.confirmed;
         if !appeared {
             return;
         }
+        self.await_answer();
         // The old master, if it is there, is about to speak.
         self.patience = self.ticks + self.missed_ticks();
         if let Some(search) = &self.search {
@@ -123,15 +125,24 @@ impl StoreClone {
     /// Looks for another master when the one there is has been silent for too long, or does not
     /// send what is missing.
     pub(super) fn look_after_master(&mut self) {
-        if self.attachment.is_none() || !self.reachable || self.ticks < self.patience {
+        let Some(attachment) = &self.attachment else {
+            return;
+        };
+        if !self.reachable || self.ticks < self.patience {
             return;
         }
         // Nobody is silent who speaks as often as agreed.
         let resync = self.config.ticks(self.options.resync_interval);
         let behind = self.ticks - self.complete >= resync.max(self.missed_ticks());
-        // Broadcasts come, but nothing by name: the master has given this clone up.
-        let given_up = self.ticks - self.heard_by_name >= self.config.connection_ticks();
-        if behind || given_up {
+        // What is for all comes, but nothing by name: the master has given this clone up. Answers to
+        // the writer do not count where signs of life by name do, which changes may leave no room for.
+        let given_up = match attachment.named {
+            true => attachment.beats_to_others >= u64::from(self.config.connection_timeout.max(1)),
+            false => self.ticks - self.heard_by_name >= self.config.connection_ticks(),
+        };
+        // Snapshots are large: not more often than there is time for one.
+        let forgotten = attachment.forgotten && self.ticks - attachment.since >= resync;
+        if behind || given_up || forgotten {
             self.start_search();
         }
     }
@@ -194,12 +205,20 @@ impl StoreClone {
             }
         }
         search.consumer.handle_handshake(offset, heartbeat);
+        let forgotten = self.attachment.as_ref().is_some_and(|it| it.forgotten);
         self.attachment = Some(Attachment {
             id: search.id,
             master,
             consumer: search.consumer,
             broken: false,
+            since: self.ticks,
+            heartbeat: u64::from(heartbeat.max(1)),
+            named: false,
+            beats_to_others: 0,
+            answered: false,
+            forgotten: false,
         });
+        self.await_answer();
         self.complete = self.ticks;
         self.heard = self.ticks;
         self.heard_by_name = self.ticks;
@@ -207,7 +226,7 @@ impl StoreClone {
         self.acknowledge_if(|_| true);
         self.replace_entries(entries, master);
         self.apply_early();
-        self.open_writer();
+        self.open_writer(forgotten);
     }
 
     /// Takes a snapshot; local subscribers are told what is different from before.

@@ -2,8 +2,8 @@
 //!
 //! Spec: stores 5.3, 6.3. The writer keeps its id for as long as the master is the same, also when
 //! the clone attaches again: a master of this implementation remembers how far it had come, so that
-//! nothing is applied twice. For another master it starts over: what may already have been applied
-//! and must not be twice is then reported instead of being sent again.
+//! nothing is applied twice. For another master, or one that has forgotten it, it starts over: what
+//! may already have been applied and must not be twice is then reported instead of being sent again.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::entity::EntityId;
 use crate::frame::{Envelope, FRAME_LEN_SIZE};
 use crate::id::EndpointId;
 use crate::status::ErrorCode;
-use crate::store::clone::{Contact, StoreClone, Unanswered, describe};
+use crate::store::clone::{Contact, HEARTBEATS_MISSED_MAX, StoreClone, Unanswered, describe};
 use crate::store::{Failure, Message, Output, Role};
 
 /// The producer of the up channel.
@@ -27,8 +27,8 @@ pub(super) struct Writer {
     producer: Producer,
     /// Requests up to this number may have reached the master.
     sent: u64,
-    /// When the master acknowledged something or asked for something last.
-    heard: u64,
+    /// Signs of life of the master since it acknowledged something or asked for something.
+    beats: u64,
 }
 
 impl Writer {
@@ -201,15 +201,15 @@ impl StoreClone {
         writer.sent = writer.producer.seq();
     }
 
-    /// The clone has attached: opens the channel, or goes on with it.
-    pub(super) fn open_writer(&mut self) {
+    /// The clone has attached: opens the channel, or goes on with it unless it was `forgotten`.
+    pub(super) fn open_writer(&mut self, forgotten: bool) {
         let Some((attachment, master)) = self.attachment.as_ref().map(|it| (it.id, it.master))
         else {
             return;
         };
         let again = match self.writer.take() {
-            Some(writer) if writer.master == master => {
-                self.writer = Some(writer);
+            Some(writer) if writer.master == master && !forgotten => {
+                self.writer = Some(Writer { beats: 0, ..writer });
                 self.send_attach_writer();
                 self.send_unsent();
                 self.send_writer_keepalive();
@@ -230,7 +230,7 @@ impl StoreClone {
             master,
             producer,
             sent: 0,
-            heard: self.ticks,
+            beats: 0,
         });
         self.send_attach_writer();
         if let Some(old) = again {
@@ -239,7 +239,8 @@ impl StoreClone {
         self.flush_backlog();
     }
 
-    /// Brings requests of another master's time to the new one.
+    /// Brings the requests of a former writer to the new one: they were for another master, or for
+    /// one that has forgotten how many of them it has applied.
     fn request_again(&mut self, old: &Writer) {
         for unanswered in self.unanswered.values_mut() {
             *unanswered = Unanswered::default();
@@ -301,7 +302,7 @@ impl StoreClone {
 
     fn give_up(&mut self, content: &Content<'_>) {
         let text = format!(
-            "{}: the master is gone, whether it was applied is unknown",
+            "{}: the master is gone or has forgotten this clone, whether it was applied is unknown",
             describe(content)
         );
         let failure = Failure::new(ErrorCode::RequestTimeout, text);
@@ -321,20 +322,20 @@ impl StoreClone {
     }
 
     pub(super) fn on_writer_ack(&mut self, seq: u64) {
+        self.note_answer();
         if let Some(writer) = &mut self.writer {
-            writer.heard = self.ticks;
             writer.producer.handle_ack(writer.master, seq);
         }
     }
 
     pub(super) fn on_writer_nack(&mut self, missing: &[u64]) {
-        let Some(writer) = &mut self.writer else {
-            return;
-        };
         if !missing.is_sorted_by(|a, b| a < b) {
             return;
         }
-        writer.heard = self.ticks;
+        self.note_answer();
+        let Some(writer) = &mut self.writer else {
+            return;
+        };
         match writer.producer.handle_nack(writer.master, missing) {
             Missing::Handshake => self.send_attach_writer(),
             Missing::Events { messages, gone } => {
@@ -352,15 +353,68 @@ impl StoreClone {
         }
     }
 
+    /// The master is the one that this clone follows.
+    pub(super) fn confirm(&mut self) {
+        if !self.confirmed {
+            self.confirmed = true;
+            self.send_unsent();
+        }
+    }
+
+    /// The master has said something to the writer.
+    fn note_answer(&mut self) {
+        self.confirm();
+        self.served = true;
+        if let Some(writer) = &mut self.writer {
+            writer.beats = 0;
+        }
+        if let Some(attachment) = &mut self.attachment {
+            attachment.answered = true;
+        }
+    }
+
+    /// The master has given a sign of life. One that gives several of them between two answers to
+    /// the writer has given it up, however fast time passes here and there: both come on the same
+    /// connection. A master of the original has then given up the attachment, too. Spec: stores 6.6
+    /// item 6.
+    pub(super) fn note_beat(&mut self, to_me: bool) {
+        let beats_max = self.beats_max();
+        let (Some(writer), Some(attachment)) = (&mut self.writer, &mut self.attachment) else {
+            return;
+        };
+        // Whoever sends them by name may send them to all as well.
+        if to_me || !attachment.named {
+            writer.beats += 1;
+            let given_up = writer.beats >= beats_max && !attachment.named;
+            attachment.forgotten |= given_up && attachment.answered;
+        }
+    }
+
+    /// Signs of life without an answer after which the writer is taken for given up.
+    fn beats_max(&self) -> u64 {
+        let between = self.attachment.as_ref().map_or(1, |it| it.heartbeat);
+        let answer = self.heartbeat_ticks().div_ceil(between.max(1));
+        HEARTBEATS_MISSED_MAX * answer.max(1)
+    }
+
+    /// Whoever is reached now may be about to answer.
+    pub(super) fn await_answer(&mut self) {
+        self.served = false;
+        if let Some(writer) = &mut self.writer {
+            writer.beats = 0;
+        }
+    }
+
     pub(super) fn tick_writer(&mut self) {
-        let missed = self.missed_ticks();
+        let beats_max = self.beats_max();
         let Some(writer) = &mut self.writer else {
             return;
         };
         let heartbeat = writer.producer.handle_tick().heartbeat;
         if heartbeat.is_some() {
-            // A master that says nothing may have given the writer up.
-            if !writer.is_open() || self.ticks - writer.heard >= missed {
+            // One that was forgotten makes way for another one.
+            let forgotten = self.attachment.as_ref().is_some_and(|it| it.forgotten);
+            if !writer.is_open() || writer.beats >= beats_max && !forgotten {
                 self.send_attach_writer();
             }
             self.send_writer_keepalive();
