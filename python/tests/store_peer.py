@@ -721,7 +721,7 @@ class ScriptedMaster(StorePeer):
         if op in ACTIONS:
             if op not in REQUESTS:
                 raise Violation("a clone sends no %s" % op.name)
-            if command["publisher"].endpoint != clone.endpoint:
+            if command["publisher"] != clone:
                 raise Violation("a request in the name of %r" % (command["publisher"],))
         if op == Op.ACK_CLONE:
             raise Violation("a clone sends no ack_clone")

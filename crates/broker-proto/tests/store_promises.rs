@@ -523,13 +523,55 @@ fn a_clone_of_a_dead_master_follows_the_next_one_under_a_new_id() {
     assert_ne!(again, ours(2));
     deliver(&mut clone, id(6, 7), again, 1, snapshot(1, &[], 0));
     assert_eq!(clone.master(), Some(id(6, 7)));
-    // What the dead one had not acknowledged goes to the next one.
+    // What the dead one had not acknowledged goes to the next one, in the name of the new writer.
     let sent = commands(&outputs(|| clone.poll_output()));
-    let again = parsed(&sent);
-    let again = again
-        .iter()
-        .find(|command| matches!(command.content, Content::Put { .. }));
-    assert_eq!(again.unwrap().receiver, id(6, 7));
+    let requests = requests(&sent);
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].receiver, id(6, 7));
+    assert_eq!(requests[0].sender, again);
+    assert_eq!(publisher_of(&requests[0]), Some(again));
+}
+
+/// The requests among what a clone sends.
+fn requests(sent: &[Vec<u8>]) -> Vec<Command<'_>> {
+    let requests = parsed(sent).into_iter();
+    requests.filter(|it| it.content.is_action()).collect()
+}
+
+fn publisher_of(command: &Command<'_>) -> Option<EntityId> {
+    match command.content {
+        Content::Put { publisher, .. } | Content::PutUnique { publisher, .. } => Some(publisher),
+        _ => None,
+    }
+}
+
+#[test]
+fn what_waited_for_a_second_search_is_asked_for_in_the_name_of_its_writer() {
+    let mut clone = StoreClone::new(ours(2), "s", StoreConfig::default(), options());
+    clone.set_reachable(true);
+    for _ in 0..100 {
+        clone.handle_tick();
+    }
+    assert_eq!(clone.contact(), Contact::Failed);
+    clone.search_again();
+    let who = id(2, 9);
+    let content = Content::PutUnique {
+        key: &bytes("k"),
+        value: &bytes(1_u64),
+        expiry: None,
+        who,
+        request: 1,
+        publisher: clone.id(),
+    };
+    clone.request(&content).unwrap();
+    let sent = commands(&outputs(|| clone.poll_output()));
+    let found = parsed(&sent).last().unwrap().sender;
+    assert_ne!(found, ours(2));
+    deliver(&mut clone, id(1, 7), found, 1, snapshot(1, &[], 0));
+    let sent = commands(&outputs(|| clone.poll_output()));
+    let requests = requests(&sent);
+    assert_eq!(publisher_of(&requests[0]), Some(found));
+    assert!(matches!(requests[0].content, Content::PutUnique { who: it, .. } if it == who));
 }
 
 #[test]

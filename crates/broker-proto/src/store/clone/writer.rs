@@ -153,11 +153,13 @@ impl StoreClone {
         self.writer.as_ref().map(|writer| writer.id)
     }
 
-    /// Gives a request the next number and sends it.
+    /// Gives a request the next number and sends it, in the name of the writer: it may have been
+    /// made for a former one. Spec: stores 1.2.
     fn produce(&mut self, content: &Content<'_>) {
         let Some(writer) = &mut self.writer else {
             return;
         };
+        let content = &published_by(content, writer.id);
         let (names, max) = (&self.names, self.config.frame_bytes_max);
         let (id, master) = (writer.id, writer.master);
         let mut message = None;
@@ -482,6 +484,21 @@ impl StoreClone {
             self.answer(who, request, Err(failure.clone()));
         }
     }
+}
+
+/// The same request from somebody else.
+fn published_by<'a>(content: &Content<'a>, id: EntityId) -> Content<'a> {
+    let mut content = content.clone();
+    match &mut content {
+        Content::Put { publisher, .. }
+        | Content::PutUnique { publisher, .. }
+        | Content::Erase { publisher, .. }
+        | Content::Add { publisher, .. }
+        | Content::Subtract { publisher, .. }
+        | Content::Clear { publisher } => *publisher = id,
+        _ => {}
+    }
+    content
 }
 
 /// A request on its way, to everybody who may lead to the master.
