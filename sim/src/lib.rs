@@ -1,9 +1,9 @@
 //! Whole clusters of data stores on a virtual network and clock, all of it from a seed.
 //!
 //! A world has up to two masters of one store, up to eight clones, and links between them that
-//! lose, double, delay and reorder messages, go down and come back. Nodes crash and start again,
-//! commits fail. Users everywhere do what users do. After a while faults end and everything has to
-//! come to rest. At any time and then, these must hold:
+//! lose, double, delay and reorder messages, go down and come back. Nodes crash and start again, or
+//! are suspended for a while, commits fail. Users everywhere do what users do. After a while faults
+//! end and everything has to come to rest. At any time and then, these must hold:
 //!
 //! - a master's back end is what a reference model says, after every commit;
 //! - a clone's copy is what its master was at the number that the clone has reached;

@@ -17,6 +17,7 @@ pub const RARE: &[&str] = &[
     "partition",
     "clone crashed",
     "master crashed",
+    "node suspended",
     "commit failed",
     "group of several requests undone",
     "request refused",

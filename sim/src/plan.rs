@@ -34,6 +34,8 @@ pub struct Plan {
     pub clone_crash: u64,
     /// Chance of a master to crash in 100 ms.
     pub master_crash: u64,
+    /// Chance of some node to be suspended for a while in 100 ms.
+    pub suspend: u64,
     /// A master that starts again has what the one before had committed.
     pub persistent: bool,
     /// Chance of a commit to fail.
@@ -107,6 +109,7 @@ impl Plan {
                 stale_interval: seconds(random.choose(&[-1, 2, 300])),
                 mutation_buffer_interval: seconds(random.choose(&[0, 2, 120, 120])),
             },
+            suspend: chance(random, 4, 20),
         }
     }
 }

@@ -71,6 +71,9 @@ struct Node {
     heard_ms: i64,
     followed: Option<EntityId>,
     stale: bool,
+    /// Until then its process stands still: what arrives waits, and ticks are left out.
+    suspended_ms: i64,
+    left_out: u64,
 }
 
 #[derive(Debug)]
@@ -127,6 +130,8 @@ impl World {
                 heard_ms: 0,
                 followed: None,
                 stale: false,
+                suspended_ms: 0,
+                left_out: 0,
             });
         }
         for node in 0..world.nodes.len() {
@@ -215,6 +220,20 @@ impl World {
     }
 
     fn happen(&mut self, happening: Happening) {
+        let node = match happening {
+            Happening::Tick(node, _) | Happening::Commit(node, _) | Happening::Look(node) => node,
+            Happening::Arrival { to, .. } => to,
+            _ => usize::MAX,
+        };
+        let waits = self.nodes.get(node).map_or(0, |it| it.suspended_ms);
+        if let Ok(delay_ms @ 1..) = u64::try_from(waits - self.now_ms) {
+            return self.schedule(delay_ms, happening);
+        }
+        if let Some(it) = self.nodes.get_mut(node)
+            && let State::Clone(clone) = &mut it.state
+        {
+            clone.skip_ticks(std::mem::take(&mut it.left_out));
+        }
         match happening {
             Happening::Start(node) => self.start(node),
             Happening::Tick(node, life) if self.nodes[node].life == life => self.tick(node),
@@ -254,6 +273,11 @@ impl World {
             let clone = MASTERS + self.random.below(self.plan.clones as u64) as usize;
             self.crash(clone);
         }
+        if self.random.permille(self.plan.suspend) {
+            let node = self.random.below(self.nodes.len() as u64) as usize;
+            let ticks = self.random.choose(&[5, 20, 100]);
+            self.suspend(node, ticks);
+        }
         if self.random.permille(self.plan.partition) {
             let a = self.random.below(MASTERS as u64) as usize;
             let others = (self.nodes.len() - a - 1) as u64;
@@ -287,11 +311,25 @@ impl World {
         });
         self.nodes[node].state = State::Down;
         self.nodes[node].life = 0;
+        self.nodes[node].suspended_ms = 0;
+        self.nodes[node].left_out = 0;
         if self.unrest {
             let pause = 50 + self.random.below(5_000);
             self.schedule(pause, Happening::Start(node));
         }
         self.everybody_looks();
+    }
+
+    /// A process stands still for as many ticks.
+    fn suspend(&mut self, index: usize, ticks: u64) {
+        let node = &mut self.nodes[index];
+        if matches!(node.state, State::Down) || node.suspended_ms > self.now_ms {
+            return;
+        }
+        node.suspended_ms = self.now_ms + i64::try_from(ticks).unwrap_or(0) * TICK_MS;
+        node.left_out = ticks;
+        self.trace(|_| format!("node {index} is suspended for {ticks} ticks"));
+        self.ledger.marks.hit("node suspended");
     }
 
     fn everybody_looks(&mut self) {
@@ -640,7 +678,8 @@ impl World {
 
     fn operate(&mut self) {
         let index = self.random.below(self.nodes.len() as u64) as usize;
-        if matches!(self.nodes[index].state, State::Down) {
+        let node = &self.nodes[index];
+        if matches!(node.state, State::Down) || node.suspended_ms > self.now_ms {
             return;
         }
         self.operations += 1;

@@ -1161,6 +1161,33 @@ fn the_stale_interval_is_how_long_a_copy_may_be_read() {
 }
 
 #[test]
+fn intervals_go_on_while_a_process_is_suspended() {
+    let options = CloneOptions {
+        stale_interval: Timespan::from_ns(60 * SECOND),
+        ..options()
+    };
+    let mut clone = attached(options.clone(), id(1, 7));
+    clone.request(&put(&bytes("k"), &bytes(1_u64))).unwrap();
+    outputs(|| clone.poll_output());
+    clone.skip_ticks(2_000);
+    clone.handle_tick();
+    assert_eq!(clone.contact(), Contact::Stale);
+    // What waits to be read has its chance before anything follows from the silence.
+    assert_eq!(clone.unacknowledged().0, 1);
+    let sent = commands(&outputs(|| clone.poll_output()));
+    let asks = |command: &Command<'_>| command.content == nack(&[0]);
+    assert!(!parsed(&sent).iter().any(asks));
+    let beat = Content::Keepalive { seq: 1 };
+    deliver(&mut clone, id(1, 7), EntityId::NIL, 0, beat);
+    assert_eq!(clone.contact(), Contact::Attached);
+    // Nor does a search fail because nobody could answer it.
+    let mut searching = StoreClone::new(ours(2), "s", StoreConfig::default(), options);
+    searching.skip_ticks(2_000);
+    searching.handle_tick();
+    assert_eq!(searching.contact(), Contact::Searching);
+}
+
+#[test]
 fn a_copy_that_misses_something_gets_stale_although_its_master_speaks() {
     let options = CloneOptions {
         stale_interval: Timespan::from_ns(3 * SECOND),

@@ -589,6 +589,20 @@ impl StoreClone {
 
     // --- time -----------------------------------------------------------------------------------
 
+    /// So many ticks were left out, as when the process was suspended. What the user's intervals
+    /// measure has passed; whoever could not be heard meanwhile is given the time to be.
+    pub fn skip_ticks(&mut self, ticks: u64) {
+        self.ticks += ticks;
+        if let Some(search) = &mut self.search {
+            search.put_off(ticks);
+        }
+        if ticks >= self.missed_ticks() {
+            self.confirmed = false;
+            self.await_answer();
+            self.patience = self.ticks + self.missed_ticks();
+        }
+    }
+
     /// A tick has passed.
     pub fn handle_tick(&mut self) {
         self.ticks += 1;

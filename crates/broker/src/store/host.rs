@@ -239,12 +239,18 @@ impl Host {
         }
     }
 
-    pub(super) fn tick(self: &Arc<Self>, shared: &Arc<Shared>) -> Vec<BlockedPublish> {
+    /// `late` is the number of ticks that should have come before this one.
+    fn tick(self: &Arc<Self>, shared: &Arc<Shared>, late: u64) -> Vec<BlockedPublish> {
         if let Some(worker) = &self.worker {
             worker.push(Job::Tick);
             return Vec::new();
         }
-        let ((), blocked) = self.act(shared, |core| core.handle_job(time_of_day(), &Job::Tick));
+        let ((), blocked) = self.act(shared, |core| {
+            if let Core::Clone(clone) = core {
+                clone.skip_ticks(late);
+            }
+            core.handle_job(time_of_day(), &Job::Tick);
+        });
         blocked
     }
 
@@ -473,8 +479,10 @@ impl Host {
         while !self.is_closed() {
             let blocked = tokio::select! {
                 () = tokio::time::sleep_until(next) => {
-                    next = tokio::time::Instant::now() + interval;
-                    self.tick(&shared)
+                    let now = tokio::time::Instant::now();
+                    let late = (now - next).as_nanos() / interval.as_nanos().max(1);
+                    next = now + interval;
+                    self.tick(&shared, u64::try_from(late).unwrap_or_default())
                 }
                 () = self.nudge.notified() => self.look_at_routes(&shared),
             };

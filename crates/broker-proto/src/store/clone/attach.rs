@@ -36,6 +36,11 @@ impl Search {
     pub(super) const fn early_bytes(&self) -> usize {
         self.early_bytes
     }
+
+    /// Nobody could have been found in that time.
+    pub(super) const fn put_off(&mut self, ticks: u64) {
+        self.since += ticks;
+    }
 }
 
 type Entry = (Box<[u8]>, Box<[u8]>);

@@ -460,7 +460,7 @@ impl StoreClone {
     /// Gives up requests that have waited longer than the mutation buffer interval for a master.
     pub(super) fn drop_old_requests(&mut self) {
         let waits = self.unacknowledged().0 > 0 || !self.unanswered.is_empty();
-        if !waits || self.silence() < self.request_ticks() {
+        if !waits || self.silence() < self.request_ticks() || self.ticks < self.patience {
             return;
         }
         let text = "the master has been silent for longer than requests are kept for it";
