@@ -114,7 +114,6 @@ fn offer_from<E: From<Error>>(
         return Ok(None);
     }
     let shared_frame;
-    let mut full = Vec::new();
     let run = if frame.len() < SHARED_RUN_MIN {
         Run::copied(frame, 1)
     } else {
@@ -124,21 +123,14 @@ fn offer_from<E: From<Error>>(
     let joint = targets
         .joint()
         .filter(|_| is_repeated && run.len() < SHARED_RUN_MIN);
-    // Reported when no lock is held any more: who is told may publish.
-    let mut dropped = Vec::new();
-    let is_joint = joint.is_some_and(|joint| {
-        joint.push(run.as_slice(), targets, |target, pushed| match pushed {
-            Pushed::Full { .. } => full.push(target.clone()),
-            Pushed::Dropped { .. } => dropped.push((target, pushed)),
-            Pushed::Accepted | Pushed::Closed => {}
-        })
-    });
-    for (target, pushed) in dropped {
-        shared.report_drops(pushed, target);
-    }
-    if !is_joint {
-        full = push_to(shared, run.alone_if(targets.len() == 1), targets.iter());
-    }
+    let is_alone = targets.len() == 1;
+    let full = match joint.and_then(|joint| joint.push(run.as_slice(), targets)) {
+        None => push_to(shared, run.alone_if(is_alone), targets.iter()),
+        Some(mut handed) => {
+            handed.wake();
+            push_to(shared, run, handed.apart.iter().copied())
+        }
+    };
     if full.is_empty() {
         return Ok(None);
     }

@@ -4,7 +4,7 @@
 //! touching fresh memory for the next one, costs more than filling it. There is one store for the
 //! process, so that its bound is one, too, however many endpoints and connections there are.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use bytes::{Bytes, BytesMut};
 
@@ -23,40 +23,45 @@ pub(crate) fn take(size: usize) -> BytesMut {
 
 /// Keeps the buffer of some bytes, if nobody else has a part of it and there is a place.
 pub(crate) fn give(bytes: Bytes) {
-    if let Ok(buffer) = bytes.try_into_mut() {
-        give_back(buffer);
-    }
-}
-
-/// As [`give`], of a buffer.
-pub(crate) fn give_back(buffer: BytesMut) {
-    KEPT.give(buffer);
+    KEPT.give(bytes);
 }
 
 #[derive(Debug)]
 struct Kept(Mutex<Vec<BytesMut>>);
 
 impl Kept {
-    fn lock(&self) -> MutexGuard<'_, Vec<BytesMut>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Nobody waits: the allocator is there, too. And in the child of a fork a lock that some thread
+    /// of the parent held is never free again.
+    fn lock(&self) -> Option<MutexGuard<'_, Vec<BytesMut>>> {
+        match self.0.try_lock() {
+            Ok(kept) => Some(kept),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     fn take(&self, size: usize) -> BytesMut {
         let kept = match size > BUFFER_SIZE / 2 && size <= BUFFER_SIZE {
-            true => self.lock().pop(),
+            true => self.lock().and_then(|mut kept| kept.pop()),
             false => None,
         };
         kept.unwrap_or_else(|| BytesMut::with_capacity(size))
     }
 
-    fn give(&self, mut buffer: BytesMut) {
+    fn give(&self, bytes: Bytes) {
+        let Ok(mut buffer) = bytes.try_into_mut() else {
+            return;
+        };
         buffer.clear();
-        // Of a buffer that is shared, or another size, nothing can be had back.
-        if buffer.try_reclaim(BUFFER_SIZE) && buffer.capacity() < 2 * BUFFER_SIZE {
-            let mut kept = self.lock();
-            if kept.len() < KEPT_MAX {
-                kept.push(buffer);
-            }
+        // The bytes may be a part of more memory than a buffer has, or of less.
+        let is_larger = buffer.try_reclaim(2 * BUFFER_SIZE);
+        if is_larger || !buffer.try_reclaim(BUFFER_SIZE) {
+            return;
+        }
+        if let Some(mut kept) = self.lock()
+            && kept.len() < KEPT_MAX
+        {
+            kept.push(buffer);
         }
     }
 }
@@ -64,12 +69,6 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn give(kept: &Kept, bytes: Bytes) {
-        if let Ok(buffer) = bytes.try_into_mut() {
-            kept.give(buffer);
-        }
-    }
 
     #[test]
     fn a_buffer_in_use_is_never_handed_out() {
@@ -88,7 +87,7 @@ mod tests {
                 }
                 // The first piece has a sibling, the second has not.
                 while held.len() > 20 {
-                    give(&kept, held.remove(0).1);
+                    kept.give(held.remove(0).1);
                 }
             }
         };
@@ -97,7 +96,7 @@ mod tests {
                 scope.spawn(move || work(thread));
             }
         });
-        let kept = kept.lock();
+        let kept = kept.lock().unwrap();
         assert!(!kept.is_empty() && kept.len() <= KEPT_MAX);
         let fits = |buffer: &BytesMut| (BUFFER_SIZE..2 * BUFFER_SIZE).contains(&buffer.capacity());
         assert!(kept.iter().all(fits));
@@ -107,12 +106,18 @@ mod tests {
     fn only_whole_buffers_of_the_one_size_are_kept() {
         let kept = Kept(Mutex::default());
         let count = |bytes: Bytes| {
-            give(&kept, bytes);
-            kept.lock().len()
+            kept.give(bytes);
+            kept.lock().unwrap().len()
         };
         assert_eq!(count(BytesMut::zeroed(BUFFER_SIZE / 2).freeze()), 0);
         assert_eq!(count(BytesMut::zeroed(4 * BUFFER_SIZE).freeze()), 0);
         assert_eq!(count(Bytes::from_static(&[0; BUFFER_SIZE])), 0);
+        let huge = BytesMut::zeroed(256 * BUFFER_SIZE).freeze();
+        assert_eq!(count(huge.slice(huge.len() - BUFFER_SIZE - 100..)), 0);
+        let end = huge.len() - BUFFER_SIZE - 100;
+        let mut rest = huge.try_into_mut().unwrap();
+        let rest = rest.split_off(end);
+        assert_eq!(count(rest.freeze()), 0, "all of it would be kept");
         let whole = BytesMut::zeroed(BUFFER_SIZE).freeze();
         let part = whole.slice(10..20);
         assert_eq!(count(whole), 0, "somebody has a part of it");
@@ -121,5 +126,14 @@ mod tests {
         for _ in 0..2 * KEPT_MAX {
             assert!(count(BytesMut::zeroed(BUFFER_SIZE).freeze()) <= KEPT_MAX);
         }
+    }
+
+    #[test]
+    fn nobody_waits_for_the_store() {
+        let kept = Kept(Mutex::default());
+        let locked = kept.0.lock().unwrap();
+        assert!(kept.take(BUFFER_SIZE).capacity() >= BUFFER_SIZE);
+        kept.give(BytesMut::zeroed(BUFFER_SIZE).freeze());
+        assert!(locked.is_empty());
     }
 }

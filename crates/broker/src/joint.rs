@@ -9,11 +9,12 @@
 //! Locks are taken in this order: the list's, a mailbox's, the run's. See ADR 0091.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::buffers;
-use crate::mailbox::Pushed;
+use crate::mailbox::Joined;
 use crate::routing::Target;
 
 /// From so many targets on a joint run pays for itself.
@@ -108,9 +109,13 @@ impl JointRun {
     }
 
     /// A mailbox does not want it.
-    fn leave(&self) {
+    pub(crate) fn leave(&self) {
         let mut state = self.lock();
         state.awaited = state.awaited.saturating_sub(1);
+        if state.awaited == 0 {
+            state.seal();
+            state.sealed = Bytes::new();
+        }
     }
 
     /// How many frames it holds at present.
@@ -143,26 +148,36 @@ struct EndState {
     pause: u32,
 }
 
+/// What is left to do when a message was given to a list, once the list is no longer locked: those
+/// who are woken or told may publish.
+#[derive(Debug, Default)]
+pub(crate) struct Handed<'t> {
+    /// Who has to take the message by itself.
+    pub(crate) apart: Vec<&'t Target>,
+    wakes: Vec<Waker>,
+}
+
+impl Handed<'_> {
+    pub(crate) fn wake(&mut self) {
+        self.wakes.drain(..).for_each(Waker::wake);
+    }
+}
+
 impl JointEnd {
-    /// Gives one small message to all targets, which must be those of this end. `apart` gets the
-    /// outcome for those that take it by themselves. `false`: nobody has it, collecting does not pay
-    /// at present.
-    pub(crate) fn push<'t>(
-        &self,
-        frame: &[u8],
-        targets: &'t [Target],
-        mut apart: impl FnMut(&'t Target, Pushed),
-    ) -> bool {
-        // Held to the end: who pushes next may rely on everybody having this message.
+    /// Gives one small message to all targets, which must be those of this end. `None`: nobody has
+    /// it, collecting does not pay at present.
+    pub(crate) fn push<'t>(&self, frame: &[u8], targets: &'t [Target]) -> Option<Handed<'t>> {
+        // Held to the end: who pushes next may rely on all that are not apart having this message.
         let mut end = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut handed = Handed::default();
         if let Some(run) = &end.run
             && run.append(frame)
         {
-            return true;
+            return Some(handed);
         }
         if end.pause > 0 {
             end.pause -= 1;
-            return false;
+            return None;
         }
         let (filled, frames) = end.run.take().map_or((0, 0), |run| run.end());
         end.short_runs = match frames >= FRAMES_WORTH_IT {
@@ -172,35 +187,37 @@ impl JointEnd {
         if end.short_runs > SHORT_RUNS_MAX {
             end.short_runs = 0;
             end.pause = PAUSE - 1;
-            return false;
+            return None;
         }
         let capacity = filled
             .saturating_mul(2)
             .next_power_of_two()
             .clamp(JOINT_BYTES_MIN, JOINT_BYTES_MAX);
         let run = Arc::new(JointRun::new(capacity, frame, targets.len()));
-        let mut is_joint = true;
         for target in targets {
-            if let Some(pushed) = target.mailbox.join(&run, frame) {
-                // It must not miss what comes next.
-                is_joint = false;
-                run.leave();
-                apart(target, pushed);
+            match target.mailbox.join(&run) {
+                Joined::Waiting(task) => handed.wakes.extend(task),
+                Joined::Apart => {
+                    run.leave();
+                    handed.apart.push(target);
+                }
             }
         }
-        if !is_joint {
+        // Nobody may miss what comes next.
+        if !handed.apart.is_empty() {
             run.end();
         }
         // A sealed one says how much the next is likely to hold.
         end.run = Some(run);
-        true
+        Some(handed)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::task::{Context, Wake as TaskWake};
     use std::time::Duration;
 
     use broker_proto::frame::frame_size;
@@ -208,8 +225,8 @@ mod tests {
 
     use super::*;
     use crate::config::Overflow;
-    use crate::mailbox::{Limits, Mailbox, Patience, Taken};
-    use crate::routing::{TargetKind, Targets};
+    use crate::mailbox::{Limits, Mailbox, Patience, Pushed, Taken};
+    use crate::routing::{TargetKind, TargetList, Targets};
     use crate::run::Run;
 
     const BYTES_MAX: usize = 2 * JOINT_BYTES_MAX;
@@ -227,6 +244,11 @@ mod tests {
             })),
             kind: TargetKind::Peer,
         }
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "for options")]
+    fn is_complete(handed: Handed<'_>) -> bool {
+        handed.apart.is_empty()
     }
 
     /// A frame that says who sent it and which of theirs it is.
@@ -272,7 +294,11 @@ mod tests {
         let targets = Targets::new(vec![target(), target(), target()]);
         let joint = targets.joint().unwrap();
         for number in 0..200 {
-            assert!(joint.push(&frame(1, number, 50), &targets, |_, _| panic!()));
+            assert!(
+                joint
+                    .push(&frame(1, number, 50), &targets)
+                    .is_some_and(is_complete)
+            );
         }
         let taken: Vec<_> = targets
             .iter()
@@ -298,6 +324,66 @@ mod tests {
         assert!(targets.iter().all(|target| target.mailbox.messages() == 0));
     }
 
+    /// Publishes to the same list when it is woken, as an executor may that polls at once.
+    struct Publishing {
+        targets: TargetList,
+        published: AtomicUsize,
+    }
+
+    impl TaskWake for Publishing {
+        fn wake(self: Arc<Self>) {
+            let joint = self.targets.joint().unwrap();
+            for number in 1..3 {
+                let handed = joint.push(&frame(2, number, 10), &self.targets);
+                assert!(handed.is_some_and(is_complete));
+                self.published.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_is_woken_may_publish() {
+        let targets = Targets::new(vec![target(), target()]);
+        let publishing = Arc::new(Publishing {
+            targets: targets.clone(),
+            published: AtomicUsize::new(0),
+        });
+        let waker = Waker::from(publishing.clone());
+        targets[0]
+            .mailbox
+            .register(&mut Context::from_waker(&waker));
+        let joint = targets.joint().unwrap();
+        let mut handed = joint.push(&frame(1, 1, 10), &targets).unwrap();
+        handed.wake();
+        assert_eq!(publishing.published.load(Ordering::Relaxed), 2);
+        for target in targets.iter() {
+            assert_eq!(read(take_all(target, usize::MAX)), [(1, 1), (2, 1), (2, 2)]);
+        }
+    }
+
+    #[test]
+    fn who_leaves_takes_nothing_and_keeps_nothing() {
+        let targets = Targets::new(vec![target(), target(), target()]);
+        let joint = targets.joint().unwrap();
+        let is_empty = || {
+            let end = joint.state.lock().unwrap();
+            let state = end.run.as_ref().unwrap().lock();
+            state.sealed.is_empty() && state.open.is_empty()
+        };
+        joint.push(&frame(1, 1, 10), &targets);
+        targets[1].mailbox.close();
+        targets[2].mailbox.close();
+        assert_eq!(read(take_all(&targets[0], usize::MAX)), [(1, 1)]);
+        assert!(is_empty());
+        let handed = joint.push(&frame(1, 2, 10), &targets).unwrap();
+        assert_eq!(handed.apart.len(), 2);
+        assert_eq!(read(take_all(&targets[0], usize::MAX)), [(1, 2)]);
+        assert!(is_empty());
+        targets[0].mailbox.close();
+        joint.push(&frame(1, 3, 10), &targets);
+        assert!(is_empty());
+    }
+
     #[test]
     fn what_comes_in_between_keeps_its_place() {
         let targets = Targets::new(vec![target(), target()]);
@@ -311,7 +397,7 @@ mod tests {
             } else if number % 100 == 80 {
                 targets[0].mailbox.push_control(frame.into());
             } else {
-                joint.push(&frame, &targets, |_, _| panic!());
+                assert!(joint.push(&frame, &targets).is_some_and(is_complete));
                 expected.push((1, number));
             }
         }
@@ -327,14 +413,14 @@ mod tests {
         let mut collected = 0;
         for number in 0..200 {
             let frame = frame(1, number, 10);
-            collected += usize::from(joint.push(&frame, &targets, |_, _| panic!()));
+            collected += usize::from(joint.push(&frame, &targets).is_some());
             take(&targets[0], usize::MAX);
         }
         assert!(collected > 8 && collected < 50, "{collected}");
         // And again once they come quickly.
         let collected = (0..200).filter(|number| {
             let frame = frame(1, *number, 10);
-            joint.push(&frame, &targets, |_, _| panic!())
+            joint.push(&frame, &targets).is_some()
         });
         assert!(collected.count() >= 100);
     }
@@ -394,17 +480,19 @@ mod tests {
                         number += 1;
                         let frame = frame(1, number, size);
                         let list = &lists[usize::from(!is_first)];
-                        let mut lost = Vec::new();
-                        let mut apart = |target: &Target, pushed| match pushed {
-                            Pushed::Accepted => {}
-                            Pushed::Dropped { .. } => lost.push(target.clone()),
-                            other => panic!("{other:?}"),
-                        };
                         let joint = list.joint().unwrap();
-                        if !together || !joint.push(&frame, list, &mut apart) {
-                            for target in list.iter() {
-                                let run = Run::copied(&frame, 1);
-                                apart(target, target.mailbox.push(run, Patience::Waits));
+                        let handed = together.then(|| joint.push(&frame, list)).flatten();
+                        let apart = match handed {
+                            Some(handed) => handed.apart,
+                            None => list.iter().collect(),
+                        };
+                        let mut lost = Vec::new();
+                        for target in apart {
+                            let run = Run::copied(&frame, 1);
+                            match target.mailbox.push(run, Patience::Waits) {
+                                Pushed::Accepted => {}
+                                Pushed::Dropped { .. } => lost.push(target.clone()),
+                                other => panic!("{other:?}"),
                             }
                         }
                         for (target, queue) in all.iter().zip(&mut expected) {
@@ -454,17 +542,15 @@ mod tests {
                     }
                 };
                 let joint = list.joint().unwrap();
-                let is_joint = number % 40 > 0
-                    && joint.push(&frame, list, |target, pushed| {
-                        if pushed != Pushed::Accepted {
-                            push_again(target);
-                        }
-                    });
+                let handed = (number % 40 > 0)
+                    .then(|| joint.push(&frame, list))
+                    .flatten();
+                match handed {
+                    Some(handed) => handed.apart.into_iter().for_each(push_again),
+                    None => list.iter().for_each(push_again),
+                }
                 for (target, sent) in all.iter().zip(&mut sent) {
                     if list.contains(target) {
-                        if !is_joint {
-                            push_again(target);
-                        }
                         sent.push(number);
                     }
                 }

@@ -78,6 +78,15 @@ pub(crate) enum Pushed {
     Closed,
 }
 
+/// What became of a joint run.
+#[derive(Debug)]
+pub(crate) enum Joined {
+    /// It is the last thing here; the task is to be woken for it.
+    Waiting(Option<Waker>),
+    /// There is no place for one: the message has to come by itself.
+    Apart,
+}
+
 /// What a consumer finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken {
@@ -210,25 +219,23 @@ impl Mailbox {
             && self.limits.messages_max >= JOINT_FRAMES_MAX
     }
 
-    /// Takes a joint run that has one frame so far, to be there for what is appended. If there is no
-    /// room for as much as it may grow to, takes the frame by itself, and says what became of that.
-    pub(crate) fn join(&self, run: &Arc<JointRun>, frame: &[u8]) -> Option<Pushed> {
+    /// Takes a joint run that has one frame so far, to be there for what is appended, if there is
+    /// room for as much as it may grow to.
+    pub(crate) fn join(&self, run: &Arc<JointRun>) -> Joined {
         let mut inner = self.lock();
         let was_empty = inner.queue.is_empty();
         inner.queue.settle();
-        if inner.state == State::Open
-            && inner
-                .queue
-                .has_room(&self.limits, JOINT_BYTES_MAX, JOINT_FRAMES_MAX)
-        {
-            inner.queue.join(run.clone());
-            if was_empty {
-                self.notify(inner);
-            }
-            return None;
+        let fits = inner
+            .queue
+            .has_room(&self.limits, JOINT_BYTES_MAX, JOINT_FRAMES_MAX);
+        if inner.state != State::Open || !fits {
+            return Joined::Apart;
         }
-        drop(inner);
-        Some(self.push(Run::copied(frame, 1), Patience::Waits))
+        inner.queue.join(run.clone());
+        Joined::Waiting(match was_empty {
+            true => self.rouse(inner),
+            false => None,
+        })
     }
 
     /// Offers a message to the socket; the consumer gets what it does not take.
@@ -560,6 +567,8 @@ impl Mailbox {
             inner.state = State::Finished;
         }
         inner.shortcut.close();
+        // Whoever remembers the mailbox must not keep what belonged to its consumer.
+        inner.wake.ready = None;
         inner.queue.clear();
         self.release_producers(&mut inner);
         self.notify(inner);
@@ -585,7 +594,15 @@ impl Mailbox {
 
     // --- waking ---------------------------------------------------------------------------------
 
-    fn notify(&self, mut inner: MutexGuard<'_, Inner>) {
+    fn notify(&self, inner: MutexGuard<'_, Inner>) {
+        if let Some(task) = self.rouse(inner) {
+            task.wake();
+        }
+    }
+
+    /// Wakes whoever consumes but a task, which the caller is to wake: a waker may be code of the
+    /// application.
+    fn rouse(&self, mut inner: MutexGuard<'_, Inner>) -> Option<Waker> {
         if let Some(ready) = &mut inner.wake.ready {
             ready.raise();
         }
@@ -595,9 +612,7 @@ impl Mailbox {
         if parked {
             self.arrived.notify_all();
         }
-        if let Some(task) = task {
-            task.wake();
-        }
+        task
     }
 
     fn release_producers(&self, inner: &mut Inner) {

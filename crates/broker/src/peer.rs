@@ -138,7 +138,6 @@ impl PeerTask {
                 self.close().await;
             }
         }
-        self.link.mailbox.close();
     }
 
     /// Ends the stream and waits a moment for the other side to do so.
@@ -290,6 +289,13 @@ impl PeerTask {
             Ok(bytes) => Poll::Ready(Ok(bytes)),
             Err(error) => Poll::Ready(Err(self.inbound.failure(&self.link, &error))),
         }
+    }
+}
+
+/// However the task ends, nobody is to keep its socket and what was to be written to it.
+impl Drop for PeerTask {
+    fn drop(&mut self) {
+        self.link.mailbox.close();
     }
 }
 

@@ -225,7 +225,9 @@ impl Queue {
         self.chunks = VecDeque::new();
         self.tail = BytesMut::new();
         self.tail_frames = 0;
-        self.joint = None;
+        if let Some(joint) = self.joint.take() {
+            joint.leave();
+        }
         self.bytes = 0;
         self.messages = 0;
     }

@@ -30,7 +30,7 @@ impl Spares {
         if self.retired.len() == SPARES_MAX
             && let Some(oldest) = self.retired.pop_front()
         {
-            buffers::give_back(oldest);
+            buffers::give(oldest.freeze());
         }
         self.retired.push_back(old);
     }

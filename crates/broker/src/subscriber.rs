@@ -253,6 +253,7 @@ impl Subscriber {
             run.start += message.frame_len();
             run.shown += 1;
             look(message);
+            self.mailbox.moved();
         }
         run.shown
     }
