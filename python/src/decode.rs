@@ -11,11 +11,13 @@ use pyo3::types::{
     PyBool, PyBytes, PyDateTime, PyDelta, PyDict, PyFloat, PyFrozenSet, PyList, PySet, PyString,
     PyTuple, PyType,
 };
+use pyo3::{PyClass, PyClassInitializer};
 
 use crate::encode::{ip_classes, utc};
 use crate::types::count::Count;
 use crate::types::enum_value::Enum;
 use crate::types::port::Port;
+use crate::untrack::untrack;
 
 /// Which Python types stand for sets and tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,12 +38,32 @@ pub(crate) fn decode<'py>(
     bytes: &[u8],
     flavour: Flavour,
 ) -> PyResult<Bound<'py, PyAny>> {
-    Decoder {
+    decode_message(py, bytes, flavour).map(|decoded| decoded.object)
+}
+
+/// An object, and whether it can be part of a reference cycle.
+pub(crate) struct Decoded<'py> {
+    pub(crate) object: Bound<'py, PyAny>,
+    pub(crate) is_tracked: bool,
+}
+
+/// As [`decode`], for what becomes a part of something else.
+pub(crate) fn decode_message<'py>(
+    py: Python<'py>,
+    bytes: &[u8],
+    flavour: Flavour,
+) -> PyResult<Decoded<'py>> {
+    let mut decoder = Decoder {
         py,
         reader: Reader::new(bytes),
         flavour,
-    }
-    .value(Place::Plain)
+        is_tracked: false,
+    };
+    let object = decoder.value(Place::Plain)?;
+    Ok(Decoded {
+        object,
+        is_tracked: decoder.is_tracked,
+    })
 }
 
 /// Whether Python will hash the object.
@@ -55,6 +77,8 @@ struct Decoder<'a, 'py> {
     py: Python<'py>,
     reader: Reader<'a>,
     flavour: Flavour,
+    /// Something was built that can be part of a reference cycle.
+    is_tracked: bool,
 }
 
 impl<'py> Decoder<'_, 'py> {
@@ -67,19 +91,22 @@ impl<'py> Decoder<'_, 'py> {
         Ok(match item {
             Item::None => py.None().into_bound(py),
             Item::Boolean(value) => PyBool::new(py, value).to_owned().into_any(),
-            Item::Count(value) => Bound::new(py, Count::new(value))?.into_any(),
+            Item::Count(value) => atomic(py, Count::new(value))?,
             Item::Integer(value) => value.into_pyobject(py)?.into_any(),
             Item::Real(value) => PyFloat::new(py, value).into_any(),
             Item::String(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => PyString::new(py, text).into_any(),
                 Err(_) => PyBytes::new(py, bytes).into_any(),
             },
-            Item::Address(address) => self::address(py, address)?,
-            Item::Subnet(subnet) => self::subnet(py, subnet)?,
-            Item::Port(port) => Bound::new(py, Port::new(port))?.into_any(),
+            Item::Address(address) => self.address(address)?,
+            Item::Subnet(subnet) => {
+                self.is_tracked = true;
+                self::subnet(py, subnet)?
+            }
+            Item::Port(port) => atomic(py, Port::new(port))?,
             Item::Timestamp(time) => timestamp(py, time.ns())?,
             Item::Timespan(span) => timespan(py, span.ns())?,
-            Item::EnumValue(name) => Bound::new(py, Enum::new(name))?.into_any(),
+            Item::EnumValue(name) => atomic(py, Enum::new(name))?,
             Item::Set(count) => self.set(count, place)?,
             Item::Table(count) => self.table(count, place)?,
             Item::Vector(count) => self.vector(count, place)?,
@@ -89,13 +116,30 @@ impl<'py> Decoder<'_, 'py> {
     fn vector(&mut self, count: usize, place: Place) -> PyResult<Bound<'py, PyAny>> {
         // The count was validated against the bytes that follow.
         let mut elements = Vec::with_capacity(count.min(self.reader.remaining()));
+        let outside = std::mem::take(&mut self.is_tracked);
         for _ in 0..count {
             elements.push(self.value(place)?);
         }
-        Ok(PyTuple::new(self.py, elements)?.into_any())
+        let vector = PyTuple::new(self.py, elements)?.into_any();
+        if !self.is_tracked {
+            untrack(&vector);
+        }
+        self.is_tracked |= outside;
+        Ok(vector)
+    }
+
+    fn address(&mut self, address: data::Address) -> PyResult<Bound<'py, PyAny>> {
+        let object = self::address(self.py, address)?;
+        match has_plain_fields(self.py)? {
+            // No attribute of it but the one that was just set can be set.
+            true => untrack(&object),
+            false => self.is_tracked = true,
+        }
+        Ok(object)
     }
 
     fn set(&mut self, count: usize, place: Place) -> PyResult<Bound<'py, PyAny>> {
+        self.is_tracked = true;
         match self.flavour {
             Flavour::Mutable if place == Place::Hashed => {
                 Err(PyTypeError::new_err("unhashable type: 'set'"))
@@ -118,6 +162,7 @@ impl<'py> Decoder<'_, 'py> {
     }
 
     fn table(&mut self, count: usize, place: Place) -> PyResult<Bound<'py, PyAny>> {
+        self.is_tracked = true;
         let dict = match self.flavour {
             Flavour::Mutable if place == Place::Hashed => {
                 return Err(PyTypeError::new_err("unhashable type: 'dict'"));
@@ -139,6 +184,16 @@ impl<'py> Decoder<'_, 'py> {
         }
         Ok(dict.into_any())
     }
+}
+
+/// An object of a class of ours that refers to no other and has no attributes of its own.
+fn atomic<'py, T>(py: Python<'py>, value: T) -> PyResult<Bound<'py, PyAny>>
+where
+    T: PyClass + Into<PyClassInitializer<T>>,
+{
+    let object = Bound::new(py, value)?.into_any();
+    untrack(&object);
+    Ok(object)
 }
 
 fn hashable_dict_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {

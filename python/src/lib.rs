@@ -30,6 +30,7 @@ mod status_subscriber;
 mod store;
 mod subscriber;
 mod types;
+mod untrack;
 mod version;
 mod wait;
 mod websocket;

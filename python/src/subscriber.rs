@@ -9,10 +9,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
-use crate::decode::{Flavour, decode};
+use crate::decode::{Flavour, decode_message};
 use crate::error::{closed, is_closed};
 use crate::inbox::{Inbox, Queue, Request};
 use crate::types::topic;
+use crate::untrack::untrack;
 use crate::wait::{Limit, timeout};
 
 impl Queue for broker::Subscriber {
@@ -75,14 +76,18 @@ impl Shared {
         flavour: Flavour,
     ) -> PyResult<Bound<'py, PyAny>> {
         let topic = self.topic(py, message.topic())?;
-        let value = decode(py, message.payload(), flavour).inspect_err(|error| {
+        let value = decode_message(py, message.payload(), flavour).inspect_err(|error| {
             // A note keeps the text, which programs compare, as it is. Python 3.11 and later.
             let note = format!("the message had the topic {topic}; safe subscribers can take it");
             let _ = error
                 .value(py)
                 .call_method1(intern!(py, "add_note"), (note,));
         })?;
-        Ok(PyTuple::new(py, [topic.into_any(), value])?.into_any())
+        let pair = PyTuple::new(py, [topic.into_any(), value.object])?.into_any();
+        if !value.is_tracked {
+            untrack(&pair);
+        }
+        Ok(pair)
     }
 }
 

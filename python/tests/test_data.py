@@ -3,6 +3,7 @@
 import collections
 import datetime
 import enum
+import gc
 import ipaddress
 import math
 import pickle
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 import types
+import weakref
 
 import pytest
 
@@ -131,6 +133,44 @@ def test_values_that_come_back_as_something_else(value, expected):
     result = back(value)
     assert type(result) is type(expected)
     assert result == expected
+
+
+ATOMIC = (1, -1, 0.5, "x", b"\xff", None, True, broker.Count(7), broker.Port(80, broker.Port.TCP),
+          broker.Enum("a"), ipaddress.ip_address("10.0.0.1"), ipaddress.ip_address("fe80::1"),
+          datetime.timedelta(1), datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc))
+
+
+@pytest.mark.parametrize("value, is_tracked", [
+    ((ATOMIC,), False),
+    ((ATOMIC, (ATOMIC, ())), False),
+    ((ATOMIC, {1}), True),
+    (({"a": 1}, ATOMIC), True),
+    ((ATOMIC, (ipaddress.ip_network("10.0.0.0/8"),)), True),
+])
+def test_the_collector_looks_only_at_what_may_hold_a_cycle(value, is_tracked):
+    back = broker.Data.to_py(broker.Data(value))
+    assert back == value
+    assert gc.is_tracked(back) is is_tracked
+    assert not any(map(gc.is_tracked, back[back.index(ATOMIC)]))
+    # They are freed all the same, and hold what others refer to.
+    kept = back[0]
+    del back
+    gc.collect()
+    assert kept == value[0]
+
+
+def test_objects_of_the_program_stay_with_the_collector():
+    # Made by the program itself, also of classes of its own, which may have attributes.
+    class Named(broker.Port):
+        pass
+
+    port = Named(80, broker.Port.TCP)
+    port.itself = port
+    died = weakref.ref(port)
+    assert gc.is_tracked(port)
+    del port
+    gc.collect()
+    assert died() is None
 
 
 def test_a_scope_of_an_address_is_dropped():
