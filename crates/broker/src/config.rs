@@ -441,7 +441,7 @@ mod tests {
                 &["-1", "x", ""],
             ),
             ("BROKER_METRICS_IMPORT_TOPICS", &["/a, /b", ""], &[]),
-            ("BROKER_RECORDING_DIRECTORY", &["/tmp/x"], &[]),
+            ("BROKER_RECORDING_DIRECTORY", &["recordings"], &[]),
         ] {
             for value in good {
                 assert_eq!(with(name, value).unwrap(), Options::default(), "{value}");

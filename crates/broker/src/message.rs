@@ -52,10 +52,7 @@ impl Message {
 
     /// The topic it was published under.
     pub fn topic(&self) -> &[u8] {
-        let end = self.payload_offset as usize;
-        self.frame
-            .get(FRAME_LEN_SIZE + ENVELOPE_SIZE..end)
-            .unwrap_or_default()
+        topic_in(&self.frame, self.payload_offset)
     }
 
     /// The topic as an owned value.
@@ -65,9 +62,7 @@ impl Message {
 
     /// The encoded value.
     pub fn payload(&self) -> &[u8] {
-        self.frame
-            .get(self.payload_offset as usize..)
-            .unwrap_or_default()
+        payload_in(&self.frame, self.payload_offset)
     }
 
     /// The value, still encoded: fields are read without building the rest.
@@ -118,17 +113,12 @@ impl<'a> MessageRef<'a> {
 
     /// The topic it was published under.
     pub fn topic(&self) -> &'a [u8] {
-        let end = self.payload_offset as usize;
-        self.frame
-            .get(FRAME_LEN_SIZE + ENVELOPE_SIZE..end)
-            .unwrap_or_default()
+        topic_in(self.frame, self.payload_offset)
     }
 
     /// The encoded value.
     pub fn payload(&self) -> &'a [u8] {
-        self.frame
-            .get(self.payload_offset as usize..)
-            .unwrap_or_default()
+        payload_in(self.frame, self.payload_offset)
     }
 
     /// The value, still encoded: fields are read without building the rest.
@@ -149,6 +139,17 @@ impl fmt::Debug for MessageRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.to_message().fmt(f)
     }
+}
+
+/// The topic in a frame whose payload begins at the offset.
+fn topic_in(frame: &[u8], payload_offset: u32) -> &[u8] {
+    frame
+        .get(FRAME_LEN_SIZE + ENVELOPE_SIZE..payload_offset as usize)
+        .unwrap_or_default()
+}
+
+fn payload_in(frame: &[u8], payload_offset: u32) -> &[u8] {
+    frame.get(payload_offset as usize..).unwrap_or_default()
 }
 
 /// Size of the frame at the front of some bytes, and where its payload begins; `None` when it is not

@@ -142,22 +142,36 @@ impl Endpoint {
             true => now.saturating_add(pause),
             false => now,
         };
-        let attempt = Attempt {
-            address,
-            retry,
-            transport: Transport::Native,
-            failures: match lasted {
-                true => 0,
-                false => failures.saturating_add(1),
-            },
-            request: None,
-            state: AttemptState::Waiting { until },
+        let failures = match lasted {
+            true => 0,
+            false => failures.saturating_add(1),
         };
-        let id = AttemptId(self.number());
-        self.attempts.insert(id, attempt);
+        let id = self.try_again(Transport::Native, address, retry, failures, until);
         if !waits {
             self.dial(id);
         }
+    }
+
+    /// An attempt for a peering that was lost, which nobody waits for.
+    pub(super) fn try_again(
+        &mut self,
+        transport: Transport,
+        address: NetworkAddress,
+        retry: Retry,
+        failures: u32,
+        until: Timestamp,
+    ) -> AttemptId {
+        let id = AttemptId(self.number());
+        let attempt = Attempt {
+            address,
+            retry,
+            transport,
+            failures,
+            request: None,
+            state: AttemptState::Waiting { until },
+        };
+        self.attempts.insert(id, attempt);
+        id
     }
 
     /// Whoever waits for a peering with this very endpoint is told that it failed. Where nobody waits

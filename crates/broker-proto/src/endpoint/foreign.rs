@@ -13,7 +13,6 @@ use crate::filter::Filter;
 use crate::id::EndpointId;
 use crate::status::NetworkAddress;
 
-use super::attempt::{Attempt, AttemptId, AttemptState};
 use super::connection::Stage;
 use super::handshake::TEXT_SELF;
 use super::{CloseCause, ConnectionId, Endpoint, Retry, Transport};
@@ -116,18 +115,8 @@ impl Endpoint {
             ),
             false => (pause(asked, failures, random), failures.saturating_add(1)),
         };
-        let attempt = Attempt {
-            address,
-            retry,
-            transport: Transport::Foreign,
-            failures,
-            request: None,
-            state: AttemptState::Waiting {
-                until: now.saturating_add(until),
-            },
-        };
-        let id = AttemptId(self.number());
-        self.attempts.insert(id, attempt);
+        let until = now.saturating_add(until);
+        self.try_again(Transport::Foreign, address, retry, failures, until);
     }
 }
 
