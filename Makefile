@@ -202,9 +202,12 @@ bench-smoke-baseline: $(VENV)/.wheel ## make the present instruction counts the 
 
 # --- Repository ----------------------------------------------------------------------------------
 
-.PHONY: tidy fmt-check ci clean
-tidy: ## dependency direction, source rules, links in documents
+.PHONY: tidy adr-index fmt-check ci clean
+tidy: ## dependency direction, source rules, links, citations, decision records
 	$(CARGO) run --quiet $(LOCKED) -p xtask -- tidy
+
+adr-index: ## write the index of the decision records anew
+	$(CARGO) run --quiet $(LOCKED) -p xtask -- adr-index
 
 fmt-check: ## fail if the Rust code is not formatted
 	$(CARGO) fmt --all --check

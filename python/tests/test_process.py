@@ -1,4 +1,4 @@
-"""Threads, signals, forks, event loops and the end of the interpreter. Spec: python-api 2, python-pain B."""
+"""Threads, signals, forks, event loops and the end of the interpreter. Spec: python-api 2."""
 
 import asyncio
 import contextlib

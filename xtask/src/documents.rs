@@ -1,4 +1,7 @@
-//! Documents mention only what exists: relative links, paths of the repository, `make` targets.
+//! Documents mention only what exists: relative links, headings, paths of the repository, `make`
+//! targets.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::tidy::{Finding, TextFile};
 
@@ -11,6 +14,8 @@ const ROOTS: &[&str] = &[
     "bench/",
     "examples/",
     "docs/",
+    "sim/",
+    "tools/",
     "vectors/",
     ".ci/",
 ];
@@ -25,11 +30,7 @@ pub(crate) fn check(
     if !file.path.ends_with(".md") {
         return findings;
     }
-    let directory = file
-        .path
-        .rsplit_once('/')
-        .map(|(directory, _)| directory)
-        .unwrap_or_default();
+    let directory = directory(&file.path);
     for (line, number) in file.text.lines().zip(1..) {
         let place = || format!("{}:{number}", file.path);
         for target in links(line) {
@@ -59,6 +60,69 @@ pub(crate) fn check(
         }
     }
     findings
+}
+
+/// Checks that every link to a heading finds it, in the same document or in another one.
+pub(crate) fn check_anchors(files: &[TextFile]) -> Vec<Finding> {
+    let documents = || files.iter().filter(|file| file.path.ends_with(".md"));
+    let anchors: BTreeMap<&str, BTreeSet<String>> = documents()
+        .map(|file| (file.path.as_str(), anchors(&file.text)))
+        .collect();
+    let mut findings = Vec::new();
+    for file in documents() {
+        for (line, number) in file.text.lines().zip(1..) {
+            for link in links(line).filter(|link| !link.contains(':')) {
+                let Some((target, anchor)) = link.split_once('#') else {
+                    continue;
+                };
+                let path = if target.is_empty() {
+                    file.path.clone()
+                } else {
+                    resolve(directory(&file.path), target)
+                };
+                if anchors
+                    .get(path.as_str())
+                    .is_some_and(|anchors| !anchors.contains(anchor))
+                {
+                    findings.push(Finding::error(
+                        format!("{}:{number}", file.path),
+                        format!("`{path}` has no heading `#{anchor}`"),
+                    ));
+                }
+            }
+        }
+    }
+    findings
+}
+
+/// Collects the anchors that a host of repositories gives to the headings of a document.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut anchors = BTreeSet::new();
+    let mut in_code = false;
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            in_code = !in_code;
+        }
+        let heading = line.trim_start_matches('#');
+        if in_code || heading.len() == line.len() || !heading.starts_with(' ') {
+            continue;
+        }
+        let anchor: String = heading
+            .trim()
+            .to_lowercase()
+            .chars()
+            .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+            .map(|c| if c == ' ' { '-' } else { c })
+            .collect();
+        anchors.insert(anchor);
+    }
+    anchors
+}
+
+fn directory(path: &str) -> &str {
+    path.rsplit_once('/')
+        .map(|(directory, _)| directory)
+        .unwrap_or_default()
 }
 
 /// Yields the targets of `[text](target)` in a line.
@@ -147,6 +211,22 @@ mod tests {
         assert_eq!(
             found,
             ["error: docs/adr/README.md:2: the link `0031-b.md` leads nowhere"]
+        );
+    }
+
+    #[test]
+    fn links_to_headings_find_them() {
+        let file = |path: &str, text: &str| TextFile {
+            path: path.into(),
+            text: text.into(),
+        };
+        let text = "# Top\n## 8.2 What `x` does, and when\n```\n# no heading\n```\n\
+                    [a](#82-what-x-does-and-when) [b](#no-heading) [c](other.md#top)";
+        let found = check_anchors(&[file("docs/a.md", text), file("docs/other.md", "# Top")]);
+        let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            ["error: docs/a.md:6: `docs/a.md` has no heading `#no-heading`"]
         );
     }
 

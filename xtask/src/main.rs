@@ -3,6 +3,8 @@
 //! - `manifests` which package may depend on which, read from `cargo metadata`
 //! - `sources`   rules about Rust files that no compiler lint covers
 //! - `documents` links and commands named in Markdown files exist
+//! - `citations` sections of the protocol description and decision records that are cited exist
+//! - `decisions` the form of decision records, and their index
 //! - `bench_smoke` instruction counts of the hot path against their baseline
 //! - `tidy`      runs the checks of the tree and reports
 //! - `ci`        runs the Makefile's checks one after the other and times them
@@ -14,6 +16,8 @@ use clap::{Parser, Subcommand};
 
 mod bench_smoke;
 mod ci;
+mod citations;
+mod decisions;
 mod documents;
 mod manifests;
 mod sources;
@@ -28,8 +32,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Check dependency direction, source rules and document links.
+    /// Check dependency direction, source rules, links, citations and decision records.
     Tidy,
+    /// Write the index of the decision records anew.
+    AdrIndex,
     /// Run every step of the check that guards the main branch, timing each.
     Ci,
     /// Compare instruction counts of the hot path with their baseline.
@@ -44,6 +50,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let root = repository_root();
     match Arguments::parse().chore {
         Chore::Tidy => tidy::run(&root),
+        Chore::AdrIndex => decisions::write_index(&root, &tidy::text_files(&root)?),
         Chore::Ci => ci::run(&root),
         Chore::BenchSmoke { rewrite } => bench_smoke::run(&root, rewrite),
     }

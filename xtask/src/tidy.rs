@@ -9,7 +9,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::{bench_smoke, documents, manifests, sources};
+use crate::citations::Library;
+use crate::{bench_smoke, decisions, documents, manifests, sources};
 
 /// Directories that hold no source of ours.
 const SKIPPED: &[&str] = &[
@@ -80,12 +81,16 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
     findings.extend(bench_smoke::check(root)?);
     let files = text_files(root)?;
     let makefile = fs::read_to_string(root.join("Makefile")).context("cannot read `Makefile`")?;
+    findings.extend(decisions::check(&files));
+    let library = Library::of(&files);
     for file in &files {
         findings.extend(sources::check(file));
+        findings.extend(library.check(file));
         findings.extend(documents::check(file, &makefile, &|path| {
             root.join(path).exists()
         }));
     }
+    findings.extend(documents::check_anchors(&files));
     findings.sort();
 
     let mut out = io::stderr().lock();
@@ -110,7 +115,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
 }
 
 /// Reads every file that is ours to keep tidy, in path order.
-fn text_files(root: &Path) -> anyhow::Result<Vec<TextFile>> {
+pub(crate) fn text_files(root: &Path) -> anyhow::Result<Vec<TextFile>> {
     let mut paths = Vec::new();
     collect(root, &mut paths).with_context(|| format!("cannot list `{}`", root.display()))?;
     paths.sort();
