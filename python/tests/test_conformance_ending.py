@@ -255,3 +255,28 @@ def test_a_closed_listener_is_free_again(scene):
     port = listen(first)
     first.shutdown()
     assert wait_until(lambda: second.listen("127.0.0.1", port), "the port is free again") == port
+
+
+@pytest.mark.parametrize("code, text", [(39, "redundant connection"),
+                                        (40, "detected redundant connection at the responder")])
+def test_a_peer_that_has_not_noticed_our_bye_is_called_again(scene, endpoint, code, text):
+    """Refusals that refer to a connection that is over here. See ADR 0120."""
+    peer = scene.peer("/x", small=False)
+    port = peer.listen()
+    endpoint.peer_nosync(scripted.LOCALHOST, port, 0.0)
+    peer.accept()
+    peer.shake_hands().sync()
+    errors = scene.use(endpoint.make_status_subscriber())
+    endpoint.unpeer_nosync(scripted.LOCALHOST, port)
+    peering = scene.background(endpoint.peer, scripted.LOCALHOST, port, 0.0)
+    peer.expect_bye()
+    peer.expect_end()
+    peer.hang_up()
+    for _ in range(3):
+        peer.accept()
+        peer.send(scripted.drop_conn(peer.id, code, text))
+        peer.hang_up()
+    peer.accept()
+    peer.shake_hands().sync()
+    assert peering.result(10) is True
+    assert errors.poll() == []

@@ -18,6 +18,21 @@ pub const RETRY_MIN: Timespan = Timespan::from_ns(MILLISECOND_NS);
 /// interval is shorter. See ADR 0017.
 pub const REDIAL_PAUSE: Timespan = Timespan::from_ns(1_000 * MILLISECOND_NS);
 
+/// How long a peer that has left may take to notice that its old connection is over. Until then its
+/// refusal of a new one as redundant is not believed: the attempt is repeated. A goodbye takes no
+/// longer than [`BYE_TIMEOUT`] on either side; the rest is for busy machines. See ADR 0120.
+pub const UNNOTICED_END_TIMEOUT: Timespan = Timespan::from_ns(5_000 * MILLISECOND_NS);
+
+/// First and longest pause before an attempt that was refused that way is repeated; each is twice
+/// as long as the one before. An idle peer notices within a millisecond.
+pub const UNNOTICED_END_PAUSE_MIN: Timespan = Timespan::from_ns(2 * MILLISECOND_NS);
+/// See [`UNNOTICED_END_PAUSE_MIN`].
+pub const UNNOTICED_END_PAUSE_MAX: Timespan = Timespan::from_ns(250 * MILLISECOND_NS);
+
+/// Peers that left and are remembered for [`UNNOTICED_END_TIMEOUT`]. Of more that leave within that
+/// time the first are forgotten, and a refusal by those counts.
+pub const DEPARTED_PEERS_MAX: usize = 256;
+
 /// Largest payload of a ping that is answered: the pings of all known peers have 8 or 11 bytes,
 /// and an answer must not cost more memory than a routine message. See ADR 0014.
 pub const PING_PAYLOAD_MAX: usize = 4 * 1024;

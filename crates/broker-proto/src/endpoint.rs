@@ -13,6 +13,7 @@
 
 mod attempt;
 mod connection;
+mod departure;
 mod foreign;
 mod handshake;
 mod peering;
@@ -32,6 +33,7 @@ pub(crate) use foreign::pause as foreign_pause;
 
 use attempt::{Attempt, AttemptId, AttemptState};
 use connection::{Connection, Stage};
+use departure::Departures;
 
 /// Names a connection. The endpoint chooses the numbers and never reuses one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -240,6 +242,8 @@ pub struct Endpoint {
     holders: BTreeMap<EndpointId, ConnectionId>,
     attempts: BTreeMap<AttemptId, Attempt>,
     waiters: Vec<Waiter>,
+    /// Peers that left a moment ago.
+    departures: Departures,
     outputs: VecDeque<Output>,
     numbers: u64,
 }
@@ -272,6 +276,7 @@ impl Endpoint {
             holders: BTreeMap::new(),
             attempts: BTreeMap::new(),
             waiters: Vec::new(),
+            departures: Departures::new(),
             outputs: VecDeque::new(),
             numbers: 0,
         }

@@ -265,6 +265,17 @@ fn local_delivery_follows_the_kind_of_producer() {
 }
 
 #[test]
+fn peering_again_right_after_a_goodbye_succeeds() {
+    let (_left, right, port) = pair(false);
+    for round in 0..300 {
+        let goodbye = right.unpeer("127.0.0.1", port);
+        let again = right.peer("127.0.0.1", port, Retry::Never).wait();
+        assert!(again.is_ok(), "round {round}: {again:?}");
+        goodbye.wait();
+    }
+}
+
+#[test]
 fn a_lost_peer_is_dialed_again() {
     let (left, port) = listening(false);
     let right = endpoint(false);

@@ -28,6 +28,8 @@ pub(super) struct Attempt {
     pub(super) transport: Transport,
     /// How often it failed in a row.
     pub(super) failures: u32,
+    /// How often its peer took a connection that is over for one that it has.
+    pub(super) unnoticed: u32,
     pub(super) request: Option<RequestId>,
     pub(super) state: AttemptState,
 }
@@ -71,6 +73,7 @@ impl Attempt {
             retry,
             transport,
             failures: 0,
+            unnoticed: 0,
             request,
             state,
         }
@@ -167,6 +170,7 @@ impl Endpoint {
             retry,
             transport,
             failures,
+            unnoticed: 0,
             request: None,
             state: AttemptState::Waiting { until },
         };
@@ -208,6 +212,7 @@ impl Endpoint {
                     Transport::Foreign => foreign::pause(pause, attempt.failures, chance),
                 };
                 attempt.failures = attempt.failures.saturating_add(1);
+                attempt.unnoticed = 0;
                 attempt.state = AttemptState::Waiting {
                     until: now.saturating_add(pause),
                 };

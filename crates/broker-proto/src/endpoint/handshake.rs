@@ -13,12 +13,13 @@ use crate::message::{Handshake, VERSION};
 use crate::status::ErrorCode;
 
 use super::connection::{Connection, Stage};
+use super::departure::is_redundancy;
 use super::{CloseCause, Closed, ConnectionId, Endpoint, Output};
 
 pub(super) const TEXT_SHUTTING_DOWN: &str = "shutting down";
 pub(super) const TEXT_SELF: &str = "the address leads back to this endpoint";
 const TEXT_REDUNDANT: &str = "redundant connection";
-const TEXT_REDUNDANT_RESPONDER: &str = "detected redundant connection at the responder";
+pub(super) const TEXT_REDUNDANT_RESPONDER: &str = "detected redundant connection at the responder";
 
 /// The message a handshake waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,10 +157,14 @@ impl Endpoint {
         };
         connection.heard = true;
         // Told in a state where it is not expected, the reason is worth repeating all the same.
-        let reason = match &message {
-            Handshake::DropConn { text, .. } => text.clone(),
-            _ => "unexpected handshake message".to_owned(),
+        let (reason, unnoticed) = match &message {
+            Handshake::DropConn { id, code, text } => (
+                text.clone(),
+                is_redundancy(*code, text) && connection.peer == Some(*id),
+            ),
+            _ => ("unexpected handshake message".to_owned(), false),
         };
+        let peer = connection.peer.filter(|_| unnoticed);
         let reaction = match &connection.stage {
             Stage::Handshake(step) => react(me, step, message),
             Stage::Paused => react_paused(message),
@@ -191,6 +196,9 @@ impl Endpoint {
                 self.install(now, id, sent, filter);
             }
             Reaction::Done { sent, filter } => self.install(now, id, sent, filter),
+            Reaction::Illegal if peer.is_some_and(|peer| self.has_just_left(now, peer)) => {
+                self.end_unnoticed(now, id, CloseCause::Illegal);
+            }
             Reaction::Illegal => {
                 self.end_handshake(now, id, Some(CloseCause::Illegal), Some(reason));
             }
@@ -226,7 +234,7 @@ impl Endpoint {
 
     /// The admission check of the responder. Spec: wire 7.5.
     fn follow(&mut self, now: Timestamp, id: ConnectionId, peer: EndpointId) {
-        let held = self.holders.contains_key(&peer);
+        let holder = self.holder(peer).map(|holder| holder.stage.deadline());
         let me = self.config.id;
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
@@ -235,7 +243,13 @@ impl Endpoint {
         if peer == me || connection.peer.is_some_and(|said| said != peer) {
             let cause = "the id changed during the handshake".to_owned();
             self.end_handshake(now, id, Some(CloseCause::Illegal), Some(cause));
-        } else if held {
+        } else if let (Some(Some(_goodbye)), Some(_)) = (holder, connection.attempt) {
+            // What the attempt is for comes after the goodbye to the same peer.
+            let code = ErrorCode::LogicError;
+            self.send_drop(id, code, TEXT_REDUNDANT_RESPONDER);
+            self.close(id, CloseCause::Refused(code));
+            self.end_redundant(now, id, peer);
+        } else if holder.is_some() {
             let text = TEXT_REDUNDANT_RESPONDER;
             self.refuse(now, id, ErrorCode::LogicError, text, text.to_owned());
         } else {
@@ -255,9 +269,14 @@ impl Endpoint {
         text: &str,
     ) {
         let cause = CloseCause::Dropped(code);
-        if code == ErrorCode::RedundantConnection && self.holders.contains_key(&peer) {
+        let redundant = is_redundancy(code, text);
+        let holder = self.holder(peer).map(|holder| holder.stage.deadline());
+        let is_leaving = redundant && matches!(holder, Some(Some(_)));
+        if is_leaving || code == ErrorCode::RedundantConnection && holder.is_some() {
             self.close(id, cause);
             self.end_redundant(now, id, peer);
+        } else if redundant && self.has_just_left(now, peer) {
+            self.end_unnoticed(now, id, cause);
         } else {
             self.end_handshake(now, id, Some(cause), Some(text.to_owned()));
         }
@@ -318,7 +337,7 @@ impl Endpoint {
 
     /// The connection that others were paused for came to nothing: the first of them is next.
     /// See ADR 0011.
-    fn resume_paused(&mut self, now: Timestamp, peer: EndpointId) {
+    pub(super) fn resume_paused(&mut self, now: Timestamp, peer: EndpointId) {
         if self.holders.contains_key(&peer) {
             return;
         }

@@ -138,7 +138,7 @@ impl Endpoint {
     /// The peer we said goodbye to has answered, has gone, or has been waited for long enough.
     pub(super) fn finish_goodbye(
         &mut self,
-        _now: Timestamp,
+        now: Timestamp,
         id: ConnectionId,
         close: Option<CloseCause>,
     ) {
@@ -153,6 +153,7 @@ impl Endpoint {
         else {
             return;
         };
+        self.departures.add(now, peer);
         self.status(StatusCode::PeerRemoved, peer, Some(address), TEXT_REMOVED);
         self.status(
             StatusCode::EndpointUnreachable,
@@ -186,6 +187,7 @@ impl Endpoint {
                 (StatusCode::PeerLost, TEXT_LOST)
             }
         };
+        self.departures.add(now, peer);
         self.outputs.push_back(Output::Uninstall { peer });
         self.status(code, peer, Some(address.clone()), text);
         self.status(

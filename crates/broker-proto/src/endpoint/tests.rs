@@ -926,6 +926,100 @@ fn a_new_peering_waits_for_the_goodbye_of_the_old_one() {
     assert_eq!(script.log().last().unwrap(), "dial peer.example:9999");
 }
 
+/// What a peer says that has not noticed the end of the previous connection: as the originator, and
+/// as the responder.
+fn unnoticed_refusals() -> [Handshake; 2] {
+    [
+        drop_conn(
+            LARGE,
+            ErrorCode::RedundantConnection,
+            "redundant connection",
+        ),
+        drop_conn(
+            LARGE,
+            ErrorCode::LogicError,
+            "detected redundant connection at the responder",
+        ),
+    ]
+}
+
+#[test]
+fn a_peer_that_has_not_noticed_our_goodbye_is_called_again() {
+    for refusal in unnoticed_refusals() {
+        for introduced in [false, true] {
+            let mut script = Script::new();
+            let id = script.peered(Retry::Never, LARGE);
+            script.endpoint.unpeer(script.now, HOST, PORT, None);
+            let token = script.goodbye();
+            script.frame(id, &message::pong(LARGE, ME, &token));
+            script.log();
+            let mut id = script.dial(Retry::Never, 9);
+            for pause in [2, 4, 8] {
+                if introduced {
+                    script.introduce(id, LARGE);
+                    script.log();
+                }
+                script.hears(id, &refusal);
+                let log = script.log();
+                assert!(log[0].starts_with("close "), "{log:?}");
+                assert_eq!(log.len(), 1, "{log:?}");
+                script.pass(pause - 1);
+                assert!(script.log().is_empty());
+                script.pass(1);
+                id = script.dialed();
+            }
+            script.introduce(id, LARGE);
+            script.finish(id, LARGE);
+            assert_eq!(script.log().last().unwrap(), "reply 9 Peered");
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_left_is_called_again_while_it_has_not_noticed() {
+    let mut script = Script::new();
+    let id = script.peered(Retry::Never, LARGE);
+    script
+        .endpoint
+        .handle_closed(script.now, id, Closed::Remote);
+    script.log();
+    let id = script.dial(Retry::Never, 9);
+    script.hears(id, &unnoticed_refusals()[0]);
+    assert_eq!(script.log().len(), 1);
+    script.pass(2);
+    script.dialed();
+}
+
+#[test]
+fn a_refusal_as_redundant_counts_when_the_peer_has_had_time_to_notice() {
+    for refusal in unnoticed_refusals() {
+        let mut script = Script::new();
+        let id = script.peered(Retry::Never, LARGE);
+        script
+            .endpoint
+            .handle_closed(script.now, id, Closed::Remote);
+        script.log();
+        let mut id = script.dial(Retry::Never, 9);
+        let mut dials = 1;
+        loop {
+            script.hears(id, &refusal);
+            if let Some(last) = script.log().last()
+                && last.starts_with("reply 9 PeerFailed")
+            {
+                break;
+            }
+            let (due, reason) = script.endpoint.next_timeout().unwrap();
+            assert_eq!(reason, TimeoutReason::Retry);
+            script.now = due;
+            script.endpoint.handle_timeout(due);
+            id = script.dialed();
+            dials += 1;
+        }
+        assert!(script.now <= Timestamp::EPOCH.saturating_add(Timespan::from_millis(5250)));
+        assert!(dials < 40, "{dials}");
+    }
+}
+
 #[test]
 fn tokens_differ() {
     let mut tokens = std::collections::BTreeSet::new();
