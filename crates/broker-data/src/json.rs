@@ -55,6 +55,7 @@ pub use decode::{decode, from_text};
 pub use encode::{encode, encode_fields, to_text};
 pub use error::{JsonError, JsonErrorKind};
 pub use fields::{Field, decode_with, fields, strings};
+pub use scalar::{put_timestamp, timespan, timestamp};
 pub use string::{put_bytes, put_string, put_text};
 
 use crate::bin::order::Equals;

@@ -57,6 +57,10 @@ pub const CHANNEL_RESEND_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Numbers in one request for what is missing: more follow when these have come.
 pub const CHANNEL_NACK_MAX: usize = 1024;
 
+/// Pings of the application that one peer has not answered yet: enough for one per millisecond over
+/// any link, and a bound for a peer that answers none.
+pub const PINGS_MAX: usize = 1024;
+
 /// What an [`Endpoint`](crate::Endpoint) needs to know from its start on.
 #[derive(Debug, Clone)]
 pub struct Config {

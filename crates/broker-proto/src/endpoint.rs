@@ -17,6 +17,7 @@ mod departure;
 mod foreign;
 mod handshake;
 mod peering;
+mod ping;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -110,6 +111,8 @@ pub enum Outcome {
     Unpeered,
     /// Whether the peer is there.
     PeerAwaited(bool),
+    /// Whether the peer answered.
+    Pinged(bool),
 }
 
 /// What the runtime is to do, in this order.
@@ -532,6 +535,16 @@ impl Endpoint {
         }
     }
 
+    /// Asks a peer for a sign of life. The request ends with [`Outcome::Pinged`]: `true` when the
+    /// peer has answered, which it does after everything that was sent to it before; `false` when it
+    /// leaves first, is no native peer of this endpoint, or has too many to answer already. How long
+    /// to wait is up to the caller.
+    pub fn ping(&mut self, peer: EndpointId, request: RequestId) {
+        if !self.send_ping(peer, request) {
+            self.reply(request, Outcome::Pinged(false));
+        }
+    }
+
     /// Adds to the filter, and tells the peers if that changed it.
     pub fn subscribe(&mut self, _now: Timestamp, topics: &[Topic]) {
         let mut changed = false;
@@ -630,6 +643,9 @@ impl Endpoint {
             && self.holders.get(&peer) == Some(&id)
         {
             self.holders.remove(&peer);
+        }
+        for ping in &connection.pings {
+            self.reply(ping.request, Outcome::Pinged(false));
         }
         Some(connection)
     }

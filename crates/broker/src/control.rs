@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use broker_data::{Encoder, Source, Timestamp};
 use broker_proto::endpoint::{ConnectionId, Endpoint as Machine, Outcome, Output, RequestId};
@@ -27,6 +28,8 @@ use crate::mailbox::{Mailbox, Patience, Pushed, Run};
 use crate::pending::Resolver;
 use crate::routing::{Target, TargetKind};
 use crate::shared::Shared;
+#[cfg(feature = "tls")]
+use crate::tls_session::TlsSession;
 
 /// Everything the mutex protects.
 pub(crate) struct Control {
@@ -53,6 +56,7 @@ enum Request {
     },
     Unpeer(Resolver<()>),
     AwaitPeer(Resolver<bool>),
+    Ping(Instant, Resolver<Option<Duration>>),
 }
 
 enum Shutdown {
@@ -70,6 +74,7 @@ enum Answer {
     Peer(Resolver<Result<(), Error>>, Result<(), Error>),
     Unpeer(Resolver<()>),
     AwaitPeer(Resolver<bool>, bool),
+    Ping(Resolver<Option<Duration>>, Option<Duration>),
 }
 
 impl Answer {
@@ -78,6 +83,7 @@ impl Answer {
             Self::Peer(resolver, outcome) => resolver.resolve(outcome),
             Self::Unpeer(resolver) => resolver.resolve(()),
             Self::AwaitPeer(resolver, outcome) => resolver.resolve(outcome),
+            Self::Ping(resolver, outcome) => resolver.resolve(outcome),
         }
     }
 }
@@ -138,6 +144,14 @@ impl Control {
             true => Vec::new(),
             false => self.machine.foreign_addresses(),
         }
+    }
+
+    /// What was agreed on with a native peer.
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls_session(&self, peer: EndpointId) -> Option<TlsSession> {
+        let mut links = self.links.values();
+        let link = links.find(|link| link.peer() == Some(peer))?;
+        link.tls.get().map(TlsSession::from)
     }
 
     fn request(&mut self, request: Request) -> RequestId {
@@ -300,6 +314,14 @@ impl Shared {
             }
             let request = control.request(Request::AwaitPeer(resolver));
             control.machine.await_peer(now, peer, timeout, request);
+        });
+    }
+
+    /// Sends a ping to a native peer; resolves to the time until its answer.
+    pub(crate) fn ping(self: &Arc<Self>, peer: EndpointId, resolver: Resolver<Option<Duration>>) {
+        self.act(|control, _| {
+            let request = control.request(Request::Ping(Instant::now(), resolver));
+            control.machine.ping(peer, request);
         });
     }
 
@@ -613,6 +635,9 @@ fn answer(request: Request, outcome: Outcome) -> Option<Answer> {
         (Request::Unpeer(resolver), Outcome::Unpeered) => Answer::Unpeer(resolver),
         (Request::AwaitPeer(resolver), Outcome::PeerAwaited(there)) => {
             Answer::AwaitPeer(resolver, there)
+        }
+        (Request::Ping(sent, resolver), Outcome::Pinged(answered)) => {
+            Answer::Ping(resolver, answered.then(|| sent.elapsed()))
         }
         // An outcome of another kind would be a defect of the machine; dropping the resolver
         // answers with the failure of its kind.

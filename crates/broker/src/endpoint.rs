@@ -24,6 +24,8 @@ use crate::shared::Shared;
 use crate::status_subscriber::StatusSubscriber;
 use crate::store::{Backend, Store, StoreError, StoreEvents};
 use crate::subscriber::Subscriber;
+#[cfg(feature = "tls")]
+use crate::tls_session::TlsSession;
 #[cfg(feature = "http")]
 use crate::websocket::{self, WebSocketCounts, WebSocketOptions, WebSocketPeerCounts};
 
@@ -348,6 +350,25 @@ impl Endpoint {
         let (resolver, pending) = Pending::new(|| false);
         self.shared().await_peer(peer, timespan(timeout), resolver);
         pending
+    }
+
+    /// Sends a native peer a ping and resolves to the time until its answer. A peer answers after it
+    /// has handled everything that was sent to it before, so an answer also says that what this
+    /// thread published for it has arrived.
+    ///
+    /// Resolves to `None` when the peer leaves first, when there is no native peer of that id, and
+    /// after a shutdown; there is no other limit. Spec: wire 8.5.
+    pub fn ping(&self, peer: EndpointId) -> Pending<Option<Duration>> {
+        let (resolver, pending) = Pending::new(|| None);
+        self.shared().ping(peer, resolver);
+        pending
+    }
+
+    /// How the connection to a native peer is encrypted; `None` when there is no such peer or when it
+    /// is plain TCP.
+    #[cfg(feature = "tls")]
+    pub fn peer_tls(&self, peer: EndpointId) -> Option<TlsSession> {
+        self.shared().lock_control().tls_session(peer)
     }
 
     /// The peers at this moment.

@@ -20,7 +20,7 @@
 //! | `endpoint`, `publisher`, `subscriber`, `status_subscriber`, `hub` | the public handles, thin |
 //! | `config`, `error`, `message`, `pending` | options, failures, what was received, what will be |
 //! | `control` | the protocol's state machine and what its outputs mean out here |
-//! | `listener`, `connector`, `tls`, `socket` | how connections come to be |
+//! | `listener`, `connector`, `tls`, `tls_session`, `socket` | how connections come to be, and how they are encrypted |
 //! | `link`, `peer`, `inbound` | one connection: its shared half, its task, what it reads |
 //! | `mailbox`, `run`, `chunk`, `ready_fd`, `routing` | the data path: queues, what is in them, who gets what |
 //! | `websocket`, `translation` | JSON clients: their server, a message as JSON for all of them |
@@ -74,6 +74,8 @@ pub mod store;
 mod subscriber;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_session;
 mod translation;
 #[cfg(feature = "http")]
 mod websocket;
@@ -118,6 +120,8 @@ pub use sqlite::{
 pub use status_subscriber::StatusSubscriber;
 pub use store::{Backend, Store, StoreChange, StoreError, StoreEvent, StoreEvents};
 pub use subscriber::Subscriber;
+#[cfg(feature = "tls")]
+pub use tls_session::{PeerCertificate, TlsSession};
 #[cfg(feature = "http")]
 pub use websocket::{
     WebSocketCounts, WebSocketOptions, WebSocketPeerCounts, WebSocketPeerOptions, WebSocketTls,

@@ -9,6 +9,8 @@ use broker_proto::{EndpointId, Filter};
 
 use crate::mailbox::Mailbox;
 use crate::routing::TargetKind;
+#[cfg(feature = "tls")]
+use crate::tls_session::Agreed;
 
 /// The shared half of a connection; its task owns the socket, the control plane tells it what to do.
 #[derive(Debug)]
@@ -23,6 +25,9 @@ pub(crate) struct Link {
     pub(crate) kind: TargetKind,
     /// What the other end of a foreign connection is to be told that this endpoint wants.
     interest: Mutex<Option<Filter>>,
+    /// What both ends agreed on, under TLS.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: OnceLock<Agreed>,
 }
 
 impl Link {
@@ -31,6 +36,8 @@ impl Link {
             mailbox,
             kind,
             interest: Mutex::new(None),
+            #[cfg(feature = "tls")]
+            tls: OnceLock::new(),
             peer: OnceLock::new(),
             paused: AtomicBool::new(false),
             closing: AtomicBool::new(false),

@@ -35,6 +35,12 @@ impl Message {
         })
     }
 
+    /// The complete frame it came in, as on the wire: its length as four bytes in network order, then
+    /// the envelope with sender, receiver and topic, then the encoded value. Spec: wire 2, 6.
+    pub fn frame(&self) -> &[u8] {
+        &self.frame
+    }
+
     /// The complete frame it came in.
     pub(crate) fn into_frame(self) -> Bytes {
         self.frame
@@ -109,6 +115,11 @@ impl<'a> MessageRef<'a> {
     /// Size of the complete frame.
     pub(crate) fn frame_len(&self) -> usize {
         self.frame.len()
+    }
+
+    /// The complete frame; see [`Message::frame`].
+    pub fn frame(&self) -> &'a [u8] {
+        self.frame
     }
 
     /// The topic it was published under.

@@ -24,6 +24,8 @@ use crate::link::Link;
 use crate::mailbox::{Chunk, Taken};
 use crate::shared::Shared;
 use crate::socket::Socket;
+#[cfg(feature = "tls")]
+use crate::tls_session::Agreed;
 
 /// Bytes taken from the mailbox at once: one system call's worth.
 const WRITE_BATCH: usize = 256 * 1024;
@@ -80,6 +82,11 @@ impl PeerTask {
         side: Side,
     ) -> Self {
         let inbound = Inbound::new(&shared, connection, side);
+        #[cfg(feature = "tls")]
+        if let Socket::Tls(stream) = &socket {
+            // Set once: a connection has one socket.
+            let _ = link.tls.set(Agreed::of(stream.ssl()));
+        }
         let (socket, shortcut) = socket.share();
         if let Some(shortcut) = shortcut {
             link.mailbox.open_shortcut(shortcut);

@@ -72,8 +72,54 @@ fn a_message_arrives_with_and_without_tls() {
             message.value(),
             Value::from(vec![Value::Count(1), Value::from("hello")])
         );
+        #[cfg(feature = "tls")]
+        {
+            let session = right.peer_tls(left.id());
+            assert_eq!(session.is_some(), ssl);
+            assert!(session.is_none_or(|it| it.certificate.is_none() && it.cipher_bits >= 128));
+        }
         assert_eq!(message.view().to_string(), "(1, hello)");
     }
+}
+
+#[test]
+fn a_ping_is_answered_after_what_was_published_before_it() {
+    for ssl in [true, false] {
+        let (left, right, _) = pair(ssl);
+        let messages = left.subscriber(["/topic"]).unwrap();
+        await_subscription(&right, "/topic");
+        for n in 0..1000u64 {
+            right.publish("/topic", &n).unwrap();
+        }
+        let mut pending = right.ping(left.id());
+        assert!(pending.wait_timeout(DEADLINE).unwrap().is_some());
+        assert_eq!(messages.available(), 1000);
+    }
+}
+
+#[test]
+fn a_ping_to_a_stranger_or_one_that_leaves_ends_without_a_time() {
+    let (left, right, _) = pair(false);
+    let stranger = endpoint(false);
+    assert_eq!(right.ping(stranger.id()).wait(), None);
+    left.shutdown().wait();
+    let mut pending = right.ping(left.id());
+    assert_eq!(pending.wait_timeout(DEADLINE), Some(None));
+    right.shutdown().wait();
+    assert_eq!(right.ping(left.id()).wait(), None);
+}
+
+#[test]
+fn a_message_shows_its_frame() {
+    let (left, right, _) = pair(false);
+    let messages = left.subscriber(["/topic"]).unwrap();
+    await_subscription(&right, "/topic");
+    right.publish("/topic", "hello").unwrap();
+    let message = messages.recv_timeout(DEADLINE).unwrap().unwrap();
+    let frame = message.frame();
+    let length = u32::from_be_bytes(frame[..4].try_into().unwrap());
+    assert_eq!(length as usize + 4, frame.len());
+    assert!(frame.ends_with(b"/topic\x05\x05hello"), "{frame:?}");
 }
 
 #[test]

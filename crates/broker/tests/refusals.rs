@@ -239,6 +239,12 @@ mod tls {
         let port = listening.listen("127.0.0.1", 0).wait().unwrap();
         let friend = build(ours).unwrap();
         friend.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
+        let session = friend.peer_tls(listening.id()).unwrap();
+        let certificate = session.certificate.as_ref().unwrap();
+        assert_eq!(certificate.subject, "CN=ours");
+        assert_eq!(certificate.issuer, "CN=ours");
+        assert!(matches!(certificate.days_left, Some(1 | 2)), "{session:?}");
+        assert!(session.version.starts_with("TLSv1."), "{session:?}");
         let foreign = build(identity(folder.path(), "foreign", None)).unwrap();
         assert_names(&refusal(&foreign, port), "trust");
         let anonymous = endpoint(options(false));

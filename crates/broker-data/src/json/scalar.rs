@@ -102,11 +102,13 @@ fn take_sign(text: &mut &[u8], sign: u8) -> Option<()> {
     Some(())
 }
 
-/// Reads `YYYY-MM-DDThh:mm:ss`, with an optional fraction and zone; UTC without one.
+/// Reads `YYYY-MM-DDThh:mm:ss`, with an optional fraction and zone; UTC without one. `None` for other
+/// texts and for times that do not fit.
 ///
 /// Only the calendar is left to the library: the fields are looser than any standard in what
 /// follows the seconds (`.`, `+99:99`) and stricter in the rest.
-pub(crate) fn timestamp(text: &[u8]) -> Option<Timestamp> {
+#[must_use]
+pub fn timestamp(text: &[u8]) -> Option<Timestamp> {
     let rest = &mut &*text;
     let year = take_number(rest, 4)?;
     take_sign(rest, b'-')?;
@@ -165,7 +167,7 @@ fn offset_seconds(text: &[u8]) -> Option<i64> {
 }
 
 /// Writes a point in time without a zone; what the digits cannot show is cut off, downwards.
-pub(crate) fn put_timestamp(out: &mut String, time: Timestamp, form: Form) {
+pub fn put_timestamp(out: &mut String, time: Timestamp, form: Form) {
     // Every 64-bit number of nanoseconds is a year that the library knows.
     let time = jiff::Timestamp::from_nanosecond(time.ns().into()).unwrap_or_default();
     let time = Offset::UTC.to_datetime(time);
@@ -203,8 +205,10 @@ fn put_padded(out: &mut String, number: u32, length: usize) {
 
 /// Reads a number and a unit: `5s`, `-1.5h`, `1e+16ns`.
 ///
-/// The arithmetic is decimal and exact; what is less than a nanosecond is cut off.
-pub(crate) fn timespan(text: &[u8]) -> Option<Timespan> {
+/// The arithmetic is decimal and exact; what is less than a nanosecond is cut off. `None` for other
+/// texts and for durations that do not fit.
+#[must_use]
+pub fn timespan(text: &[u8]) -> Option<Timespan> {
     let text = text.trim_ascii_start();
     let (negative, text) = match text {
         [b'-', rest @ ..] => (true, rest),

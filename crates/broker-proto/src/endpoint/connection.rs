@@ -7,6 +7,7 @@ use crate::status::NetworkAddress;
 
 use super::attempt::{Attempt, AttemptId};
 use super::handshake::Step;
+use super::ping::Ping;
 use super::{Retry, Transport};
 
 /// Bytes of the payload of a goodbye. Spec: wire 9.1.
@@ -30,6 +31,8 @@ pub(super) struct Connection {
     pub(super) peer: Option<EndpointId>,
     /// Whether anything came that makes sense.
     pub(super) heard: bool,
+    /// Pings of the application that the other end has not answered, the oldest first.
+    pub(super) pings: Vec<Ping>,
     pub(super) stage: Stage,
 }
 
@@ -62,6 +65,7 @@ impl Connection {
             attempt: None,
             peer: None,
             heard: false,
+            pings: Vec::new(),
             stage: Stage::Handshake(Step::Hello),
         }
     }
@@ -76,6 +80,7 @@ impl Connection {
             attempt: Some(id),
             peer: None,
             heard: false,
+            pings: Vec::new(),
             stage: Stage::Dialing,
         }
     }

@@ -90,11 +90,8 @@ impl Endpoint {
                 Stage::Goodbye { token, .. } if envelope.payload == token => {
                     self.finish_goodbye(now, id, Some(CloseCause::Goodbye));
                 }
-                Stage::Goodbye { .. }
-                | Stage::Peered { .. }
-                | Stage::Dialing
-                | Stage::Handshake(_)
-                | Stage::Paused => {}
+                Stage::Goodbye { .. } | Stage::Peered { .. } => self.on_pong(id, envelope.payload),
+                Stage::Dialing | Stage::Handshake(_) | Stage::Paused => {}
             },
             Tag::Data | Tag::Command => {}
         }

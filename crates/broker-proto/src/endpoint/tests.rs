@@ -740,6 +740,69 @@ fn peers_hear_of_new_subscriptions_once() {
     assert!(script.log().is_empty());
 }
 
+/// The payload of the only ping among the outputs.
+fn ping_sent(outputs: &[Output]) -> Vec<u8> {
+    let [Output::Send { frame, .. }] = outputs else {
+        panic!("one frame expected: {outputs:?}");
+    };
+    let envelope = Envelope::parse(&frame[FRAME_LEN_SIZE..]).unwrap();
+    assert_eq!((envelope.tag, envelope.receiver), (Tag::Ping, LARGE));
+    envelope.payload.to_vec()
+}
+
+#[test]
+fn pings_of_the_application_end_with_the_pong_that_belongs_to_them() {
+    let mut script = Script::new();
+    let id = script.peered(Retry::Never, LARGE);
+    script.endpoint.ping(LARGE, RequestId(8));
+    let first = ping_sent(&script.outputs());
+    script.endpoint.ping(LARGE, RequestId(9));
+    let second = ping_sent(&script.outputs());
+    assert!(first != second && !first.starts_with(b"BYE"), "{first:?}");
+    for pong in [&second, &second, &first] {
+        script.frame(id, &message::pong(LARGE, ME, pong));
+    }
+    let answered = |number| Output::Reply {
+        request: RequestId(number),
+        outcome: Outcome::Pinged(true),
+    };
+    assert_eq!(script.outputs(), [answered(9), answered(8)]);
+}
+
+#[test]
+fn pings_that_cannot_be_answered_say_so() {
+    let mut script = Script::new();
+    let unanswered = |number| Output::Reply {
+        request: RequestId(number),
+        outcome: Outcome::Pinged(false),
+    };
+    script.endpoint.ping(LARGE, RequestId(7));
+    assert_eq!(script.outputs(), [unanswered(7)]);
+    let id = script.peered(Retry::Never, LARGE);
+    script.endpoint.ping(LARGE, RequestId(8));
+    script.outputs();
+    script
+        .endpoint
+        .handle_closed(script.now, id, Closed::Remote);
+    assert!(script.outputs().contains(&unanswered(8)));
+}
+
+#[test]
+fn a_peer_that_answers_no_ping_holds_a_bounded_number_of_them() {
+    let mut script = Script::new();
+    script.peered(Retry::Never, LARGE);
+    for number in 0..crate::config::PINGS_MAX as u64 {
+        script.endpoint.ping(LARGE, RequestId(number));
+        ping_sent(&script.outputs());
+    }
+    script.endpoint.ping(LARGE, RequestId(u64::MAX));
+    let refused = Output::Reply {
+        request: RequestId(u64::MAX),
+        outcome: Outcome::Pinged(false),
+    };
+    assert_eq!(script.outputs(), [refused]);
+}
+
 #[test]
 fn pings_are_answered_and_pongs_are_not_trusted() {
     let mut script = Script::new();
