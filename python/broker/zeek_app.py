@@ -8,7 +8,7 @@ import logging
 from typing import Any, Callable, Iterable, NamedTuple, TypeVar
 
 from . import _broker
-from .zeek_types import MismatchError, Parameters, event_name, pack, prepare, unpack
+from .zeek_types import (MismatchError, Parameters, event_name, pack, prepare, printable, unpack)
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -187,7 +187,7 @@ class App:
                 if handler.parameters is None:
                     arguments, extras = [unpack(event, handler.cls)], {}
                 else:
-                    arguments = handler.parameters.read(name, event.args())
+                    arguments = handler.parameters.read(name, event._typed_args())
                     known = {"event": event, "topic": topic}
                     extras = {extra: known[extra] for extra in handler.parameters.extras}
             except Exception as error:
@@ -229,4 +229,5 @@ class App:
         if isinstance(error, MismatchError):
             _log.warning("%s", error)
         else:
-            _log.error("%s: %s: %s", name, type(error).__name__, error, exc_info=error)
+            _log.error("%s: %s: %s", printable(name), type(error).__name__, printable(str(error)),
+                       exc_info=error)

@@ -37,11 +37,16 @@ class MismatchError(TypeError, ValueError):
 
     def __init__(self, event: str, argument: str, expected: str, found: str) -> None:
         place = "argument `%s`" % argument if argument else "arguments"
-        super().__init__("event `%s`: %s: expected %s, found %s" % (event, place, expected, found))
+        super().__init__("event `%s`: %s: expected %s, found %s" % (printable(event), place, expected, found))
         self.event, self.argument, self.expected, self.found = event, argument, expected, found
 
     def __reduce__(self) -> Tuple[Any, ...]:
         return type(self), (self.event, self.argument, self.expected, self.found)
+
+
+def printable(text: str) -> str:
+    """The text without surrogates, which most files and terminals refuse."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class _Misfit(Exception):
@@ -64,7 +69,6 @@ def zeek_type(value: object) -> str:
 _NAMES: Tuple[Tuple[Any, str], ...] = (
     (type(None), "nothing"), (bool, "bool"), (_broker.Count, "count"), (_broker.Enum, "enum"),
     (int, "int"), (float, "double"), (str, "string"),
-    # What arrives as bytes is a string that is not UTF-8.
     (bytes, "bytes"), (datetime.datetime, "time"),
     (datetime.timedelta, "interval"), (_broker.Port, "port"),
     ((ipaddress.IPv4Address, ipaddress.IPv6Address), "addr"),
@@ -117,11 +121,11 @@ def _float_out(value: Any, place: str) -> Any:
 
 
 def _bytes(value: Any, place: str) -> Any:
-    # Zeek's strings arrive as str if they are UTF-8.
     if isinstance(value, bytes):
         return value
     if isinstance(value, str):
-        return value.encode()
+        # Strings arrive as str, with surrogate escapes for bytes that are not UTF-8.
+        return value.encode("utf-8", "surrogateescape")
     raise _Misfit(place, "string", (value,))
 
 
@@ -140,12 +144,9 @@ def _members_in(cls: type[enum.Enum]) -> _Converter:
         if not isinstance(value, _broker.Enum):
             raise _Misfit(place, "enum", (value,))
         expected = "enum with one of the names of %s" % cls.__name__
-        try:
-            name = value.name
-        except UnicodeDecodeError:
-            raise _Misfit(place, expected, "a name that is not UTF-8") from None
+        name = value.name
         if name not in members:
-            raise _Misfit(place, expected, "`%s`" % name)
+            raise _Misfit(place, expected, "`%s`" % printable(name))
         return members[name]
 
     return convert
@@ -273,11 +274,7 @@ _KEY_SHOWN_MAX = 80
 
 
 def _shown(key: Any) -> str:
-    try:
-        text = repr(key)
-    except UnicodeDecodeError:
-        # The name of an enum in it.
-        return "..."
+    text = repr(key)
     return text if len(text) <= _KEY_SHOWN_MAX else text[:_KEY_SHOWN_MAX] + "..."
 
 
@@ -537,14 +534,14 @@ def unpack(received: Any, cls: type[_T]) -> _T:
     Raises ValueError when it is no event, or not the one that the class stands for, MismatchError
     when an argument does not fit.
     """
-    from .zeek import SafeEvent
+    from .zeek import Event
 
-    received = SafeEvent(received)
+    received = Event(received)
     name = received.name()
     wanted = event_name(cls)
     if wanted is not None and name != wanted:
-        raise ValueError("expected event `%s`, found `%s`" % (wanted, name))
-    values = received.args()
+        raise ValueError("expected event `%s`, found `%s`" % (wanted, printable(name)))
+    values = received._typed_args()
     record = _record(cls)
     if len(values) != len(record.readers):
         raise MismatchError(name, "", "%d" % len(record.readers), "%d" % len(values))

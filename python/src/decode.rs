@@ -14,18 +14,22 @@ use pyo3::types::{
 use pyo3::{PyClass, PyClassInitializer};
 
 use crate::encode::{ip_classes, utc};
+use crate::text;
 use crate::types::count::Count;
 use crate::types::enum_value::Enum;
 use crate::types::port::Port;
 use crate::untrack::untrack;
 
-/// Which Python types stand for sets and tables.
+/// Which Python types stand for sets, tables and strings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flavour {
     /// `set` and `dict`.
     Mutable,
     /// `frozenset` and `ImmutableData.HashableReadOnlyDict`: can be hashed wherever they are.
     Immutable,
+    /// As `Immutable`, and strings are `str` whatever their bytes are: which type a program gets
+    /// must not be up to the sender of a string.
+    Typed,
 }
 
 /// Builds the Python object of one encoded value.
@@ -96,6 +100,7 @@ impl<'py> Decoder<'_, 'py> {
             Item::Real(value) => PyFloat::new(py, value).into_any(),
             Item::String(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => PyString::new(py, text).into_any(),
+                Err(_) if self.flavour == Flavour::Typed => text::to_str(py, bytes)?.into_any(),
                 Err(_) => PyBytes::new(py, bytes).into_any(),
             },
             Item::Address(address) => self.address(address)?,
@@ -151,7 +156,7 @@ impl<'py> Decoder<'_, 'py> {
                 }
                 Ok(set.into_any())
             }
-            Flavour::Immutable => {
+            Flavour::Immutable | Flavour::Typed => {
                 let elements = PyList::empty(self.py);
                 for _ in 0..count {
                     elements.append(self.value(Place::Hashed)?)?;
@@ -168,7 +173,7 @@ impl<'py> Decoder<'_, 'py> {
                 return Err(PyTypeError::new_err("unhashable type: 'dict'"));
             }
             Flavour::Mutable => PyDict::new(self.py),
-            Flavour::Immutable => hashable_dict_class(self.py)?
+            Flavour::Immutable | Flavour::Typed => hashable_dict_class(self.py)?
                 .call0()?
                 .cast_into::<PyDict>()?,
         };
@@ -176,7 +181,7 @@ impl<'py> Decoder<'_, 'py> {
             let key = self.value(Place::Hashed)?;
             let value = self.value(match self.flavour {
                 // Hashing a read-only dict hashes its values.
-                Flavour::Immutable => place,
+                Flavour::Immutable | Flavour::Typed => place,
                 Flavour::Mutable => Place::Plain,
             })?;
             // Writes into the dict itself, past the methods that forbid changes.
@@ -301,15 +306,21 @@ fn to_microseconds(nanoseconds: i64) -> i64 {
     }
 }
 
-const MICROSECONDS: i64 = 1_000_000;
-const SECONDS_PER_DAY: i64 = 86_400;
+const MICROSECONDS: i128 = 1_000_000;
+const SECONDS_PER_DAY: i128 = 86_400;
+const MICROSECONDS_PER_DAY: i128 = SECONDS_PER_DAY * MICROSECONDS;
 
-/// Splits into days, seconds of the day and microseconds; all but the days are not negative.
-fn split(nanoseconds: i64) -> (i32, i32, i32) {
-    let microseconds = to_microseconds(nanoseconds);
+/// The days of the least and the greatest `timedelta`, of which the latter is not whole.
+const DELTA_DAYS: i128 = 999_999_999;
+/// The days of the first and the last `datetime`, in the years 1 and 9999, counted from 1970.
+const FIRST_DAY: i128 = -719_162;
+const LAST_DAY: i128 = 2_932_896;
+
+/// Splits into days, seconds of the day and microseconds; all but the days are not negative. The
+/// days have to be such that Python has them.
+fn split(microseconds: i128) -> (i32, i32, i32) {
     let seconds = microseconds.div_euclid(MICROSECONDS);
     (
-        // 64 bits of nanoseconds are less than 107,000 days.
         seconds.div_euclid(SECONDS_PER_DAY) as i32,
         seconds.rem_euclid(SECONDS_PER_DAY) as i32,
         microseconds.rem_euclid(MICROSECONDS) as i32,
@@ -318,13 +329,30 @@ fn split(nanoseconds: i64) -> (i32, i32, i32) {
 
 /// A `timedelta`.
 pub(crate) fn timespan(py: Python<'_>, nanoseconds: i64) -> PyResult<Bound<'_, PyAny>> {
-    let (days, seconds, microseconds) = split(nanoseconds);
+    timedelta(py, to_microseconds(nanoseconds).into())
+}
+
+/// A `timedelta`; the nearest one for what is out of its range.
+pub(crate) fn timedelta(py: Python<'_>, microseconds: i128) -> PyResult<Bound<'_, PyAny>> {
+    let (low, high) = (-DELTA_DAYS, DELTA_DAYS + 1);
+    let microseconds =
+        microseconds.clamp(low * MICROSECONDS_PER_DAY, high * MICROSECONDS_PER_DAY - 1);
+    let (days, seconds, microseconds) = split(microseconds);
     Ok(PyDelta::new(py, days, seconds, microseconds, false)?.into_any())
 }
 
 /// An aware `datetime` in UTC.
 pub(crate) fn timestamp(py: Python<'_>, nanoseconds: i64) -> PyResult<Bound<'_, PyAny>> {
-    let (days, seconds, microseconds) = split(nanoseconds);
+    datetime(py, to_microseconds(nanoseconds).into())
+}
+
+/// An aware `datetime` in UTC, of microseconds since 1970; the nearest one for what is out of its
+/// range.
+pub(crate) fn datetime(py: Python<'_>, microseconds: i128) -> PyResult<Bound<'_, PyAny>> {
+    let (low, high) = (FIRST_DAY, LAST_DAY + 1);
+    let microseconds =
+        microseconds.clamp(low * MICROSECONDS_PER_DAY, high * MICROSECONDS_PER_DAY - 1);
+    let (days, seconds, microseconds) = split(microseconds);
     let (year, month, day) = date(days);
     Ok(PyDateTime::new(
         py,

@@ -20,6 +20,7 @@ use pyo3::types::{
 
 use crate::data::{Data, append};
 use crate::error::{Failure, Fallible, expected};
+use crate::text;
 use crate::types::address::Address;
 use crate::types::containers::{Set, Table, Vector};
 use crate::types::count::Count;
@@ -243,7 +244,7 @@ fn wrapper(value: &Bound<'_, PyAny>, enc: &mut Encoder<'_>) -> Result<bool, Fail
 }
 
 fn string(text: &Bound<'_, PyString>, enc: &mut Encoder<'_>) -> Fallible {
-    Ok(enc.string(text.to_cow()?.as_bytes())?)
+    Ok(enc.string(&text::to_bytes(text)?)?)
 }
 
 fn integer(integer: &Bound<'_, PyInt>, enc: &mut Encoder<'_>) -> Fallible {

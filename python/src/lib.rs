@@ -8,7 +8,7 @@
 //! events of Zeek, `logs` the records of its logs; `endpoint`, `publisher`, `subscriber`,
 //! `status_subscriber` the handles, whose receiving side is `inbox`; `store` the handles of data
 //! stores; `status` what they report; `configuration` what they are made with;
-//! `wait` is the only place that blocks; `process` deals with forks and the interpreter's exit;
+//! `wait` is the only place that blocks; `text` is about strings that may not be UTF-8; `process` deals with forks and the interpreter's exit;
 //! `error` has the exceptions.
 //!
 //! The way of one message out: `Endpoint.publish` -> `encode` writes its bytes -> the runtime
@@ -29,6 +29,7 @@ mod status;
 mod status_subscriber;
 mod store;
 mod subscriber;
+mod text;
 mod types;
 mod untrack;
 mod version;

@@ -15,9 +15,10 @@ use pyo3::types::{
     PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyList, PyMapping, PyString, PyTuple,
 };
 
-use crate::decode::{address, subnet, timespan, timestamp};
+use crate::decode::{address, datetime, subnet, timedelta};
 use crate::error::{closed, is_closed};
 use crate::subscriber::{self, Subscriber};
+use crate::text::to_str;
 use crate::types::port::Port;
 use crate::wait::{Limit, timeout};
 
@@ -146,10 +147,10 @@ impl LogSchema {
 /// field; `get`, `in`, `len` and iteration know set fields only, as Zeek's JSON logs do. Values
 /// are made when they are asked for; `to_dict()` makes all at once. Cannot be constructed.
 ///
-/// Counts and ints are int, doubles float, strings, enums, functions and files str (bytes if they
-/// are not UTF-8), times aware datetimes, intervals timedeltas (both float seconds if they do not
-/// fit), addresses and networks those of ipaddress, ports broker.Port, sets frozensets, vectors
-/// tuples.
+/// Counts and ints are int, doubles float, strings, enums, functions and files str (bytes that are
+/// not UTF-8 are surrogate escapes), times aware datetimes, intervals timedeltas (the nearest one if
+/// they do not fit, None for nan), addresses and networks those of ipaddress, ports broker.Port,
+/// sets frozensets, vectors tuples. A field has the same type in all records; `raw` has its bytes.
 #[pyclass(frozen, mapping, module = "broker.zeek")]
 #[derive(Debug)]
 pub(crate) struct LogRecord {
@@ -213,6 +214,20 @@ impl LogRecord {
             None => None,
         };
         Ok(value.or(default))
+    }
+
+    /// The value of a field as it was sent: bytes for strings, enums, functions and files, seconds
+    /// as float for times and intervals, also in sets and vectors; others are as `record[name]`.
+    /// None for a field that is unset, KeyError for a name that is no field.
+    #[pyo3(signature = (name, /))]
+    fn raw<'py>(&self, name: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match self.schema.get().place(name)? {
+            Some(place) => {
+                let value = self.record.at(place);
+                value.map(|value| raw(name.py(), value)).transpose()
+            }
+            None => Err(PyKeyError::new_err(name.clone().unbind())),
+        }
     }
 
     fn __contains__(&self, name: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -302,26 +317,24 @@ fn object<'py>(py: Python<'py>, value: LogValue<'_>) -> PyResult<Bound<'py, PyAn
         LogValue::Int(value) => value.into_pyobject(py)?.into_any(),
         LogValue::Count(value) => value.into_pyobject(py)?.into_any(),
         LogValue::Double(value) => PyFloat::new(py, value).into_any(),
-        LogValue::Time(seconds) => match value.as_timestamp() {
-            Some(time) => timestamp(py, time.ns())?,
-            None => PyFloat::new(py, seconds).into_any(),
+        // A field has one type, whatever its value is: traffic has a say in values.
+        LogValue::Time(seconds) => match microseconds(seconds) {
+            Some(microseconds) => datetime(py, microseconds)?,
+            None => py.None().into_bound(py),
         },
-        LogValue::Interval(seconds) => match value.as_timespan() {
-            Some(span) => timespan(py, span.ns())?,
-            None => PyFloat::new(py, seconds).into_any(),
+        LogValue::Interval(seconds) => match microseconds(seconds) {
+            Some(microseconds) => timedelta(py, microseconds)?,
+            None => py.None().into_bound(py),
         },
         LogValue::String(bytes)
         | LogValue::Enum(bytes)
         | LogValue::Func(bytes)
-        | LogValue::File(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) => PyString::new(py, text).into_any(),
-            Err(_) => PyBytes::new(py, bytes).into_any(),
-        },
+        | LogValue::File(bytes) => to_str(py, bytes)?.into_any(),
         LogValue::Port(port) => Bound::new(py, Port::new(port))?.into_any(),
         LogValue::Addr(value) => address(py, value)?,
         LogValue::Subnet(value) => subnet(py, value)?,
-        LogValue::Set(values) => PyFrozenSet::new(py, elements(py, values)?)?.into_any(),
-        LogValue::Vector(values) => PyTuple::new(py, elements(py, values)?)?.into_any(),
+        LogValue::Set(values) => PyFrozenSet::new(py, elements(py, values, object)?)?.into_any(),
+        LogValue::Vector(values) => PyTuple::new(py, elements(py, values, object)?)?.into_any(),
         _ => {
             return Err(PyTypeError::new_err(
                 "a value of a type this module does not know",
@@ -330,7 +343,33 @@ fn object<'py>(py: Python<'py>, value: LogValue<'_>) -> PyResult<Bound<'py, PyAn
     })
 }
 
-fn elements<'py>(py: Python<'py>, values: LogElements<'_>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+/// Seconds as microseconds, rounded: in this century a double has no more. None if they are nan.
+fn microseconds(seconds: f64) -> Option<i128> {
+    // What is too large for the cast becomes the end of its range, which is out of all others.
+    (!seconds.is_nan()).then(|| (seconds * 1e6).round_ties_even() as i128)
+}
+
+/// The object of a value as it was sent: bytes of strings, seconds of times.
+fn raw<'py>(py: Python<'py>, value: LogValue<'_>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match value {
+        LogValue::Time(seconds) | LogValue::Interval(seconds) => {
+            PyFloat::new(py, seconds).into_any()
+        }
+        LogValue::String(bytes)
+        | LogValue::Enum(bytes)
+        | LogValue::Func(bytes)
+        | LogValue::File(bytes) => PyBytes::new(py, bytes).into_any(),
+        LogValue::Set(values) => PyFrozenSet::new(py, elements(py, values, raw)?)?.into_any(),
+        LogValue::Vector(values) => PyTuple::new(py, elements(py, values, raw)?)?.into_any(),
+        other => object(py, other)?,
+    })
+}
+
+fn elements<'py>(
+    py: Python<'py>,
+    values: LogElements<'_>,
+    object: fn(Python<'py>, LogValue<'_>) -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Vec<Bound<'py, PyAny>>> {
     let object = |value: Option<LogValue<'_>>| match value {
         Some(value) => object(py, value),
         None => Ok(py.None().into_bound(py)),

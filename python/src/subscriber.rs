@@ -12,6 +12,7 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use crate::decode::{Flavour, decode_message};
 use crate::error::{closed, is_closed};
 use crate::inbox::{Inbox, Queue, Request};
+use crate::text;
 use crate::types::topic;
 use crate::untrack::untrack;
 use crate::wait::{Limit, timeout};
@@ -58,7 +59,7 @@ impl Shared {
         {
             return Ok(object.bind(py).clone());
         }
-        let object = topic::to_str(py, topic)?;
+        let object = text::to_str(py, topic)?;
         let remembered = Some((topic.into(), object.clone().unbind()));
         let previous = std::mem::replace(
             &mut *self.topic.lock().unwrap_or_else(PoisonError::into_inner),

@@ -16,8 +16,8 @@ use crate::data::{Data, Encoded};
 use crate::decode::{Flavour, decode};
 use crate::encode::{encode, with_scratch};
 use crate::error::{Fallible, expected};
+use crate::text::{octets, to_str};
 use crate::types::count::{Count, number};
-use crate::types::enum_value::{text, utf8};
 
 /// Message of Zeek. Cannot be constructed; `Event` is the only kind there is.
 #[pyclass(frozen, subclass, module = "broker._broker.zeek")]
@@ -191,7 +191,7 @@ impl Event {
         let encoded = if args.len() == 1 && !first.is_instance_of::<PyString>() {
             Encoded::of(&first)?
         } else {
-            let name = text(&first)?;
+            let name = octets(&first)?;
             let metadata = metadata.map(metadata_entries).transpose()?;
             let write = |bytes: &mut Vec<u8>| {
                 build(&name, args, metadata.as_deref(), &mut Encoder::new(bytes))
@@ -207,9 +207,9 @@ impl Event {
         parse(slf.as_super().get().encoded().view()).is_ok()
     }
 
-    /// The event's name.
-    fn name(slf: &Bound<'_, Self>) -> PyResult<String> {
-        Self::with_parts(slf, |parts| utf8(slf.py(), parts.name()).map(str::to_owned))
+    /// The event's name; bytes that are not UTF-8 are surrogate escapes in it.
+    fn name<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyString>> {
+        Self::with_parts(slf, |parts| to_str(slf.py(), parts.name()))
     }
 
     /// The arguments as a list. Raises `TypeError` when one cannot be hashed where Python needs
@@ -226,6 +226,12 @@ impl Event {
     /// The arguments as a list of hashable, read-only values.
     fn _immutable_args<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
         Self::arguments(slf, Flavour::Immutable)
+    }
+
+    /// The arguments as a list of hashable, read-only values, whose strings are `str` all of them:
+    /// bytes that are not UTF-8 are surrogate escapes in them.
+    fn _typed_args<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        Self::arguments(slf, Flavour::Typed)
     }
 
     /// The metadata with hashable, read-only values.

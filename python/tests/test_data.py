@@ -214,10 +214,21 @@ def test_the_refusal_names_the_inner_type():
     assert str(info.value) == "unsupported data type: <class 'bytearray'>"
 
 
-@pytest.mark.parametrize("value", ["\udc80", "a\ud800b", ["\udc80"], {"\udc80": 1}], ids=ascii)
-def test_lone_surrogates_are_refused(value):
+@pytest.mark.parametrize("value", ["\udc7f", "a\ud800b", ["\udbff"], {"\udd00": 1}], ids=ascii)
+def test_surrogates_that_stand_for_no_byte_are_refused(value):
     with pytest.raises((TypeError, UnicodeEncodeError)):
         broker.Data(value)
+
+
+@pytest.mark.parametrize("octets", [b"\xff", b"a\x80b", b"\xed\xa0\x80", b"\xed\xb2\x80", b"\xf4\x90\x80\x80", b"\xc3"],
+                         ids=repr)
+def test_surrogate_escapes_stand_for_bytes(octets):
+    text = octets.decode("utf-8", "surrogateescape")
+    for value, received in ((text, octets), ([text], (octets,)), ({text: text}, {octets: octets}), ({text}, {octets})):
+        assert broker.Data.to_py(broker.Data(value)) == received
+    assert broker.Enum(text) == broker.Enum(octets)
+    assert broker.Enum(octets).name == text
+    repr(broker.Enum(octets)).encode()
 
 
 def test_a_value_that_contains_itself_is_refused():
@@ -562,8 +573,7 @@ def test_enum_value():
     assert broker.Enum(b"a") == broker.Enum("a")
     name.name = "x"
     assert name == broker.Enum("x")
-    with pytest.raises(UnicodeDecodeError):
-        broker.Enum(b"\xff").name
+    assert broker.Enum(b"\xff").name == "\udcff"
 
 
 def test_address():

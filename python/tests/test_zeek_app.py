@@ -242,8 +242,33 @@ def test_no_message_ends_anything(scene, other, app, how):
     assert other.answers(1) == [(TOPIC, "end", [])]
     assert not running.done()
     assert [len(values) for values in seen] == [4, 1, 1]
-    [(name, error)] = app.errors
-    assert (name, type(error)) == ("event", UnicodeDecodeError)
+    assert app.errors == []
+
+
+@pytest.mark.parametrize("octets", [b"/cmd.exe?\xff", b"\xed\xa0\x80"], ids=repr)
+def test_bytes_that_are_not_utf_8_hide_no_event(scene, other, app, octets):
+    text = octets.decode("utf-8", "surrogateescape")
+    seen = []
+
+    @app.on("request")
+    def request(host: str, uri: str, *headers):
+        seen.append((host, uri, headers))
+        return Event("seen", uri, *headers)
+
+    @app.on("request")
+    def untyped(host, uri, header):
+        seen.append(uri.endswith(".exe") or uri)
+
+    @app.on("request")
+    def raw(host: bytes, uri: bytes, header: bytes):
+        seen.append((uri, header))
+
+    run(scene, app)
+    other.send(Event("request", "h.example", octets, octets))
+    assert other.answers(1) == [(TOPIC, "seen", [octets, octets])]
+    wait_until(lambda: len(seen) == 3, "three calls")
+    assert seen == [("h.example", text, (text,)), text, (octets, octets)]
+    assert app.errors == []
 
 
 def test_errors_are_logged(scene, other, caplog):

@@ -112,7 +112,7 @@ def check(records, recording):
                     ours, expected = sorted(ours), sorted(expected)
                 # Escapes of control characters are for JSON only.
                 if isinstance(value, str) and value != expected:
-                    ours = as_json(value.encode())
+                    ours = as_json(record.raw(name))
                 assert same(ours, expected), (path, name, value, line[name])
 
 
@@ -149,7 +149,8 @@ def test_types_of_a_recorded_zeek(scene):
     assert first["ts"] == datetime.datetime(2023, 11, 14, 22, 13, 20, 123456, UTC)
     assert (first["b"], first["i"], first["c"], first["d"]) == (True, -5, 2**64 - 1, 1.5e-10)
     assert first["iv"] == datetime.timedelta(seconds=90.25)
-    assert (first["s"], first["e"], first["bin"]) == ("h\u00e9 \"q\" \\ \n", "tcp", b"\x00\xff\x7f")
+    assert (first["s"], first["e"], first["bin"]) == ("h\u00e9 \"q\" \\ \n", "tcp", "\x00\udcff\x7f")
+    assert first.raw("bin") == b"\x00\xff\x7f"
     assert (first["p"], first["pu"]) == (broker.Port(443, broker.Port.TCP), broker.Port(53, broker.Port.UDP))
     assert first["a6"] == ipaddress.ip_address("2001:db8::1")
     assert first["n4"] == ipaddress.ip_network("10.0.0.0/8")
@@ -517,8 +518,54 @@ def test_a_schema_describes_its_log(scene):
 def test_values_that_python_cannot_represent(scene):
     log = Log("X::LOG", "x", ("t", TIME), ("i", INTERVAL), ("d", DOUBLE), ("nan", DOUBLE))
     record = make(scene, log, 1e300, float("inf"), float("-inf"), float("nan"))
-    assert (record["t"], record["i"], record["d"]) == (1e300, float("inf"), float("-inf"))
+    assert record["t"] == datetime.datetime.max.replace(tzinfo=UTC)
+    assert (record["i"], record["d"]) == (datetime.timedelta.max, float("-inf"))
+    assert (record.raw("t"), record.raw("i"), record.raw("d")) == (1e300, float("inf"), float("-inf"))
     assert json.loads(record.json()) == {"t": 1e300, "i": None, "d": None, "nan": None}
+
+
+@pytest.mark.parametrize("seconds, time, interval", [
+    # The end of a certificate is up to who made it.
+    (253402300799.0, datetime.datetime(9999, 12, 31, 23, 59, 59), datetime.timedelta(seconds=253402300799)),
+    (253402300800.0, datetime.datetime.max, datetime.timedelta(seconds=253402300800)),
+    (9223372037.0, datetime.datetime(2262, 4, 11, 23, 47, 17), datetime.timedelta(seconds=9223372037)),
+    (-62135596800.0, datetime.datetime.min, datetime.timedelta(seconds=-62135596800)),
+    (-62135596801.0, datetime.datetime.min, datetime.timedelta(seconds=-62135596801)),
+    (1e18, datetime.datetime.max, datetime.timedelta.max),
+    (-1e300, datetime.datetime.min, datetime.timedelta.min),
+    (float("-inf"), datetime.datetime.min, datetime.timedelta.min),
+    (0.0000005, datetime.datetime(1970, 1, 1), datetime.timedelta()),
+    (-0.000001, datetime.datetime(1969, 12, 31, 23, 59, 59, 999999), datetime.timedelta(microseconds=-1)),
+])
+def test_times_are_times_wherever_they_are(scene, seconds, time, interval):
+    log = Log("X::LOG", "x", ("t", TIME), ("i", INTERVAL), ("v", VECTOR, TIME))
+    record = make(scene, log, seconds, seconds, [seconds])
+    assert (record["t"], record["i"], record["v"]) == (time.replace(tzinfo=UTC), interval, (time.replace(tzinfo=UTC),))
+    assert (record.raw("t"), record.raw("i"), record.raw("v")) == (seconds, seconds, (seconds,))
+
+
+def test_a_time_that_is_no_number_is_none(scene):
+    record = make(scene, Log("X::LOG", "x", ("t", TIME), ("i", INTERVAL)), float("nan"), float("nan"))
+    assert (record["t"], record["i"]) == (None, None)
+    assert str(record.raw("t")) == "nan"
+
+
+@pytest.mark.parametrize("octets", [b"/cmd.exe?\xff", b"\xed\xa0\x80", b"\xed\xa0\xbd\xed\xb8\x80", b"\xc0\xaf"], ids=repr)
+def test_strings_are_str_whatever_their_bytes_are(scene, octets):
+    text = octets.decode("utf-8", "surrogateescape")
+    log = Log("X::LOG", "x", ("s", STRING), ("e", ENUM), ("set", SET, STRING), ("v", VECTOR, STRING), ("n", COUNT),
+              ("u", STRING))
+    record = make(scene, log, octets, octets, [octets], [octets, None], 5, None)
+    values = (record["s"], record["e"], record["set"], record["v"])
+    assert values == (text, text, {text}, (text, None))
+    assert tuple(map(record.raw, ("s", "e", "set", "v", "n", "u"))) == (
+        octets, octets, {octets}, (octets, None), 5, None)
+    with pytest.raises(KeyError, match="nothing"):
+        record.raw("nothing")
+    escaped = "".join("\\x%02x" % octet if octet > 127 else chr(octet) for octet in octets)
+    assert json.loads(record.json())["s"] == escaped
+    # What was received can be sent on.
+    assert zeek.Event("x", *values).args() == [octets, octets, {octets}, (octets, None)]
 
 
 def test_sets_and_vectors_of_every_type(scene):

@@ -125,7 +125,7 @@ def test_what_is_sent_follows_the_annotation():
     ("d", 1, "d", "double", "int"),
     ("t", SPAN, "t", "time", "interval"),
     ("iv", 1.5, "iv", "interval", "double"),
-    ("s", b"\xff", "s", "string", "bytes"),
+    ("s", Enum("x"), "s", "string", "enum"),
     ("raw", 1, "raw", "string", "int"),
     ("color", "RED", "color", "enum", "string"),
     ("color", Enum("BLUE"), "color", "enum with one of the names of Color", "`BLUE`"),
@@ -162,6 +162,68 @@ def test_a_mismatch_is_named(field, value, argument, expected, found):
         argument, expected, found)
     assert isinstance(info.value, TypeError) and isinstance(info.value, ValueError)
     assert str(pickle.loads(pickle.dumps(info.value))) == str(info.value)
+
+
+# Not UTF-8, in ways that decoders disagree about: encoded surrogates, one alone and a pair (CESU-8),
+# more than Unicode has, overlong, cut off.
+HOSTILE = [b"/cmd.exe?\xff", b"\x80", b"\xed\xa0\x80", b"\xed\xb2\x80", b"\xed\xa0\xbd\xed\xb8\x80", b"\xf4\x90\x80\x80",
+           b"\xc0\xaf", b"h\xc3"]
+
+
+@dataclasses.dataclass
+class Strings:
+    text: str
+    raw: bytes
+    anything: Any
+    optional: Optional[str]
+    either: Union[Count, str]
+    many: List[str]
+    fixed: Tuple[str, bytes]
+    tags: Set[str]
+    table: Dict[str, List[bytes]]
+    inner: Inner
+    place: "Named"
+    pair: "Both"
+    bare: dict
+
+
+class Named(TypedDict):
+    name: str
+
+
+class Both(NamedTuple):
+    text: str
+    raw: bytes
+
+
+@pytest.mark.parametrize("octets", HOSTILE, ids=repr)
+def test_strings_are_str_whatever_their_bytes_are(octets):
+    text = octets.decode("utf-8", "surrogateescape")
+    sent = Event("x", octets, octets, octets, octets, octets, (octets,), (octets, octets), {octets}, {octets: (octets,)},
+                 (Count(1), octets), (octets,), (octets, octets), {octets: {octets}})
+    received = unpack(broker.Data.to_py(sent.as_data()), Strings)
+    assert received == Strings(text, octets, text, text, text, [text], (text, octets), {text}, {text: [octets]},
+                               Inner(Count(1), text), {"name": text}, Both(text, octets), {text: {text}})
+    assert str(ascii(pack(received, "x").args())) == str(ascii(sent.args()))
+    assert pack(received, "x").__getstate__() == sent.__getstate__()
+    # As it was: the conversion of the original.
+    assert sent.args()[0] == octets
+
+
+def test_names_of_events_and_enums_are_str_whatever_their_bytes_are():
+    named = Event(b"x\xff", broker.Enum(b"E\xff"))
+    assert (named.name(), Event(named.name(), 1).name()) == ("x\udcff", "x\udcff")
+
+    @dataclasses.dataclass
+    class Named:
+        name: Enum
+
+    assert unpack(named, Named).name.name == "E\udcff"
+    with pytest.raises(MismatchError) as info:
+        unpack(Event(b"x\xff", 1), Named)
+    # Files and terminals refuse surrogates.
+    assert str(info.value) == "event `x\\udcff`: argument `name`: expected enum, found int"
+    assert info.value.event == "x\udcff"
 
 
 def test_the_number_of_arguments():

@@ -8,7 +8,7 @@
 //! | unit variant of an enum | enum value with the name of the variant |
 //! | other variants | vector: enum value, then the fields |
 //! | unsigned, signed number | count, integer |
-//! | `str`, `char`, bytes | string |
+//! | `str`, `char`, bytes | string; one that is not UTF-8 has replacement characters as text, and its own bytes as [`ByteString`] or bytes |
 //! | types of this crate | themselves |
 //!
 //! Types of this crate pass through `serde` as a newtype with a name that only this module knows,
@@ -414,6 +414,54 @@ mod tests {
         let json = serde_json::to_string(&value).unwrap();
         assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), value);
         assert!(serde_json::from_str::<Value>("[15]").is_err());
+    }
+
+    #[test]
+    fn strings_that_are_not_utf_8_can_be_read_as_text_and_as_bytes() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Number(u64),
+            Text(String),
+        }
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Request {
+            text: String,
+            bytes: ByteString,
+            optional: Option<String>,
+            list: Vec<String>,
+            map: BTreeMap<String, ByteString>,
+            either: Either,
+            any: serde_json::Value,
+            name: String,
+        }
+        for (bytes, text) in [
+            (&b"/cmd.exe?\xff"[..], "/cmd.exe?\u{fffd}"),
+            (b"\xed\xa0\x80", "\u{fffd}\u{fffd}\u{fffd}"),
+        ] {
+            let string = || Value::from(ByteString::from(bytes));
+            let value = Value::Vector(vec![
+                string(),
+                string(),
+                string(),
+                Value::Vector(vec![string()]),
+                Value::Table(Table::from_iter([(string(), string())])),
+                string(),
+                string(),
+                EnumValue::new(bytes).into(),
+            ]);
+            let expected = Request {
+                text: text.into(),
+                bytes: ByteString::from(bytes),
+                optional: Some(text.into()),
+                list: vec![text.into()],
+                map: BTreeMap::from([(text.into(), ByteString::from(bytes))]),
+                either: Either::Text(text.into()),
+                any: text.into(),
+                name: text.into(),
+            };
+            assert_eq!(from_value(&value), Ok(expected));
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use pyo3::types::{PyList, PyString};
 use crate::decode::{Flavour, decode};
 use crate::error::{closed, is_closed};
 use crate::inbox::{Inbox, Queue};
-use crate::types::topic;
+use crate::text;
 use crate::wait::{Limit, timeout};
 
 /// One change of a store.
@@ -51,7 +51,7 @@ impl StoreEvent {
         let publisher = event.publisher;
         Ok(Self {
             kind,
-            store: topic::to_str(py, event.store)?.unbind(),
+            store: text::to_str(py, event.store)?.unbind(),
             key: decode(py, event.key.bytes(), Flavour::Immutable)?.unbind(),
             value: new.map_or(Ok(None), value)?,
             old: old.map_or(Ok(None), value)?,

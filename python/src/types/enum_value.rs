@@ -9,6 +9,7 @@ use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 
 use super::hash_of;
 use crate::error::expected;
+use crate::text::octets;
 
 /// Name of an enumeration's value, such as `Notice::LOG`; not equal to the `str` of that name.
 #[pyclass(frozen, subclass, module = "broker._broker")]
@@ -64,16 +65,16 @@ impl Enum {
         self.set_name(name)
     }
 
-    /// The name. Raises `UnicodeDecodeError` when it came as other bytes than UTF-8.
+    /// The name; bytes that are not UTF-8 are surrogate escapes in it.
     #[getter]
-    fn name(&self, py: Python<'_>) -> PyResult<String> {
-        // Not under the lock: making an exception can let another thread run, which may want it.
-        utf8(py, &self.bytes()).map(str::to_owned)
+    fn name<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        // Not under the lock: making an object can let another thread run, which may want it.
+        crate::text::to_str(py, &self.bytes())
     }
 
     #[setter]
     fn set_name(&self, name: &Bound<'_, PyAny>) -> PyResult<()> {
-        let name = text(name)?;
+        let name = octets(name)?.as_ref().into();
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = name;
         Ok(())
     }
@@ -87,8 +88,9 @@ impl Enum {
         self.with_name(|name| op.matches(name.cmp(&other)))
     }
 
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        self.name(py)
+    fn __repr__(&self) -> String {
+        // Without surrogates, so that it can be printed.
+        self.with_name(|name| String::from_utf8_lossy(name).into_owned())
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyType>, (Bound<'py, PyBytes>,)) {

@@ -13,6 +13,7 @@ use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 
 use super::hash_of;
 use crate::error::{expected, from_broker};
+use crate::text;
 
 /// Topic of messages; a subscription to it covers all topics that begin with it.
 ///
@@ -51,14 +52,7 @@ impl Topic {
 /// The bytes of a topic given as `str`, `bytes` or `Topic`.
 pub(crate) fn bytes_of<'a>(topic: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, [u8]>> {
     if let Ok(text) = topic.cast::<PyString>() {
-        return match text.to_cow() {
-            Ok(Cow::Borrowed(text)) => Ok(Cow::Borrowed(text.as_bytes())),
-            Ok(Cow::Owned(text)) => Ok(Cow::Owned(text.into_bytes())),
-            Err(_) => {
-                let bytes = text.call_method1("encode", ("utf-8", "surrogateescape"))?;
-                Ok(Cow::Owned(bytes.cast::<PyBytes>()?.as_bytes().to_vec()))
-            }
-        };
+        return text::to_bytes(text);
     }
     if let Ok(topic) = topic.cast::<Topic>() {
         return Ok(Cow::Owned(topic.get().bytes().into_vec()));
@@ -96,16 +90,6 @@ pub(crate) fn several(topics: &Bound<'_, PyAny>) -> PyResult<Vec<broker::Topic>>
         .collect()
 }
 
-/// A topic as `str`.
-pub(crate) fn to_str<'py>(py: Python<'py>, topic: &[u8]) -> PyResult<Bound<'py, PyString>> {
-    match std::str::from_utf8(topic) {
-        Ok(text) => Ok(PyString::new(py, text)),
-        Err(_) => Ok(PyBytes::new(py, topic)
-            .call_method1("decode", ("utf-8", "surrogateescape"))?
-            .cast_into()?),
-    }
-}
-
 #[pymethods]
 impl Topic {
     #[new]
@@ -123,7 +107,7 @@ impl Topic {
 
     /// The topic as `str`.
     fn string<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        to_str(py, &self.bytes())
+        text::to_str(py, &self.bytes())
     }
 
     fn __truediv__(&self, other: &Bound<'_, Self>) -> Self {

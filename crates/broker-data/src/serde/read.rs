@@ -1,5 +1,7 @@
 //! Deserializes from a [`Value`].
 
+use std::borrow::Cow;
+
 use serde::de::value::BytesDeserializer;
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess,
@@ -15,10 +17,12 @@ use crate::{Kind, Value, to_bytes};
 pub(super) struct FromValue<'de>(pub(super) &'de Value);
 
 impl<'de> FromValue<'de> {
+    /// Hands out a string as text. The sender of a string must not decide whether it can be read:
+    /// what is not UTF-8 has replacement characters, and types of bytes ask for bytes.
     fn text<V: Visitor<'de>>(bytes: &'de [u8], visitor: V) -> Result<V::Value, SerdeError> {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => visitor.visit_borrowed_str(text),
-            Err(_) => visitor.visit_borrowed_bytes(bytes),
+        match String::from_utf8_lossy(bytes) {
+            Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
+            Cow::Owned(text) => visitor.visit_string(text),
         }
     }
 
@@ -170,6 +174,7 @@ impl<'de> Deserializer<'de> for FromValue<'de> {
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SerdeError> {
         match self.0 {
             Value::String(value) => visitor.visit_borrowed_bytes(value.as_bytes()),
+            Value::EnumValue(value) => visitor.visit_borrowed_bytes(value.as_bytes()),
             _ => self.deserialize_any(visitor),
         }
     }

@@ -177,7 +177,8 @@ impl LogRecord {
 
     /// Returns the record as a table from names to values; unset fields are none.
     ///
-    /// Functions and files become strings, times that do not fit become reals.
+    /// Functions and files become strings, times that do not fit the nearest that do, and nan none:
+    /// a field has one type, whatever its value is.
     #[must_use]
     pub fn to_value(&self) -> broker_data::Value {
         use broker_data::Value;
@@ -189,7 +190,7 @@ impl LogRecord {
 }
 
 fn to_value(value: Option<LogValue<'_>>) -> broker_data::Value {
-    use broker_data::{ByteString, EnumValue, Value};
+    use broker_data::{ByteString, EnumValue, Timespan, Timestamp, Value};
     let Some(value) = value else {
         return Value::None;
     };
@@ -198,12 +199,16 @@ fn to_value(value: Option<LogValue<'_>>) -> broker_data::Value {
         LogValue::Int(value) => Value::Integer(value),
         LogValue::Count(value) => Value::Count(value),
         LogValue::Double(value) => Value::Real(value),
-        LogValue::Time(seconds) => value
-            .as_timestamp()
-            .map_or(Value::Real(seconds), Value::Timestamp),
-        LogValue::Interval(seconds) => value
-            .as_timespan()
-            .map_or(Value::Real(seconds), Value::Timespan),
+        LogValue::Time(seconds) => {
+            let time = value.as_timestamp();
+            time.or_else(|| end_of_range(seconds).map(Timestamp::from_ns))
+                .map_or(Value::None, Value::Timestamp)
+        }
+        LogValue::Interval(seconds) => {
+            let span = value.as_timespan();
+            span.or_else(|| end_of_range(seconds).map(Timespan::from_ns))
+                .map_or(Value::None, Value::Timespan)
+        }
         LogValue::String(bytes) | LogValue::Func(bytes) | LogValue::File(bytes) => {
             Value::String(ByteString::from(bytes))
         }
@@ -214,6 +219,11 @@ fn to_value(value: Option<LogValue<'_>>) -> broker_data::Value {
         LogValue::Set(elements) => Value::Set(elements.iter().map(to_value).collect()),
         LogValue::Vector(elements) => Value::Vector(elements.iter().map(to_value).collect()),
     }
+}
+
+/// The nanoseconds nearest to seconds that are out of their range.
+fn end_of_range(seconds: f64) -> Option<i64> {
+    (!seconds.is_nan()).then_some(if seconds > 0.0 { i64::MAX } else { i64::MIN })
 }
 
 impl fmt::Debug for LogRecord {
@@ -538,6 +548,31 @@ mod tests {
         );
         assert_eq!(record.to_value().to_string(), "{a -> 1, b -> (2, nil)}");
         assert_eq!(record.detach(), record);
+    }
+
+    #[test]
+    fn times_that_do_not_fit_are_the_nearest_that_do() {
+        for (seconds, time, span) in [
+            (253_402_300_799.0, i64::MAX, i64::MAX),
+            (f64::INFINITY, i64::MAX, i64::MAX),
+            (-1e300, i64::MIN, i64::MIN),
+            (1.5, 1_500_000_000, 1_500_000_000),
+        ] {
+            for (value, expected) in [
+                (
+                    LogValue::Time(seconds),
+                    Timestamp::from_ns(time).to_string(),
+                ),
+                (
+                    LogValue::Interval(seconds),
+                    Timespan::from_ns(span).to_string(),
+                ),
+            ] {
+                assert_eq!(to_value(Some(value)).to_string(), expected);
+            }
+        }
+        let nan = to_value(Some(LogValue::Time(f64::NAN)));
+        assert_eq!(nan, broker_data::Value::None);
     }
 
     #[cfg(feature = "serde")]
