@@ -21,7 +21,6 @@ everything is still there.
 import datetime
 import ipaddress
 import json
-import os
 import pathlib
 import socket
 import subprocess
@@ -30,11 +29,10 @@ import tempfile
 import threading
 
 import broker
+import outside_files
 
 HERE = pathlib.Path(__file__).resolve().parent
 RECORDINGS = HERE.parent / "vectors" / "zeek"
-# Recordings of logs are large and lie beside the project.
-LARGE_RECORDINGS = pathlib.Path(os.environ.get("ZEEK_RECORDINGS") or HERE.parents[1] / "shared/vectors/zeek")
 # One real stream is enough: the first of these that is there.
 REAL_LOGS = ("zeek-logs-mixed.json", "zeek-logs-http.json", "zeek-logs-types.json")
 # Zeek wrote the first line of these logs before the recorder was connected.
@@ -306,11 +304,14 @@ def log_streams():
     heading("Logs as JSON lines")
     log_stream(HERE / "log_stream.json", False, records_shown=2)
     heading("The logs of a real Zeek, the first line of each")
-    real = next(filter(pathlib.Path.exists, (LARGE_RECORDINGS / name for name in REAL_LOGS)), None)
-    if real is None:
-        show("not shown", "no recording in %s; ZEEK_RECORDINGS can say where it is" % LARGE_RECORDINGS)
+    try:
+        found = [path for path in (outside_files.find("zeek", name) for name in REAL_LOGS) if path]
+    except outside_files.MissingFile as problem:
+        raise Failure(str(problem)) from None
+    if found:
+        log_stream(found[0], True, records_shown=1)
     else:
-        log_stream(real, True, records_shown=1)
+        show("not shown", outside_files.missing("zeek"))
 
 
 def fill_the_store(clone):

@@ -2,14 +2,15 @@
 
 import pytest
 
-import recordings
+from recordings import outside_files
 from scene import Scene, connect
 
 
 def pytest_report_header():
-    if recordings.WITH_ZEEK.is_dir():
-        return "log streams recorded with a real Zeek: %s" % recordings.WITH_ZEEK
-    return "*** NOT TESTED: log streams recorded with a real Zeek, %s is not there ***" % recordings.WITH_ZEEK
+    folder = outside_files.folder("zeek")
+    if folder.is_dir():
+        return "log streams recorded with a real Zeek: %s" % folder
+    return "*** log streams recorded with a real Zeek: %s ***" % outside_files.missing("zeek")
 
 
 @pytest.fixture

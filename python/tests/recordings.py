@@ -1,19 +1,30 @@
 """Where the recorded bytes and behaviour are, and what their tagged notation means."""
 
 import json
-import os
 import pathlib
+import sys
+
+import pytest
 
 import peer
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 VECTORS = REPOSITORY / "vectors"
-# Recordings of log streams are large and lie beside the repository.
-WITH_ZEEK = pathlib.Path(os.environ.get("ZEEK_RECORDINGS") or REPOSITORY.parent / "shared" / "vectors" / "zeek")
+
+sys.path.append(str(REPOSITORY / "examples"))
+import outside_files  # noqa: E402
 
 
 def load(name):
     return json.loads((VECTORS / name).read_text(encoding="utf-8"))
+
+
+def outside(kind, name):
+    """The path of a file that is not in the repository. Without it the test is skipped, or fails where checks run."""
+    path = outside_files.find(kind, name)
+    if path is None:
+        pytest.skip(outside_files.missing(kind))
+    return path
 
 
 def to_value(tagged):

@@ -1,17 +1,16 @@
 """The programs of the manual: the same calls in the same order, as processes of their own."""
 
-import os
 import pathlib
 import socket
 
-import pytest
-
+import recordings
 from deadline import wait_until
 from process import Program
 
-# A directory with the manual's own scripts, to run them as they are. They are not part of this repository.
-SCRIPTS = pathlib.Path(os.environ.get("BROKER_MANUAL_SCRIPTS")
-                       or pathlib.Path(__file__).parents[3] / "shared" / "manual" / "examples")
+
+def manual_script(name):
+    """One of the manual's own scripts, to run it as it is. They are not part of this repository."""
+    return recordings.outside("manual", name).read_text(encoding="utf-8")
 
 
 def test_ping():
@@ -86,14 +85,12 @@ def test_where_the_package_is():
         program.finish()
 
 
-@pytest.mark.skipif(not (SCRIPTS / "ping.py").exists(),
-                    reason="%s has no ping.py; BROKER_MANUAL_SCRIPTS names the manual's scripts" % SCRIPTS)
 def test_the_ping_script_as_it_is():
     """The script has the port 9999 in it."""
+    script = manual_script("ping.py")
     pong = (pathlib.Path(__file__).parent / "programs" / "pong.py").read_text()
     with Program(code=pong.replace('"127.0.0.1", 0', '"127.0.0.1", 9999')) as listener:
         listener.expect("9999")
-        script = (SCRIPTS / "ping.py").read_text()
         with Program(code=script) as ping:
             for n in range(5):
                 ping.expect("received pong[%d]" % n)
@@ -118,11 +115,9 @@ class Listening:
         pass
 
 
-@pytest.mark.skipif(not (SCRIPTS / "sqlite-listen.py").exists(),
-                    reason="%s has no sqlite-listen.py; BROKER_MANUAL_SCRIPTS names the manual's scripts" % SCRIPTS)
 def test_the_store_scripts_as_they_are(tmp_path):
     """They have the port 9999 in them and never end."""
-    listen, connect = ((SCRIPTS / name).read_text() for name in ("sqlite-listen.py", "sqlite-connect.py"))
+    listen, connect = (manual_script(name) for name in ("sqlite-listen.py", "sqlite-connect.py"))
     last = 0
     for _ in range(2):
         with Program(code=listen, cwd=tmp_path), Listening(9999), Program(code=connect, cwd=tmp_path) as counter:

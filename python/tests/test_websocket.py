@@ -19,9 +19,12 @@ import certificates
 from deadline import DEADLINE_S, take, take_one, wait_until
 from scene import connect
 
-# Their current releases need that.
-websockets = pytest.importorskip("websockets.sync.client")
-websockets_asyncio = pytest.importorskip("websockets.asyncio.client")
+# The releases of other programs that the tests run need Python 3.11; from there on they have to be installed.
+if sys.version_info < (3, 11):
+    pytest.skip("clients of the WebSocket server need Python 3.11", allow_module_level=True)
+import websockets.asyncio.client as websockets_asyncio  # noqa: E402
+import websockets.sync.client as websockets  # noqa: E402
+import zeekpy  # noqa: E402
 
 LOCALHOST = "127.0.0.1"
 PATH = "/v1/messages/json"
@@ -322,7 +325,6 @@ def test_a_client_without_tls_is_given_up_where_there_is_tls(scene):
 # How it uses its own libraries is its business.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_zeekpy(scene, endpoint, monkeypatch):
-    zeekpy = pytest.importorskip("zeekpy")
     monkeypatch.setenv("NO_PROXY", "*")
     messages = scene.use(endpoint.make_subscriber("/to"))
     zeek = zeekpy.Zeek(url(serve(endpoint)), topics=["/from"], app_name="tests/1")
@@ -400,8 +402,7 @@ class Controller:
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_zeek_client(scene, tls):
     program = pathlib.Path(sys.executable).with_name("zeek-client")
-    if not program.exists():
-        pytest.skip("zeek-client is not installed")
+    assert program.exists(), "zeek-client is not installed"
     if tls:
         anonymous()
     endpoint = scene.endpoint(tls=tls)

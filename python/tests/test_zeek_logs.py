@@ -26,17 +26,13 @@ from peer import Tag, encode, event, parse_envelope, vector
 
 UTC = datetime.timezone.utc
 OWN = recordings.REPOSITORY / "examples" / "log_stream.json"
-WITH_ZEEK = recordings.WITH_ZEEK
 NAMES = ["zeek-logs-http.json", "zeek-logs-mixed.json", "zeek-logs-types.json"]
 # Zeek wrote the first line of these before the recorder was connected.
 EARLY = {"reporter", "packet_filter"}
 
 
 def load(name):
-    path = WITH_ZEEK / name
-    if not path.exists():
-        pytest.skip("NOT TESTED: no %s; ZEEK_RECORDINGS can say where it is" % path)
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(recordings.outside("zeek", name).read_text(encoding="utf-8"))
 
 
 def data_frames(recording):

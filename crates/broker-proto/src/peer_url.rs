@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::json_upgrade::PATH;
 
-/// Port of native peers without one. Spec: zeek 3.
+/// Port of native peers without one. Spec: zeek 4.1.
 const NATIVE_PORT: u16 = 9999;
 
 /// What is spoken at an address.

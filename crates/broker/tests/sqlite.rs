@@ -103,6 +103,7 @@ mod vectors {
         };
         let listing = listing(name);
         let rows = listing["rows"].as_array().unwrap().iter();
+        assert!(rows.len() > 0, "{name} lists no rows");
         rows.map(|row| {
             let expiry = row["expiry_ns"].as_i64();
             (bytes(row, "key_hex"), bytes(row, "value_hex"), expiry)

@@ -1,18 +1,26 @@
 //! Log streams, recorded with a real Zeek and made by hand, against the JSON logs they stand for.
 //!
-//! The recordings with Zeek are large and lie beside the repository, in `../shared/vectors/zeek` or
-//! where `ZEEK_RECORDINGS` says. Without them their tests check nothing, and say so.
+//! The recordings with Zeek are large and lie beside the repository; [`files`] finds them. Without
+//! them their tests check nothing and say so, except where checks run: there they fail.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail wherever it likes")]
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use broker::data::View;
 use broker::zeek::{BatchBuilder, LogDecoder, Message};
 use serde_json::Value;
 
+#[path = "outside/files.rs"]
+mod files;
+
+/// The recordings that the tests read.
+const RECORDINGS: [&str; 3] = [
+    "zeek-logs-http.json",
+    "zeek-logs-mixed.json",
+    "zeek-logs-types.json",
+];
 /// Bytes before the topic: length of the frame, sender, receiver, kind, TTL, length of topic.
 const TOPIC_OFFSET: usize = 41;
 /// Where the kind of a frame stands; 1 is data.
@@ -24,22 +32,13 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The recordings with a real Zeek, if they are there.
+/// The folder of the recordings with a real Zeek, if they are there.
 fn zeek_recordings() -> Option<PathBuf> {
-    let folder = std::env::var_os("ZEEK_RECORDINGS").map_or_else(
-        || repository().join("../shared/vectors/zeek"),
-        PathBuf::from,
-    );
-    if folder.join("zeek-logs-mixed.json").exists() {
-        return Some(folder);
-    }
-    // Past the capture of output, which would hide it in a test that passes.
-    let _ = writeln!(
-        std::io::stderr(),
-        "\n*** NOT TESTED: no log streams of a real Zeek in {} (set ZEEK_RECORDINGS) ***\n",
-        folder.display()
-    );
-    None
+    RECORDINGS
+        .map(|name| files::find("zeek", name))
+        .into_iter()
+        .collect::<Option<Vec<_>>>()
+        .map(|paths| paths[0].parent().unwrap().to_owned())
 }
 
 fn load(path: &Path) -> Value {

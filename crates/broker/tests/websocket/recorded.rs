@@ -20,6 +20,20 @@ struct Replay {
     endpoint: Endpoint,
     client: Client,
     heard: Subscriber,
+    compared: Compared,
+}
+
+/// How much of a recording was compared, so that a replay of nothing does not pass.
+#[derive(Debug, Default, Eq, PartialEq)]
+struct Compared {
+    /// Values of clients that reached a subscriber.
+    from_clients: usize,
+    /// Messages of clients that were refused.
+    refused: usize,
+    /// Values that reached a client.
+    to_clients: usize,
+    /// Sessions that the server ended because of their first message.
+    ended: usize,
 }
 
 impl Replay {
@@ -35,6 +49,7 @@ impl Replay {
             endpoint,
             client,
             heard,
+            compared: Compared::default(),
         }
     }
 
@@ -57,8 +72,12 @@ impl Replay {
                 let message = self.heard.recv_timeout(DEADLINE).unwrap().unwrap();
                 assert_eq!(message.topic(), topic.as_bytes());
                 assert_eq!(message.payload(), payload);
+                self.compared.from_clients += 1;
             }
-            Err(_) => assert!(self.client.read_text().starts_with(r#"{"type":"error""#)),
+            Err(_) => {
+                assert!(self.client.read_text().starts_with(r#"{"type":"error""#));
+                self.compared.refused += 1;
+            }
         }
     }
 
@@ -86,10 +105,12 @@ impl Replay {
                 // Field by field in the same spelling, but for reals: ours read back exactly.
                 let reals_aside = |text: &str| text.replace("2.000000", "2.0");
                 assert_eq!(ours, reals_aside(text));
+                self.compared.to_clients += 1;
             }
             ServerMessage::Error { context, .. } => {
                 if context.starts_with("subscriptions not an array") {
                     assert_eq!(self.client.read_close().0, 1008);
+                    self.compared.ended += 1;
                     return false;
                 }
             }
@@ -103,8 +124,11 @@ fn sessions_recorded_with_zeek() {
     let recording: Value = serde_json::from_str(RECORDING).unwrap();
     let sessions = recording["sessions"].as_array().unwrap();
     assert_eq!(sessions.len(), 10);
+    let mut all = Compared::default();
+    let mut wrong_paths = 0;
     for session in sessions {
         if session["path"] != PATH {
+            wrong_paths += 1;
             let (_endpoint, port) = crate::server();
             let mut client = Client::dial(port);
             let path = session["path"].as_str().unwrap();
@@ -124,7 +148,18 @@ fn sessions_recorded_with_zeek() {
                 _ => {}
             }
         }
+        all.from_clients += replay.compared.from_clients;
+        all.refused += replay.compared.refused;
+        all.to_clients += replay.compared.to_clients;
+        all.ended += replay.compared.ended;
     }
+    let expected = Compared {
+        from_clients: 13,
+        refused: 2,
+        to_clients: 6,
+        ended: 2,
+    };
+    assert_eq!((all, wrong_paths), (expected, 1));
 }
 
 #[test]
@@ -135,6 +170,7 @@ fn values_of_the_recording_come_back_as_they_went() {
     let mut writer = Client::subscribed(port, &[]);
     let recording: Value = serde_json::from_str(RECORDING).unwrap();
     let frames = recording["sessions"].as_array().unwrap().iter();
+    let mut compared = 0;
     for frame in frames.flat_map(|session| session["frames"].as_array().unwrap()) {
         let text = frame["text"].as_str().unwrap_or_default();
         let mut payload = Vec::new();
@@ -149,5 +185,7 @@ fn values_of_the_recording_come_back_as_they_went() {
         let fields = value.strip_prefix('{').unwrap();
         let expected = format!(r#"{{"type":"data-message","topic":"{topic}",{fields}"#);
         assert_eq!(reader.read_text(), expected);
+        compared += 1;
     }
+    assert_eq!(compared, 17);
 }

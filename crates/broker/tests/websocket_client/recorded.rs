@@ -33,13 +33,27 @@ fn text(frame: &Value) -> Vec<u8> {
     }
 }
 
-fn replay(session: &Value) {
+/// How much of a recording was compared, so that a replay of nothing does not pass.
+#[derive(Debug, Default, Eq, PartialEq)]
+struct Compared {
+    /// Sessions whose first message a client of ours can send.
+    sessions: usize,
+    /// Values that were written to the server.
+    written: usize,
+    /// Values that reached a subscriber.
+    received: usize,
+    /// Errors of the server that became events.
+    errors: usize,
+}
+
+fn replay(session: &Value, compared: &mut Compared) {
     let frames = session["frames"].as_array().unwrap();
     let topics = text(&frames[0]);
     let Ok(topics) = serde_json::from_slice::<Vec<String>>(&topics) else {
         // A first message that a client of ours cannot send.
         return;
     };
+    compared.sessions += 1;
     let endpoint = endpoint(session);
     let events = endpoint.status_subscriber(false).unwrap();
     let subscriber = endpoint
@@ -79,6 +93,7 @@ fn replay(session: &Value) {
             if !recorded.windows(7).any(|window| window == b".123456") {
                 assert_eq!(value, payload, "{written}");
             }
+            compared.written += 1;
             continue;
         }
         match is_binary {
@@ -95,12 +110,14 @@ fn replay(session: &Value) {
                 let message = subscriber.recv_timeout(DEADLINE).unwrap().unwrap();
                 assert_eq!(message.topic(), topic.as_bytes());
                 assert_eq!(message.payload(), payload);
+                compared.received += 1;
             }
             ServerMessage::Error { code, context } => {
                 let fault = next_fault(&events);
                 let expected = format!("{code}: {context}");
                 assert!(fault.text.contains(&expected), "{}", fault.text);
                 assert!(fault.text.contains("`/zeek/event/in`"), "{}", fault.text);
+                compared.errors += 1;
             }
         }
     }
@@ -111,11 +128,19 @@ fn sessions_recorded_with_zeek() {
     let recording: Value = serde_json::from_str(RECORDING).unwrap();
     let sessions = recording["sessions"].as_array().unwrap();
     assert_eq!(sessions.len(), 10);
+    let mut compared = Compared::default();
     for session in sessions {
         if session["path"] == PATH {
-            replay(session);
+            replay(session, &mut compared);
         }
     }
+    let expected = Compared {
+        sessions: 7,
+        written: 13,
+        received: 6,
+        errors: 7,
+    };
+    assert_eq!(compared, expected);
 }
 
 #[test]
