@@ -81,6 +81,11 @@ mod translation;
 mod websocket;
 pub mod zeek;
 
+/// The Rust example of the README, which has to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;
+
 pub use broker_data as data;
 pub use broker_proto as proto;
 

@@ -1,0 +1,264 @@
+"""The Python examples of the documents, as they stand there but for ports and names of files.
+
+Every block of every document has to be run by a test: `test_every_example_is_run` fails for a new one.
+The examples of docs/websocket.md that need another program are in test_websocket.py.
+"""
+
+import asyncio
+import concurrent.futures
+import datetime
+import ipaddress
+import pathlib
+import socket
+
+import pytest
+
+import broker
+import certificates
+import log_stream
+from broker import zeek
+from deadline import DEADLINE_S, take_one, wait_until
+from peer import Tag, encode
+from recordings import REPOSITORY
+from scene import connect, listen
+
+HOST, TOOK = ipaddress.ip_address("192.0.2.1"), datetime.timedelta(seconds=2)
+ELSEWHERE = "from websockets.sync.client import connect"
+
+# How each example begins, by document.
+EXAMPLES = {
+    "README.md": [
+        'import broker\n\nwith broker.Endpoint() as ep, ep.make_subscriber("/topic/test") as sub:',
+        'with broker.Endpoint() as ep, ep.attach_master("hosts", broker.Backend.SQLite',
+        'with broker.Endpoint() as ep, broker.zeek.logs(ep, ["conn", "dns"]) as logs:',
+    ],
+    "docs/zeek.md": [
+        "import broker\n\nwith broker.Endpoint() as endpoint, broker.zeek.logs(",
+        "async def watch(endpoint):",
+        "import dataclasses",
+        "app = broker.zeek.App(",
+    ],
+    "docs/websocket.md": [
+        "import json\n" + ELSEWHERE,
+        'ep.peer("ws://localhost:27759", retry=5)',
+        "options = broker.BrokerOptions()",
+    ],
+}
+
+
+class Enough(Exception):
+    """Ends an example that would go on for ever."""
+
+
+def blocks(name):
+    """The Python examples of a document."""
+    found, block = [], None
+    for line in (REPOSITORY / name).read_text(encoding="utf-8").splitlines():
+        if line.startswith("```"):
+            if block is not None:
+                found.append("\n".join(block))
+                block = None
+            elif line == "```python":
+                block = []
+        elif block is not None:
+            block.append(line)
+    return found
+
+
+def example(name, number, **replaced):
+    """One example; every text that is to be replaced has to be in it."""
+    block = blocks(name)[number]
+    assert block.startswith(EXAMPLES[name][number])
+    for old, new in replaced.values():
+        assert old in block
+        block = block.replace(old, new)
+    return compile(block, name, "exec")
+
+
+def printing(lines, last=lambda lines: False):
+    """A `print` that collects what is printed, and stops the example after the last line that is wanted."""
+    def collect(*values):
+        lines.append(values)
+        if last(lines):
+            raise Enough
+    return collect
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def documents():
+    listed = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
+    return sorted(str(path.relative_to(REPOSITORY)) for path in listed)
+
+
+def test_every_example_is_run():
+    found = {name: blocks(name) for name in documents() if blocks(name)}
+    assert set(found) == set(EXAMPLES)
+    for name, beginnings in EXAMPLES.items():
+        assert len(found[name]) == len(beginnings), name
+        for block, beginning in zip(found[name], beginnings):
+            assert block.startswith(beginning), name
+
+
+# --- README.md -----------------------------------------------------------------------------------
+
+
+def test_the_first_example(scene):
+    other = scene.endpoint()
+    messages = scene.use(other.make_subscriber("/topic/test"))
+
+    def answer():
+        topic, value = take_one(messages)
+        other.publish(topic, zeek.Event("pong", *zeek.Event(value).args()))
+
+    answering, lines = scene.background(answer), []
+    exec(example("README.md", 0, port=("9999", str(listen(other)))), {"print": printing(lines)})
+    answering.result(DEADLINE_S)
+    assert lines == [("/topic/test", "pong", [42])]
+
+
+def test_the_store(scene, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    port, lines = free_port(), []
+    names = {"broker": broker, "print": printing(lines, lambda lines: lines[-1][1] == "new")}
+
+    def keep():
+        with pytest.raises(Enough):
+            exec(example("README.md", 1, port=("9999", str(port))), names)
+
+    keeping = scene.background(keep)
+    try:
+        other = scene.endpoint()
+        assert other.peer("127.0.0.1", port, 1.0, timeout=DEADLINE_S)
+        clone = scene.use(other.attach_clone("hosts"))
+        wait_until(lambda: clone.get("seen") == 1, "the entries of the master")
+        assert clone.get("10.0.0.1") == "printer"
+        # The master may not yet look at its events when the first change comes.
+        number = 0
+        while not keeping.done() and number < 100:
+            number += 1
+            clone.put("new", number)
+            concurrent.futures.wait([keeping], 0.1)
+        keeping.result(DEADLINE_S)
+    finally:
+        # Whatever failed, the example ends.
+        if "ep" in names:
+            names["ep"].shutdown()
+    *own, (kind, _, value) = lines
+    assert kind in ("insert", "update") and 1 <= value <= number
+    # Its own changes come as well, as far as it looked at its events in time.
+    assert set(own) <= {("insert", "10.0.0.1", "printer"), ("insert", "seen", 1)}
+    assert pathlib.Path("hosts.sqlite").is_file()
+
+
+# --- logs ----------------------------------------------------------------------------------------
+
+
+class WithLogs:
+    """A scripted Zeek that waits for a connection and then sends a record of each of two logs."""
+
+    def __init__(self, scene):
+        self.peer = scene.peer(small=True)
+        self.port = str(self.peer.listen())
+        self.serving = scene.background(self._serve)
+
+    def _serve(self):
+        self.peer.accept()
+        self.peer.shake_hands().sync()
+        conn = log_stream.CONN.write(
+            1700000000.25, "C1", "192.0.2.7", "49152/tcp", "198.51.100.1", "443/tcp", "tcp", None, None, None, True, [])
+        dns = log_stream.DNS.write(1700000001.5, "example.org", ["192.0.2.1"], [300.0])
+        for log, message in [(log_stream.CONN, log_stream.CONN.create()), (log_stream.CONN, conn),
+                             (log_stream.DNS, log_stream.DNS.create()), (log_stream.DNS, dns)]:
+            self.peer.send_envelope(Tag.DATA, log_stream.TOPIC % log.stream, encode(message))
+
+
+TIME = datetime.datetime(2023, 11, 14, 22, 13, 20, 250000, tzinfo=datetime.timezone.utc)
+
+
+def test_the_logs_of_the_readme(scene):
+    server, lines = WithLogs(scene), []
+    with pytest.raises(KeyError, match="id.orig_h"):
+        # A DNS log of Zeek has the field; the one of this test does not, and so ends the example.
+        exec(example("README.md", 2, port=("9999", server.port)), {"broker": broker, "print": printing(lines)})
+    server.serving.result(DEADLINE_S)
+    [(when, host, line)] = lines
+    assert (when, host) == (TIME, ipaddress.ip_address("192.0.2.7"))
+    assert line.startswith('{"ts":1700000000.25,"uid":"C1","id.orig_h":"192.0.2.7"')
+
+
+def test_the_logs_of_the_page(scene):
+    server, lines = WithLogs(scene), []
+    with pytest.raises(Enough):
+        exec(example("docs/zeek.md", 0, port=("9999", server.port)), {"print": printing(lines, lambda lines: len(lines) == 2)})
+    server.serving.result(DEADLINE_S)
+    assert lines[0] == (TIME, ipaddress.ip_address("192.0.2.7"), "-")
+    assert lines[1][0].startswith('{"ts":1700000000.25,"uid":"C1"')
+
+
+def test_logs_on_an_event_loop(scene, endpoint):
+    server, lines = WithLogs(scene), []
+    names = {"broker": broker, "asyncio": asyncio, "print": printing(lines, lambda lines: True)}
+    exec(example("docs/zeek.md", 1, port=("9999", server.port)), names)
+    with pytest.raises(Enough):
+        asyncio.run(asyncio.wait_for(names["watch"](endpoint), DEADLINE_S))
+    server.serving.result(DEADLINE_S)
+    assert lines[0][0].startswith('{"ts":1700000000.25,"uid":"C1"')
+
+
+# --- events --------------------------------------------------------------------------------------
+
+
+def test_events_as_classes(scene):
+    endpoint, other = scene.endpoint(), scene.endpoint()
+    messages = scene.use(other.make_subscriber("/demo"))
+    connect(endpoint, other)
+    arguments = ("root", broker.Count(3), HOST, TOOK, None)
+    names = {"endpoint": endpoint, "host": HOST, "took": TOOK, "value": zeek.Event("Demo::login", *arguments)}
+    exec(example("docs/zeek.md", 2), names)
+    topic, value = take_one(messages)
+    assert (topic, zeek.Event(value).name(), tuple(zeek.Event(value).args())) == ("/demo", "Demo::login", arguments)
+    assert names["login"] == names["Login"]("root", broker.Count(3), HOST, TOOK)
+
+
+def test_events_as_functions(scene):
+    endpoint, other = scene.endpoint(), scene.endpoint()
+    messages = scene.use(other.make_subscriber("/topic/test"))
+    names = {"broker": broker, "endpoint": endpoint, "Count": broker.Count}
+    running = scene.background(exec, example("docs/zeek.md", 3), names)
+    wait_until(lambda: "ping" in names, "the handler")
+    connect(endpoint, other)
+    other.publish("/topic/test", zeek.Event("ping", "hi", broker.Count(1)))
+    topic, value = take_one(messages)
+    event = zeek.Event(value)
+    assert (topic, event.name(), event.args()) == ("/topic/test", "pong", ["hi", broker.Count(1)])
+    names["app"].stop()
+    assert running.result(DEADLINE_S) is None
+
+
+# --- docs/websocket.md ---------------------------------------------------------------------------
+
+
+def test_a_web_socket_server_as_a_peer(scene):
+    server, client = scene.endpoint(tls=False), scene.endpoint()
+    port = server.listen_ws("127.0.0.1", 0)
+    exec(example("docs/websocket.md", 1, port=("27759", str(port))), {"ep": client})
+    assert client.peers() == []
+    url = "ws://localhost:%d/v1/messages/json" % port
+    assert client.web_socket_peer_counts()[url]["connects"] == 1
+
+
+def test_a_private_authority(scene, tmp_path):
+    authority = certificates.make(tmp_path, "authority")
+    identity = certificates.make(tmp_path, "localhost", authority)
+    server = scene.endpoint()
+    port = server.listen_ws("127.0.0.1", 0, certificate=identity.certificate_file, key=identity.key_file)
+    names = {"broker": broker}
+    exec(example("docs/websocket.md", 2, file=("/etc/site/ca.pem", str(authority.certificate_file)),
+                 url=("zeek.example:27759", "localhost:%d" % port)), names)
+    client = scene.adopt(names["endpoint"])
+    assert len(client.peers()) == 1
