@@ -16,9 +16,9 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn check(filter: &Filter, bytes: &[u8]) {
-    for pair in filter.entries().windows(2) {
-        assert!(pair[0] < pair[1]);
-        assert!(!pair[0].is_prefix_of(pair[1].as_bytes()));
+    for (entry, next) in filter.entries().zip(filter.entries().skip(1)) {
+        assert!(entry < next);
+        assert!(!entry.is_prefix_of(next.as_bytes()));
     }
 
     let mut written = Vec::new();
@@ -31,19 +31,18 @@ fn check(filter: &Filter, bytes: &[u8]) {
         let topic = &bytes[start..];
         let scan = filter
             .entries()
-            .iter()
             .any(|entry| entry.is_prefix_of(topic));
         assert_eq!(filter.matches(topic), scan);
     }
 
     // Adding one by one comes to the same, but for topics that are nobody's business.
     let mut added = Filter::new();
-    for entry in filter.entries().iter().rev() {
+    let entries: Vec<&Topic> = filter.entries().collect();
+    for entry in entries.into_iter().rev() {
         added.add(entry.clone());
     }
     let public: Filter = filter
         .entries()
-        .iter()
         .filter(|entry| !entry.is_local())
         .cloned()
         .collect::<Vec<Topic>>()

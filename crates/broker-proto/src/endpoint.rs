@@ -26,7 +26,7 @@ use broker_data::{Timespan, Timestamp};
 use crate::config::Config;
 use crate::filter::Filter;
 use crate::id::EndpointId;
-use crate::message::{self, Handshake};
+use crate::message::Handshake;
 use crate::status::{ErrorCode, Event, NetworkAddress, PeerStatus};
 use crate::topic::Topic;
 
@@ -139,10 +139,14 @@ pub enum Output {
         /// Its port.
         port: u16,
     },
-    /// The other end of a foreign connection is to send these topics from now on.
+    /// The other end of a connection is to send these topics from now on: a routing update
+    /// ([`routing_update`](crate::message::routing_update)) to a native peer, before whatever is sent to it after this.
+    /// One that was not sent yet may be left out, as a filter holds all that the one before held.
     Interest {
         /// The connection.
         connection: ConnectionId,
+        /// Who is at its other end.
+        peer: EndpointId,
         /// What this endpoint wants.
         filter: Filter,
     },
@@ -423,6 +427,18 @@ impl Endpoint {
         }
     }
 
+    /// A peer wants something else from now on: the filter of a routing update with that sender.
+    /// Does what [`handle_frame`](Self::handle_frame) does with such an update, without reading it.
+    pub fn handle_filter(&mut self, id: ConnectionId, sender: EndpointId, filter: Filter) {
+        if let Some(connection) = self.connections.get(&id)
+            && matches!(connection.stage, Stage::Peered { .. })
+            && connection.peer == Some(sender)
+        {
+            let peer = sender;
+            self.outputs.push_back(Output::PeerFilter { peer, filter });
+        }
+    }
+
     /// A connection has ended.
     pub fn handle_closed(&mut self, now: Timestamp, id: ConnectionId, closed: Closed) {
         let Some(connection) = self.connections.get(&id) else {
@@ -670,19 +686,12 @@ impl Endpoint {
         let Some(connection) = self.connections.get(&id) else {
             return;
         };
-        match (connection.transport, connection.peer) {
-            (Transport::Native, Some(peer)) => {
-                let update = message::routing_update(self.config.id, peer, &self.filter);
-                self.send(id, update);
-            }
-            (Transport::Foreign, Some(_)) => {
-                let filter = self.filter.clone();
-                self.outputs.push_back(Output::Interest {
-                    connection: id,
-                    filter,
-                });
-            }
-            (_, None) => {}
+        if let Some(peer) = connection.peer {
+            self.outputs.push_back(Output::Interest {
+                connection: id,
+                peer,
+                filter: self.filter.clone(),
+            });
         }
     }
 

@@ -7,18 +7,23 @@
 //! Peers may send entries in any order and with redundant ones among them; reading normalises.
 //! See ADR 0013.
 
+use std::fmt;
+use std::ops::ControlFlow;
+
 use broker_data::{DecodeError, DecodeErrorKind, Reader, put_string, put_varbyte};
 
 use crate::topic::{TOPIC_MAX, Topic};
+use crate::tree::{Iter, Tree};
 
 /// Bytes a filter may have on the wire: far more than anybody subscribes to. With what stands around
 /// it in a handshake message it stays below 16 MiB, beyond which handshakes are refused.
 pub const FILTER_BYTES_MAX: usize = 16 * 1024 * 1024 - 4 * 1024;
 
-/// Sorted, prefix-free list of topic prefixes.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+/// Sorted, prefix-free list of topic prefixes. A copy shares its entries, and adding one costs the
+/// logarithm of their number, copies or not.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    entries: Vec<Topic>,
+    entries: Tree<Topic>,
     /// Upper bound of the size on the wire.
     size: usize,
 }
@@ -27,7 +32,7 @@ impl Filter {
     /// A filter that matches nothing.
     pub const fn new() -> Self {
         Self {
-            entries: Vec::new(),
+            entries: Tree::new(),
             size: 0,
         }
     }
@@ -47,46 +52,89 @@ impl Filter {
             return false;
         }
         // Those it is a prefix of follow each other, the first one is the first not below it.
-        let first = self.entries.partition_point(|entry| *entry < topic);
-        let above = self.entries.iter().skip(first);
-        let covered = above
-            .take_while(|entry| topic.is_prefix_of(entry.as_bytes()))
-            .count();
-        let removed = self.entries.splice(first..first + covered, [topic]);
-        self.size = size - removed.map(|entry| entry_size(&entry)).sum::<usize>();
+        let mut covered = Vec::new();
+        self.entries.visit_from(
+            |entry| *entry < topic,
+            |entry, ()| match topic.is_prefix_of(entry.as_bytes()) {
+                true => {
+                    covered.push(entry.clone());
+                    ControlFlow::Continue(())
+                }
+                false => ControlFlow::Break(()),
+            },
+        );
+        self.size = size;
+        for entry in covered {
+            self.remove(&entry);
+        }
+        self.entries.insert(topic, ());
         true
+    }
+
+    /// Takes an entry out that is there.
+    fn remove(&mut self, entry: &Topic) {
+        if self.entries.remove(entry).is_some() {
+            self.size -= entry_size(entry);
+        }
     }
 
     fn from_normalised(entries: Vec<Topic>) -> Self {
         let size = entries.iter().map(entry_size).sum();
+        let entries = Tree::from_sorted(entries.into_iter().map(|entry| (entry, ())));
         Self { entries, size }
     }
 
     /// Whether an entry is a prefix of the topic.
     #[inline]
     pub fn matches(&self, topic: &[u8]) -> bool {
-        let above = self
-            .entries
-            .partition_point(|entry| entry.as_bytes() <= topic);
-        above
-            .checked_sub(1)
-            .and_then(|last| self.entries.get(last))
-            .is_some_and(|entry| entry.is_prefix_of(topic))
+        self.entries
+            .last_not(|entry| entry.as_bytes() > topic)
+            .is_some_and(|(entry, ())| entry.is_prefix_of(topic))
+    }
+
+    /// Whether it has exactly that entry.
+    pub fn contains(&self, entry: &Topic) -> bool {
+        self.entries.get(entry).is_some()
     }
 
     /// The entries in ascending order.
-    pub fn entries(&self) -> &[Topic] {
-        &self.entries
+    pub fn entries(&self) -> Entries<'_> {
+        Entries(self.entries.iter())
     }
 
     /// Whether it matches nothing.
-    pub fn is_empty(&self) -> bool {
+    pub const fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// Number of entries.
-    pub fn len(&self) -> usize {
+    pub const fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Bytes that the entries take on the wire, at most.
+    pub const fn size(&self) -> usize {
+        self.size
+    }
+
+    /// What is to be taken out of this filter and what is to be put in to get the other one.
+    pub(crate) fn changes<'a>(&'a self, other: &'a Self) -> (Vec<&'a Topic>, Vec<&'a Topic>) {
+        let (mut gone, mut come) = (Vec::new(), Vec::new());
+        let mut before = self.entries().peekable();
+        let mut after = other.entries().peekable();
+        loop {
+            match (before.peek(), after.peek()) {
+                // One of another reading is the same object as far as it could be.
+                (Some(old), Some(new)) if old.is_same(new) || old == new => {
+                    before.next();
+                    after.next();
+                }
+                (Some(old), Some(new)) if old > new => come.extend(after.next()),
+                (Some(_), _) => gone.extend(before.next()),
+                (None, Some(_)) => come.extend(after.next()),
+                (None, None) => return (gone, come),
+            }
+        }
     }
 
     /// Appends the wire form: count, then entries. Spec: wire 5.1.
@@ -94,7 +142,7 @@ impl Filter {
         // More than 2^32 entries do not fit into memory; if they did, the first ones are sent.
         let count = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
         put_varbyte(out, count);
-        for entry in self.entries.iter().take(count as usize) {
+        for entry in self.entries().take(count as usize) {
             put_string(out, entry.as_bytes()).expect("entries are at most TOPIC_MAX bytes long");
         }
     }
@@ -108,11 +156,11 @@ impl Filter {
     pub fn decode_handshake(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let count = reader.varbyte()?;
-        let mut entries = Entries::default();
+        let mut entries = Unsorted::default();
         for _ in 0..count {
             entries.push(reader.string()?);
         }
-        Ok(entries.finish())
+        Ok(entries.finish(&Self::new()))
     }
 
     /// Reads the filter of a routing update: entries up to the end, whatever the announced count;
@@ -122,19 +170,29 @@ impl Filter {
     ///
     /// Fails when an entry runs past the end, or when there are more than [`FILTER_BYTES_MAX`].
     pub fn decode_update(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Self::decode_update_of(bytes, &Self::new())
+    }
+
+    /// As [`decode_update`](Self::decode_update), for a peer whose filter is known: the entries that
+    /// it keeps are those of `before`, so that they are in memory once.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode_update`](Self::decode_update).
+    pub fn decode_update_of(bytes: &[u8], before: &Self) -> Result<Self, DecodeError> {
         if bytes.len() > FILTER_BYTES_MAX {
             let expected = DecodeErrorKind::Other("a filter of less than 16 MiB");
             return Err(DecodeError::new(FILTER_BYTES_MAX, expected));
         }
         let mut reader = Reader::new(bytes);
-        let mut entries = Entries::default();
+        let mut entries = Unsorted::default();
         if reader.remaining() > 0 {
             reader.varbyte()?;
         }
         while reader.remaining() > 0 {
             entries.push(reader.string()?);
         }
-        Ok(entries.finish())
+        Ok(entries.finish(before))
     }
 }
 
@@ -156,10 +214,34 @@ impl FromIterator<Topic> for Filter {
     }
 }
 
+/// The entries of a filter in ascending order.
+#[derive(Debug, Clone)]
+pub struct Entries<'a>(Iter<'a, Topic, ()>);
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = &'a Topic;
+
+    fn next(&mut self) -> Option<&'a Topic> {
+        self.0.next().map(|(entry, ())| entry)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Entries<'_> {}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.entries()).finish()
+    }
+}
+
 /// Entries being read, normalised every now and then: a peer cannot make us hold millions of
 /// copies of one short entry.
 #[derive(Default)]
-struct Entries<'a> {
+struct Unsorted<'a> {
     entries: Vec<&'a [u8]>,
     /// Number of entries at which the next normalisation is due.
     due: usize,
@@ -168,7 +250,7 @@ struct Entries<'a> {
 /// Entries that are collected before the first normalisation: a page or four of memory.
 const ENTRIES_UNSORTED_MAX: usize = 1024;
 
-impl<'a> Entries<'a> {
+impl<'a> Unsorted<'a> {
     fn push(&mut self, entry: &'a [u8]) {
         if entry.len() > TOPIC_MAX {
             return;
@@ -185,9 +267,16 @@ impl<'a> Entries<'a> {
         self.entries.dedup_by(|next, kept| next.starts_with(kept));
     }
 
-    fn finish(mut self) -> Filter {
+    /// Makes a filter of them, which shares its entries with `before` where it can.
+    fn finish(mut self, before: &Filter) -> Filter {
         self.normalise();
-        Filter::from_normalised(self.entries.into_iter().map(Topic::from).collect())
+        let mut known = before.entries().peekable();
+        let entries = self.entries.into_iter().map(|entry| {
+            while known.next_if(|known| known.as_bytes() < entry).is_some() {}
+            let same = known.next_if(|known| known.as_bytes() == entry);
+            same.cloned().unwrap_or_else(|| Topic::from(entry))
+        });
+        Filter::from_normalised(entries.collect())
     }
 }
 
@@ -206,7 +295,7 @@ mod tests {
     }
 
     fn texts(filter: &Filter) -> Vec<String> {
-        filter.entries().iter().map(Topic::to_string).collect()
+        filter.entries().map(Topic::to_string).collect()
     }
 
     #[test]
@@ -265,6 +354,22 @@ mod tests {
     }
 
     #[test]
+    fn an_update_keeps_the_entries_that_are_known() {
+        let before = filter(&["/a", "/b", "/c/1"]);
+        let mut bytes = Vec::new();
+        filter(&["/b", "/c", "/d"]).encode(&mut bytes);
+        let after = Filter::decode_update_of(&bytes, &before).unwrap();
+        assert_eq!(texts(&after), ["/b", "/c", "/d"]);
+        assert_eq!(after.size(), filter(&["/b", "/c", "/d"]).size());
+        let is_known = |entry: &Topic| before.entries().any(|known| known.is_same(entry));
+        let known: Vec<bool> = after.entries().map(is_known).collect();
+        assert_eq!(known, [true, false, false]);
+        let (gone, come) = before.changes(&after);
+        assert_eq!(gone, [&Topic::from("/a"), &Topic::from("/c/1")]);
+        assert_eq!(come, [&Topic::from("/c"), &Topic::from("/d")]);
+    }
+
+    #[test]
     fn repeated_entries_take_no_memory() {
         let mut bytes = Vec::new();
         put_varbyte(&mut bytes, 1_000_000);
@@ -300,6 +405,7 @@ mod tests {
             };
             let collected: Filter = topics.iter().map(|topic| Topic::from(&topic[..])).collect();
             prop_assert_eq!(&by_add, &collected);
+            prop_assert_eq!(by_add.size(), collected.size());
             for probe in probes.iter().chain(&topics) {
                 let naive = topics.iter().any(|topic| probe.starts_with(topic));
                 prop_assert_eq!(collected.matches(probe), naive);

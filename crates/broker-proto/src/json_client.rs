@@ -734,7 +734,7 @@ fn subscribe(
 
 /// What a server can be asked for: neither its own events nor the topics of data stores.
 fn permitted(wanted: &Filter) -> Filter {
-    let entries = wanted.entries().iter();
+    let entries = wanted.entries();
     entries
         .filter(|topic| !is_reserved(topic.as_bytes()))
         .cloned()

@@ -54,6 +54,7 @@ pub mod routes;
 pub mod status;
 pub mod store;
 pub mod topic;
+mod tree;
 pub mod web_socket;
 
 pub use crate::config::Config;

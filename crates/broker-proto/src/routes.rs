@@ -1,8 +1,10 @@
 //! The routing table: which peers and which local consumers get a message.
 //!
 //! Spec: wire 8.3, endpoint 3, 4. The table is a value: the runtime changes a copy and publishes it as
-//! a snapshot that everybody reads without asking. It knows where a message came from only as an
-//! [`Origin`]; what a target is made of (`T`) is the runtime's business.
+//! a snapshot that everybody reads without asking. A copy shares what it has in common with the
+//! other one, so that a change costs the logarithm of the number of subscriptions. See ADR 0125. It
+//! knows where a message came from only as an [`Origin`]; what a target is made of (`T`) is the
+//! runtime's business.
 //!
 //! | origin | own subscribers | hubs | WebSocket clients | peers |
 //! |---|---|---|---|---|
@@ -17,22 +19,16 @@
 //! its filter says, and from the network to no local consumer. Topics that belong to the endpoint
 //! are never shown to WebSocket clients.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cmp::Ordering;
+use std::sync::Arc;
 
 use crate::filter::Filter;
 use crate::id::EndpointId;
 use crate::routes::prefix_index::PrefixIndex;
 use crate::topic::{RESERVED, Topic};
+use crate::tree::Tree;
 
 mod prefix_index;
-
-/// Routes from which on an index can pay.
-const INDEXED_ROUTES_MIN: usize = 8;
-
-/// Topics that are looked up before an index is made: each is a topic seen for the first time since
-/// the last change, and systems that keep to some topics never get there.
-const INDEXED_LOOKUPS_MIN: usize = 64;
 
 /// Names a local consumer. The caller chooses the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,46 +64,40 @@ pub enum Origin {
 }
 
 /// Whom messages go to.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct RoutingTable<T> {
     me: EndpointId,
     version: u64,
-    /// Ordered by id.
-    peers: Vec<PeerRoute<T>>,
-    /// Ordered by id.
-    locals: Vec<LocalRoute<T>>,
-    index: Index,
+    peers: Tree<EndpointId, Peer<T>>,
+    locals: Tree<LocalId, Local<T>>,
+    /// The filters of all peers, and the topics of all local consumers.
+    peer_index: PrefixIndex<PeerRoute<T>>,
+    local_index: PrefixIndex<LocalRoute<T>>,
 }
 
-/// The filters of a table that does not change any more, as a whole.
-#[derive(Debug, Default)]
-struct Index {
-    lookups: AtomicUsize,
-    /// Those of peers, and those of local consumers.
-    filters: OnceLock<(PrefixIndex, PrefixIndex)>,
-}
-
-/// A table is copied to be changed.
-impl Clone for Index {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
-#[derive(Debug, Clone)]
-struct PeerRoute<T> {
-    id: EndpointId,
+#[derive(Debug)]
+struct Peer<T> {
+    route: Arc<PeerRoute<T>>,
     filter: Filter,
+}
+
+#[derive(Debug)]
+struct Local<T> {
+    route: Arc<LocalRoute<T>>,
+    /// As they were asked for: one may be a prefix of another, which stays when it goes.
+    topics: Tree<Topic>,
+}
+
+/// What leads to a target; compared by whose it is.
+#[derive(Debug)]
+struct Route<I, T> {
+    id: I,
     target: T,
 }
 
-#[derive(Debug, Clone)]
-struct LocalRoute<T> {
-    id: LocalId,
-    kind: LocalKind,
-    topics: Filter,
-    target: T,
-}
+type PeerRoute<T> = Route<EndpointId, T>;
+
+type LocalRoute<T> = Route<LocalId, (LocalKind, T)>;
 
 impl<T: Clone> RoutingTable<T> {
     /// A table without any target.
@@ -115,9 +105,10 @@ impl<T: Clone> RoutingTable<T> {
         Self {
             me,
             version: 1,
-            peers: Vec::new(),
-            locals: Vec::new(),
-            index: Index::default(),
+            peers: Tree::new(),
+            locals: Tree::new(),
+            peer_index: PrefixIndex::default(),
+            local_index: PrefixIndex::default(),
         }
     }
 
@@ -129,57 +120,105 @@ impl<T: Clone> RoutingTable<T> {
 
     /// Adds a peer, or replaces what is known of it.
     pub fn add_peer(&mut self, id: EndpointId, filter: Filter, target: T) {
-        let route = PeerRoute { id, filter, target };
-        match self.find_peer(id) {
-            Ok(index) => self.peers[index] = route,
-            Err(index) => self.peers.insert(index, route),
+        self.remove_peer(id);
+        let route = Arc::new(Route { id, target });
+        for entry in filter.entries() {
+            self.peer_index.insert(entry.clone(), &route);
         }
+        self.peers.insert(id, Peer { route, filter });
         self.changed();
     }
 
-    /// Replaces a peer's filter; does nothing for an unknown peer.
+    /// Replaces a peer's filter; does nothing for an unknown peer, or if it wants what it wanted.
+    /// Costs as much as is different, and a comparison of what is not.
     pub fn set_peer_filter(&mut self, id: EndpointId, filter: Filter) {
-        if let Ok(index) = self.find_peer(id) {
-            self.peers[index].filter = filter;
-            self.changed();
+        let Some(Peer { route, filter: old }) = self.peers.get(&id) else {
+            return;
+        };
+        let (gone, come) = old.changes(&filter);
+        if gone.is_empty() && come.is_empty() {
+            return;
         }
+        for entry in gone {
+            self.peer_index.remove(entry, route);
+        }
+        for entry in come {
+            self.peer_index.insert(entry.clone(), route);
+        }
+        let route = route.clone();
+        self.peers.insert(id, Peer { route, filter });
+        self.changed();
     }
 
     /// Takes a peer out; does nothing for an unknown peer.
     pub fn remove_peer(&mut self, id: EndpointId) {
-        if let Ok(index) = self.find_peer(id) {
-            self.peers.remove(index);
+        if let Some(Peer { route, filter }) = self.peers.remove(&id) {
+            for entry in filter.entries() {
+                self.peer_index.remove(entry, &route);
+            }
             self.changed();
         }
     }
 
     /// Adds a local consumer of everything below some topics, or replaces what is known of it.
     pub fn add_local(&mut self, id: LocalId, kind: LocalKind, topics: Vec<Topic>, target: T) {
-        let route = LocalRoute {
+        self.remove_local(id);
+        let route = Arc::new(Route {
             id,
-            kind,
-            topics: topics.into_iter().collect(),
-            target,
-        };
-        match self.find_local(id) {
-            Ok(index) => self.locals[index] = route,
-            Err(index) => self.locals.insert(index, route),
-        }
+            target: (kind, target),
+        });
+        let none = Tree::new();
+        self.locals.insert(
+            id,
+            Local {
+                route,
+                topics: none,
+            },
+        );
+        self.add_local_topics(id, topics);
         self.changed();
     }
 
-    /// Replaces the topics of a local consumer; does nothing for an unknown one.
-    pub fn set_local_topics(&mut self, id: LocalId, topics: Vec<Topic>) {
-        if let Ok(index) = self.find_local(id) {
-            self.locals[index].topics = topics.into_iter().collect();
+    /// Adds to the topics of a local consumer; tells whether that changed anything. Does nothing for
+    /// an unknown one.
+    pub fn add_local_topics(&mut self, id: LocalId, more: impl IntoIterator<Item = Topic>) -> bool {
+        let Some(Local { route, topics }) = self.locals.get(&id) else {
+            return false;
+        };
+        let (route, mut topics) = (route.clone(), topics.clone());
+        let before = topics.len();
+        for topic in more {
+            if topics.insert(topic.clone(), ()).is_none() {
+                self.local_index.insert(topic, &route);
+            }
+        }
+        let changed = topics.len() != before;
+        if changed {
+            self.locals.insert(id, Local { route, topics });
+            self.changed();
+        }
+        changed
+    }
+
+    /// Takes a topic from a local consumer; does nothing for an unknown one of either.
+    pub fn remove_local_topic(&mut self, id: LocalId, topic: &Topic) {
+        let Some(Local { route, topics }) = self.locals.get(&id) else {
+            return;
+        };
+        let (route, mut topics) = (route.clone(), topics.clone());
+        if topics.remove(topic).is_some() {
+            self.local_index.remove(topic, &route);
+            self.locals.insert(id, Local { route, topics });
             self.changed();
         }
     }
 
     /// Takes a local consumer out; does nothing for an unknown one.
     pub fn remove_local(&mut self, id: LocalId) {
-        if let Ok(index) = self.find_local(id) {
-            self.locals.remove(index);
+        if let Some(Local { route, topics }) = self.locals.remove(&id) {
+            for (topic, ()) in topics.iter() {
+                self.local_index.remove(topic, &route);
+            }
             self.changed();
         }
     }
@@ -188,20 +227,32 @@ impl<T: Clone> RoutingTable<T> {
     pub fn peers(&self) -> impl Iterator<Item = (EndpointId, &Filter, &T)> {
         self.peers
             .iter()
-            .map(|peer| (peer.id, &peer.filter, &peer.target))
+            .map(|(id, peer)| (*id, &peer.filter, &peer.route.target))
     }
 
     /// What leads to a peer.
     pub fn peer(&self, id: EndpointId) -> Option<&T> {
-        let index = self.find_peer(id).ok()?;
-        Some(&self.peers.get(index)?.target)
+        Some(&self.peers.get(&id)?.route.target)
+    }
+
+    /// What a peer wants.
+    pub fn peer_filter(&self, id: EndpointId) -> Option<&Filter> {
+        Some(&self.peers.get(&id)?.filter)
     }
 
     /// The local consumers, in the order of their ids.
     pub fn locals(&self) -> impl Iterator<Item = (LocalId, LocalKind, &T)> {
         self.locals
             .iter()
-            .map(|local| (local.id, local.kind, &local.target))
+            .map(|(id, Local { route, .. })| (*id, route.target.0, &route.target.1))
+    }
+
+    /// The topics of a local consumer in ascending order.
+    pub fn local_topics(&self, id: LocalId) -> impl Iterator<Item = &Topic> {
+        let local = self.locals.get(&id);
+        local
+            .into_iter()
+            .flat_map(|local| local.topics.iter().map(|(topic, ())| topic))
     }
 
     /// Everybody a data message goes to: peers first, then local consumers.
@@ -216,73 +267,32 @@ impl<T: Clone> RoutingTable<T> {
         forwarding: bool,
     ) -> Vec<T> {
         let is_reserved = topic.starts_with(RESERVED.as_bytes());
-        let (peers, locals) = self.wanting(receiver, topic);
+        let peers = match receiver.is_nil() {
+            true => self.peer_index.matches(topic),
+            // That peer, whatever it subscribed to.
+            false => {
+                let there = self.peers.get(&receiver);
+                there.into_iter().map(|peer| &*peer.route).collect()
+            }
+        };
         let peers = peers
             .into_iter()
             .filter(|peer| leaves_to(peer.id, origin, forwarding))
             .map(|peer| &peer.target);
-        let locals = locals
+        let locals = self
+            .local_index
+            .matches(topic)
             .into_iter()
             .filter(|local| self.local_gets(local, origin, receiver))
-            .filter(|local| local.kind != LocalKind::Client || !is_reserved)
-            .map(|local| &local.target);
+            .filter(|local| local.target.0 != LocalKind::Client || !is_reserved)
+            .map(|local| &local.target.1);
         peers.chain(locals).cloned().collect()
-    }
-
-    /// Whoever subscribes to the topic; of peers the receiver, if there is one.
-    fn wanting(
-        &self,
-        receiver: EndpointId,
-        topic: &[u8],
-    ) -> (Vec<&PeerRoute<T>>, Vec<&LocalRoute<T>>) {
-        let index = self.index();
-        let peers = match index {
-            _ if !receiver.is_nil() => {
-                let found = self.find_peer(receiver).ok();
-                found
-                    .and_then(|at| self.peers.get(at))
-                    .into_iter()
-                    .collect()
-            }
-            Some((peers, _)) => pick(&self.peers, &peers.matches(topic)),
-            None => {
-                let peers = self.peers.iter();
-                peers.filter(|peer| peer.filter.matches(topic)).collect()
-            }
-        };
-        let locals = match index {
-            Some((_, locals)) => pick(&self.locals, &locals.matches(topic)),
-            None => {
-                let locals = self.locals.iter();
-                locals.filter(|local| local.topics.matches(topic)).collect()
-            }
-        };
-        (peers, locals)
-    }
-
-    /// The index, once it is worth the while.
-    fn index(&self) -> Option<&(PrefixIndex, PrefixIndex)> {
-        if self.peers.len() + self.locals.len() < INDEXED_ROUTES_MIN {
-            return None;
-        }
-        let index = &self.index;
-        if index.filters.get().is_none()
-            && index.lookups.fetch_add(1, Ordering::Relaxed) < INDEXED_LOOKUPS_MIN
-        {
-            return None;
-        }
-        Some(index.filters.get_or_init(|| {
-            (
-                PrefixIndex::new(self.peers.iter().map(|peer| &peer.filter)),
-                PrefixIndex::new(self.locals.iter().map(|local| &local.topics)),
-            )
-        }))
     }
 
     fn local_gets(&self, local: &LocalRoute<T>, origin: Origin, receiver: EndpointId) -> bool {
         let to_me = receiver == self.me;
         let to_me_or_all = to_me || receiver.is_nil();
-        match (origin, local.kind) {
+        match (origin, local.target.0) {
             (Origin::Internal, LocalKind::Client) => false,
             (Origin::Internal, LocalKind::Subscriber | LocalKind::Hub) => true,
             (Origin::Endpoint | Origin::Spoofed(_), LocalKind::Subscriber) => to_me,
@@ -297,23 +307,61 @@ impl<T: Clone> RoutingTable<T> {
         }
     }
 
-    fn find_peer(&self, id: EndpointId) -> Result<usize, usize> {
-        self.peers.binary_search_by(|peer| peer.id.cmp(&id))
-    }
-
-    fn find_local(&self, id: LocalId) -> Result<usize, usize> {
-        self.locals.binary_search_by(|local| local.id.cmp(&id))
-    }
-
     fn changed(&mut self) {
         self.version = self.version.wrapping_add(1);
-        self.index = Index::default();
     }
 }
 
-/// The routes at those positions.
-fn pick<'a, R>(routes: &'a [R], positions: &[usize]) -> Vec<&'a R> {
-    positions.iter().filter_map(|at| routes.get(*at)).collect()
+/// Targets are shared, not copied.
+impl<T> Clone for RoutingTable<T> {
+    fn clone(&self) -> Self {
+        Self {
+            me: self.me,
+            version: self.version,
+            peers: self.peers.clone(),
+            locals: self.locals.clone(),
+            peer_index: self.peer_index.clone(),
+            local_index: self.local_index.clone(),
+        }
+    }
+}
+
+impl<T> Clone for Peer<T> {
+    fn clone(&self) -> Self {
+        Self {
+            route: self.route.clone(),
+            filter: self.filter.clone(),
+        }
+    }
+}
+
+impl<T> Clone for Local<T> {
+    fn clone(&self) -> Self {
+        Self {
+            route: self.route.clone(),
+            topics: self.topics.clone(),
+        }
+    }
+}
+
+impl<I: PartialEq, T> PartialEq for Route<I, T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl<I: Eq, T> Eq for Route<I, T> {}
+
+impl<I: Ord, T> Ord for Route<I, T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.id.cmp(&other.id)
+    }
+}
+
+impl<I: Ord, T> PartialOrd for Route<I, T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// Whether what comes from there may go to the peer.
@@ -453,9 +501,10 @@ mod tests {
     fn every_change_moves_the_version() {
         let mut table = table();
         let mut versions = vec![table.version()];
-        let changes: [fn(&mut RoutingTable<&'static str>); 6] = [
+        let changes: [fn(&mut RoutingTable<&'static str>); 7] = [
             |table| table.set_peer_filter(A, Filter::new()),
-            |table| table.set_local_topics(HUB, Vec::new()),
+            |table| assert!(table.add_local_topics(HUB, topics(&["/u"]))),
+            |table| table.remove_local_topic(HUB, &Topic::from("/t")),
             |table| table.remove_peer(A),
             |table| table.remove_local(HUB),
             |table| table.add_peer(A, Filter::new(), "A"),
@@ -469,71 +518,87 @@ mod tests {
         let version = table.version();
         table.remove_peer(ME);
         table.set_peer_filter(ME, Filter::new());
+        table.set_peer_filter(A, Filter::new());
         table.remove_local(LocalId(99));
-        table.set_local_topics(LocalId(99), Vec::new());
+        assert!(!table.add_local_topics(LocalId(99), topics(&["/t"])));
+        assert!(!table.add_local_topics(LocalId(3), topics(&["/t"])));
+        table.remove_local_topic(LocalId(3), &Topic::from("/u"));
+        table.remove_local_topic(LocalId(99), &Topic::from("/t"));
         assert_eq!(table.version(), version);
     }
 
     #[test]
-    fn many_lookups_find_what_the_first_ones_found() {
+    fn a_copy_stays_as_it_is_and_the_table_finds_what_a_scan_finds() {
+        // What each of them wants, as lists.
+        type Peers = Vec<(EndpointId, Vec<Topic>, u64)>;
+        type Locals = Vec<(LocalId, LocalKind, Vec<Topic>, u64)>;
+        let (mut peers, mut locals) = (Peers::new(), Locals::new());
         let mut table = RoutingTable::new(ME);
         for number in 0..40_u8 {
             let id = EndpointId::from_bytes([number + 2; 16]);
-            let filter = [format!("/{}", number % 7), format!("/{number}/x")];
-            let filter = filter.iter().map(|topic| Topic::from(topic.as_str()));
-            table.add_peer(id, filter.collect(), u64::from(number));
-            let topics = topics(&[["", "/1", "/12/x", "/4"][usize::from(number % 4)]]);
+            let wanted = [format!("/{}", number % 7), format!("/{number}/x")];
+            let wanted: Vec<Topic> = wanted.iter().map(Topic::from).collect();
+            let target = u64::from(number);
+            table.add_peer(id, wanted.iter().cloned().collect(), target);
+            peers.push((id, wanted, target));
+            let wanted = topics(&[["", "/1", "/12/x", "/4"][usize::from(number % 4)]]);
             let kind = [LocalKind::Subscriber, LocalKind::Hub][usize::from(number % 2)];
-            let id = LocalId(u64::from(number));
-            table.add_local(id, kind, topics, 100 + u64::from(number));
+            let id = LocalId(target);
+            table.add_local(id, kind, wanted.clone(), 100 + target);
+            locals.push((id, kind, wanted, 100 + target));
         }
-        let wanted: Vec<String> = (0..45).map(|number| format!("/{number}/x/y")).collect();
-        type Targets<'a> = &'a dyn Fn(Origin, EndpointId, &[u8]) -> Vec<u64>;
-        let lookup = |targets: Targets<'_>| -> Vec<Vec<u64>> {
-            let mut found = Vec::new();
-            for topic in &wanted {
-                for origin in [
-                    Origin::Endpoint,
-                    Origin::Peer(EndpointId::from_bytes([3; 16])),
-                ] {
-                    for receiver in [ALL, ME, EndpointId::from_bytes([9; 16])] {
-                        found.push(targets(origin, receiver, topic.as_bytes()));
-                    }
-                }
-            }
-            found
+        let asked: Vec<String> = (0..45).map(|number| format!("/{number}/x/y")).collect();
+        let scan = |peers: &Peers, locals: &Locals| -> Vec<Vec<u64>> {
+            let targets = |topic: &String| {
+                let wants =
+                    |wanted: &[Topic]| wanted.iter().any(|it| it.is_prefix_of(topic.as_bytes()));
+                let peers = peers.iter().filter(|peer| wants(&peer.1));
+                let hubs = locals.iter().filter(|local| local.1 == LocalKind::Hub);
+                let hubs = hubs.filter(|hub| wants(&hub.2)).map(|hub| hub.3);
+                peers.map(|peer| peer.2).chain(hubs).collect()
+            };
+            asked.iter().map(targets).collect()
         };
-        // A copy is asked for the first time, and has no index.
-        let scanned = lookup(&|origin, to, topic| table.clone().targets(origin, to, topic, true));
-        let indexed = lookup(&|origin, to, topic| table.targets(origin, to, topic, true));
-        assert!(table.index.filters.get().is_some());
-        assert_eq!(indexed, scanned);
+        let found = |table: &RoutingTable<u64>| -> Vec<Vec<u64>> {
+            let targets =
+                |topic: &String| table.targets(Origin::Endpoint, ALL, topic.as_bytes(), true);
+            asked.iter().map(targets).collect()
+        };
+        let before = table.clone();
+        let expected = scan(&peers, &locals);
+        assert_eq!(found(&table), expected);
 
-        table.remove_peer(EndpointId::from_bytes([2; 16]));
-        assert!(table.index.filters.get().is_none());
-        let without: Vec<Vec<u64>> = scanned
-            .iter()
-            .map(|targets| {
-                targets
-                    .iter()
-                    .copied()
-                    .filter(|target| *target != 0)
-                    .collect()
-            })
-            .collect();
-        let indexed = lookup(&|origin, to, topic| table.targets(origin, to, topic, true));
-        assert_eq!(indexed, without);
+        let (peer, wanted) = (peers[3].0, topics(&["/8", "/9/x"]));
+        table.set_peer_filter(peer, wanted.iter().cloned().collect());
+        peers[3].1 = wanted;
+        table.remove_peer(peers[0].0);
+        peers.remove(0);
+        let hub = locals[5].0;
+        table.add_local_topics(hub, topics(&["/3", "/3/x", "/1"]));
+        table.remove_local_topic(hub, &Topic::from("/1"));
+        locals[5].2 = topics(&["/3", "/3/x"]);
+        table.remove_local(locals[1].0);
+        locals.remove(1);
+        assert_eq!(found(&table), scan(&peers, &locals));
+        assert_eq!(found(&before), expected);
     }
 
     #[test]
     fn filters_follow_updates() {
         let mut table = table();
         table.set_peer_filter(A, topics(&["/u"]).into_iter().collect());
-        table.set_local_topics(HUB, topics(&["/u"]));
-        assert_eq!(
-            table.targets(Origin::Endpoint, ALL, b"/u", true),
-            ["A", "hub"]
-        );
+        table.add_local_topics(HUB, topics(&["/u", "/t/x"]));
+        let targets = |table: &RoutingTable<_>, topic: &str| {
+            table.targets(Origin::Endpoint, ALL, topic.as_bytes(), true)
+        };
+        assert_eq!(targets(&table, "/u"), ["A", "hub"]);
+        // The narrower topic counts again when the wider one goes, and each of them once.
+        assert_eq!(targets(&table, "/t/x"), ["B", "hub", "other hub"]);
+        table.remove_local_topic(HUB, &Topic::from("/t"));
+        assert_eq!(targets(&table, "/t/y"), ["B", "other hub"]);
+        assert_eq!(targets(&table, "/t/x"), ["B", "hub", "other hub"]);
+        let left: Vec<&Topic> = table.local_topics(HUB).collect();
+        assert_eq!(left, [&Topic::from("/t/x"), &Topic::from("/u")]);
         assert_eq!(table.peers().map(|peer| peer.0).collect::<Vec<_>>(), [A, B]);
         assert_eq!(table.locals().count(), 3);
     }

@@ -47,6 +47,11 @@ impl Topic {
         topic.starts_with(&self.0)
     }
 
+    /// Whether both are copies of one topic, and share its bytes.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Appends `other` below this topic.
     ///
     /// A slash goes between them unless `other` starts with one or either is empty; one slash at

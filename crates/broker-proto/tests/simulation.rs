@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use broker_data::{Timespan, Timestamp};
 use broker_proto::frame::FRAME_LEN_SIZE;
+use broker_proto::message::routing_update;
 use broker_proto::{
     Closed, Config, ConnectionId, Endpoint, EndpointId, Event, Filter, NetworkAddress, Outcome,
     Output, RequestId, Retry, StatusCode, Topic,
@@ -489,13 +490,18 @@ impl World {
                         },
                     );
                 }
-                Output::Join { .. } | Output::Interest { .. } => {
-                    unreachable!("nobody here peers with another protocol")
+                Output::Join { .. } => unreachable!("nobody here peers with another protocol"),
+                Output::Interest {
+                    connection,
+                    peer,
+                    filter,
+                } => {
+                    self.marks.filter_races += usize::from(installed == Some(connection));
+                    let id = self.nodes[node].endpoint.id();
+                    let update = routing_update(id, peer, &filter);
+                    self.transmit((node, connection), Packet::Frame(update));
                 }
                 Output::Send { connection, frame } => {
-                    if installed == Some(connection) && frame.get(36) == Some(&3) {
-                        self.marks.filter_races += 1;
-                    }
                     self.transmit((node, connection), Packet::Frame(frame));
                 }
                 Output::Close { connection, cause } => {

@@ -4,9 +4,9 @@
 //! touching fresh memory for the next one, costs more than filling it. There is one store for the
 //! process, so that its bound is one, too, however many endpoints and connections there are.
 
-use std::sync::{Mutex, MutexGuard, TryLockError};
-
 use bytes::{Bytes, BytesMut};
+
+use crate::lock::{Lock, Locked};
 
 /// The one size that is kept; others come from the allocator.
 pub(crate) const BUFFER_SIZE: usize = 64 * 1024;
@@ -14,7 +14,7 @@ pub(crate) const BUFFER_SIZE: usize = 64 * 1024;
 /// How many are kept: two megabytes, which is what fits the caches of a processor.
 const KEPT_MAX: usize = 32;
 
-static KEPT: Kept = Kept(Mutex::new(Vec::new()));
+static KEPT: Kept = Kept(Lock::new(Vec::new()));
 
 /// An empty buffer with room for `size` bytes or more.
 pub(crate) fn take(size: usize) -> BytesMut {
@@ -27,17 +27,13 @@ pub(crate) fn give(bytes: Bytes) {
 }
 
 #[derive(Debug)]
-struct Kept(Mutex<Vec<BytesMut>>);
+struct Kept(Lock<Vec<BytesMut>>);
 
 impl Kept {
     /// Nobody waits: the allocator is there, too. And in the child of a fork a lock that some thread
     /// of the parent held is never free again.
-    fn lock(&self) -> Option<MutexGuard<'_, Vec<BytesMut>>> {
-        match self.0.try_lock() {
-            Ok(kept) => Some(kept),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+    fn lock(&self) -> Option<Locked<'_, Vec<BytesMut>>> {
+        self.0.try_lock()
     }
 
     fn take(&self, size: usize) -> BytesMut {
@@ -72,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_buffer_in_use_is_never_handed_out() {
-        let kept = Kept(Mutex::default());
+        let kept = Kept(Lock::default());
         let work = |thread: u8| {
             let mut held: Vec<(u8, Bytes)> = Vec::new();
             for round in 0..60 {
@@ -104,7 +100,7 @@ mod tests {
 
     #[test]
     fn only_whole_buffers_of_the_one_size_are_kept() {
-        let kept = Kept(Mutex::default());
+        let kept = Kept(Lock::default());
         let count = |bytes: Bytes| {
             kept.give(bytes);
             kept.lock().unwrap().len()
@@ -130,8 +126,8 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_the_store() {
-        let kept = Kept(Mutex::default());
-        let locked = kept.0.lock().unwrap();
+        let kept = Kept(Lock::default());
+        let locked = kept.0.lock();
         assert!(kept.take(BUFFER_SIZE).capacity() >= BUFFER_SIZE);
         kept.give(BytesMut::zeroed(BUFFER_SIZE).freeze());
         assert!(locked.is_empty());

@@ -2,19 +2,20 @@
 //!
 //! The machine sits behind one mutex. Whoever has something for it (a connection's task, the timer,
 //! an application's thread) locks, hands it in and carries out the outputs. None of them waits:
-//! frames go into mailboxes, dials become tasks, routes are swapped. That makes every command
-//! synchronous: a subscription is part of the filter when the call returns. See ADR 0020.
+//! frames go into mailboxes, dials become tasks, routes are swapped; tasks are woken once the lock is
+//! released. That makes every command synchronous: a subscription is part of the filter when the
+//! call returns. See ADR 0020.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use broker_data::{Encoder, Source, Timestamp};
 use broker_proto::endpoint::{ConnectionId, Endpoint as Machine, Outcome, Output, RequestId};
-use broker_proto::frame::{EnvelopeError, Tag, write_envelope};
+use broker_proto::frame::{Envelope, EnvelopeError, Tag, write_envelope};
 use broker_proto::peer_url::{PeerUrl, Scheme};
 use broker_proto::routes::{LocalId, Origin};
-use broker_proto::{EndpointId, ErrorCode, Event, Fault};
+use broker_proto::{EndpointId, ErrorCode, Event, Fault, Filter};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
@@ -22,6 +23,7 @@ use crate::blocked;
 use crate::connector;
 use crate::error::Error;
 use crate::link::Link;
+use crate::lock::Locked;
 #[cfg(feature = "http")]
 use crate::mailbox::Limits;
 use crate::mailbox::{Mailbox, Patience, Pushed, Run};
@@ -164,8 +166,8 @@ impl Control {
 
 /// Inputs of the machine. Each call locks, acts and carries out what follows.
 impl Shared {
-    pub(crate) fn lock_control(&self) -> MutexGuard<'_, Control> {
-        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock_control(&self) -> Locked<'_, Control> {
+        self.control.lock()
     }
 
     fn act<T>(self: &Arc<Self>, action: impl FnOnce(&mut Control, Timestamp) -> T) -> T {
@@ -243,6 +245,28 @@ impl Shared {
                 control.machine.handle_frame(now, connection, payload);
             }
         });
+    }
+
+    /// A message of a peer for the machine. What it wants may be a large list: it is read without
+    /// the lock, so that a peer that changes its mind all the time holds nobody up.
+    pub(crate) fn peer_message(self: &Arc<Self>, connection: ConnectionId, payload: &[u8]) {
+        match Envelope::parse(payload) {
+            Ok(update) if update.tag == Tag::RoutingUpdate => {
+                let known = self.routes.load().peer_filter(update.sender).cloned();
+                let known = known.unwrap_or_default();
+                match Filter::decode_update_of(update.payload, &known) {
+                    Ok(filter) => self.act(|control, _| {
+                        let sender = update.sender;
+                        control.machine.handle_filter(connection, sender, filter);
+                    }),
+                    Err(error) => {
+                        let connection = connection.0;
+                        tracing::debug!(event = "routing-update-dropped", connection, %error);
+                    }
+                }
+            }
+            _ => self.control_frame(connection, payload),
+        }
     }
 
     pub(crate) fn connection_ended(
@@ -433,9 +457,11 @@ impl Shared {
                     host,
                     port,
                 } => self.join(control, connection, &host, port),
-                Output::Interest { connection, filter } => {
+                Output::Interest {
+                    connection, filter, ..
+                } => {
                     if let Some(link) = control.links.get(&connection) {
-                        link.set_interest(filter);
+                        link.mailbox.set_interest(filter);
                     }
                 }
                 Output::Send { connection, frame } => {

@@ -390,7 +390,7 @@ impl Endpoint {
             .peers()
             // What a foreign peer wants is not known.
             .filter(|(_, _, target)| target.kind != TargetKind::Foreign)
-            .flat_map(|(_, filter, _)| filter.entries().iter().cloned());
+            .flat_map(|(_, filter, _)| filter.entries().cloned());
         let mut topics: Vec<Topic> = entries.collect();
         topics.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
         topics.dedup_by(|a, b| a.as_bytes() == b.as_bytes());
@@ -399,12 +399,8 @@ impl Endpoint {
 
     /// The topics this endpoint asks its peers for. It never shrinks. Spec: wire 8.1.
     pub fn filter(&self) -> Vec<Topic> {
-        self.shared()
-            .lock_control()
-            .machine()
-            .filter()
-            .entries()
-            .to_vec()
+        let filter = self.shared().lock_control().machine().filter().clone();
+        filter.entries().cloned().collect()
     }
 
     /// Has messages of these topics sent here, to be forwarded, although nobody here reads them.

@@ -1,13 +1,12 @@
 //! What can go wrong, and the code the original reports for it.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 
 use broker_data::EncodeError;
+use broker_proto::ErrorCode;
 use broker_proto::frame::EnvelopeError;
 use broker_proto::peer_url::PeerUrlError;
-use broker_proto::{ErrorCode, Topic};
 
 /// Why a call failed. Every error names the thing it is about and maps to an [`ErrorCode`].
 #[derive(Debug, Clone, thiserror::Error)]
@@ -113,17 +112,5 @@ impl From<EnvelopeError> for Error {
             // The other cases are about reading, which no caller of ours does through this type.
             _ => Self::MessageTooLarge { size: 0 },
         }
-    }
-}
-
-/// Prints topics in messages and logs, as text where they are text.
-pub(crate) struct Topics<'a>(pub(crate) &'a [Topic]);
-
-impl fmt::Display for Topics<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, topic) in self.0.iter().enumerate() {
-            write!(f, "{}`{topic}`", if index == 0 { "" } else { ", " })?;
-        }
-        Ok(())
     }
 }

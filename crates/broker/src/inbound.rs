@@ -341,7 +341,7 @@ impl Inbound {
                     tracing::warn!(event = "control-message-dropped", %peer, bytes, "too large");
                     continue;
                 }
-                shared.control_frame(self.connection, payload);
+                shared.peer_message(self.connection, payload);
                 // It may have changed the routes, or ended the connection.
                 return Verdict::Consumed(consumed);
             }

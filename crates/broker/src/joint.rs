@@ -8,12 +8,13 @@
 //!
 //! Locks are taken in this order: the list's, a mailbox's, the run's. See ADR 0091.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::buffers;
+use crate::lock::{Lock, Locked, wake};
 use crate::mailbox::Joined;
 use crate::routing::Target;
 
@@ -40,7 +41,7 @@ const JOINT_BYTES_MIN: usize = 1024;
 /// Frames in the making, until it is sealed.
 #[derive(Debug)]
 pub(crate) struct JointRun {
-    state: Mutex<State>,
+    state: Lock<State>,
 }
 
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl JointRun {
         let mut open = buffers::take(capacity.max(frame.len()));
         open.extend_from_slice(frame);
         Self {
-            state: Mutex::new(State {
+            state: Lock::new(State {
                 is_open: true,
                 open,
                 sealed: Bytes::new(),
@@ -70,8 +71,8 @@ impl JointRun {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Locked<'_, State> {
+        self.state.lock()
     }
 
     /// Appends a frame; `false` when it is sealed, or full.
@@ -136,7 +137,7 @@ impl State {
 /// The joint run at the end of the mailboxes of one list of targets.
 #[derive(Debug, Default)]
 pub(crate) struct JointEnd {
-    state: Mutex<EndState>,
+    state: Lock<EndState>,
 }
 
 #[derive(Debug, Default)]
@@ -159,7 +160,7 @@ pub(crate) struct Handed<'t> {
 
 impl Handed<'_> {
     pub(crate) fn wake(&mut self) {
-        self.wakes.drain(..).for_each(Waker::wake);
+        self.wakes.drain(..).for_each(wake);
     }
 }
 
@@ -168,7 +169,7 @@ impl JointEnd {
     /// it, collecting does not pay at present.
     pub(crate) fn push<'t>(&self, frame: &[u8], targets: &'t [Target]) -> Option<Handed<'t>> {
         // Held to the end: who pushes next may rely on all that are not apart having this message.
-        let mut end = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut end = self.state.lock();
         let mut handed = Handed::default();
         if let Some(run) = &end.run
             && run.append(frame)
@@ -309,7 +310,7 @@ mod tests {
             .collect();
         let expected: Vec<_> = (0..200).map(|number| (1, number)).collect();
         // The list remembers the run, but not what was in it.
-        let end = joint.state.lock().unwrap();
+        let end = joint.state.lock();
         assert!(end.run.as_ref().unwrap().lock().sealed.is_empty());
         for chunks in &taken {
             let places = |chunks: &[Bytes]| {
@@ -366,7 +367,7 @@ mod tests {
         let targets = Targets::new(vec![target(), target(), target()]);
         let joint = targets.joint().unwrap();
         let is_empty = || {
-            let end = joint.state.lock().unwrap();
+            let end = joint.state.lock();
             let state = end.run.as_ref().unwrap().lock();
             state.sealed.is_empty() && state.open.is_empty()
         };

@@ -53,6 +53,7 @@ mod inbound;
 mod joint;
 mod link;
 mod listener;
+mod lock;
 mod mailbox;
 mod message;
 mod peer;

@@ -2,10 +2,10 @@
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
-use broker_proto::{EndpointId, Filter};
+use broker_proto::EndpointId;
 
 use crate::mailbox::Mailbox;
 use crate::routing::TargetKind;
@@ -23,8 +23,6 @@ pub(crate) struct Link {
     closing: AtomicBool,
     /// What stands behind the mailbox in the routing table.
     pub(crate) kind: TargetKind,
-    /// What the other end of a foreign connection is to be told that this endpoint wants.
-    interest: Mutex<Option<Filter>>,
     /// What both ends agreed on, under TLS.
     #[cfg(feature = "tls")]
     pub(crate) tls: OnceLock<Agreed>,
@@ -35,7 +33,6 @@ impl Link {
         Self {
             mailbox,
             kind,
-            interest: Mutex::new(None),
             #[cfg(feature = "tls")]
             tls: OnceLock::new(),
             peer: OnceLock::new(),
@@ -54,24 +51,6 @@ impl Link {
         // A connection is installed once; the state machine guarantees it.
         let _ = self.peer.set(peer);
         self.mailbox.nudge();
-    }
-
-    /// Notes what this endpoint wants, for the task of a foreign connection.
-    pub(crate) fn set_interest(&self, filter: Filter) {
-        *self.interest.lock().unwrap_or_else(PoisonError::into_inner) = Some(filter);
-        self.mailbox.nudge();
-    }
-
-    /// What this endpoint wants, if that changed since the last call.
-    #[cfg_attr(
-        not(feature = "http"),
-        expect(dead_code, reason = "only foreign connections ask")
-    )]
-    pub(crate) fn take_interest(&self) -> Option<Filter> {
-        self.interest
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
     }
 
     /// Whether reading is suspended. Spec: wire 7.5.

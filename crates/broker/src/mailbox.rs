@@ -18,18 +18,20 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use broker_proto::Filter;
 use broker_proto::frame::frame_size;
 
 pub(crate) use crate::chunk::Chunk;
 use crate::config::Overflow;
 use crate::joint::{JOINT_BYTES_MAX, JOINT_FRAMES_MAX, JointRun};
+use crate::lock::{Lock, Locked, wake};
 use crate::queue::Queue;
 use crate::ready_fd::ReadyFd;
 pub(crate) use crate::run::{Run, SHARED_RUN_MIN};
@@ -103,7 +105,7 @@ pub(crate) enum Taken {
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     limits: Limits,
-    inner: Mutex<Inner>,
+    inner: Lock<Inner>,
     /// Consumer threads park here.
     arrived: Condvar,
     /// Producer threads park here.
@@ -111,11 +113,16 @@ pub(crate) struct Mailbox {
     /// Moves whenever the consumer does; only its change has a meaning.
     progress: AtomicU64,
     dropped: AtomicU64,
+    /// Whether there is an interest: looking here costs the consumer no lock.
+    has_interest: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Inner {
     queue: Queue,
+    /// What the other end of the connection is to be told that this endpoint wants, the last word
+    /// only: however often it changes, it is told as often as the connection takes it.
+    interest: Option<Filter>,
     state: State,
     /// The consumer keeps messages it took and has not handed out: whoever else waits for one can
     /// have it from there.
@@ -162,17 +169,18 @@ struct Stall {
 impl Mailbox {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
-            inner: Mutex::new(Inner::new(limits.translated)),
+            inner: Lock::new(Inner::new(limits.translated)),
             limits,
             arrived: Condvar::new(),
             room: Condvar::new(),
             progress: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            has_interest: AtomicBool::new(false),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Locked<'_, Inner> {
+        self.inner.lock()
     }
 
     // --- producers ------------------------------------------------------------------------------
@@ -249,7 +257,10 @@ impl Mailbox {
         if !rest.is_empty() {
             inner.queue.prepend_rest(rest);
         }
-        if !inner.queue.is_empty() || inner.state != State::Open {
+        if inner.interest.is_some() {
+            inner.shortcut.busy(0);
+        }
+        if !inner.queue.is_empty() || inner.interest.is_some() || inner.state != State::Open {
             self.notify(inner);
         }
     }
@@ -288,14 +299,21 @@ impl Mailbox {
         }
     }
 
+    /// Has the consumer tell the other end what this endpoint wants, before all that is pushed after
+    /// this. What it was to tell and has not told is forgotten.
+    pub(crate) fn set_interest(&self, filter: Filter) {
+        let mut inner = self.lock();
+        let before = inner.interest.replace(filter);
+        self.has_interest.store(true, Ordering::Relaxed);
+        // The next message is not to be written before it.
+        inner.shortcut.busy(0);
+        self.notify(inner);
+        drop(before);
+    }
+
     /// The mailbox is full: waits are possible while the consumer moves, its policy applies once
     /// it does not.
-    fn push_full(
-        &self,
-        mut inner: MutexGuard<'_, Inner>,
-        run: Run<'_>,
-        patience: Patience,
-    ) -> Pushed {
+    fn push_full(&self, mut inner: Locked<'_, Inner>, run: Run<'_>, patience: Patience) -> Pushed {
         let progress = self.progress.load(Ordering::Relaxed);
         let idle = inner.stall.idle(progress, Instant::now());
         inner.stall.stalled = idle >= self.limits.stall_limit;
@@ -330,7 +348,7 @@ impl Mailbox {
     }
 
     /// The policy applies at once and per message, as a limit given in messages promises.
-    fn push_strict(&self, mut inner: MutexGuard<'_, Inner>, run: Run<'_>) -> Pushed {
+    fn push_strict(&self, mut inner: Locked<'_, Inner>, run: Run<'_>) -> Pushed {
         let was_empty = inner.queue.is_empty();
         let mut lost = 0;
         let mut rest = run.as_slice();
@@ -371,7 +389,7 @@ impl Mailbox {
         Pushed::Dropped { burst_began }
     }
 
-    fn overflow(&self, mut inner: MutexGuard<'_, Inner>) {
+    fn overflow(&self, mut inner: Locked<'_, Inner>) {
         inner.state = State::Overflowed;
         self.dropped
             .fetch_add(inner.queue.count() as u64, Ordering::Relaxed);
@@ -388,10 +406,7 @@ impl Mailbox {
         }
         inner.producers.parked += 1;
         // Spurious wake-ups are harmless: the caller pushes again and is told to wait again.
-        let (mut inner, _) = self
-            .room
-            .wait_timeout(inner, timeout)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut inner = inner.wait_timeout(&self.room, timeout);
         inner.producers.parked = inner.producers.parked.saturating_sub(1);
     }
 
@@ -446,9 +461,27 @@ impl Mailbox {
         // Something may have come between the look and the registration.
         let taken = self.take(budget, out);
         if taken == Taken::Empty {
-            self.lock().shortcut.idle();
+            let mut inner = self.lock();
+            if inner.interest.is_none() {
+                inner.shortcut.idle();
+            }
         }
         taken
+    }
+
+    /// What the other end is to be told that this endpoint wants, if that changed since the last
+    /// call. It goes before what was taken before the call and is not sent yet.
+    pub(crate) fn take_interest(&self) -> Option<Filter> {
+        // Behind a take: whatever was set before a message that was taken is seen.
+        if !self.has_interest.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut inner = self.lock();
+        if inner.shortcut.is_taken() {
+            return None;
+        }
+        self.has_interest.store(false, Ordering::Relaxed);
+        inner.interest.take()
     }
 
     /// Has the task woken when something comes.
@@ -478,20 +511,14 @@ impl Mailbox {
             }
             inner.wake.parked += 1;
             inner = match deadline {
-                None => self
-                    .arrived
-                    .wait(inner)
-                    .unwrap_or_else(PoisonError::into_inner),
+                None => inner.wait(&self.arrived),
                 Some(deadline) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         inner.wake.parked -= 1;
                         return Taken::Empty;
                     }
-                    self.arrived
-                        .wait_timeout(inner, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
+                    inner.wait_timeout(&self.arrived, left)
                 }
             };
             inner.wake.parked = inner.wake.parked.saturating_sub(1);
@@ -576,9 +603,8 @@ impl Mailbox {
 
     /// Wakes the consumer although nothing arrived: a signal beside the queue wants attention.
     pub(crate) fn nudge(&self) {
-        let task = self.lock().wake.task.take();
-        if let Some(task) = task {
-            task.wake();
+        if let Some(task) = self.lock().wake.task.take() {
+            wake(task);
         }
     }
 
@@ -594,15 +620,14 @@ impl Mailbox {
 
     // --- waking ---------------------------------------------------------------------------------
 
-    fn notify(&self, inner: MutexGuard<'_, Inner>) {
+    fn notify(&self, inner: Locked<'_, Inner>) {
         if let Some(task) = self.rouse(inner) {
-            task.wake();
+            wake(task);
         }
     }
 
-    /// Wakes whoever consumes but a task, which the caller is to wake: a waker may be code of the
-    /// application.
-    fn rouse(&self, mut inner: MutexGuard<'_, Inner>) -> Option<Waker> {
+    /// Wakes whoever consumes but a task, which the caller is to wake.
+    fn rouse(&self, mut inner: Locked<'_, Inner>) -> Option<Waker> {
         if let Some(ready) = &mut inner.wake.ready {
             ready.raise();
         }
@@ -619,9 +644,7 @@ impl Mailbox {
         if inner.producers.parked > 0 {
             self.room.notify_all();
         }
-        for task in inner.producers.tasks.drain(..) {
-            task.wake();
-        }
+        inner.producers.tasks.drain(..).for_each(wake);
     }
 }
 
@@ -629,6 +652,7 @@ impl Inner {
     fn new(translated: bool) -> Self {
         Self {
             queue: Queue::new(translated),
+            interest: None,
             state: State::default(),
             held: false,
             wake: Wake::default(),
@@ -811,6 +835,49 @@ mod tests {
             waiting.join().unwrap();
         });
         assert_eq!(take_all(&mailbox), frame(2));
+    }
+
+    /// Notes whether the mailbox can be looked at when the task is woken, as a waker of an
+    /// application may do.
+    struct Looking {
+        mailbox: Arc<Mailbox>,
+        looked: AtomicU64,
+    }
+
+    impl TaskWake for Looking {
+        fn wake(self: Arc<Self>) {
+            let free = self.mailbox.inner.try_lock().is_some();
+            self.looked.fetch_add(u64::from(free), Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn producers_and_consumers_are_woken_without_a_lock() {
+        let mailbox = Arc::new(Mailbox::new(Limits {
+            stall_limit: Duration::from_secs(3600),
+            ..limits(1, Overflow::Disconnect)
+        }));
+        let looking = Arc::new(Looking {
+            mailbox: mailbox.clone(),
+            looked: AtomicU64::new(0),
+        });
+        let waker = Waker::from(looking.clone());
+        let mut cx = Context::from_waker(&waker);
+        let ends: [fn(&Mailbox); 4] = [
+            |mailbox| assert_eq!(take_all(mailbox), frame(1)),
+            Mailbox::close,
+            |mailbox| mailbox.overflow(mailbox.lock()),
+            Mailbox::finish,
+        ];
+        for end in ends {
+            mailbox.lock().state = State::Open;
+            mailbox.register(&mut cx);
+            push(&mailbox, &frame(1));
+            assert_eq!(looking.looked.swap(0, Ordering::SeqCst), 1);
+            assert!(mailbox.poll_room(&mut cx, 5, 1).is_pending());
+            end(&mailbox);
+            assert_eq!(looking.looked.swap(0, Ordering::SeqCst), 1);
+        }
     }
 
     #[test]

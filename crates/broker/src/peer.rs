@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use broker_proto::endpoint::{Closed, ConnectionId};
+use broker_proto::message::routing_update;
 use bytes::{Buf, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep_until};
@@ -196,13 +197,16 @@ impl PeerTask {
             if self.finished {
                 return Poll::Ready(Ok(None));
             }
-            match self
-                .link
-                .mailbox
-                .poll_take(cx, WRITE_BATCH, &mut self.outgoing)
-            {
-                Taken::Messages(_) => {}
-                Taken::Empty => return Poll::Pending,
+            let mailbox = &self.link.mailbox;
+            let taken = mailbox.poll_take(cx, WRITE_BATCH, &mut self.outgoing);
+            let update = self.routing_update();
+            match taken {
+                Taken::Empty if update.is_none() => return Poll::Pending,
+                Taken::Messages(_) | Taken::Empty => {
+                    if let Some((place, update)) = update {
+                        self.outgoing.insert(place, update);
+                    }
+                }
                 Taken::Closed => {
                     self.finished = true;
                     return Poll::Ready(Ok(None));
@@ -232,6 +236,17 @@ impl PeerTask {
                 Poll::Ready(Err(End::Because(why)))
             }
         }
+    }
+
+    /// What this endpoint wants from now on, if the peer has not been told yet, and its place among
+    /// what was taken. It is made here because it may be large, and because only the last one of
+    /// several counts.
+    fn routing_update(&self) -> Option<(usize, Chunk)> {
+        let place = place_of_update(&self.outgoing)?;
+        let filter = self.link.mailbox.take_interest()?;
+        let peer = self.link.peer()?;
+        let frame = routing_update(self.shared.id, peer, &filter);
+        Some((place, Chunk::of_frame(frame.into())))
     }
 
     /// Writes until nothing is left or the socket fails.
@@ -299,6 +314,14 @@ impl PeerTask {
     }
 }
 
+/// Where a routing update goes: before messages, which may have been published because of it, and
+/// behind control frames before them, which may be the end of the handshake or of a message that the
+/// peer has the beginning of. Where there are only such frames, more of them may follow.
+fn place_of_update(taken: &VecDeque<Chunk>) -> Option<usize> {
+    let first = taken.iter().position(|chunk| !chunk.control);
+    first.or_else(|| taken.is_empty().then_some(0))
+}
+
 /// However the task ends, nobody is to keep its socket and what was to be written to it.
 impl Drop for PeerTask {
     fn drop(&mut self) {
@@ -318,5 +341,30 @@ pub(crate) fn ended(error: &io::Error) -> Closed {
     match error.kind() {
         BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => Closed::Remote,
         _ => Closed::Broken(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_routing_update_goes_behind_what_was_begun_and_before_messages() {
+        let chunks = |kinds: &str| -> VecDeque<Chunk> {
+            let chunk = |kind| Chunk {
+                control: kind == 'c',
+                ..Chunk::of_frame(bytes::Bytes::new())
+            };
+            kinds.chars().map(chunk).collect()
+        };
+        for (taken, place) in [
+            ("", Some(0)),
+            ("m", Some(0)),
+            ("ccm", Some(2)),
+            ("cmcm", Some(1)),
+            ("cc", None),
+        ] {
+            assert_eq!(place_of_update(&chunks(taken)), place, "{taken}");
+        }
     }
 }

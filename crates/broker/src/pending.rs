@@ -1,14 +1,17 @@
 //! The result of a control call: a future that can also be waited for by a thread.
 //!
-//! Control calls are answered by the control task. Callers may be async tasks, plain threads or
-//! Python, so the answer can be awaited, waited for, or waited for in slices.
+//! The answer comes from whichever thread has it: the task of a connection, the timer, another call.
+//! Callers may be async tasks, plain threads or Python, so it can be awaited, waited for, or waited
+//! for in slices.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+
+use crate::lock::{Lock, Locked, wake};
 
 /// The pending answer of a control call.
 ///
@@ -22,7 +25,7 @@ pub struct Pending<T> {
 }
 
 struct Cell<T> {
-    slot: Mutex<Slot<T>>,
+    slot: Lock<Slot<T>>,
     answered: Condvar,
 }
 
@@ -33,8 +36,8 @@ enum Slot<T> {
 }
 
 impl<T> Cell<T> {
-    fn lock(&self) -> MutexGuard<'_, Slot<T>> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Locked<'_, Slot<T>> {
+        self.slot.lock()
     }
 }
 
@@ -49,7 +52,7 @@ impl<T> Pending<T> {
     /// Creates a pair; `lost` makes the answer for the case that the answering side disappears.
     pub(crate) fn new(lost: fn() -> T) -> (Resolver<T>, Self) {
         let cell = Arc::new(Cell {
-            slot: Mutex::new(Slot::Waiting(None)),
+            slot: Lock::new(Slot::Waiting(None)),
             answered: Condvar::new(),
         });
         (
@@ -70,11 +73,7 @@ impl<T> Pending<T> {
                 Slot::Answered(value) => return value,
                 waiting => *slot = waiting,
             }
-            slot = self
-                .cell
-                .answered
-                .wait(slot)
-                .unwrap_or_else(PoisonError::into_inner);
+            slot = slot.wait(&self.cell.answered);
         }
     }
 
@@ -91,16 +90,13 @@ impl<T> Pending<T> {
             }
             let answered = &self.cell.answered;
             slot = match deadline {
-                None => answered.wait(slot).unwrap_or_else(PoisonError::into_inner),
+                None => slot.wait(answered),
                 Some(deadline) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         return None;
                     }
-                    answered
-                        .wait_timeout(slot, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
+                    slot.wait_timeout(answered, left)
                 }
             };
         }
@@ -144,7 +140,7 @@ impl<T> Resolver<T> {
         let previous = std::mem::replace(&mut *self.cell.lock(), Slot::Answered(value));
         self.cell.answered.notify_all();
         if let Slot::Waiting(Some(waker)) = previous {
-            waker.wake();
+            wake(waker);
         }
     }
 }

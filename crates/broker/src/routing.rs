@@ -5,8 +5,8 @@
 //! one hash lookup; a memo forgets everything when the table's version moves.
 
 use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustc_hash::FxHashMap;
@@ -17,6 +17,7 @@ use broker_proto::{EndpointId, Topic};
 
 use crate::config::MEMO_TOPICS_MAX;
 use crate::joint::{JOINT_TARGETS_MIN, JointEnd};
+use crate::lock::Lock;
 use crate::mailbox::Mailbox;
 
 /// Someone a message can be handed to.
@@ -102,7 +103,7 @@ pub(crate) struct Routes {
     /// That of the table, for memos: looking at it is cheaper than holding the table.
     version: AtomicU64,
     /// Changes are made one at a time on a copy.
-    writer: Mutex<()>,
+    writer: Lock<()>,
 }
 
 /// Names one table among all that this process ever has.
@@ -119,7 +120,7 @@ impl Routes {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             version: AtomicU64::new(table.version()),
             table: ArcSwap::from_pointee(table),
-            writer: Mutex::new(()),
+            writer: Lock::new(()),
         }
     }
 
@@ -138,7 +139,7 @@ impl Routes {
 
     /// Changes the table.
     pub(crate) fn update(&self, change: impl FnOnce(&mut RoutingTable<Target>)) {
-        let _one_at_a_time = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.writer.lock();
         let mut table = RoutingTable::clone(&self.table.load());
         change(&mut table);
         let version = table.version();
@@ -265,14 +266,14 @@ impl TopicMemo {
 #[derive(Debug)]
 pub(crate) struct SharedMemo {
     origin: Origin,
-    memo: Mutex<TopicMemo>,
+    memo: Lock<TopicMemo>,
 }
 
 impl SharedMemo {
     pub(crate) fn new(origin: Origin) -> Self {
         Self {
             origin,
-            memo: Mutex::new(TopicMemo::new(origin, true)),
+            memo: Lock::new(TopicMemo::new(origin, true)),
         }
     }
 
@@ -283,7 +284,7 @@ impl SharedMemo {
 
     /// The targets of a data message to everybody, and the topic.
     pub(crate) fn entry(&self, routes: &Routes, topic: &[u8]) -> (Topic, TargetList) {
-        let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memo = self.memo.lock();
         memo.entry(routes, topic).clone()
     }
 }

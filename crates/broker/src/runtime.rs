@@ -4,9 +4,10 @@
 //! tokio runtime of its own can hand its handle to the builder instead.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
 
 use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::lock::Lock;
 
 /// Upper limit of the pool: the work per byte is small, and more threads than this would only
 /// contend for the same mailboxes.
@@ -18,7 +19,7 @@ const RESOLVER_THREADS_MAX: usize = 16;
 
 /// The pool and the process that started it: after a fork the child has the pool without its
 /// threads, and starts another.
-static RUNTIME: Mutex<Option<(u32, Runtime)>> = Mutex::new(None);
+static RUNTIME: Lock<Option<(u32, Runtime)>> = Lock::new(None);
 
 /// The handle of the process's pool, started on the first call.
 ///
@@ -26,7 +27,7 @@ static RUNTIME: Mutex<Option<(u32, Runtime)>> = Mutex::new(None);
 ///
 /// Fails when the process cannot start threads or has no descriptor left.
 pub(crate) fn shared() -> io::Result<Handle> {
-    let mut slot = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut slot = RUNTIME.lock();
     let process = std::process::id();
     match slot.take() {
         Some((owner, runtime)) if owner == process => {

@@ -1,7 +1,7 @@
 //! What the handles, tasks and subscribers of one endpoint have in common.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use broker_data::Timestamp;
@@ -14,6 +14,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::config::{MAILBOX_MESSAGES_MAX, Options, Overflow};
 use crate::control::Control;
 use crate::error::Error;
+use crate::lock::Lock;
 use crate::mailbox::Limits;
 use crate::routing::{Routes, SharedMemo};
 use crate::socket::Liveness;
@@ -41,7 +42,7 @@ pub(crate) struct Shared {
     pub(crate) web_tls: std::sync::OnceLock<Result<Tls, String>>,
     pub(crate) runtime: Handle,
     pub(crate) routes: Routes,
-    pub(crate) control: Mutex<Control>,
+    pub(crate) control: Lock<Control>,
     pub(crate) stores: Stores,
     /// Says that the next timeout of the machine moved.
     pub(crate) timer: Notify,
@@ -111,7 +112,7 @@ impl Shared {
             web_tls: Tls::prepared_for_web_servers(&options)?,
             runtime,
             routes: Routes::new(RoutingTable::new(id)),
-            control: Mutex::new(Control::new(Machine::new(config))),
+            control: Lock::new(Control::new(Machine::new(config))),
             stores: Stores::default(),
             timer: Notify::new(),
             pending: Arc::new(Semaphore::new(

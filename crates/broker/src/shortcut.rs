@@ -83,6 +83,7 @@ mod tests {
     use std::sync::Arc;
     use std::task::{Context, Waker};
 
+    use broker_proto::{Filter, Topic};
     use bytes::Bytes;
     use tokio::net::tcp::OwnedWriteHalf;
     use tokio::net::{TcpListener, TcpStream};
@@ -223,6 +224,32 @@ mod tests {
         become_idle(&mailbox);
         push(&mailbox, "behind a burst");
         assert_eq!(take(&mailbox), frame("behind a burst"));
+    }
+
+    #[tokio::test]
+    async fn nothing_overtakes_what_the_endpoint_wants() {
+        let wanted = |topic: &str| -> Filter { [Topic::from(topic)].into_iter().collect() };
+        let (mailbox, _socket, mut other) = idle().await;
+        mailbox.set_interest(wanted("/first"));
+        become_idle(&mailbox);
+        push(&mailbox, "behind");
+        assert_eq!(mailbox.messages(), 1);
+        mailbox.set_interest(wanted("/second"));
+        // The last word only, and what was pushed before it was taken.
+        assert_eq!(take(&mailbox), frame("behind"));
+        assert_eq!(mailbox.take_interest(), Some(wanted("/second")));
+        assert_eq!(mailbox.take_interest(), None);
+        become_idle(&mailbox);
+        push(&mailbox, "directly");
+        assert_eq!(read(&mut other, 12), frame("directly"));
+
+        // While a message is being written, the task waits with it, and is told of it afterwards.
+        become_idle(&mailbox);
+        mailbox.with_shortcut(|shortcut| assert!(shortcut.take().is_some()));
+        mailbox.set_interest(wanted("/third"));
+        assert_eq!(mailbox.take_interest(), None);
+        mailbox.with_shortcut(|shortcut| shortcut.release(true));
+        assert_eq!(mailbox.take_interest(), Some(wanted("/third")));
     }
 
     #[tokio::test]

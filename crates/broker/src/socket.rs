@@ -4,8 +4,6 @@ use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-#[cfg(feature = "tls")]
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -14,6 +12,9 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+#[cfg(feature = "tls")]
+use crate::lock::{Lock, Locked};
 
 /// A TLS session over TCP.
 #[cfg(feature = "tls")]
@@ -27,7 +28,7 @@ pub(crate) enum Socket {
     Shared(OwnedReadHalf, Arc<OwnedWriteHalf>),
     /// The same under TLS.
     #[cfg(feature = "tls")]
-    SharedTls(Arc<Mutex<Tls>>),
+    SharedTls(Arc<Lock<Tls>>),
     #[cfg(feature = "tls")]
     Tls(Box<Tls>),
 }
@@ -43,7 +44,7 @@ impl Socket {
             }
             #[cfg(feature = "tls")]
             Self::Tls(stream) => {
-                let stream = Arc::new(Mutex::new(*stream));
+                let stream = Arc::new(Lock::new(*stream));
                 (Self::SharedTls(stream.clone()), Some(Door::Tls(stream)))
             }
             other => (other, None),
@@ -132,7 +133,7 @@ impl Socket {
 pub(crate) enum Door {
     Plain(Arc<OwnedWriteHalf>),
     #[cfg(feature = "tls")]
-    Tls(Arc<Mutex<Tls>>),
+    Tls(Arc<Lock<Tls>>),
 }
 
 impl Door {
@@ -150,7 +151,7 @@ impl Door {
             #[cfg(feature = "tls")]
             Self::Tls(stream) => {
                 // Whoever has it reads, and is at it for as long as this would wait.
-                let Ok(mut stream) = stream.try_lock() else {
+                let Some(mut stream) = stream.try_lock() else {
                     return Err(io::ErrorKind::WouldBlock.into());
                 };
                 match Pin::new(&mut *stream).poll_write(&mut Context::from_waker(task), bytes) {
@@ -163,8 +164,8 @@ impl Door {
 }
 
 #[cfg(feature = "tls")]
-fn lock(stream: &Mutex<Tls>) -> MutexGuard<'_, Tls> {
-    stream.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(stream: &Lock<Tls>) -> Locked<'_, Tls> {
+    stream.lock()
 }
 
 fn plain(half: &OwnedWriteHalf) -> &TcpStream {

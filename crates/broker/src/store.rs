@@ -14,7 +14,7 @@ mod request;
 mod worker;
 
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use broker_data::{Source, Timespan};
@@ -104,10 +104,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         check_name(name)?;
         let stores = &shared.stores;
-        let _one_at_a_time = stores
-            .attaching
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = stores.attaching.lock();
         if shared.is_shut_down() {
             return Err(StoreError::Closed);
         }
@@ -147,10 +144,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         check_name(name)?;
         let stores = &shared.stores;
-        let _one_at_a_time = stores
-            .attaching
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = stores.attaching.lock();
         if shared.is_shut_down() {
             return Err(StoreError::Closed);
         }
@@ -324,7 +318,7 @@ fn peers_with(shared: &Shared, topic: &broker_proto::Topic) -> Vec<EndpointId> {
     let table = shared.routes.load();
     let peers = table
         .peers()
-        .filter(|(_, filter, _)| filter.entries().contains(topic));
+        .filter(|(_, filter, _)| filter.contains(topic));
     peers.map(|(id, _, _)| id).collect()
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,8 @@ use futures_core::Stream;
 
 use crate::blocked;
 use crate::buffers;
-use crate::error::{Error, Topics};
+use crate::error::Error;
+use crate::lock::{Lock, Locked};
 use crate::mailbox::{Chunk, Mailbox, Taken};
 use crate::message::{Message, MessageRef};
 use crate::routing::{Target, TargetKind};
@@ -43,8 +44,7 @@ pub struct Subscriber {
     shared: Arc<Shared>,
     id: LocalId,
     mailbox: Arc<Mailbox>,
-    topics: Mutex<Vec<Topic>>,
-    held: Mutex<Held>,
+    held: Lock<Held>,
 }
 
 /// Chunks taken from the mailbox whose messages are handed out one by one.
@@ -117,8 +117,7 @@ impl Subscriber {
             shared: shared.clone(),
             id,
             mailbox,
-            topics: Mutex::new(topics),
-            held: Mutex::default(),
+            held: Lock::default(),
         })
     }
 
@@ -130,8 +129,8 @@ impl Subscriber {
         &self.shared
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> Locked<'_, Held> {
+        self.held.lock()
     }
 
     /// Makes sure that something is held if there is anything at all.
@@ -340,32 +339,22 @@ impl Subscriber {
     /// Subscribes to one more topic. The peers know when the call returns.
     pub fn add_topic(&self, topic: impl Into<Topic>) {
         let topic = topic.into();
-        {
-            let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-            if topics
-                .iter()
-                .any(|known| known.as_bytes() == topic.as_bytes())
-            {
-                return;
-            }
-            topics.push(topic.clone());
-            let all = topics.clone();
-            self.shared
-                .routes
-                .update(|table| table.set_local_topics(self.id, all));
+        let mut is_new = false;
+        self.shared
+            .routes
+            .update(|table| is_new = table.add_local_topics(self.id, [topic.clone()]));
+        if is_new {
+            self.shared.subscribe(&[topic]);
         }
-        self.shared.subscribe(&[topic]);
     }
 
     /// Ends the subscription to a topic; an unknown one is ignored. Peers go on sending it, as their
     /// filters never shrink; it is not delivered here any more.
     pub fn remove_topic(&self, topic: impl AsRef<[u8]>) {
-        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        topics.retain(|known| known.as_bytes() != topic.as_ref());
-        let rest = topics.clone();
+        let topic = Topic::from(topic.as_ref());
         self.shared
             .routes
-            .update(|table| table.set_local_topics(self.id, rest));
+            .update(|table| table.remove_local_topic(self.id, &topic));
     }
 
     /// Ends the subscription; what has arrived can still be taken.
@@ -435,9 +424,10 @@ impl Stream for Subscriber {
 
 impl fmt::Debug for Subscriber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.shared.routes.load();
+        let topics: Vec<&Topic> = table.local_topics(self.id).collect();
         f.debug_struct("Subscriber")
-            .field("topics", &format_args!("{}", Topics(&topics)))
+            .field("topics", &topics)
             .field("available", &self.available())
             .finish_non_exhaustive()
     }
@@ -445,8 +435,44 @@ impl fmt::Debug for Subscriber {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Wake as TaskWake, Waker};
+
     use super::*;
     use crate::endpoint::Endpoint;
+
+    /// Notes whether the endpoint can be asked something when the task is woken, as a waker of an
+    /// application may do.
+    struct Asking {
+        shared: Arc<Shared>,
+        subscriber: Subscriber,
+        asked: AtomicBool,
+    }
+
+    impl TaskWake for Asking {
+        fn wake(self: Arc<Self>) {
+            let is_free = self.shared.control.try_lock().is_some()
+                && self.subscriber.held.try_lock().is_some();
+            self.asked.store(is_free, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn readers_of_events_are_woken_without_a_lock() {
+        let endpoint = Endpoint::builder().disable_ssl(true).build().unwrap();
+        let errors = endpoint.subscriber([broker_proto::topic::ERRORS]).unwrap();
+        let asking = Arc::new(Asking {
+            shared: errors.shared.clone(),
+            subscriber: errors,
+            asked: AtomicBool::new(false),
+        });
+        let waker = Waker::from(asking.clone());
+        let mailbox = &asking.subscriber.mailbox;
+        mailbox.register(&mut Context::from_waker(&waker));
+        endpoint.unpeer("127.0.0.1", 1).wait();
+        assert_eq!(asking.subscriber.available(), 1);
+        assert!(asking.asked.load(Ordering::SeqCst));
+    }
 
     #[test]
     fn a_dropped_subscriber_is_gone_although_its_thread_published_to_it() {

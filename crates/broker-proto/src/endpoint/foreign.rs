@@ -149,7 +149,7 @@ mod tests {
         while let Some(output) = endpoint.poll_output() {
             shown.push(match output {
                 Output::Join { host, port, .. } => format!("join {host} {port}"),
-                Output::Interest { filter, .. } => format!("interest {:?}", filter.entries()),
+                Output::Interest { filter, .. } => format!("interest {filter:?}"),
                 Output::Install { peer, .. } => format!("install {peer}"),
                 Output::Uninstall { peer } => format!("uninstall {peer}"),
                 Output::Close { cause, .. } => format!("close {cause:?}"),

@@ -79,7 +79,11 @@ impl Endpoint {
             return;
         }
         match envelope.tag {
-            Tag::RoutingUpdate => self.on_routing_update(id, envelope.sender, envelope.payload),
+            Tag::RoutingUpdate => {
+                if let Ok(filter) = Filter::decode_update(envelope.payload) {
+                    self.handle_filter(id, envelope.sender, filter);
+                }
+            }
             Tag::Ping => {
                 if envelope.payload.len() <= PING_PAYLOAD_MAX {
                     let pong = message::pong(self.config.id, envelope.sender, envelope.payload);
@@ -94,19 +98,6 @@ impl Endpoint {
                 Stage::Dialing | Stage::Handshake(_) | Stage::Paused => {}
             },
             Tag::Data | Tag::Command => {}
-        }
-    }
-
-    fn on_routing_update(&mut self, id: ConnectionId, peer: EndpointId, payload: &[u8]) {
-        let installed = self
-            .connections
-            .get(&id)
-            .is_some_and(|connection| matches!(connection.stage, Stage::Peered { .. }));
-        if !installed {
-            return;
-        }
-        if let Ok(filter) = Filter::decode_update(payload) {
-            self.outputs.push_back(Output::PeerFilter { peer, filter });
         }
     }
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::frame::{Envelope, FRAME_LEN_SIZE, Tag};
+use crate::message;
 use crate::status::{Status, StatusCode};
 
 const SMALL: EndpointId = EndpointId::from_random([0x10; 16]);
@@ -168,16 +169,14 @@ fn show(output: &Output) -> String {
     match output {
         Output::Dial { host, port, .. } => format!("dial {host}:{port}"),
         Output::Join { host, port, .. } => format!("join {host}:{port}"),
-        Output::Interest { filter, .. } => format!("interest {:?}", filter.entries()),
+        Output::Interest { filter, .. } => format!("interest {filter:?}"),
         Output::Send { frame, .. } => format!("send {}", show_frame(&frame[FRAME_LEN_SIZE..])),
         Output::Close { cause, .. } => format!("close {cause:?}"),
         Output::Pause { .. } => "pause".to_owned(),
         Output::Resume { .. } => "resume".to_owned(),
-        Output::Install { peer, filter, .. } => {
-            format!("install {peer} {:?}", filter.entries())
-        }
+        Output::Install { peer, filter, .. } => format!("install {peer} {filter:?}"),
         Output::Uninstall { peer } => format!("uninstall {peer}"),
-        Output::PeerFilter { filter, .. } => format!("filter {:?}", filter.entries()),
+        Output::PeerFilter { filter, .. } => format!("filter {filter:?}"),
         Output::Event(event) => event.to_string(),
         Output::Reply { request, outcome } => format!("reply {} {outcome:?}", request.0),
         Output::ShutdownComplete => "shutdown complete".to_owned(),
@@ -198,8 +197,8 @@ fn show_frame(payload: &[u8]) -> String {
         Handshake::Hello { id, .. } => format!("Hello({id})"),
         Handshake::VersionSelect { id, .. } => format!("VersionSelect({id})"),
         Handshake::DropConn { code, text, .. } => format!("DropConn({}, {text})", code.number()),
-        Handshake::OriginatorSyn(filter) => format!("OriginatorSyn({:?})", filter.entries()),
-        Handshake::ResponderSynAck(filter) => format!("ResponderSynAck({:?})", filter.entries()),
+        Handshake::OriginatorSyn(filter) => format!("OriginatorSyn({filter:?})"),
+        Handshake::ResponderSynAck(filter) => format!("ResponderSynAck({filter:?})"),
         other @ (Handshake::Probe | Handshake::OriginatorAck) => format!("{other:?}"),
     }
 }
@@ -274,10 +273,7 @@ fn what_was_subscribed_meanwhile_is_sent_at_once() {
             .iter()
             .position(|line| line.starts_with("install"))
             .unwrap();
-        assert_eq!(
-            log[install + 1],
-            "send RoutingUpdate \"\\u{2}\\u{5}/late\\u{5}/mine\""
-        );
+        assert_eq!(log[install + 1], "interest [\"/late\", \"/mine\"]");
     }
 }
 
@@ -723,6 +719,14 @@ fn filters_follow_routing_updates() {
     cut.pop();
     script.frame(id, &cut);
     assert!(script.log().is_empty());
+    // One that the runtime has read: from the peer, of a connection that is one.
+    script.endpoint.handle_filter(id, LARGE, new.clone());
+    assert_eq!(script.log(), ["filter [\"/new\"]"]);
+    script.endpoint.handle_filter(id, SMALL, new.clone());
+    let stranger = script.accept();
+    script.log();
+    script.endpoint.handle_filter(stranger, LARGE, new);
+    assert!(script.log().is_empty());
 }
 
 #[test]
@@ -733,7 +737,7 @@ fn peers_hear_of_new_subscriptions_once() {
     script
         .endpoint
         .subscribe(script.now, &[Topic::from("/a"), Topic::from("/b")]);
-    let update = "send RoutingUpdate \"\\u{3}\\u{2}/a\\u{2}/b\\u{5}/mine\"";
+    let update = "interest [\"/a\", \"/b\", \"/mine\"]";
     assert_eq!(script.log(), [update, update]);
     let covered = [Topic::from("/a/x"), Topic::from("<$>/local/data/errors")];
     script.endpoint.subscribe(script.now, &covered);

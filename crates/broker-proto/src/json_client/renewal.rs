@@ -210,7 +210,7 @@ impl ClientSession {
     /// Begins a renewal if the line lacks something and none is under way.
     pub(super) fn check_interest(&mut self, now: Timestamp) {
         let has = |topic: &Topic| self.current.topics.matches(topic.as_bytes());
-        let lacks = !self.wanted.entries().iter().all(has);
+        let lacks = !self.wanted.entries().all(has);
         if self.joined && !self.ended && lacks && matches!(self.renewal, Renewal::None) {
             self.renewal = Renewal::Due {
                 at: now.saturating_add(RENEWAL_DELAY),

@@ -1,103 +1,154 @@
-//! Who wants a topic, out of many filters, by one search.
+//! Who wants a topic, out of many filters, by a few searches.
 //!
-//! The entries of all filters stand in ascending order, each with the longest other one that it
-//! begins with. What matches a topic begins the last entry not above the topic, or is that entry:
-//! everything between a prefix of the topic and the topic begins with that prefix. So one binary
-//! search and a walk along the prefixes find all matches, however many filters there are.
+//! The entries of all filters stand in one ordered tree. What matches a topic begins it: the longest
+//! of them is the last entry not above the topic, or begins both, because everything between a
+//! prefix of the topic and the topic begins with that prefix. So each search finds a match or tells
+//! how many bytes the next one can have at most, and the lengths that entries have tell how many it
+//! can have then. A change costs the logarithm of the number of entries, and copies share the rest.
 
-use crate::filter::Filter;
+use std::cmp::Ordering;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
 use crate::topic::Topic;
+use crate::tree::Tree;
 
-/// The entries of some filters, which are known by their positions.
-#[derive(Debug, Default)]
-pub(super) struct PrefixIndex {
-    entries: Vec<Entry>,
-    /// Positions of filters, those of one entry behind one another.
-    owners: Vec<usize>,
-}
-
+/// The entries of the filters of some owners, which are ordered among themselves.
 #[derive(Debug)]
-struct Entry {
-    prefix: Topic,
-    /// The longest other entry that this one begins with.
-    parent: Option<usize>,
-    /// Where the owners of this entry begin and end.
-    owners: (usize, usize),
+pub(super) struct PrefixIndex<R> {
+    entries: Tree<Entry<R>>,
+    /// How many entries have which length.
+    lengths: Tree<usize, usize>,
 }
 
-impl PrefixIndex {
-    pub(super) fn new<'a>(filters: impl Iterator<Item = &'a Filter>) -> Self {
-        let mut all: Vec<(&Topic, usize)> = filters
-            .enumerate()
-            .flat_map(|(owner, filter)| filter.entries().iter().map(move |entry| (entry, owner)))
-            .collect();
-        all.sort_unstable();
-        let mut index = Self::default();
-        // The entries that the last one begins with, and itself.
-        let mut open: Vec<usize> = Vec::new();
-        for (prefix, owner) in all {
-            if index
-                .entries
-                .last()
-                .is_none_or(|last| last.prefix != *prefix)
-            {
-                while let Some(last) = open.last()
-                    && !index.entries[*last].prefix.is_prefix_of(prefix.as_bytes())
-                {
-                    open.pop();
-                }
-                let parent = open.last().copied();
-                open.push(index.entries.len());
-                index.entries.push(Entry {
-                    prefix: prefix.clone(),
-                    parent,
-                    owners: (index.owners.len(), index.owners.len()),
-                });
-            }
-            index.owners.push(owner);
-            if let Some(last) = index.entries.last_mut() {
-                last.owners.1 = index.owners.len();
-            }
+#[derive(Debug, PartialEq, Eq)]
+struct Entry<R> {
+    prefix: Topic,
+    owner: Arc<R>,
+}
+
+impl<R: Ord> PrefixIndex<R> {
+    /// Adds an entry of an owner; it must not be there.
+    pub(super) fn insert(&mut self, prefix: Topic, owner: &Arc<R>) {
+        let length = prefix.as_bytes().len();
+        let owner = owner.clone();
+        if self.entries.insert(Entry { prefix, owner }, ()).is_none() {
+            let count = self.lengths.get(&length).copied().unwrap_or(0);
+            self.lengths.insert(length, count + 1);
         }
-        index
     }
 
-    /// The filters that match the topic, in ascending order.
-    pub(super) fn matches(&self, topic: &[u8]) -> Vec<usize> {
-        let above = self
-            .entries
-            .partition_point(|entry| entry.prefix.as_bytes() <= topic);
-        let mut found = Vec::new();
-        let mut next = above.checked_sub(1);
-        while let Some(entry) = next.and_then(|next| self.entries.get(next)) {
-            if entry.prefix.is_prefix_of(topic) {
-                let (start, end) = entry.owners;
-                found.extend_from_slice(self.owners.get(start..end).unwrap_or_default());
-            }
-            next = entry.parent;
+    /// Takes an entry of an owner out.
+    pub(super) fn remove(&mut self, prefix: &Topic, owner: &Arc<R>) {
+        let (length, owner) = (prefix.as_bytes().len(), owner.clone());
+        let prefix = prefix.clone();
+        if self.entries.remove(&Entry { prefix, owner }).is_some() {
+            match self.lengths.get(&length).copied() {
+                Some(count @ 2..) => self.lengths.insert(length, count - 1),
+                _ => self.lengths.remove(&length),
+            };
         }
-        found.sort_unstable();
+    }
+
+    /// The owners of entries that begin the topic, in ascending order, each once.
+    pub(super) fn matches(&self, topic: &[u8]) -> Vec<&R> {
+        let mut found: Vec<&R> = Vec::new();
+        let mut matches = 0;
+        // What the next match, which is shorter, begins.
+        let mut rest = topic;
+        loop {
+            let above = |entry: &Entry<R>| entry.prefix.as_bytes() > rest;
+            let Some((entry, ())) = self.entries.last_not(above) else {
+                break;
+            };
+            let prefix = entry.prefix.as_bytes();
+            let shared = common_len(prefix, rest);
+            let longest = if shared == prefix.len() {
+                self.entries.visit_from(
+                    |entry| entry.prefix.as_bytes() < prefix,
+                    |entry, ()| match entry.prefix.as_bytes() == prefix {
+                        true => {
+                            found.push(&entry.owner);
+                            ControlFlow::Continue(())
+                        }
+                        false => ControlFlow::Break(()),
+                    },
+                );
+                matches += 1;
+                shared.checked_sub(1)
+            } else {
+                Some(shared)
+            };
+            let shorter = |longest| self.lengths.last_not(|length| *length > longest);
+            let Some((length, _)) = longest.and_then(shorter) else {
+                break;
+            };
+            rest = rest.get(..*length).unwrap_or_default();
+        }
+        if matches > 1 {
+            found.sort_unstable();
+            found.dedup_by(|a, b| a == b);
+        }
         found
+    }
+}
+
+/// Bytes that both begin with.
+fn common_len(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+impl<R> Default for PrefixIndex<R> {
+    fn default() -> Self {
+        Self {
+            entries: Tree::new(),
+            lengths: Tree::new(),
+        }
+    }
+}
+
+/// Owners need not be `Clone`.
+impl<R> Clone for PrefixIndex<R> {
+    fn clone(&self) -> Self {
+        Self {
+            entries: self.entries.clone(),
+            lengths: self.lengths.clone(),
+        }
+    }
+}
+
+impl<R> Clone for Entry<R> {
+    fn clone(&self) -> Self {
+        Self {
+            prefix: self.prefix.clone(),
+            owner: self.owner.clone(),
+        }
+    }
+}
+
+impl<R: Ord> Ord for Entry<R> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let prefixes = self.prefix.cmp(&other.prefix);
+        prefixes.then_with(|| self.owner.cmp(&other.owner))
+    }
+}
+
+impl<R: Ord> PartialOrd for Entry<R> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::collection::vec;
+    use proptest::collection::{btree_set, vec};
     use proptest::prelude::*;
 
     use super::*;
 
-    fn filter(topics: &[String]) -> Filter {
-        topics
-            .iter()
-            .map(|topic| Topic::from(topic.as_str()))
-            .collect()
-    }
-
     #[test]
     fn nothing_matches_nothing() {
-        let index = PrefixIndex::new([].iter());
+        let index = PrefixIndex::<u8>::default();
         assert!(index.matches(b"").is_empty());
         assert!(index.matches(b"/a").is_empty());
     }
@@ -105,21 +156,35 @@ mod tests {
     proptest! {
         // Few letters, so that prefixes of one another are frequent.
         #[test]
-        fn it_finds_what_the_filters_match(
-            topics in vec(vec("[ab]{0,4}", 0..4), 0..8),
+        fn it_finds_those_who_want_a_topic(
+            topics in vec(btree_set("[ab]{0,4}", 0..6), 0..8),
+            removed in vec((0..8usize, "[ab]{0,4}"), 0..20),
             wanted in vec("[abc]{0,6}", 1..20),
         ) {
-            let filters: Vec<Filter> = topics.iter().map(|topics| filter(topics)).collect();
-            let index = PrefixIndex::new(filters.iter());
-            for topic in &wanted {
-                let topic = topic.as_bytes();
-                let expected: Vec<usize> = filters
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, filter)| filter.matches(topic))
-                    .map(|(position, _)| position)
-                    .collect();
-                prop_assert_eq!(index.matches(topic), expected);
+            let mut topics = topics;
+            let mut index = PrefixIndex::default();
+            let owners: Vec<Arc<usize>> = (0..topics.len()).map(Arc::new).collect();
+            for (owner, topics) in owners.iter().zip(&topics) {
+                for topic in topics {
+                    index.insert(Topic::from(topic), owner);
+                }
+            }
+            let before = index.clone();
+            let all = topics.clone();
+            for (owner, topic) in removed {
+                if let Some(owner) = owners.get(owner) {
+                    topics[**owner].remove(&topic);
+                    index.remove(&Topic::from(topic), owner);
+                }
+            }
+            for (index, topics) in [(index, topics), (before, all)] {
+                for topic in &wanted {
+                    let wants = |owner: &&usize| topics[**owner].iter().any(|entry| topic.starts_with(entry));
+                    let expected: Vec<&usize> = owners.iter().map(|owner| &**owner).filter(wants).collect();
+                    prop_assert_eq!(index.matches(topic.as_bytes()), expected);
+                }
+                let lengths: usize = index.lengths.iter().map(|(_, count)| *count).sum();
+                prop_assert_eq!(lengths, index.entries.len());
             }
         }
     }

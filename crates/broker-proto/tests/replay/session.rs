@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use broker_data::Timestamp;
 use broker_proto::frame::{ENVELOPE_SIZE, FRAME_LEN_SIZE, frame_size, write_envelope};
+use broker_proto::message::routing_update;
 use broker_proto::{
     Closed, Config, ConnectionId, Endpoint, EndpointId, Envelope, EnvelopeError, Filter,
-    NetworkAddress, Origin, Outcome, Output, RequestId, Retry, RoutingTable, Tag,
+    NetworkAddress, Origin, Outcome, Output, RequestId, Retry, RoutingTable, Tag, Topic,
 };
 
 /// One line of a recording, seen from the side that is played.
@@ -99,7 +100,8 @@ impl Player {
             _ => None,
         });
         let first_filter = first_filter.expect("every side sends its filter");
-        endpoint.subscribe(Timestamp::from_ns(0), first_filter.entries());
+        let first: Vec<Topic> = first_filter.entries().cloned().collect();
+        endpoint.subscribe(Timestamp::from_ns(0), &first);
         Self {
             routes: RoutingTable::new(side.id),
             side,
@@ -237,7 +239,8 @@ impl Player {
             Tag::Data | Tag::Command => self.route(Origin::Endpoint, &envelope),
             Tag::RoutingUpdate => {
                 let filter = Filter::decode_update(envelope.payload).unwrap();
-                self.endpoint.subscribe(self.now, filter.entries());
+                let topics: Vec<Topic> = filter.entries().cloned().collect();
+                self.endpoint.subscribe(self.now, &topics);
             }
             Tag::Ping if self.side.shuts_down => self.endpoint.shutdown(self.now),
             Tag::Ping => {
@@ -268,8 +271,14 @@ impl Player {
         while let Some(output) = self.endpoint.poll_output() {
             match output {
                 Output::Dial { connection, .. } => self.dialed = Some(connection),
-                Output::Join { .. } | Output::Interest { .. } => {
-                    unreachable!("no recording has a peer of another protocol")
+                Output::Join { .. } => unreachable!("no recording has a peer of another protocol"),
+                Output::Interest {
+                    connection,
+                    peer,
+                    filter,
+                } => {
+                    let update = routing_update(self.side.id, peer, &filter);
+                    self.queues.entry(connection).or_default().push_back(update);
                 }
                 Output::Send { connection, frame } => {
                     assert!(!self.closed.contains(&connection), "sends after closing");

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar};
 use std::time::{Duration, Instant, SystemTime};
 
 use broker_data::Timestamp;
@@ -21,6 +21,7 @@ use broker_proto::store::{
 use tokio::sync::Notify;
 
 use crate::blocked::BlockedPublish;
+use crate::lock::{Lock, Locked};
 use crate::pending::{Pending, Resolver};
 use crate::shared::Shared;
 use crate::store::delivery::{After, Answer, Delivery, answer_of, is_for, other};
@@ -40,7 +41,7 @@ pub(crate) struct Host {
     pub(super) topic: Topic,
     /// The id of the master, or the first one of the clone.
     pub(super) id: EntityId,
-    state: Mutex<State>,
+    state: Lock<State>,
     changed: Condvar,
     changed_async: Notify,
     /// Wakes the clock's task: routes changed, or the end has come.
@@ -142,7 +143,7 @@ impl Host {
             role,
             topic: own,
             id,
-            state: Mutex::new(State {
+            state: Lock::new(State {
                 core,
                 answers: BTreeMap::new(),
                 delivery: Delivery::new(name, others),
@@ -159,8 +160,8 @@ impl Host {
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> Locked<'_, State> {
+        self.state.lock()
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -198,7 +199,7 @@ impl Host {
     }
 
     /// Unlocks and tells those who wait that something may have changed.
-    fn announce(&self, state: MutexGuard<'_, State>) {
+    fn announce(&self, state: Locked<'_, State>) {
         let waiting = state.waiting > 0;
         drop(state);
         if waiting {
@@ -341,11 +342,7 @@ impl Host {
                 return None;
             }
             state.waiting += 1;
-            state = self
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = state.wait_timeout(&self.changed, left);
             state.waiting -= 1;
         }
     }

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar};
 use std::time::{Duration, Instant};
 
 use broker_data::{Source, Timespan, Value};
 use broker_proto::entity::EntityId;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::lock::{Lock, Locked};
 use crate::store::read::{found, value_of};
 use crate::store::{STORE_REQUEST_TIMEOUT, Store, StoreError, encoded};
 
@@ -50,16 +51,14 @@ pub enum StoreReply {
 
 #[derive(Debug, Default)]
 struct Inbox {
-    responses: Mutex<VecDeque<Response>>,
+    responses: Lock<VecDeque<Response>>,
     filled: Condvar,
     filled_async: Notify,
 }
 
 impl Inbox {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Response>> {
-        self.responses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Locked<'_, VecDeque<Response>> {
+        self.responses.lock()
     }
 
     fn push(&self, response: Response) {
@@ -201,12 +200,7 @@ impl StoreProxy {
             if left.is_zero() {
                 return None;
             }
-            responses = self
-                .inbox
-                .filled
-                .wait_timeout(responses, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            responses = responses.wait_timeout(&self.inbox.filled, left);
         }
     }
 

@@ -1,8 +1,8 @@
 //! The stores of one endpoint.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use broker_proto::EndpointId;
@@ -12,6 +12,7 @@ use broker_proto::frame::FRAME_LEN_SIZE;
 use broker_proto::store::Role;
 
 use crate::blocked::BlockedPublish;
+use crate::lock::{Lock, Locked};
 use crate::shared::Shared;
 use crate::store::host::{Host, StoreWait};
 
@@ -24,11 +25,11 @@ pub(crate) struct Stores {
     /// Replaced as a whole and read without a lock. Few enough to be looked through.
     hosts: ArcSwap<Vec<Arc<Host>>>,
     /// Attaching is done one at a time.
-    pub(super) attaching: Mutex<()>,
+    pub(super) attaching: Lock<()>,
     objects: AtomicU64,
     closed: AtomicBool,
     /// Frames from one store of this endpoint to another, in order.
-    local: Mutex<LocalQueue>,
+    local: Lock<LocalQueue>,
     delivering: AtomicBool,
     /// The addresses of peers whose protocol knows no stores.
     unreached_peers: ArcSwap<Vec<String>>,
@@ -97,10 +98,7 @@ impl Stores {
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         // Whoever is attaching one now adds it before this, or finds out that it is too late.
-        let _attached = self
-            .attaching
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _attached = self.attaching.lock();
         for host in self.hosts.swap(Arc::default()).iter() {
             host.close();
         }
@@ -139,7 +137,7 @@ impl Stores {
         blocked
     }
 
-    fn lock_local(&self) -> MutexGuard<'_, LocalQueue> {
-        self.local.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_local(&self) -> Locked<'_, LocalQueue> {
+        self.local.lock()
     }
 }

@@ -5,11 +5,13 @@
 //! fast. Readers wait until what was queued before them is done and then read by themselves.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+
+use crate::lock::{Lock, Locked};
 
 /// Jobs and their bytes that are applied before a commit: enough to make a commit cheap, few enough
 /// to keep the first of them from waiting long for the last.
@@ -47,13 +49,13 @@ impl Job {
 /// The queue of one master and its thread.
 #[derive(Debug, Default)]
 pub(super) struct Worker {
-    queue: Mutex<Queue>,
+    queue: Lock<Queue>,
     /// The thread waits here for jobs.
     filled: Condvar,
     /// Others wait here for the thread.
     progressed: Condvar,
     progressed_async: Notify,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Lock<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug, Default)]
@@ -67,8 +69,8 @@ struct Queue {
 }
 
 impl Worker {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Locked<'_, Queue> {
+        self.queue.lock()
     }
 
     /// Starts the thread; `work` handles one group of jobs.
@@ -90,7 +92,7 @@ impl Worker {
                 end();
                 worker.finish(0);
             })?;
-        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        *self.thread.lock() = Some(thread);
         Ok(())
     }
 
@@ -101,10 +103,7 @@ impl Worker {
             if queue.closing {
                 return None;
             }
-            queue = self
-                .filled
-                .wait(queue)
-                .unwrap_or_else(PoisonError::into_inner);
+            queue = queue.wait(&self.filled);
         }
         let mut bytes = 0;
         let mut count = 0;
@@ -176,11 +175,7 @@ impl Worker {
             if left.is_zero() {
                 return false;
             }
-            queue = self
-                .progressed
-                .wait_timeout(queue, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            queue = queue.wait_timeout(&self.progressed, left);
         }
         true
     }
@@ -231,11 +226,7 @@ impl Worker {
 
     /// Blocks until the thread has ended.
     pub(super) fn join(&self) {
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let thread = self.thread.lock().take();
         if let Some(thread) = thread {
             // A panic of the thread was reported when it happened; there is nothing left to do.
             let _ = thread.join();

@@ -2,9 +2,10 @@
 //! this endpoint peers with, by their URL.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::lock::{Lock, Locked};
 use crate::mailbox::Mailbox;
 
 /// Applications counted by their own name. Clients choose the names, so there must be a bound.
@@ -78,7 +79,7 @@ pub(super) struct Server {
 /// The counters behind [`WebSocketCounts`].
 #[derive(Debug, Default)]
 pub(super) struct Application {
-    present: Mutex<Present>,
+    present: Lock<Present>,
     pub(super) subscribed: AtomicU64,
     pub(super) received: AtomicU64,
     pub(super) refused: AtomicU64,
@@ -95,8 +96,8 @@ struct Present {
 }
 
 impl Application {
-    fn present(&self) -> MutexGuard<'_, Present> {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    fn present(&self) -> Locked<'_, Present> {
+        self.present.lock()
     }
 
     /// Counts a client that has subscribed.
@@ -126,18 +127,18 @@ pub(super) fn count(counter: &AtomicU64, by: u64) {
 /// All counters of an endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    applications: Mutex<BTreeMap<String, Arc<Application>>>,
+    applications: Lock<BTreeMap<String, Arc<Application>>>,
     refusals: AtomicU64,
-    servers: Mutex<BTreeMap<String, Arc<Server>>>,
+    servers: Lock<BTreeMap<String, Arc<Server>>>,
 }
 
 /// The counters under a name, or under that of all others when there are too many names.
 fn counters_of<T: Default>(
-    known: &Mutex<BTreeMap<String, Arc<T>>>,
+    known: &Lock<BTreeMap<String, Arc<T>>>,
     name: &str,
     max: usize,
 ) -> Arc<T> {
-    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = known.lock();
     let is_full = known.len() >= max;
     let name = match known.contains_key(name) || !is_full {
         true => name,
@@ -166,10 +167,7 @@ impl Counters {
     }
 
     pub(crate) fn by_application(&self) -> BTreeMap<String, WebSocketCounts> {
-        let known = self
-            .applications
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let known = self.applications.lock();
         let counts = |it: &Application| {
             let present = it.present();
             let dropped = present.mailboxes.iter().map(|it| it.dropped());
@@ -190,7 +188,7 @@ impl Counters {
     }
 
     pub(crate) fn by_server(&self) -> BTreeMap<String, WebSocketPeerCounts> {
-        let known = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.servers.lock();
         let counts = |it: &Server| {
             let connects = it.connects.load(Ordering::Relaxed);
             WebSocketPeerCounts {

@@ -241,7 +241,7 @@ impl Remote {
     // --- the control plane ----------------------------------------------------------------------
 
     fn look_at_link(&mut self) {
-        if let Some(filter) = self.link.take_interest() {
+        if let Some(filter) = self.link.mailbox.take_interest() {
             self.session.set_interest(self.shared.now(), &filter);
             self.carry_out();
         }

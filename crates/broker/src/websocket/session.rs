@@ -467,9 +467,9 @@ impl Session {
             if shared.is_shut_down() {
                 return Err(End::Close(Close::shutdown()));
             }
-            let known = control.machine().filter().entries().iter();
-            let bytes: usize = known.chain(&topics).map(|it| it.as_bytes().len()).sum();
-            if bytes > FILTER_BYTES_MAX {
+            let known = control.machine().filter().size();
+            let more: usize = topics.iter().map(|it| it.as_bytes().len()).sum();
+            if known + more > FILTER_BYTES_MAX {
                 return Err(End::Close(Close::too_many_subscriptions()));
             }
             let id = control.new_local();
