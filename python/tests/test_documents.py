@@ -175,6 +175,8 @@ class WithLogs:
         for log, message in [(log_stream.CONN, log_stream.CONN.create()), (log_stream.CONN, conn),
                              (log_stream.DNS, log_stream.DNS.create()), (log_stream.DNS, dns)]:
             self.peer.send_envelope(Tag.DATA, log_stream.TOPIC % log.stream, encode(message))
+        # The goodbye of an endpoint waits for its answer.
+        self.peer.pong(self.peer.expect_bye().payload)
 
 
 TIME = datetime.datetime(2023, 11, 14, 22, 13, 20, 250000, tzinfo=datetime.timezone.utc)
@@ -206,6 +208,7 @@ def test_logs_on_an_event_loop(scene, endpoint):
     exec(example("docs/zeek.md", 1, port=("9999", server.port)), names)
     with pytest.raises(Enough):
         asyncio.run(asyncio.wait_for(names["watch"](endpoint), DEADLINE_S))
+    endpoint.shutdown()
     server.serving.result(DEADLINE_S)
     assert lines[0][0].startswith('{"ts":1700000000.25,"uid":"C1"')
 
