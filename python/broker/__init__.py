@@ -66,6 +66,7 @@ from ._broker import (
     Enum,
     Error,
     Frontend,
+    ListenError,
     NetworkInfo,
     PeerFlags,
     PeerInfo,

@@ -27,6 +27,7 @@ from ._broker import EndpointInfo as EndpointInfo
 from ._broker import Enum as Enum
 from ._broker import Error as Error
 from ._broker import Frontend as Frontend
+from ._broker import ListenError as ListenError
 from ._broker import NetworkInfo as NetworkInfo
 from ._broker import PeerFlags as PeerFlags
 from ._broker import PeerInfo as PeerInfo

@@ -92,19 +92,29 @@ fn receiver(value: &Bound<'_, PyAny>) -> PyResult<EndpointId> {
     }
 }
 
+/// The logger of this package.
+fn logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    let logging = py.import("logging")?;
+    logging.call_method1("getLogger", ("broker",))
+}
+
 /// Tells Python's log of variables that a program which ran on the original may rely on.
 fn warn_of_variables(py: Python<'_>) -> PyResult<()> {
     let names = broker::Options::variables_without_effect();
     if names.is_empty() {
         return Ok(());
     }
-    let log = py
-        .import("logging")?
-        .call_method1("getLogger", ("broker",))?;
+    let log = logger(py)?;
     for name in names {
         log.call_method1("warning", ("environment variable %s has no effect", name))?;
     }
     Ok(())
+}
+
+/// What the original returns where it cannot listen, and a record in Python's log that says why.
+fn warn_and_return_zero(py: Python<'_>, error: &broker::Error) -> PyResult<u16> {
+    logger(py)?.call_method1("warning", ("%s", error.to_string()))?;
+    Ok(0)
 }
 
 impl Endpoint {
@@ -194,7 +204,8 @@ impl Endpoint {
         Ok(self.any()?.id().to_string())
     }
 
-    /// Listens for peers. Returns the port, or 0 when that failed.
+    /// Listens for peers. Returns the port, or 0 when that failed: the logger `broker` and an Error
+    /// event say why. `open_listener` raises the reason instead.
     ///
     /// The address "" means all interfaces, the port 0 any free one.
     #[pyo3(signature = (address, port, /))]
@@ -209,11 +220,26 @@ impl Endpoint {
         match wait_forever(py, pending)? {
             Ok(port) => Ok(port),
             Err(error @ broker::Error::ShutDown) => Err(from_broker(&error)),
-            Err(_) => Ok(0),
+            Err(error) => warn_and_return_zero(py, &error),
         }
     }
 
-    /// Listens for WebSocket clients. Returns the port, or 0 when that failed.
+    /// As `listen`, but raises ListenError, a BrokerError and an OSError, with the reason when it
+    /// fails.
+    #[pyo3(signature = (address, port, /))]
+    fn open_listener(
+        &self,
+        py: Python<'_>,
+        address: &Bound<'_, PyAny>,
+        port: &Bound<'_, PyAny>,
+    ) -> PyResult<u16> {
+        let (address, port) = (host(address)?, number(port)?);
+        let pending = self.live()?.listen(&address, port);
+        wait_forever(py, pending)?.map_err(|error| from_broker(&error))
+    }
+
+    /// Listens for WebSocket clients. Returns the port, or 0 when that failed: the logger `broker`
+    /// and an Error event say why.
     ///
     /// Address and port are as in `listen`. Clients connect to /v1/messages/json and exchange
     /// messages as JSON with peers, with this endpoint and among each other.
@@ -282,7 +308,7 @@ impl Endpoint {
         let pending = self.live()?.listen_ws_with(&address, port, options);
         match wait_forever(py, pending)? {
             Ok(port) => Ok(port),
-            Err(broker::Error::Listen { .. }) => Ok(0),
+            Err(error @ broker::Error::Listen { .. }) => warn_and_return_zero(py, &error),
             Err(error) => Err(from_broker(&error)),
         }
     }
@@ -416,6 +442,18 @@ impl Endpoint {
     /// endpoint, of another peer or of nobody.
     fn refused_commands(&self) -> PyResult<u64> {
         Ok(self.any()?.refused_commands())
+    }
+
+    /// Incoming connections of peers that did not become peerings, a new dict: `refused` tells how
+    /// many were refused, broke off or took too long (an Error event with the code PeerRefused gives
+    /// address and reason, at most one per second after a burst of ten), `silent` how many ended
+    /// before they sent anything, such as probes of load balancers.
+    fn refusal_counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counts = self.any()?.refusal_counts();
+        let dict = PyDict::new(py);
+        dict.set_item("refused", counts.refused)?;
+        dict.set_item("silent", counts.silent)?;
+        Ok(dict)
     }
 
     /// The topics that peers subscribed to, a new list of Topic.

@@ -5,7 +5,8 @@
 //! the original had to expect, so that old `except` clauses keep working.
 
 use pyo3::exceptions::{
-    PyAttributeError, PyException, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError,
+    PyAttributeError, PyException, PyOSError, PyOverflowError, PyRuntimeError, PyTypeError,
+    PyValueError,
 };
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -68,6 +69,7 @@ struct Classes {
     closed: Py<PyType>,
     configuration: Py<PyType>,
     store: Py<PyType>,
+    listen: Py<PyType>,
 }
 
 static CLASSES: PyOnceLock<Classes> = PyOnceLock::new();
@@ -99,11 +101,17 @@ fn classes(py: Python<'_>) -> PyResult<&Classes> {
             "A data store could not be attached, or could not do what it was asked for.",
             &[&base, &py.get_type::<PyRuntimeError>()],
         )?;
+        let listen = derive(
+            "ListenError",
+            "An address cannot be listened on. `errno` is the system's number, if it has one.",
+            &[&base, &py.get_type::<PyOSError>()],
+        )?;
         Ok(Classes {
             base: base.unbind(),
             closed: closed.unbind(),
             configuration: configuration.unbind(),
             store: store.unbind(),
+            listen: listen.unbind(),
         })
     })
 }
@@ -130,7 +138,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("BrokerError", &classes.base)?;
     module.add("ClosedError", &classes.closed)?;
     module.add("ConfigurationError", &classes.configuration)?;
-    module.add("StoreError", &classes.store)
+    module.add("StoreError", &classes.store)?;
+    module.add("ListenError", &classes.listen)
 }
 
 fn raise(pick: impl FnOnce(&Classes) -> &Py<PyType>, code: u8, text: String) -> PyErr {
@@ -145,6 +154,14 @@ fn raise(pick: impl FnOnce(&Classes) -> &Py<PyType>, code: u8, text: String) -> 
             Ok(()) => error,
             Err(failed) => failed,
         }
+    })
+}
+
+/// An `OSError` with the system's number.
+fn with_errno(error: PyErr, number: Option<i32>) -> PyErr {
+    Python::attach(|py| match error.value(py).setattr("errno", number) {
+        Ok(()) => error,
+        Err(failed) => failed,
     })
 }
 
@@ -189,6 +206,10 @@ pub(crate) fn from_broker(error: &broker::Error) -> PyErr {
             code,
             "subscriber queue closed".to_owned(),
         ),
+        broker::Error::Listen { cause, .. } => {
+            let number = cause.raw_os_error();
+            with_errno(raise(|classes| &classes.listen, code, text), number)
+        }
         broker::Error::Option { .. } | broker::Error::Tls { .. } => {
             raise(|classes| &classes.configuration, code, text)
         }

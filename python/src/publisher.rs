@@ -32,14 +32,17 @@ pub(crate) fn encoded(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Waits until a message that found no room is through. An endpoint that was shut down takes no
-/// messages, which publishing has never reported.
+/// Waits until a message that found no room is through.
+///
+/// # Errors
+///
+/// `ClosedError` when the endpoint was shut down: nothing of the message goes anywhere.
 pub(crate) fn finish(
     py: Python<'_>,
     offered: Result<Option<BlockedPublish>, Failure>,
 ) -> PyResult<()> {
     match offered {
-        Ok(None) | Err(Failure::Runtime(broker::Error::ShutDown)) => Ok(()),
+        Ok(None) => Ok(()),
         Ok(Some(mut blocked)) => {
             wait(py, Limit::Forever, |slice| {
                 blocked.wait_timeout(slice).then_some(())
@@ -105,7 +108,7 @@ impl Publisher {
     /// Publishes one message. Waits while a peer that takes messages has no room for more.
     ///
     /// Raises TypeError for values without a counterpart, OverflowError for numbers and times
-    /// that do not fit.
+    /// that do not fit, ClosedError once the endpoint is shut down or gone.
     fn publish(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let shared = self.shared()?;
         let publisher = shared.publisher.get()?;

@@ -175,7 +175,7 @@ def test_infinite():
 def test_exceptions_are_what_programs_catch_today():
     closed, configuration = broker.ClosedError, broker.ConfigurationError
     for cls, parents in ((closed, (RuntimeError, AttributeError)), (configuration, (ValueError,)),
-                         (broker.StoreError, (RuntimeError,))):
+                         (broker.StoreError, (RuntimeError,)), (broker.ListenError, (OSError,))):
         assert issubclass(cls, broker.BrokerError)
         assert all(issubclass(cls, parent) for parent in parents)
     with broker.Endpoint() as endpoint:

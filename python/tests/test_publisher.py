@@ -86,12 +86,14 @@ def test_reset(channel):
             getattr(publisher, name)(*arguments)
 
 
-def test_publishing_after_shutdown_is_silent(scene):
+def test_publishing_after_shutdown_is_an_error(scene):
     endpoint = scene.endpoint()
     publisher = endpoint.make_publisher("/t")
     endpoint.shutdown()
-    assert publisher.publish(1) is None
-    assert publisher.publish_batch(1, 2) is None
+    for publish in (lambda: publisher.publish(1), lambda: publisher.publish_batch(1, 2)):
+        with pytest.raises(broker.ClosedError, match="endpoint is shut down") as failed:
+            publish()
+        assert failed.value.code == broker.EC.ShuttingDown
 
 
 def test_the_native_publisher_is_still_there(endpoint):

@@ -33,6 +33,13 @@ pub const UNNOTICED_END_PAUSE_MAX: Timespan = Timespan::from_ns(250 * MILLISECON
 /// time the first are forgotten, and a refusal by those counts.
 pub const DEPARTED_PEERS_MAX: usize = 256;
 
+/// Events about refused incoming connections that may come at once; strangers must not be able to
+/// fill the log or the queues of those who read events.
+pub const REFUSAL_EVENTS_BURST: u32 = 10;
+
+/// Time after which one more of them may come.
+pub const REFUSAL_EVENT_INTERVAL: Timespan = Timespan::from_ns(1_000 * MILLISECOND_NS);
+
 /// Largest payload of a ping that is answered: the pings of all known peers have 8 or 11 bytes,
 /// and an answer must not cost more memory than a routine message. See ADR 0014.
 pub const PING_PAYLOAD_MAX: usize = 4 * 1024;

@@ -18,6 +18,7 @@ mod foreign;
 mod handshake;
 mod peering;
 mod ping;
+mod refusal;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -31,10 +32,12 @@ use crate::status::{ErrorCode, Event, NetworkAddress, PeerStatus};
 use crate::topic::Topic;
 
 pub(crate) use foreign::pause as foreign_pause;
+pub use refusal::RefusalCounts;
 
 use attempt::{Attempt, AttemptId, AttemptState};
 use connection::{Connection, Stage};
 use departure::Departures;
+use refusal::Refusals;
 
 /// Names a connection. The endpoint chooses the numbers and never reuses one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,6 +71,8 @@ pub enum Transport {
 pub enum Closed {
     /// The other side closed or reset it.
     Remote,
+    /// The other side, which had connected, closed or reset it before it sent anything.
+    Silent,
     /// It failed, or what came is not the protocol; in words.
     Broken(String),
     /// The peer did not take its messages.
@@ -251,6 +256,7 @@ pub struct Endpoint {
     waiters: Vec<Waiter>,
     /// Peers that left a moment ago.
     departures: Departures,
+    refusals: Refusals,
     outputs: VecDeque<Output>,
     numbers: u64,
 }
@@ -284,6 +290,7 @@ impl Endpoint {
             attempts: BTreeMap::new(),
             waiters: Vec::new(),
             departures: Departures::new(),
+            refusals: Refusals::new(),
             outputs: VecDeque::new(),
             numbers: 0,
         }
@@ -449,8 +456,15 @@ impl Endpoint {
                 if connection.peer == Some(self.config.id) {
                     self.stop_calling_myself(id);
                 }
+                let silent = closed == Closed::Silent;
                 let cause = self.handshake_cause(id, closed);
-                self.end_handshake(now, id, None, Some(cause));
+                match silent {
+                    true => {
+                        self.handle_silent();
+                        self.end_handshake(now, id, None, Some(cause));
+                    }
+                    false => self.fail_handshake(now, id, None, cause),
+                }
             }
             Stage::Peered { .. } => self.lose_peer(now, id, &closed),
             Stage::Goodbye { .. } => self.finish_goodbye(now, id, None),

@@ -59,8 +59,8 @@ pub mod web_socket;
 
 pub use crate::config::Config;
 pub use crate::endpoint::{
-    CloseCause, Closed, ConnectionId, Endpoint, Outcome, Output, PeerInfo, RequestId, Retry,
-    TimeoutReason, Transport,
+    CloseCause, Closed, ConnectionId, Endpoint, Outcome, Output, PeerInfo, RefusalCounts,
+    RequestId, Retry, TimeoutReason, Transport,
 };
 pub use crate::filter::Filter;
 pub use crate::frame::{Envelope, EnvelopeError, Tag};

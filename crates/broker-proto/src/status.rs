@@ -28,6 +28,9 @@ pub const TEXT_UNAVAILABLE: &str = "unable to connect to remote peer";
 /// Text of [`ErrorCode::PeerInvalid`] events.
 pub const TEXT_INVALID: &str = "cannot unpeer from unknown peer";
 
+/// Begins the text of [`ErrorCode::PeerRefused`] events.
+pub const TEXT_REFUSED: &str = "refused an incoming connection";
+
 /// Declares an enum with the numbers and names of the wire.
 macro_rules! codes {
     ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $number:literal $name:literal,)* }) => {
@@ -184,6 +187,21 @@ codes! {
         LogicError = 40 "logic_error",
         /// A text is not JSON. Never on the wire.
         InvalidJson = 41 "invalid_json",
+        /// A consumer or a peer lost messages to its overflow policy. Of this implementation, for
+        /// events of the own endpoint only. See ADR 0121.
+        MessagesLost = 200 "messages_lost",
+        /// An incoming connection did not become a peering. As [`MessagesLost`](Self::MessagesLost).
+        PeerRefused = 201 "peer_refused",
+    }
+}
+
+/// The first number of codes that are not of the protocol: those never leave the endpoint.
+const LOCAL_CODES_MIN: u8 = 200;
+
+impl ErrorCode {
+    /// Whether the protocol knows the code. Others occur in events of the own endpoint only.
+    pub const fn is_of_protocol(self) -> bool {
+        self.number() < LOCAL_CODES_MIN
     }
 }
 
@@ -653,9 +671,10 @@ mod tests {
 
     #[test]
     fn numbers_and_names_agree() {
-        assert_eq!(ErrorCode::ALL.len(), 42);
-        for (number, code) in ErrorCode::ALL.iter().enumerate() {
-            assert_eq!(usize::from(code.number()), number);
+        let of_protocol = ErrorCode::ALL.iter().filter(|code| code.is_of_protocol());
+        let numbers: Vec<u8> = of_protocol.map(|code| code.number()).collect();
+        assert_eq!(numbers, (0..42).collect::<Vec<u8>>());
+        for code in ErrorCode::ALL {
             assert_eq!(ErrorCode::from_number(code.number()), Some(*code));
             assert_eq!(ErrorCode::from_name(code.name()), Some(*code));
         }

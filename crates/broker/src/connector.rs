@@ -94,12 +94,16 @@ async fn dial(
 pub(crate) async fn connect(host: &str, port: u16, limit: Duration) -> Result<TcpStream, Failure> {
     let addresses = resolve(host, port)
         .await
-        .map_err(|error| Failure::Unreachable(format!("cannot resolve `{host}`: {error}")))?;
-    let mut last = Failure::Unreachable(format!("`{host}` has no address"));
+        .map_err(|error| Failure::Cause(unresolved(host, &error)))?;
+    let mut last = Failure::Cause(format!("`{host}` has no address"));
     for address in addresses {
         last = match timeout(limit, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => Failure::Unreachable(format!("{address}: {error}")),
+            // The one failure that the original's text is about. See ADR 0016.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                Failure::Unreachable(format!("{address}: {error}"))
+            }
+            Ok(Err(error)) => Failure::Cause(format!("cannot connect to {address}: {error}")),
             Err(_) => Failure::Cause(format!(
                 "no answer from {address} within {} s",
                 limit.as_secs_f64()
@@ -107,6 +111,17 @@ pub(crate) async fn connect(host: &str, port: u16, limit: Duration) -> Result<Tc
         };
     }
     Err(last)
+}
+
+/// Says that a name has no address, and what the matter may be.
+fn unresolved(host: &str, error: &io::Error) -> String {
+    let has_port = host
+        .rsplit_once(':')
+        .is_some_and(|(name, port)| !name.contains(':') && port.parse::<u16>().is_ok());
+    match has_port {
+        true => format!("cannot resolve `{host}`: a host has no port in it"),
+        false => format!("cannot resolve `{host}`: {error}"),
+    }
 }
 
 /// The addresses of a host; numeric ones need no resolver.
@@ -129,7 +144,7 @@ async fn secure(shared: &Shared, stream: TcpStream, deadline: Instant) -> Result
     };
     match timeout_at(deadline, tls.handshake(stream, crate::tls::Role::Connector)).await {
         Ok(Ok(stream)) => Ok(Socket::Tls(Box::new(stream))),
-        Ok(Err(cause)) => Err(Failure::Cause(cause)),
+        Ok(Err(error)) => Err(Failure::Cause(error.cause)),
         Err(_) => Err(Failure::Cause(format!(
             "the other side did not answer the TLS handshake within {} s",
             shared.options.handshake_timeout.as_secs_f64()

@@ -15,7 +15,7 @@ use broker_proto::endpoint::{ConnectionId, Endpoint as Machine, Outcome, Output,
 use broker_proto::frame::{Envelope, EnvelopeError, Tag, write_envelope};
 use broker_proto::peer_url::{PeerUrl, Scheme};
 use broker_proto::routes::{LocalId, Origin};
-use broker_proto::{EndpointId, ErrorCode, Event, Fault, Filter};
+use broker_proto::{EndpointId, EndpointInfo, ErrorCode, Event, Fault, Filter, NetworkAddress};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
@@ -206,6 +206,19 @@ impl Shared {
         })
     }
 
+    /// An incoming connection was refused before it was up.
+    #[cfg(feature = "tls")]
+    pub(crate) fn refused(self: &Arc<Self>, remote: std::net::SocketAddr, cause: &str) {
+        let remote = crate::listener::network_address(remote);
+        self.act(|control, now| control.machine.handle_refused(now, remote, cause));
+    }
+
+    /// An incoming connection ended before it was up, and before it sent anything.
+    #[cfg(feature = "tls")]
+    pub(crate) fn left_silently(&self) {
+        self.lock_control().machine.handle_silent();
+    }
+
     /// An outgoing connection is up; `false` says that nobody wants it any more.
     pub(crate) fn dialed(self: &Arc<Self>, connection: ConnectionId) -> bool {
         self.act(|control, now| {
@@ -352,6 +365,31 @@ impl Shared {
     /// Extends the endpoint's own filter and tells the peers.
     pub(crate) fn subscribe(self: &Arc<Self>, topics: &[broker_proto::Topic]) {
         self.act(|control, now| control.machine.subscribe(now, topics));
+    }
+
+    /// Reports that an address cannot be listened on; returns the error.
+    pub(crate) fn cannot_listen(
+        self: &Arc<Self>,
+        address: String,
+        port: u16,
+        cause: std::io::Error,
+    ) -> Error {
+        let network = NetworkAddress::new(address.clone(), port);
+        let error = Error::Listen {
+            address,
+            port,
+            cause: Arc::new(cause),
+        };
+        tracing::error!(event = "listen-failed", %error);
+        self.report(Fault {
+            code: error.code(),
+            context: Some(EndpointInfo {
+                id: None,
+                network: Some(network),
+            }),
+            text: error.to_string(),
+        });
+        error
     }
 
     /// Reports an error that happened beside the machine.
@@ -514,7 +552,14 @@ impl Shared {
                         .update(|table| table.set_peer_filter(peer, filter));
                     self.stores.routes_changed();
                 }
-                Output::Event(event) => events.push(event),
+                Output::Event(event) => {
+                    if let Event::Error(fault) = &event
+                        && fault.code == ErrorCode::PeerRefused
+                    {
+                        tracing::warn!(event = "incoming-refused", "{fault}");
+                    }
+                    events.push(event);
+                }
                 Output::Reply { request, outcome } => {
                     answers.extend(
                         control

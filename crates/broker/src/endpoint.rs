@@ -8,7 +8,9 @@ use std::time::Duration;
 use broker_data::{Encoder, Source, Timespan};
 use broker_proto::peer_url::{PeerUrl, PeerUrlError, Scheme};
 use broker_proto::store::CloneOptions;
-use broker_proto::{EndpointId, EndpointInfo, Fault, NetworkAddress, PeerInfo, Topic};
+use broker_proto::{
+    EndpointId, EndpointInfo, Fault, NetworkAddress, PeerInfo, RefusalCounts, Topic,
+};
 use tokio::runtime::Handle;
 
 use crate::blocked::{self, BlockedPublish};
@@ -189,7 +191,8 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`Error::Listen`] when the address cannot be bound, [`Error::ShutDown`] after a shutdown.
+    /// [`Error::Listen`] when the address cannot be bound, and an error event with the same text;
+    /// [`Error::ShutDown`] after a shutdown.
     pub fn listen(&self, address: &str, port: u16) -> Pending<Result<u16, Error>> {
         let (resolver, pending) = Pending::new(|| Err(Error::ShutDown));
         let shared = self.shared().clone();
@@ -198,11 +201,7 @@ impl Endpoint {
             let bound = listener::bind(&address, port).await;
             let bound = bound.and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
             resolver.resolve(match bound {
-                Err(cause) => Err(Error::Listen {
-                    address,
-                    port,
-                    cause: Arc::new(cause),
-                }),
+                Err(cause) => Err(shared.cannot_listen(address, port, cause)),
                 Ok((port, listener)) => {
                     let mut control = shared.lock_control();
                     let task = shared
@@ -374,6 +373,12 @@ impl Endpoint {
     /// The peers at this moment.
     pub fn peers(&self) -> Vec<PeerInfo> {
         self.shared().lock_control().machine().peers()
+    }
+
+    /// Incoming connections of native peers that did not become peerings, so far. An error event
+    /// tells the address and the reason of each, at most one per second after a burst of ten.
+    pub fn refusal_counts(&self) -> RefusalCounts {
+        self.shared().lock_control().machine().refusal_counts()
     }
 
     /// Commands of data stores that were refused because they cannot be from whom they name: sent

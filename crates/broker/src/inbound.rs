@@ -420,6 +420,7 @@ impl Inbound {
                 "the other side closed the connection during the handshake ({})",
                 self.likely_cause()
             )),
+            false if self.is_unheard_acceptor(link) => Closed::Silent,
             false => Closed::Remote,
         }
     }
@@ -431,8 +432,16 @@ impl Inbound {
                 let likely = self.likely_cause();
                 format!("the connection broke during the handshake ({likely}): {error}")
             })),
-            false => ended(error),
+            false => match ended(error) {
+                Closed::Remote if self.is_unheard_acceptor(link) => Closed::Silent,
+                closed => closed,
+            },
         }
+    }
+
+    /// Whether the other side dialed and never said anything.
+    fn is_unheard_acceptor(&self, link: &Link) -> bool {
+        link.peer().is_none() && self.side == Side::Acceptor && !self.heard
     }
 
     /// Whether we dialed and nothing of the protocol ever came back.

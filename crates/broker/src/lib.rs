@@ -98,7 +98,7 @@ pub use broker_data::{
 pub use broker_data::{SerdeError, from_value, to_value};
 pub use broker_proto::{
     EndpointId, EndpointInfo, ErrorCode, Event, Fault, NetworkAddress, PeerInfo, PeerStatus,
-    Status, StatusCode, Topic,
+    RefusalCounts, Status, StatusCode, Topic,
 };
 
 /// The name that the original gives to [`Value`].

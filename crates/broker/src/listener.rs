@@ -100,6 +100,11 @@ impl Drop for Listening {
     }
 }
 
+/// The address of a remote socket as events show it.
+pub(crate) fn network_address(remote: SocketAddr) -> NetworkAddress {
+    NetworkAddress::new(remote.ip().to_string(), remote.port())
+}
+
 /// Accepts peers until the task is aborted.
 pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener) {
     let pending = shared.pending.clone();
@@ -202,12 +207,7 @@ async fn serve(
         () = shared.until_shutdown() => None,
     };
     let Some(socket) = socket else { return };
-    let address = NetworkAddress {
-        host: remote.ip().to_string(),
-        port: remote.port(),
-        retry_seconds: 0,
-    };
-    let Some((connection, link)) = shared.accepted(address) else {
+    let Some((connection, link)) = shared.accepted(network_address(remote)) else {
         return;
     };
     let task = PeerTask::new(shared, connection, link, socket, Side::Acceptor);
@@ -216,7 +216,7 @@ async fn serve(
 
 #[cfg(feature = "tls")]
 async fn secure(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     stream: TcpStream,
     remote: SocketAddr,
     deadline: Instant,
@@ -225,21 +225,28 @@ async fn secure(
         Ok(Some(tls)) => tls,
         Ok(None) => return Some(Socket::Plain(stream)),
         Err(error) => {
-            tracing::error!(event = "incoming-refused", %remote, %error);
+            shared.refused(remote, &error.to_string());
             return None;
         }
     };
     let handshake = tls.handshake(stream, crate::tls::Role::Acceptor);
     let cause = match tokio::time::timeout_at(deadline, handshake).await {
         Ok(Ok(stream)) => return Some(Socket::Tls(Box::new(stream))),
-        Ok(Err(cause)) => cause,
-        Err(_) => "the TLS handshake took too long".to_owned(),
+        Ok(Err(error)) if error.silent => {
+            shared.left_silently();
+            return None;
+        }
+        Ok(Err(error)) => error.cause,
+        Err(_) => format!(
+            "the TLS handshake was not over within {} s",
+            shared.options.handshake_timeout.as_secs_f64()
+        ),
     };
-    tracing::info!(event = "incoming-refused", %remote, cause);
+    shared.refused(remote, &cause);
     None
 }
 
 #[cfg(not(feature = "tls"))]
-async fn secure(_: &Shared, stream: TcpStream, _: SocketAddr, _: Instant) -> Option<Socket> {
+async fn secure(_: &Arc<Shared>, stream: TcpStream, _: SocketAddr, _: Instant) -> Option<Socket> {
     Some(Socket::Plain(stream))
 }

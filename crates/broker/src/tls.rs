@@ -175,8 +175,8 @@ impl Tls {
         &self,
         stream: TcpStream,
         role: Role,
-    ) -> Result<SslStream<Sniffed>, String> {
-        let ssl = Ssl::new(&self.context).map_err(|e| format!("cannot set up TLS: {e}"))?;
+    ) -> Result<SslStream<Sniffed>, HandshakeError> {
+        let ssl = Ssl::new(&self.context).map_err(set_up_failed)?;
         perform(ssl, stream, role).await
     }
 
@@ -192,7 +192,7 @@ impl Tls {
         stream: TcpStream,
         name: &str,
         is_named: bool,
-    ) -> Result<SslStream<Sniffed>, String> {
+    ) -> Result<SslStream<Sniffed>, HandshakeError> {
         let prepare = || {
             let mut ssl = Ssl::new(&self.context)?;
             let address = name.parse::<std::net::IpAddr>().ok();
@@ -207,18 +207,37 @@ impl Tls {
             }
             Ok(ssl)
         };
-        let ssl = prepare().map_err(|e: ErrorStack| format!("cannot set up TLS: {e}"))?;
+        let ssl = prepare().map_err(set_up_failed)?;
         perform(ssl, stream, Role::Connector).await
     }
 }
 
-async fn perform(ssl: Ssl, stream: TcpStream, role: Role) -> Result<SslStream<Sniffed>, String> {
+/// Why a TLS handshake failed.
+#[derive(Debug)]
+pub(crate) struct HandshakeError {
+    pub(crate) cause: String,
+    /// The other side has gone and never sent a byte.
+    pub(crate) silent: bool,
+}
+
+fn set_up_failed(error: ErrorStack) -> HandshakeError {
+    HandshakeError {
+        cause: format!("cannot set up TLS: {error}"),
+        silent: false,
+    }
+}
+
+async fn perform(
+    ssl: Ssl,
+    stream: TcpStream,
+    role: Role,
+) -> Result<SslStream<Sniffed>, HandshakeError> {
     let stream = Sniffed {
         stream,
         first: [0; SNIFFED_MAX],
         length: 0,
     };
-    let mut stream = SslStream::new(ssl, stream).map_err(|e| format!("cannot set up TLS: {e}"))?;
+    let mut stream = SslStream::new(ssl, stream).map_err(set_up_failed)?;
     let outcome = match role {
         Role::Acceptor => Pin::new(&mut stream).accept().await,
         Role::Connector => Pin::new(&mut stream).connect().await,
@@ -227,11 +246,12 @@ async fn perform(ssl: Ssl, stream: TcpStream, role: Role) -> Result<SslStream<Sn
         Ok(()) => Ok(stream),
         Err(error) => {
             let cause = explain(&stream, &error);
+            let silent = stream.get_ref().first().is_empty();
             if matches!(role, Role::Acceptor) {
                 let ended = end_refused(&mut stream.get_mut().stream);
                 let _ = tokio::time::timeout(REFUSED_LINGER_TIMEOUT, ended).await;
             }
-            Err(cause)
+            Err(HandshakeError { cause, silent })
         }
     }
 }

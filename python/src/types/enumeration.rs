@@ -232,6 +232,8 @@ enumeration!(
         "RedundantConnection" = 39,
         "LogicError" = 40,
         "InvalidJson" = 41,
+        "MessagesLost" = 200,
+        "PeerRefused" = 201,
     ]
 );
 

@@ -33,6 +33,8 @@ pub(super) struct Connection {
     pub(super) heard: bool,
     /// Pings of the application that the other end has not answered, the oldest first.
     pub(super) pings: Vec<Ping>,
+    /// Whether the other side connected.
+    pub(super) is_incoming: bool,
     pub(super) stage: Stage,
 }
 
@@ -66,6 +68,7 @@ impl Connection {
             peer: None,
             heard: false,
             pings: Vec::new(),
+            is_incoming: true,
             stage: Stage::Handshake(Step::Hello),
         }
     }
@@ -81,6 +84,7 @@ impl Connection {
             peer: None,
             heard: false,
             pings: Vec::new(),
+            is_incoming: false,
             stage: Stage::Dialing,
         }
     }

@@ -136,8 +136,8 @@ impl Endpoint {
     pub(super) fn on_handshake_frame(&mut self, now: Timestamp, id: ConnectionId, payload: &[u8]) {
         if payload.is_empty() {
             // Spec: wire 2. Not even worth a refusal.
-            let cause = Some(self.stranger_cause(id, "an empty frame"));
-            self.end_handshake(now, id, Some(CloseCause::Illegal), cause);
+            let cause = self.stranger_cause(id, "an empty frame");
+            self.fail_handshake(now, id, Some(CloseCause::Illegal), cause);
             return;
         }
         let message = match Handshake::parse(payload) {
@@ -200,7 +200,7 @@ impl Endpoint {
                 self.end_unnoticed(now, id, CloseCause::Illegal);
             }
             Reaction::Illegal => {
-                self.end_handshake(now, id, Some(CloseCause::Illegal), Some(reason));
+                self.fail_handshake(now, id, Some(CloseCause::Illegal), reason);
             }
         }
     }
@@ -242,7 +242,7 @@ impl Endpoint {
         // Nobody has our id, and nobody changes its own halfway.
         if peer == me || connection.peer.is_some_and(|said| said != peer) {
             let cause = "the id changed during the handshake".to_owned();
-            self.end_handshake(now, id, Some(CloseCause::Illegal), Some(cause));
+            self.fail_handshake(now, id, Some(CloseCause::Illegal), cause);
         } else if let (Some(Some(_goodbye)), Some(_)) = (holder, connection.attempt) {
             // What the attempt is for comes after the goodbye to the same peer.
             let code = ErrorCode::LogicError;
@@ -250,8 +250,10 @@ impl Endpoint {
             self.close(id, CloseCause::Refused(code));
             self.end_redundant(now, id, peer);
         } else if holder.is_some() {
-            let text = TEXT_REDUNDANT_RESPONDER;
-            self.refuse(now, id, ErrorCode::LogicError, text, text.to_owned());
+            let (code, text) = (ErrorCode::LogicError, TEXT_REDUNDANT_RESPONDER);
+            self.send_drop(id, code, text);
+            let close = Some(CloseCause::Refused(code));
+            self.end_handshake(now, id, close, Some(text.to_owned()));
         } else {
             connection.peer = Some(peer);
             connection.stage = Stage::Handshake(Step::OriginatorSyn);
@@ -277,8 +279,11 @@ impl Endpoint {
             self.end_redundant(now, id, peer);
         } else if redundant && self.has_just_left(now, peer) {
             self.end_unnoticed(now, id, cause);
-        } else {
+        } else if matches!(code, ErrorCode::LogicError | ErrorCode::ShuttingDown) || redundant {
+            // What the other side thinks of itself is no matter of this one.
             self.end_handshake(now, id, Some(cause), Some(text.to_owned()));
+        } else {
+            self.fail_handshake(now, id, Some(cause), text.to_owned());
         }
     }
 
@@ -306,7 +311,7 @@ impl Endpoint {
         cause: String,
     ) {
         self.send_drop(id, code, text);
-        self.end_handshake(now, id, Some(CloseCause::Refused(code)), Some(cause));
+        self.fail_handshake(now, id, Some(CloseCause::Refused(code)), cause);
     }
 
     /// Ends a connection that never became a peering. Without `close` it is closed already.
@@ -377,7 +382,7 @@ impl Endpoint {
             .and_then(|connection| connection.peer);
         match closed {
             Closed::Remote if peer == Some(self.config.id) => TEXT_SELF.to_owned(),
-            Closed::Remote => "connection closed during the handshake".to_owned(),
+            Closed::Remote | Closed::Silent => "connection closed during the handshake".to_owned(),
             Closed::Broken(cause) => cause,
             Closed::Overflow => "connection overflowed during the handshake".to_owned(),
             Closed::TimedOut => "no answer during the handshake".to_owned(),

@@ -171,7 +171,7 @@ impl Endpoint {
         };
         let (code, text) = match closed {
             Closed::Overflow => (StatusCode::PeerRemoved, TEXT_OVERFLOW),
-            Closed::Remote | Closed::Broken(_) | Closed::TimedOut => {
+            Closed::Remote | Closed::Silent | Closed::Broken(_) | Closed::TimedOut => {
                 (StatusCode::PeerLost, TEXT_LOST)
             }
         };

@@ -278,7 +278,7 @@ fn what_was_subscribed_meanwhile_is_sent_at_once() {
 }
 
 #[test]
-fn what_is_not_understood_is_refused() {
+fn what_is_not_understood_is_refused_whoever_called() {
     let cases: [(&[u8], &str, &str); 4] = [
         (
             b"\x01",
@@ -308,6 +308,21 @@ fn what_is_not_understood_is_refused() {
         let log = script.log();
         assert_eq!(log[0], format!("send DropConn({told})"));
         assert!(log[1].starts_with("close Refused("), "{log:?}");
+        let mut listener = Script::new();
+        let incoming = listener.accept();
+        listener
+            .endpoint
+            .handle_frame(listener.now, incoming, payload);
+        let text = format!("refused an incoming connection: {cause}");
+        let heard = listener.log();
+        assert_eq!(heard[..2], log[..2]);
+        assert!(
+            heard[2].starts_with("peer_refused(") && heard[2].contains(&text),
+            "{heard:?}"
+        );
+        assert!(heard[2].contains("*192.0.2.1:50000"), "{heard:?}");
+        assert_eq!(listener.endpoint.refusal_counts().refused, 1);
+
         let text = format!("unable to connect to remote peer: {cause}");
         assert!(
             log[2].starts_with("peer_unavailable(") && log[2].contains(&text),
@@ -322,7 +337,7 @@ fn what_is_not_understood_is_refused() {
 }
 
 #[test]
-fn what_is_illegal_ends_the_connection_without_a_word() {
+fn what_is_illegal_ends_the_connection_without_a_word_to_the_other_side() {
     let late = drop_conn(LARGE, ErrorCode::Unspecified, "too late");
     let cases: [&[Handshake]; 7] = [
         &[Handshake::OriginatorAck],
@@ -349,7 +364,10 @@ fn what_is_illegal_ends_the_connection_without_a_word() {
             script.log();
             script.hears(id, message);
         }
-        assert_eq!(script.log(), ["close Illegal"], "{messages:?}");
+        let log = script.log();
+        assert_eq!(log[0], "close Illegal", "{messages:?}");
+        assert!(log[1].starts_with("peer_refused("), "{log:?}");
+        assert_eq!(log.len(), 2, "{log:?}");
         assert!(script.endpoint.holders.is_empty());
     }
 }
@@ -359,7 +377,7 @@ fn an_empty_frame_ends_a_handshake_but_no_peering() {
     let mut script = Script::new();
     let id = script.accept();
     script.endpoint.handle_frame(script.now, id, &[]);
-    assert_eq!(script.log(), ["close Illegal"]);
+    assert_eq!(script.log()[0], "close Illegal");
     let id = script.peered(Retry::Never, LARGE);
     script.endpoint.handle_frame(script.now, id, &[]);
     assert!(script.log().is_empty());
@@ -412,6 +430,66 @@ fn who_waits_for_a_peering_with_itself_is_told_so() {
     assert_eq!(to_self(&mut script).len(), 1);
     script.pass(1000);
     assert_eq!(to_self(&mut script).len(), 1);
+}
+
+#[test]
+fn who_listens_is_told_of_those_it_turned_away() {
+    let mut script = Script::new();
+    // A probe: no event, only a count.
+    let id = script.accept();
+    script
+        .endpoint
+        .handle_closed(script.now, id, Closed::Silent);
+    assert!(script.log().is_empty());
+    for (closed, cause) in [
+        (Closed::Remote, "connection closed during the handshake"),
+        (Closed::TimedOut, "no answer during the handshake"),
+        (
+            Closed::Broken("the other side is not a Broker endpoint".to_owned()),
+            "the other side is not a Broker endpoint",
+        ),
+    ] {
+        let id = script.accept();
+        script.endpoint.handle_closed(script.now, id, closed);
+        let nil = EndpointId::NIL;
+        assert_eq!(
+            script.log(),
+            [format!(
+                "peer_refused(endpoint_info({nil}, *192.0.2.1:50000), \
+                 \"refused an incoming connection: {cause}\")"
+            )]
+        );
+    }
+    let remote = NetworkAddress::new("192.0.2.9", 1);
+    let cause = "the other side does not speak TLS";
+    script.endpoint.handle_refused(script.now, remote, cause);
+    assert!(script.log()[0].contains(cause));
+    let id = script.accept();
+    let refusal = drop_conn(LARGE, ErrorCode::PeerIncompatible, "too old");
+    script.hears(id, &refusal);
+    assert!(script.log()[1].contains("too old"));
+    let counts = script.endpoint.refusal_counts();
+    assert_eq!((counts.refused, counts.silent), (5, 1));
+}
+
+#[test]
+fn redundant_connections_are_no_refusals() {
+    let redundant = drop_conn(
+        LARGE,
+        ErrorCode::RedundantConnection,
+        "redundant connection",
+    );
+    let mut script = Script::new();
+    let id = script.accept();
+    script.hears(id, &redundant);
+    assert_eq!(script.log(), ["close Dropped(RedundantConnection)"]);
+    script.peered(Retry::Never, SMALL);
+    let id = script.accept();
+    script.hears(id, &hello(SMALL));
+    let version = 1;
+    script.hears(id, &Handshake::VersionSelect { id: SMALL, version });
+    assert_eq!(script.log().last().unwrap(), "close Refused(LogicError)");
+    assert_eq!(script.endpoint.refusal_counts(), RefusalCounts::default());
 }
 
 // --- redundant connections ----------------------------------------------------------------------
@@ -488,14 +566,16 @@ fn a_paused_connection_takes_over_when_the_first_fails() {
     script
         .endpoint
         .handle_closed(script.now, first, Closed::Remote);
+    let log = script.log();
     assert_eq!(
-        script.log(),
+        log[..3],
         [
             "resume".to_owned(),
             format!("send VersionSelect({ME})"),
             "send OriginatorSyn([\"/mine\"])".to_owned()
         ]
     );
+    assert!(log[3].starts_with("peer_refused("), "{log:?}");
     script.finish(second, LARGE);
     assert_eq!(script.endpoint.peer_status(LARGE), PeerStatus::Peered);
 }

@@ -576,7 +576,8 @@ impl StoreClone {
         let code = View::trusted(code).as_count();
         let code = code
             .and_then(|code| u8::try_from(code).ok())
-            .and_then(ErrorCode::from_number);
+            .and_then(ErrorCode::from_number)
+            .filter(|code| code.is_of_protocol());
         let text = View::trusted(text);
         let failure = Failure::new(code.unwrap_or(ErrorCode::Unspecified), text.to_string());
         self.fault(&failure);

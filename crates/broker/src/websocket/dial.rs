@@ -70,7 +70,8 @@ async fn secure(shared: &Shared, stream: TcpStream, url: &PeerUrl) -> Result<Soc
     });
     let tls = tls.as_ref().map_err(Clone::clone)?;
     let is_named = shared.options.web_socket_peer.trust == super::WebSocketTrust::Certificate;
-    let stream = tls.connect_to(stream, &url.name, is_named).await?;
+    let connecting = tls.connect_to(stream, &url.name, is_named);
+    let stream = connecting.await.map_err(|error| error.cause)?;
     Ok(Socket::Tls(Box::new(stream)))
 }
 

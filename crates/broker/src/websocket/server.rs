@@ -130,11 +130,7 @@ fn run(
     port: u16,
 ) -> Result<u16, Error> {
     let bound = bound.and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
-    let (bound, listener) = bound.map_err(|cause| Error::Listen {
-        address,
-        port,
-        cause: Arc::new(cause),
-    })?;
+    let (bound, listener) = bound.map_err(|cause| shared.cannot_listen(address, port, cause))?;
     let mut control = shared.lock_control();
     let task = accept(shared.clone(), Arc::new(server), listener);
     match control.add_listener(shared.runtime.spawn(task)) {
@@ -260,7 +256,7 @@ async fn secure(
     let handshake = tls.handshake(stream, TlsRole::Acceptor);
     let cause = match timeout_at(deadline, handshake).await {
         Ok(Ok(stream)) => return Some(Socket::Tls(Box::new(stream))),
-        Ok(Err(cause)) => cause,
+        Ok(Err(error)) => error.cause,
         Err(_) => "the TLS handshake took too long".to_owned(),
     };
     tracing::info!(event = "web-socket-refused", %remote, cause);
