@@ -78,13 +78,13 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let mut content = Vec::new();
     let visit = &mut |key: &[u8], value: &[u8]| content.push((key.to_vec(), value.to_vec()));
-    world.master.for_each(visit).expect("memory works");
-    let copy = world.clone.iter().expect("it has attached");
+    world.master.for_each(world.now, visit).expect("memory works");
+    let copy = world.clone.iter(world.now).expect("it has attached");
     let copy: Vec<_> = copy
         .map(|(key, value)| (key.to_vec(), value.to_vec()))
         .collect();
     assert_eq!(copy, content);
-    let model: Vec<_> = world.model.bytes().into_iter().collect();
+    let model: Vec<_> = world.model.live_bytes(world.now).into_iter().collect();
     assert_eq!(content, model);
 });
 
@@ -172,7 +172,7 @@ impl World {
         let mut payload = Vec::new();
         command.encode(&mut payload);
         self.master.handle_command(self.now, &command, &payload);
-        self.clone.handle_command(&command, &payload);
+        self.clone.handle_command(self.now, &command, &payload);
     }
 
     fn tick(&mut self) {
@@ -197,7 +197,7 @@ impl World {
                 Role::Clone
                     if command.receiver.is_nil() || command.receiver.endpoint == CLONE.endpoint =>
                 {
-                    self.clone.handle_command(&command, envelope.payload);
+                    self.clone.handle_command(self.now, &command, envelope.payload);
                 }
                 Role::Clone => {}
             }

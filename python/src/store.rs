@@ -66,8 +66,8 @@ impl Attached {
 /// makes an Error event on the endpoint where it was made; see `Endpoint.make_status_subscriber`.
 ///
 /// `expiry` is in seconds, or a timedelta or Timespan; None: for ever. It begins when the master
-/// applies the request; entries are gone a tenth of a second later at most. A request without
-/// expiry cancels an earlier one.
+/// applies the request; when it is over the entry is gone for every read at once, and its event
+/// follows within milliseconds. A request without expiry cancels an earlier one.
 ///
 /// As a context manager the handle is given up at the end; the store stays as long as its endpoint.
 /// A handle keeps its endpoint.

@@ -5,15 +5,13 @@ import ipaddress
 import math
 import select
 import threading
+import time
 
 import pytest
 
 import broker
 from deadline import DEADLINE_S, Stopwatch, take, take_one, wait_until
 from scene import connect
-
-# Entries are looked at this often for whether their time is over.
-TICK_S = 0.1
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -483,6 +481,35 @@ def test_no_time_and_less_than_none(store, expiry):
     store.put("k", 1, expiry)
     assert store.await_idle()
     wait_until(lambda: not store.exists("k"), "it is gone")
+
+
+def test_what_is_over_is_gone_for_every_read(store):
+    store.put("k", {1: 2}, datetime.timedelta(microseconds=1))
+    assert store.await_idle()
+    assert not store.exists("k") and "k" not in store
+    assert (store.get("k"), store.get_index_from_value("k", 1)) == (None, None)
+    with pytest.raises(KeyError):
+        store.lookup("k")
+    assert (store.keys(), store.items(), store.snapshot(), len(store)) == (set(), [], {}, 0)
+    assert store.put_unique("k", 1)
+    assert store.get("k") == 1
+
+
+def test_what_ended_while_its_file_was_closed_is_not_there_again(scene, tmp_path):
+    first = scene.endpoint()
+    store = attach(first, "file", tmp_path)
+    store.put("blocked", 1, expiry=0.05)
+    store.put("for ever", 1)
+    first.shutdown()
+    ended = time.time() + 0.05
+    wait_until(lambda: time.time() > ended, "its time is over")
+    endpoint = scene.endpoint()
+    events = scene.use(endpoint.store_events())
+    store = attach(endpoint, "file", tmp_path)
+    assert not store.exists("blocked")
+    assert (store.get("blocked"), store.keys(), len(store)) == (None, {"for ever"}, 1)
+    event = take_event(events)
+    assert (event.kind, event.key) == ("expire", "blocked")
 
 
 def test_a_change_without_expiry_cancels_it(store, scene, endpoint):

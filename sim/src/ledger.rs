@@ -40,6 +40,8 @@ struct Book {
     vague: Option<u64>,
     /// What is committed, encoded.
     bytes: Rc<Entries>,
+    /// The same with the times.
+    content: Rc<Model>,
 }
 
 /// Everything that is known about a world from outside.
@@ -59,7 +61,7 @@ pub struct Ledger {
     /// Requests that reached a master.
     reached: BTreeSet<(EntityId, EntityId, u64)>,
     /// The content of a master at the numbers of its channel.
-    history: BTreeMap<(EntityId, u64), Rc<Entries>>,
+    history: BTreeMap<(EntityId, u64), Rc<Model>>,
     /// Snapshots that were sent: to whom, at which number.
     snapshots: BTreeSet<(EntityId, u64)>,
     /// Last operation of a writer that a master has applied.
@@ -127,6 +129,7 @@ impl Ledger {
             expired: false,
             vague: None,
             bytes: Rc::new(content.bytes()),
+            content: Rc::new(content.clone()),
         };
         self.books.insert(master, book);
     }
@@ -185,6 +188,7 @@ impl Ledger {
         // Most groups change nothing.
         if !worked || !group.is_empty() || std::mem::take(&mut book.expired) {
             book.bytes = Rc::new(book.committed.bytes());
+            book.content = Rc::new(book.committed.clone());
         }
         // Without clones the content changes under one number, and the last of these contents may
         // never have been looked at here.
@@ -194,7 +198,7 @@ impl Ledger {
             self.history.remove(&(master, vague));
         }
         book.vague = (!followed).then_some(seq);
-        self.history.insert((master, seq), book.bytes.clone());
+        self.history.insert((master, seq), book.content.clone());
         for (number, verdict) in group {
             let Some(made) = number.and_then(|number| self.made.get_mut(&number)) else {
                 continue;
@@ -220,10 +224,25 @@ impl Ledger {
         assert_same(disk, &book.bytes, "the back end is not what the model says");
     }
 
-    /// A copy claims to be at some number of a master's channel.
-    pub fn check_copy(&self, position: (EntityId, u64), copy: &Entries) {
+    /// What a master's reads show is what is there at that time.
+    pub fn check_reads(&mut self, master: EntityId, now: Timestamp, reads: &Entries) {
+        let Some(book) = self.books.get(&master) else {
+            return;
+        };
+        let live = book.working.live_bytes(now);
+        assert_same(reads, &live, "a master shows what is not there");
+        self.marks
+            .hit_if(live.len() < book.working.bytes().len(), "entry hidden");
+    }
+
+    /// A copy claims to be at some number of a master's channel. What was over when its snapshot was
+    /// taken may be missing.
+    pub fn check_copy(&self, now: Timestamp, position: (EntityId, u64), copy: &Entries) {
         if let Some(content) = self.history.get(&position) {
-            assert_same(copy, content, "a clone is not what its master was");
+            let live = content.live_bytes(now);
+            let mut left = content.bytes();
+            left.retain(|key, _| live.contains_key(key) || copy.contains_key(key));
+            assert_same(copy, &left, "a clone is not what its master was");
         }
     }
 
@@ -392,23 +411,59 @@ impl Ledger {
     }
 }
 
-/// Applies a store event to what a subscriber has put together so far.
-pub fn replay(content: &mut Entries, event: &[u8]) {
-    let view = View::new(event).expect("an event is a value");
-    let event = StoreEvent::from_view(view).expect("an event in its layout");
-    let key = event.key.bytes().to_vec();
-    match event.change {
-        Change::Insert { value, .. } => {
-            let old = content.insert(key, value.bytes().to_vec());
-            assert_eq!(old, None, "insert of a key that is there: {view}");
+/// What a subscriber knows of a store from its events: the entries, and when some of them end.
+#[derive(Debug, Default)]
+pub struct Replayed {
+    /// Entries that were not removed.
+    pub entries: Entries,
+    ends: BTreeMap<Vec<u8>, Timestamp>,
+}
+
+impl Replayed {
+    /// Begins with some entries.
+    pub const fn new(entries: Entries) -> Self {
+        Self {
+            entries,
+            ends: BTreeMap::new(),
         }
-        Change::Update { old, value, .. } => {
-            let before = content.insert(key, value.bytes().to_vec());
-            assert_eq!(before.as_deref(), Some(old.bytes()), "old value of {view}");
+    }
+
+    /// A snapshot took the place of everything: it does not say when entries end.
+    pub fn forget_ends(&mut self) {
+        self.ends.clear();
+    }
+
+    /// Whether the subscriber knows that an entry is over.
+    pub fn is_over(&self, key: &[u8], now: Timestamp) -> bool {
+        self.ends.get(key).is_some_and(|at| *at <= now)
+    }
+
+    /// Applies a store event that comes at some time.
+    pub fn replay(&mut self, now: Timestamp, event: &[u8]) {
+        let view = View::new(event).expect("an event is a value");
+        let event = StoreEvent::from_view(view).expect("an event in its layout");
+        let key = event.key.bytes().to_vec();
+        self.ends.remove(&key);
+        match event.change {
+            Change::Insert { expiry, .. } | Change::Update { expiry, .. } => {
+                let at = expiry.map(|span| now.saturating_add(span));
+                self.ends.extend(at.map(|at| (key.clone(), at)));
+            }
+            Change::Erase | Change::Expire => {}
         }
-        Change::Erase | Change::Expire => {
-            let old = content.remove(&key);
-            assert!(old.is_some(), "removal of a key that is not there: {view}");
+        match event.change {
+            Change::Insert { value, .. } => {
+                let old = self.entries.insert(key, value.bytes().to_vec());
+                assert_eq!(old, None, "insert of a key that is there: {view}");
+            }
+            Change::Update { old, value, .. } => {
+                let before = self.entries.insert(key, value.bytes().to_vec());
+                assert_eq!(before.as_deref(), Some(old.bytes()), "old value of {view}");
+            }
+            Change::Erase | Change::Expire => {
+                let old = self.entries.remove(&key);
+                assert!(old.is_some(), "removal of a key that is not there: {view}");
+            }
         }
     }
 }

@@ -28,6 +28,8 @@ pub const RARE: &[&str] = &[
     "put_unique failed with its commit",
     "put_unique of a master",
     "entry expired",
+    "entry hidden",
+    "entry hidden at a clone",
     "clear applied",
     "event repeated",
     "request repeated",

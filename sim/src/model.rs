@@ -21,6 +21,20 @@ pub enum Operation {
     Clear,
 }
 
+impl Operation {
+    /// The key it is about.
+    pub const fn key(&self) -> Option<&Value> {
+        match self {
+            Self::Put(key, ..)
+            | Self::PutUnique(key, ..)
+            | Self::Erase(key)
+            | Self::Add(key, ..)
+            | Self::Subtract(key, ..) => Some(key),
+            Self::Clear => None,
+        }
+    }
+}
+
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -48,8 +62,21 @@ impl Model {
             .collect()
     }
 
+    /// What is there at some time, encoded: an entry is gone when its time comes, removed or not.
+    pub fn live_bytes(&self, now: Timestamp) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let mut live = self.clone();
+        live.expire(now);
+        live.bytes()
+    }
+
     /// Applies a request at some time.
     pub fn apply(&mut self, now: Timestamp, operation: &Operation) -> Verdict {
+        if let Some(key) = operation.key()
+            && let Some((_, Some(at))) = self.entries.get(key)
+            && *at <= now
+        {
+            self.entries.remove(key);
+        }
         let at = |span: &Option<Timespan>| span.map(|span| now.saturating_add(span));
         match operation {
             Operation::Put(key, value, expiry) => {
@@ -92,7 +119,7 @@ impl Model {
     pub fn expire(&mut self, now: Timestamp) -> bool {
         let before = self.entries.len();
         self.entries
-            .retain(|_, (_, expiry)| expiry.is_none_or(|at| at >= now));
+            .retain(|_, (_, expiry)| expiry.is_none_or(|at| at > now));
         self.entries.len() < before
     }
 }

@@ -13,7 +13,7 @@ use broker_proto::store::{Contact, Master, Output, Role, StoreClone, mark};
 use broker_proto::{EndpointId, Envelope, ErrorCode};
 
 use crate::disk::{Disk, DiskBackend};
-use crate::ledger::{Entries, Ledger, replay};
+use crate::ledger::{Ledger, Replayed};
 use crate::marks::Marks;
 use crate::model::{Model, Operation};
 use crate::network::{Fate, Network};
@@ -23,6 +23,9 @@ use crate::user::{self, Encoded};
 
 /// Milliseconds between two ticks of a store.
 const TICK_MS: i64 = 100;
+
+/// The time of day when a world begins.
+const EPOCH_MS: i64 = 1_000_000;
 
 /// By then everything must have come to rest: the longest time-out of all plans fits in twice.
 const REST_MS: i64 = 150_000;
@@ -46,6 +49,8 @@ enum Happening {
     },
     /// A group of a master ends, of one life of a node.
     Commit(usize, u64),
+    /// The first entry of a master is over, of one life of a node.
+    Expiry(usize, u64),
     /// Users and faults do what they do every 100 ms.
     Unrest,
     /// Some user does something.
@@ -64,7 +69,7 @@ struct Node {
     life: u64,
     state: State,
     /// What a local subscriber put together from the events of this life.
-    replayed: Entries,
+    replayed: Replayed,
     requests: u64,
     disk: Disk,
     /// When its master was last heard of by a clone.
@@ -74,6 +79,8 @@ struct Node {
     /// Until then its process stands still: what arrives waits, and ticks are left out.
     suspended_ms: i64,
     left_out: u64,
+    /// When it is called because an entry is over.
+    expiry_ms: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -124,7 +131,7 @@ impl World {
                 endpoint: EndpointId::NIL,
                 life: 0,
                 state: State::Down,
-                replayed: Entries::new(),
+                replayed: Replayed::default(),
                 requests: 0,
                 disk: Disk::default(),
                 heard_ms: 0,
@@ -132,6 +139,7 @@ impl World {
                 stale: false,
                 suspended_ms: 0,
                 left_out: 0,
+                expiry_ms: None,
             });
         }
         for node in 0..world.nodes.len() {
@@ -216,12 +224,15 @@ impl World {
     }
 
     fn now(&self) -> Timestamp {
-        Timestamp::from_ns((1_000_000 + self.now_ms) * 1_000_000)
+        Timestamp::from_ns((EPOCH_MS + self.now_ms) * 1_000_000)
     }
 
     fn happen(&mut self, happening: Happening) {
         let node = match happening {
-            Happening::Tick(node, _) | Happening::Commit(node, _) | Happening::Look(node) => node,
+            Happening::Tick(node, _)
+            | Happening::Commit(node, _)
+            | Happening::Expiry(node, _)
+            | Happening::Look(node) => node,
             Happening::Arrival { to, .. } => to,
             _ => usize::MAX,
         };
@@ -238,7 +249,8 @@ impl World {
             Happening::Start(node) => self.start(node),
             Happening::Tick(node, life) if self.nodes[node].life == life => self.tick(node),
             Happening::Commit(node, life) if self.nodes[node].life == life => self.commit(node),
-            Happening::Tick(..) | Happening::Commit(..) => {}
+            Happening::Expiry(node, life) if self.nodes[node].life == life => self.expire(node),
+            Happening::Tick(..) | Happening::Commit(..) | Happening::Expiry(..) => {}
             Happening::Arrival { from, to, frame } => self.arrive(from, to, &frame),
             Happening::Look(node) => self.look(node),
             Happening::Unrest if self.unrest => {
@@ -352,9 +364,10 @@ impl World {
         let node = &mut self.nodes[index];
         node.endpoint = endpoint;
         node.life = life;
-        node.replayed.clear();
+        node.replayed = Replayed::default();
         node.heard_ms = self.now_ms;
         node.followed = None;
+        node.expiry_ms = None;
         if index < MASTERS {
             if !self.plan.persistent {
                 node.disk.wipe();
@@ -363,7 +376,7 @@ impl World {
             node.disk.fail_call(None);
             let mut master = Master::new(id, "s", node.disk.open(), config).expect("it opens");
             master.set_observed(true);
-            node.replayed = node.disk.committed();
+            node.replayed = Replayed::new(node.disk.committed());
             // What the last life on this disk left, with its times.
             let content = match self.plan.persistent {
                 true => self.ledger.last_content(index),
@@ -430,6 +443,40 @@ impl World {
         self.drain(index);
         self.check_bounds(index);
         self.schedule(TICK_MS as u64, Happening::Tick(index, life));
+    }
+
+    /// Removes what is over at a master.
+    fn expire(&mut self, index: usize) {
+        let now = self.now();
+        let node = &mut self.nodes[index];
+        node.expiry_ms = None;
+        let State::Master(master) = &mut node.state else {
+            return;
+        };
+        if master.next_expiry().is_some_and(|at| at <= now) {
+            master.handle_expiry(now);
+            self.ledger.expire(master.id(), now);
+            self.end_group(index);
+        }
+        self.await_expiry(index);
+    }
+
+    /// Calls a master when its first entry is over.
+    fn await_expiry(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let State::Master(master) = &node.state else {
+            return;
+        };
+        let Some(at) = master.next_expiry() else {
+            return;
+        };
+        let at_ms = (at.ns() / 1_000_000 - EPOCH_MS).max(self.now_ms);
+        if node.expiry_ms.is_none_or(|before| at_ms < before) {
+            node.expiry_ms = Some(at_ms);
+            let life = node.life;
+            let delay_ms = u64::try_from(at_ms - self.now_ms).unwrap_or(0);
+            self.schedule(delay_ms, Happening::Expiry(index, life));
+        }
     }
 
     fn arrive(&mut self, from: usize, to: usize, frame: &[u8]) {
@@ -503,12 +550,17 @@ impl World {
     }
 
     fn arrive_at_clone(&mut self, index: usize, command: &Command<'_>, payload: &[u8]) {
+        let now = self.now();
         let node = &mut self.nodes[index];
         let State::Clone(clone) = &mut node.state else {
             return;
         };
         let before = clone.master();
-        clone.handle_command(command, payload);
+        let attachment = clone.attachment_id();
+        clone.handle_command(now, command, payload);
+        if clone.attachment_id() != attachment {
+            node.replayed.forget_ends();
+        }
         let position = clone.id();
         if let Some(master) = clone.master() {
             if before != Some(master) || node.followed.is_none() {
@@ -572,6 +624,7 @@ impl World {
             }
         }
         self.note_retired(index);
+        self.await_expiry(index);
         self.check_node(index);
     }
 
@@ -587,6 +640,7 @@ impl World {
     }
 
     fn carry_out(&mut self, index: usize, output: Output) {
+        let now = self.now();
         let node = &mut self.nodes[index];
         match output {
             Output::Send(message) => {
@@ -599,7 +653,7 @@ impl World {
                 }
                 self.send(index, &message.frame, message.role, message.receiver);
             }
-            Output::Event(event) => replay(&mut node.replayed, &event),
+            Output::Event(event) => node.replayed.replay(now, &event),
             Output::Fault(fault) => {
                 self.trace(|_| format!("node {index} is told: {}", fault.text));
                 self.hear_fault(index, fault.code, &fault.text);

@@ -8,6 +8,7 @@
 pub mod backend;
 pub mod clone;
 pub mod event;
+mod expiry;
 pub mod mark;
 pub mod master;
 pub mod memory;

@@ -38,7 +38,7 @@ fn deliver(
     };
     let mut payload = Vec::new();
     command.encode(&mut payload);
-    store.handle_command(&command, &payload);
+    store.handle_command(Timestamp::EPOCH, &command, &payload);
 }
 
 fn ask<B: Backend>(
@@ -286,7 +286,7 @@ fn a_clone_of_the_original_that_misses_what_is_gone_is_brought_up_to_date() {
     step(&mut master, &mut original);
     let mut content = std::collections::BTreeMap::new();
     master
-        .for_each(&mut |key, value| {
+        .for_each(Timestamp::EPOCH, &mut |key, value| {
             content.insert(key.to_vec(), value.to_vec());
         })
         .unwrap();
@@ -319,7 +319,7 @@ fn a_clone_that_misses_what_is_gone_keeps_its_copy_and_attaches_again() {
         4,
         put(&bytes("other"), &bytes(1_u64)),
     );
-    assert_eq!(clone.entries(), 1);
+    assert_eq!(clone.entries(Timestamp::EPOCH), 1);
     let sent = commands(&outputs(|| clone.poll_output()));
     let search = parsed(&sent)
         .into_iter()
@@ -328,8 +328,11 @@ fn a_clone_that_misses_what_is_gone_keeps_its_copy_and_attaches_again() {
     assert_ne!(again, ours(2));
     let entry = [bytes("n"), bytes(5_u64)].concat();
     deliver(&mut clone, id(1, 7), again, 9, snapshot(9, &entry, 1));
-    assert_eq!(clone.get(&bytes("n")).unwrap(), bytes(5_u64));
-    assert_eq!(clone.entries(), 1);
+    assert_eq!(
+        clone.get(Timestamp::EPOCH, &bytes("n")).unwrap(),
+        bytes(5_u64)
+    );
+    assert_eq!(clone.entries(Timestamp::EPOCH), 1);
 }
 
 #[test]
@@ -437,7 +440,7 @@ fn commands_for_another_master_are_ignored() {
         2,
         put(&bytes("k"), &bytes(1_u64)),
     );
-    assert_eq!(master.entries(), Ok(0));
+    assert_eq!(master.entries(Timestamp::EPOCH), Ok(0));
     ask(
         &mut master,
         clone,
@@ -445,7 +448,7 @@ fn commands_for_another_master_are_ignored() {
         2,
         put(&bytes("k"), &bytes(1_u64)),
     );
-    assert_eq!(master.entries(), Ok(1));
+    assert_eq!(master.entries(Timestamp::EPOCH), Ok(1));
 }
 
 #[test]
@@ -491,10 +494,16 @@ fn a_snapshot_leads_and_events_before_it_wait() {
     // Whatever the network makes of it, the clone has both in the end.
     let mut clone = StoreClone::new(ours(2), "s", StoreConfig::default(), options());
     for payload in commands(&sent).iter().rev() {
-        clone.handle_command(&Command::parse(payload).unwrap(), payload);
+        clone.handle_command(Timestamp::EPOCH, &Command::parse(payload).unwrap(), payload);
     }
-    assert_eq!(clone.get(&bytes("old")).unwrap(), bytes(1_u64));
-    assert_eq!(clone.get(&bytes("new")).unwrap(), bytes(2_u64));
+    assert_eq!(
+        clone.get(Timestamp::EPOCH, &bytes("old")).unwrap(),
+        bytes(1_u64)
+    );
+    assert_eq!(
+        clone.get(Timestamp::EPOCH, &bytes("new")).unwrap(),
+        bytes(2_u64)
+    );
 }
 
 // --- masters that go --------------------------------------------------------------------------------
@@ -692,8 +701,8 @@ fn a_writer_that_was_given_up_goes_on_with_its_next_sign_of_life() {
         ask(&mut master, writer, id(1, 7), 3, put(&three.0, &three.1));
         master.commit().unwrap();
         assert_eq!((master.writers(), master.applied(writer)), (1, Some(3)));
-        assert_eq!(master.get(&two.0).unwrap(), two.1);
-        assert_eq!(master.get(&three.0).unwrap(), three.1);
+        assert_eq!(master.get(Timestamp::EPOCH, &two.0).unwrap(), two.1);
+        assert_eq!(master.get(Timestamp::EPOCH, &three.0).unwrap(), three.1);
         let sent = commands(&outputs(|| master.poll_output()));
         let answer = Content::CumulativeAck { seq: 2 };
         assert!(
@@ -881,7 +890,7 @@ impl Forgetful {
     }
 
     fn copy(&self) -> Option<u64> {
-        View::trusted(self.clone.get(&bytes("k")).unwrap()).as_count()
+        View::trusted(self.clone.get(Timestamp::EPOCH, &bytes("k")).unwrap()).as_count()
     }
 }
 
@@ -1146,9 +1155,9 @@ fn the_stale_interval_is_how_long_a_copy_may_be_read() {
     for _ in 0..29 {
         clone.handle_tick();
     }
-    assert_eq!(clone.exists(&bytes("k")), Ok(false));
+    assert_eq!(clone.exists(Timestamp::EPOCH, &bytes("k")), Ok(false));
     clone.handle_tick();
-    let error = clone.exists(&bytes("k")).unwrap_err();
+    let error = clone.exists(Timestamp::EPOCH, &bytes("k")).unwrap_err();
     assert_eq!(error.code, ErrorCode::StaleData);
     deliver(
         &mut clone,
@@ -1157,7 +1166,7 @@ fn the_stale_interval_is_how_long_a_copy_may_be_read() {
         0,
         Content::Keepalive { seq: 1 },
     );
-    assert_eq!(clone.exists(&bytes("k")), Ok(false));
+    assert_eq!(clone.exists(Timestamp::EPOCH, &bytes("k")), Ok(false));
 }
 
 #[test]
@@ -1421,7 +1430,7 @@ fn a_request_that_is_refused_for_another_master_fails_at_its_user() {
 /// Entries whose changes are kept only if that is allowed.
 #[derive(Debug, Default)]
 struct Failing {
-    kept: Vec<(Vec<u8>, Vec<u8>)>,
+    kept: Vec<(Vec<u8>, Vec<u8>, Option<Timestamp>)>,
     working: Memory,
     fails: bool,
 }
@@ -1429,8 +1438,8 @@ struct Failing {
 impl Failing {
     fn restore(&mut self) {
         self.working = Memory::new();
-        for (key, value) in &self.kept {
-            self.working.put(key, value, None).unwrap();
+        for (key, value, at) in &self.kept {
+            self.working.put(key, value, *at).unwrap();
         }
     }
 }
@@ -1486,7 +1495,7 @@ impl Backend for Failing {
         }
         let mut kept = Vec::new();
         self.working
-            .for_each(&mut |key, value, _| kept.push((key.to_vec(), value.to_vec())))?;
+            .for_each(&mut |key, value, at| kept.push((key.to_vec(), value.to_vec(), at)))?;
         self.kept = kept;
         Ok(())
     }
@@ -1527,7 +1536,7 @@ fn a_write_that_the_back_end_loses_is_told_to_the_clone_that_asked() {
         });
     let code = u64::from(ErrorCode::BackendFailure.number());
     assert_eq!(refusal, Some((Some(code), "disk full".to_owned())));
-    assert_eq!(master.entries(), Ok(0));
+    assert_eq!(master.entries(Timestamp::EPOCH), Ok(0));
 }
 
 #[test]
@@ -1603,5 +1612,34 @@ fn an_add_that_fails_leaves_nothing_behind() {
         publisher: id(1, 7),
     };
     assert!(master.request(Timestamp::EPOCH, &content).is_err());
-    assert_eq!(master.exists(&bytes("k")), Ok(false));
+    assert_eq!(master.exists(Timestamp::EPOCH, &bytes("k")), Ok(false));
+}
+
+#[test]
+fn entries_that_cannot_be_removed_are_tried_again_with_the_next_tick_and_not_before() {
+    let mut master = failing();
+    let publisher = master.id();
+    let (key, value) = (bytes("k"), bytes(1_u64));
+    let content = Content::Put {
+        key: &key,
+        value: &value,
+        expiry: Some(Timespan::from_ns(10)),
+        publisher,
+    };
+    master.request(Timestamp::EPOCH, &content).unwrap();
+    master.commit().unwrap();
+    let now = Timestamp::from_ns(10);
+    assert_eq!(master.next_expiry(), Some(now));
+    master.handle_expiry(now);
+    master
+        .request(now, &put(&bytes("other"), &BAD))
+        .expect("the group fails later");
+    master.commit().unwrap_err();
+    // Whoever looked for what is due now would look for ever.
+    assert_eq!(master.next_expiry(), None);
+    assert_eq!(master.exists(now, &key), Ok(false));
+    master.handle_tick(now);
+    master.commit().unwrap();
+    assert_eq!(master.next_expiry(), None);
+    assert_eq!(master.exists(Timestamp::EPOCH, &key), Ok(false));
 }

@@ -243,7 +243,7 @@ fn events_before_a_snapshot_are_kept_to_a_limit() {
         };
         let mut payload = Vec::new();
         command.encode(&mut payload);
-        clone.handle_command(&command, &payload);
+        clone.handle_command(Timestamp::EPOCH, &command, &payload);
         assert!(clone.early_bytes() <= 64 << 20);
     }
     assert!(clone.early_bytes() > 32 << 20);
@@ -264,7 +264,7 @@ fn an_absurd_number_of_a_master_is_no_reason_to_ask_for_everything() {
             receiver,
             content,
         };
-        clone.handle_command(&command, &[]);
+        clone.handle_command(Timestamp::EPOCH, &command, &[]);
     };
     let snapshot = Content::AckClone {
         offset: 1,

@@ -235,7 +235,7 @@ fn play(
             }
             (Store::Clone(clone), Input::Frame(frame)) => {
                 let payload = Envelope::parse(frame).unwrap().payload;
-                clone.handle_command(&command(frame), payload);
+                clone.handle_command(now, &command(frame), payload);
             }
             (Store::Master(master), Input::Request(payload)) => {
                 let _ = master.request(now, &Command::parse(&payload).unwrap().content);

@@ -9,6 +9,8 @@ use broker_proto::{EndpointId, ErrorCode};
 
 #[path = "stores/cluster.rs"]
 mod cluster;
+#[path = "stores/expiry.rs"]
+mod expiry;
 
 use cluster::{Cluster, bytes, id, ours};
 
@@ -100,7 +102,7 @@ fn a_search_that_fails_can_be_repeated() {
     cluster.clones.push(late);
     cluster.tick(101);
     assert_eq!(cluster.clones[1].contact(), Contact::Failed);
-    let error = cluster.clones[1].get(&bytes("k")).unwrap_err();
+    let error = cluster.clones[1].get(cluster.now, &bytes("k")).unwrap_err();
     assert_eq!(error.code, ErrorCode::NoSuchMaster);
     cluster.lose(|_| false);
     cluster.clones[1].search_again();

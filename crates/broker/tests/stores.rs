@@ -153,6 +153,115 @@ fn every_change_is_told_on_both_sides() {
     }
 }
 
+/// An endpoint whose stores tick once an hour: what happens sooner does not wait for a tick.
+fn without_ticks() -> Endpoint {
+    let options = broker::Options {
+        disable_ssl: true,
+        store: StoreOptions {
+            tick_interval: Duration::from_secs(3600),
+            ..StoreOptions::default()
+        },
+        ..broker::Options::default()
+    };
+    Endpoint::builder().options(options).build().unwrap()
+}
+
+fn expired(events: &broker::StoreEvents) -> Value {
+    loop {
+        let event = events.recv_timeout(LONG).unwrap().unwrap();
+        if event.change == StoreChange::Expire {
+            return event.key;
+        }
+    }
+}
+
+#[test]
+fn entries_are_removed_when_they_are_over_and_not_with_a_tick() {
+    let (one, other) = (without_ticks(), without_ticks());
+    peer(&other, &one);
+    let master = master_of(&one, "s");
+    let clone = clone_of(&other, "s");
+    let events = [master.events().unwrap(), clone.events().unwrap()];
+    assert_eq!(clone.get("late").unwrap(), None);
+    // The second one ends sooner than what is waited for.
+    for (key, ms) in [("late", 60), ("early", 20)] {
+        let expiry = Some(Timespan::from_millis(ms));
+        master.put_for(key, &1_u64, expiry).unwrap();
+    }
+    for events in &events {
+        assert_eq!(expired(events), Value::from("early"));
+        assert_eq!(expired(events), Value::from("late"));
+    }
+    for store in [&master, &clone] {
+        assert!(!store.exists("early").unwrap() && store.is_empty().unwrap());
+    }
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn entries_of_a_file_are_removed_when_they_are_over_also_those_of_an_earlier_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = broker::SqliteOptions::new(directory.path().join("s.db"));
+    let attach = |endpoint: &Endpoint| {
+        let backend = Backend::Sqlite(options.clone());
+        endpoint.attach_master("s", backend).unwrap()
+    };
+    let (before, after) = (without_ticks(), without_ticks());
+    let master = attach(&before);
+    let short = Some(Timespan::from_millis(1));
+    master.put_for("k", &1_u64, short).unwrap();
+    let events = master.events().unwrap();
+    master.put_for("l", &1_u64, short).unwrap();
+    while expired(&events) != Value::from("l") {}
+    assert!(master.is_empty().unwrap());
+    before.shutdown().wait();
+    let mut storage = broker::SqliteBackend::open(&options).unwrap();
+    {
+        use broker::proto::store::Backend as _;
+        let key = broker::data::to_bytes("old").unwrap();
+        let at = broker::Timestamp::from_ns(1);
+        storage.put(&key, &key, Some(at)).unwrap();
+        storage.commit().unwrap();
+    }
+    drop(storage);
+    let events = after.store_events().unwrap();
+    let master = attach(&after);
+    assert!(master.is_empty().unwrap());
+    assert_eq!(expired(&events), Value::from("old"));
+}
+
+#[test]
+fn many_entries_that_end_together_let_others_in_between() {
+    const COUNT: u64 = 10_000;
+    let endpoint = without_ticks();
+    let master = master_of(&endpoint, "s");
+    let end = std::time::SystemTime::now() + Duration::from_secs(2);
+    for number in 0..COUNT {
+        let left = end.duration_since(std::time::SystemTime::now());
+        let left = Timespan::try_from(left.unwrap_or_default()).unwrap();
+        master.put_for(&number, &1_u64, Some(left)).unwrap();
+    }
+    let events = master.events().unwrap();
+    let mut gone = 0;
+    let mut served_between = 0;
+    let mut mine = 0_u64;
+    let deadline = Instant::now() + LONG;
+    while gone < COUNT {
+        assert!(Instant::now() < deadline, "{gone} are gone");
+        if gone > 0 {
+            served_between += 1;
+        }
+        mine += 1;
+        master.put("other", &mine).unwrap();
+        while let Some(event) = events.try_recv() {
+            gone += u64::from(event.change == StoreChange::Expire);
+        }
+    }
+    assert_eq!(master.len().unwrap(), 1);
+    // Of the batches each lets at least one in, even on a busy machine most of them.
+    assert!(served_between >= 10, "{served_between} requests between");
+}
+
 #[test]
 fn a_refused_request_is_an_error_event_where_it_was_made() {
     let (one, other) = pair();

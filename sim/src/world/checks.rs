@@ -1,6 +1,6 @@
 //! What must hold at any time, and in the end.
 
-use broker_data::Timespan;
+use broker_data::{Timespan, Timestamp};
 use broker_proto::store::{Contact, StoreClone};
 
 use crate::ledger::{Entries, assert_same, text};
@@ -10,12 +10,38 @@ impl World {
     /// What must hold at any time.
     pub(super) fn check_node(&mut self, index: usize) {
         let interval = self.plan.options.stale_interval;
+        let now = self.now();
         let node = &mut self.nodes[index];
         match &mut node.state {
             State::Down => {}
-            State::Master(_) => {}
+            State::Master(master) => {
+                // Between a call that failed and the end of its group nothing is promised.
+                if node.disk.call_fails() {
+                    return;
+                }
+                let mut reads = Entries::new();
+                let visit = &mut |key: &[u8], value: &[u8]| {
+                    reads.insert(key.to_vec(), value.to_vec());
+                };
+                master.for_each(now, visit).expect("it can be read");
+                assert_eq!(
+                    master.entries(now),
+                    Ok(reads.len() as u64),
+                    "number of entries"
+                );
+                let mut keys = Vec::new();
+                let visit = &mut |key: &[u8]| keys.push(key.to_vec());
+                master.for_each_key(now, visit).expect("it can be read");
+                assert!(reads.keys().eq(keys.iter()), "keys");
+                for key in node.replayed.entries.keys() {
+                    let value = master.get(now, key).ok();
+                    assert_eq!(value.as_ref(), reads.get(key), "get");
+                    assert_eq!(master.exists(now, key), Ok(value.is_some()), "exists");
+                }
+                self.ledger.check_reads(master.id(), now, &reads);
+            }
             State::Clone(clone) => {
-                let Ok(entries) = clone.iter() else {
+                let Ok(entries) = clone.iter(now) else {
                     if clone.contact() == Contact::Stale && !node.stale {
                         self.ledger.marks.hit("clone stale");
                     }
@@ -29,13 +55,27 @@ impl World {
                     interval.ns() < 0 || limit < interval,
                     "node {index} is read {silent_ms} ms after its master was heard"
                 );
-                let replayed = node.replayed.iter();
-                if !entries.eq(replayed.map(|(k, v)| (k.as_slice(), v.as_slice()))) {
-                    let copy = text(&copy_of(clone));
-                    assert_eq!(text(&node.replayed), copy, "events do not make a content");
+                let known = node.replayed.entries.iter();
+                let live = known.filter(|(key, _)| !node.replayed.is_over(key, now));
+                if !entries.eq(live.clone().map(|(k, v)| (k.as_slice(), v.as_slice()))) {
+                    let live = live.map(|(k, v)| (k.clone(), v.clone())).collect();
+                    let copy = text(&copy_of(clone, now));
+                    assert_eq!(text(&live), copy, "events do not make a content");
                 }
+                for key in node.replayed.entries.keys() {
+                    let over = node.replayed.is_over(key, now);
+                    assert_eq!(clone.exists(now, key), Ok(!over), "exists");
+                    assert_eq!(clone.get(now, key).is_err(), over, "get");
+                    self.ledger.marks.hit_if(over, "entry hidden at a clone");
+                }
+                assert_eq!(
+                    clone.entries(now),
+                    copy_of(clone, now).len(),
+                    "number of entries"
+                );
                 if let Some(position) = clone.position() {
-                    self.ledger.check_copy(position, &node.replayed);
+                    self.ledger
+                        .check_copy(now, position, &node.replayed.entries);
                 }
             }
         }
@@ -51,7 +91,7 @@ impl World {
                 let (_, bytes) = master.unacknowledged();
                 assert!(bytes <= limit, "master keeps {bytes} bytes");
                 let content = node.disk.committed();
-                assert_same(&node.replayed, &content, "events of a master");
+                assert_same(&node.replayed.entries, &content, "events of a master");
             }
             State::Clone(clone) => {
                 let (_, bytes) = clone.unacknowledged();
@@ -92,7 +132,7 @@ impl World {
                     clone.master()
                 ));
             }
-            let copy = copy_of(clone);
+            let copy = copy_of(clone, self.now());
             if copy != content {
                 let (copy, content) = (text(&copy), text(&content));
                 return Some(format!("node {index} has {copy:?}, the master {content:?}"));
@@ -125,7 +165,7 @@ impl World {
     }
 }
 
-fn copy_of(clone: &StoreClone) -> Entries {
-    let entries = clone.iter().into_iter().flatten();
+fn copy_of(clone: &StoreClone, now: Timestamp) -> Entries {
+    let entries = clone.iter(now).into_iter().flatten();
     entries.map(|(k, v)| (k.to_vec(), v.to_vec())).collect()
 }

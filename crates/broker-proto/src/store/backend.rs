@@ -3,8 +3,11 @@
 //! Spec: stores 8. Keys and values are canonical encodings ([`broker_data::canonical`]), so equal
 //! keys are equal bytes. A back end is synchronous and may fail at any call; the master groups
 //! calls and ends each group with [`Backend::commit`]. Nothing of a group is told to anybody before.
+//! What is over is the master's decision: a back end has an entry until it is told to remove it.
 
 use broker_data::Timestamp;
+
+use crate::store::expiry;
 
 /// A value and when it ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +16,13 @@ pub struct Entry {
     pub value: Vec<u8>,
     /// Since 1970, UTC; absent for entries that stay.
     pub expiry: Option<Timestamp>,
+}
+
+impl Entry {
+    /// Whether its time has come.
+    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
+        self.expiry.is_some_and(|at| expiry::is_over(at, now))
+    }
 }
 
 /// Why a back end could not do something.

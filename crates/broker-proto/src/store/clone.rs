@@ -13,7 +13,7 @@ mod writer;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use broker_data::{Kind, View, canonical};
+use broker_data::{Kind, Timestamp, View, canonical};
 
 use crate::channel::Consumer;
 use crate::channel::consumer::{Arrival, Early, Request};
@@ -23,6 +23,7 @@ use crate::entity::EntityId;
 use crate::id::EndpointId;
 use crate::status::ErrorCode;
 use crate::store::event::{Change, StoreEvent};
+use crate::store::expiry::Expiries;
 use crate::store::{
     ACK_EVENTS_MAX, CloneOptions, Failure, Names, Output, Role, StoreConfig, operation,
 };
@@ -72,6 +73,9 @@ pub struct StoreClone {
     config: StoreConfig,
     options: CloneOptions,
     entries: Entries,
+    /// When entries are over, as far as their changes said so: a snapshot does not. Reads do not see
+    /// them from then on; that they are removed is up to the master.
+    expiries: Expiries,
     attachment: Option<Attachment>,
     search: Option<Search>,
     failed: bool,
@@ -143,6 +147,7 @@ impl StoreClone {
             config,
             options,
             entries: BTreeMap::new(),
+            expiries: Expiries::default(),
             attachment: None,
             search: None,
             failed: false,
@@ -186,6 +191,11 @@ impl StoreClone {
         self.attachment.as_ref().map(|it| it.master)
     }
 
+    /// The id under which it follows that master: every snapshot it takes is for another one.
+    pub fn attachment_id(&self) -> Option<EntityId> {
+        self.attachment.as_ref().map(|it| it.id)
+    }
+
     /// The master whose content the copy is, and the number up to which it has its changes; `None`
     /// when it has to attach again.
     pub fn position(&self) -> Option<(EntityId, u64)> {
@@ -224,9 +234,10 @@ impl StoreClone {
         reads && writes && settled && self.unanswered.is_empty()
     }
 
-    /// Number of entries.
-    pub fn entries(&self) -> usize {
-        self.entries.len()
+    /// Number of entries that are not known to be over.
+    pub fn entries(&self, now: Timestamp) -> usize {
+        let over = self.expiries.count_over(now);
+        self.entries.len().saturating_sub(over)
     }
 
     /// Requests that the master has not acknowledged, and their bytes.
@@ -263,16 +274,17 @@ impl StoreClone {
         }
     }
 
-    /// The value of a key. Spec: stores 7.4.
+    /// The value of a key. Spec: stores 7.4. As with all reads, `now` is of the clock of
+    /// [`handle_command`](Self::handle_command).
     ///
     /// # Errors
     ///
     /// [`ErrorCode::NoSuchKey`], or as [`check_readable`](Self::check_readable).
-    pub fn get(&self, key: &[u8]) -> Result<&[u8], Failure> {
+    pub fn get(&self, now: Timestamp, key: &[u8]) -> Result<&[u8], Failure> {
         self.check_readable()?;
         match self.entries.get(key) {
-            Some(value) => Ok(value),
-            None => Err(Failure::new(ErrorCode::NoSuchKey, "no such key")),
+            Some(value) if !self.expiries.is_over(key, now) => Ok(value),
+            Some(_) | None => Err(Failure::new(ErrorCode::NoSuchKey, "no such key")),
         }
     }
 
@@ -281,9 +293,9 @@ impl StoreClone {
     /// # Errors
     ///
     /// As [`check_readable`](Self::check_readable).
-    pub fn exists(&self, key: &[u8]) -> Result<bool, Failure> {
+    pub fn exists(&self, now: Timestamp, key: &[u8]) -> Result<bool, Failure> {
         self.check_readable()?;
-        Ok(self.entries.contains_key(key))
+        Ok(self.entries.contains_key(key) && !self.expiries.is_over(key, now))
     }
 
     /// What is at an index of a key's value. Spec: stores 7.4.
@@ -291,8 +303,8 @@ impl StoreClone {
     /// # Errors
     ///
     /// As [`operation::index`] and [`get`](Self::get).
-    pub fn get_index(&self, key: &[u8], index: &[u8]) -> Result<Vec<u8>, Failure> {
-        let value = self.get(key)?;
+    pub fn get_index(&self, now: Timestamp, key: &[u8], index: &[u8]) -> Result<Vec<u8>, Failure> {
+        let value = self.get(now, key)?;
         operation::index(value, index).map_err(|code| Failure::new(code, code.to_string()))
     }
 
@@ -301,9 +313,11 @@ impl StoreClone {
     /// # Errors
     ///
     /// As [`check_readable`](Self::check_readable).
-    pub fn iter(&self) -> Result<impl Iterator<Item = (&[u8], &[u8])>, Failure> {
+    pub fn iter(&self, now: Timestamp) -> Result<impl Iterator<Item = (&[u8], &[u8])>, Failure> {
         self.check_readable()?;
-        Ok(self.entries.iter().map(|(key, value)| (&**key, &**value)))
+        let entries = self.entries.iter();
+        let entries = entries.filter(move |(key, _)| !self.expiries.is_over(key, now));
+        Ok(entries.map(|(key, value)| (&**key, &**value)))
     }
 
     /// No master was found in time.
@@ -351,8 +365,9 @@ impl StoreClone {
 
     // --- commands -------------------------------------------------------------------------------
 
-    /// A command came on the clones' topic; `payload` is what it was parsed from.
-    pub fn handle_command(&mut self, command: &Command<'_>, payload: &[u8]) {
+    /// A command came on the clones' topic; `payload` is what it was parsed from. `now` is of any
+    /// clock that does not jump: what expires is counted from here.
+    pub fn handle_command(&mut self, now: Timestamp, command: &Command<'_>, payload: &[u8]) {
         let from = command.sender;
         if from.is_nil() || self.is_own(from) {
             return;
@@ -368,7 +383,7 @@ impl StoreClone {
         } = &command.content
         {
             if to_me {
-                self.on_ack_clone(command, *offset, *heartbeat, entries);
+                self.on_ack_clone(now, command, *offset, *heartbeat, entries);
             }
             return;
         }
@@ -391,7 +406,7 @@ impl StoreClone {
                     Content::Subtract { key, value, .. } if to_me && command.seq == 0 => {
                         self.on_refusal(key, value);
                     }
-                    _ => self.on_command_of_master(command, reader, payload),
+                    _ => self.on_command_of_master(now, command, reader, payload),
                 }
                 let complete = |it: &Attachment| it.consumer.is_idle() && !it.broken;
                 if self.attachment.as_ref().is_some_and(complete) {
@@ -409,10 +424,16 @@ impl StoreClone {
     }
 
     /// `to_me` tells that it is for this very attachment.
-    fn on_command_of_master(&mut self, command: &Command<'_>, to_me: bool, payload: &[u8]) {
+    fn on_command_of_master(
+        &mut self,
+        now: Timestamp,
+        command: &Command<'_>,
+        to_me: bool,
+        payload: &[u8],
+    ) {
         let to_all = command.receiver.is_nil();
         match &command.content {
-            content if content.is_action() => self.on_action(command, payload),
+            content if content.is_action() => self.on_action(now, command, payload),
             Content::Keepalive { seq } if to_me || to_all => self.on_keepalive(to_me, *seq),
             // What is lost cannot be had from this attachment: a new one brings everything. Masters
             // of this implementation say so to nobody in particular.
@@ -423,7 +444,7 @@ impl StoreClone {
         }
     }
 
-    fn on_action(&mut self, command: &Command<'_>, payload: &[u8]) {
+    fn on_action(&mut self, now: Timestamp, command: &Command<'_>, payload: &[u8]) {
         let Some(attachment) = self.attachment.as_mut().filter(|it| !it.broken) else {
             return;
         };
@@ -431,19 +452,19 @@ impl StoreClone {
             .consumer
             .handle_event(command.seq, || payload.into());
         if arrival == Arrival::InOrder {
-            self.apply(&command.content);
-            self.apply_early();
+            self.apply(now, &command.content);
+            self.apply_early(now);
         }
         self.acknowledge_if(|consumer| consumer.unacknowledged() >= ACK_EVENTS_MAX);
     }
 
-    fn apply_early(&mut self) {
+    fn apply_early(&mut self, now: Timestamp) {
         while let Some(attachment) = self.attachment.as_mut().filter(|it| !it.broken) {
             match attachment.consumer.pop_early() {
                 None => return,
                 Some(Early::Event(payload)) => {
                     if let Ok(command) = Command::parse(&payload) {
-                        self.apply(&command.content);
+                        self.apply(now, &command.content);
                     }
                 }
                 // Nobody marks numbers as lost here.
@@ -479,7 +500,7 @@ impl StoreClone {
     }
 
     /// Applies what the master did. Spec: stores 6.4.
-    fn apply(&mut self, content: &Content<'_>) {
+    fn apply(&mut self, now: Timestamp, content: &Content<'_>) {
         match content {
             Content::Put {
                 key,
@@ -498,6 +519,8 @@ impl StoreClone {
                     }
                 };
                 let expiry = *expiry;
+                let at = expiry.map(|span| now.saturating_add(span));
+                self.expiries.set(&key, at);
                 let value = View::trusted(&value);
                 let change = match &old {
                     None => Change::Insert { value, expiry },
@@ -514,9 +537,14 @@ impl StoreClone {
             // The place of what this clone has missed and cannot be sent again.
             Content::Clear { publisher } if publisher.is_nil() => self.break_attachment(),
             Content::Clear { publisher } => {
+                let master = self.master().unwrap_or(*publisher);
                 for (key, _) in std::mem::take(&mut self.entries) {
-                    self.tell(&key, Change::Erase, *publisher);
+                    match self.expiries.is_over(&key, now) {
+                        true => self.tell(&key, Change::Expire, master),
+                        false => self.tell(&key, Change::Erase, *publisher),
+                    }
                 }
+                self.expiries.clear();
             }
             Content::PutUniqueResult {
                 inserted,
@@ -541,6 +569,7 @@ impl StoreClone {
         if let Ok(key) = canonical(key)
             && self.entries.remove(&*key).is_some()
         {
+            self.expiries.set(&key, None);
             self.tell(&key, change, publisher);
         }
     }

@@ -17,7 +17,8 @@ mod attach;
 mod repair;
 mod rival;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use broker_data::Timestamp;
@@ -31,6 +32,7 @@ use crate::frame::{Envelope, FRAME_LEN_SIZE};
 use crate::id::EndpointId;
 use crate::status::ErrorCode;
 use crate::store::backend::{Backend, BackendError};
+use crate::store::expiry::{self, Expiries};
 use crate::store::{
     ACK_EVENTS_MAX, CLONES_MAX, Failure, Message, Names, Output, Role, StoreConfig, mark, operation,
 };
@@ -44,6 +46,11 @@ const DROPPED_CLONES_MAX: usize = 4096;
 
 /// Numbers that all writers together are asked for in one tick.
 const WRITERS_MISSING_MAX: usize = 128 * 1024;
+
+/// Entries that one call removes at most because they are over, so that many that end together hold
+/// up others for the time of so many changes and not of all: less than a millisecond in memory.
+/// Reads do not see the rest meanwhile.
+pub const EXPIRED_PER_CALL_MAX: usize = 256;
 
 /// The master of a store.
 #[derive(Debug)]
@@ -73,6 +80,10 @@ pub struct Master<B> {
     /// Bytes of requests that wait for others before them, of all writers.
     early_bytes: usize,
     expiries: Expiries,
+    /// The back end could not say when entries end: it is asked again at the next tick.
+    expiries_unknown: bool,
+    /// The back end could not remove what is over, or not keep that: the next tick tries again.
+    expiry_paused: bool,
     /// What the group has led to so far.
     staged: Vec<Output>,
     outputs: VecDeque<Output>,
@@ -109,6 +120,42 @@ struct Snapshot {
     offset: u64,
     count: u32,
     bytes: Vec<u8>,
+    /// When entries end, and where they are in the bytes, in this order.
+    expiring: Vec<(Timestamp, Range<usize>)>,
+}
+
+impl Snapshot {
+    /// What of it is there at a later time. That it has the same number does no harm: the change
+    /// that removes an entry finds nothing to remove.
+    fn at(self: &Arc<Self>, now: Timestamp) -> Arc<Self> {
+        let is_over = |(at, _): &(Timestamp, _)| expiry::is_over(*at, now);
+        if !self.expiring.iter().any(is_over) {
+            return self.clone();
+        }
+        let mut left = Self {
+            offset: self.offset,
+            count: self.count,
+            bytes: Vec::new(),
+            expiring: Vec::new(),
+        };
+        let mut end = 0;
+        for (at, range) in &self.expiring {
+            let between = self.bytes.get(end..range.start).unwrap_or_default();
+            left.bytes.extend_from_slice(between);
+            end = range.end;
+            if expiry::is_over(*at, now) {
+                left.count -= 1;
+                continue;
+            }
+            let start = left.bytes.len();
+            let entry = self.bytes.get(range.clone()).unwrap_or_default();
+            left.bytes.extend_from_slice(entry);
+            left.expiring.push((*at, start..left.bytes.len()));
+        }
+        let rest = self.bytes.get(end..).unwrap_or_default();
+        left.bytes.extend_from_slice(rest);
+        Arc::new(left)
+    }
 }
 
 /// What has to be undone when a group fails.
@@ -134,47 +181,6 @@ impl Group {
         self.applied.clear();
         self.answered.clear();
         self.expiries_changed = false;
-    }
-}
-
-/// Keys by the time they end, and the other way round.
-#[derive(Debug, Default)]
-struct Expiries {
-    by_time: BTreeSet<(Timestamp, Arc<[u8]>)>,
-    by_key: BTreeMap<Arc<[u8]>, Timestamp>,
-}
-
-impl Expiries {
-    fn set(&mut self, key: &[u8], at: Option<Timestamp>) -> bool {
-        let removed = self.by_key.remove_entry(key);
-        let changed = removed.is_some() || at.is_some();
-        let key = match removed {
-            Some((key, old)) => {
-                let entry = (old, key);
-                self.by_time.remove(&entry);
-                entry.1
-            }
-            None if at.is_none() => return changed,
-            None => Arc::from(key),
-        };
-        if let Some(at) = at {
-            self.by_time.insert((at, key.clone()));
-            self.by_key.insert(key, at);
-        }
-        changed
-    }
-
-    fn clear(&mut self) -> bool {
-        let changed = !self.by_key.is_empty();
-        self.by_time.clear();
-        self.by_key.clear();
-        changed
-    }
-
-    /// The first key that is over, strictly. Spec: stores 7.5.
-    fn first_due(&self, now: Timestamp) -> Option<(Timestamp, Arc<[u8]>)> {
-        let (at, key) = self.by_time.first()?;
-        (*at < now).then(|| (*at, key.clone()))
     }
 }
 
@@ -216,6 +222,8 @@ impl<B: Backend> Master<B> {
             handshake_failed: None,
             early_bytes: 0,
             expiries,
+            expiries_unknown: false,
+            expiry_paused: false,
             staged: Vec::new(),
             outputs: VecDeque::new(),
             group: Group::default(),
@@ -293,25 +301,27 @@ impl<B: Backend> Master<B> {
         (self.down.kept(), self.down.kept_bytes())
     }
 
-    /// Number of entries.
+    /// Number of entries that are not over.
     ///
     /// # Errors
     ///
     /// As the back end.
-    pub fn entries(&mut self) -> Result<u64, Failure> {
-        Ok(self.backend.count()?)
+    pub fn entries(&mut self, now: Timestamp) -> Result<u64, Failure> {
+        let over = self.expiries.count_over(now) as u64;
+        Ok(self.backend.count()?.saturating_sub(over))
     }
 
-    /// The value of a key. Spec: stores 7.4.
+    /// The value of a key. Spec: stores 7.4. As with all reads, an entry whose time has come is not
+    /// there, whether it is removed yet or not.
     ///
     /// # Errors
     ///
     /// [`ErrorCode::NoSuchKey`], or as the back end.
-    pub fn get(&mut self, key: &[u8]) -> Result<Vec<u8>, Failure> {
+    pub fn get(&mut self, now: Timestamp, key: &[u8]) -> Result<Vec<u8>, Failure> {
         self.backend.begin_reads()?;
         match self.backend.get(key)? {
-            Some(entry) => Ok(entry.value),
-            None => Err(no_such_key()),
+            Some(entry) if !entry.is_over(now) => Ok(entry.value),
+            Some(_) | None => Err(no_such_key()),
         }
     }
 
@@ -320,9 +330,9 @@ impl<B: Backend> Master<B> {
     /// # Errors
     ///
     /// As the back end.
-    pub fn exists(&mut self, key: &[u8]) -> Result<bool, Failure> {
+    pub fn exists(&mut self, now: Timestamp, key: &[u8]) -> Result<bool, Failure> {
         self.backend.begin_reads()?;
-        Ok(self.backend.contains(key)?)
+        Ok(self.backend.contains(key)? && !self.expiries.is_over(key, now))
     }
 
     /// What is at an index of a key's value. Spec: stores 7.4.
@@ -330,8 +340,13 @@ impl<B: Backend> Master<B> {
     /// # Errors
     ///
     /// As [`operation::index`] and [`get`](Self::get).
-    pub fn get_index(&mut self, key: &[u8], index: &[u8]) -> Result<Vec<u8>, Failure> {
-        let value = self.get(key)?;
+    pub fn get_index(
+        &mut self,
+        now: Timestamp,
+        key: &[u8],
+        index: &[u8],
+    ) -> Result<Vec<u8>, Failure> {
+        let value = self.get(now, key)?;
         operation::index(&value, index).map_err(|code| Failure::new(code, code.to_string()))
     }
 
@@ -340,8 +355,17 @@ impl<B: Backend> Master<B> {
     /// # Errors
     ///
     /// As the back end.
-    pub fn for_each_key(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<(), Failure> {
-        Ok(self.backend.for_each_key(visit)?)
+    pub fn for_each_key(
+        &mut self,
+        now: Timestamp,
+        visit: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Failure> {
+        let expiries = &self.expiries;
+        Ok(self.backend.for_each_key(&mut |key| {
+            if !expiries.is_over(key, now) {
+                visit(key);
+            }
+        })?)
     }
 
     /// Visits all entries; returns how many could not be read.
@@ -349,10 +373,16 @@ impl<B: Backend> Master<B> {
     /// # Errors
     ///
     /// As the back end.
-    pub fn for_each(&mut self, visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<u64, Failure> {
-        Ok(self
-            .backend
-            .for_each(&mut |key, value, _| visit(key, value))?)
+    pub fn for_each(
+        &mut self,
+        now: Timestamp,
+        visit: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<u64, Failure> {
+        Ok(self.backend.for_each(&mut |key, value, at| {
+            if !at.is_some_and(|at| expiry::is_over(at, now)) {
+                visit(key, value);
+            }
+        })?)
     }
 
     // --- the outside ----------------------------------------------------------------------------
@@ -407,6 +437,7 @@ impl<B: Backend> Master<B> {
             self.orphaned = true;
             self.restated = self.restated.min(group.seq);
         }
+        self.expiry_paused = true;
         // What clones were to be given instead of what is gone may be among what is taken back.
         self.repairs.clear();
         for clone in group.attached {
@@ -433,9 +464,10 @@ impl<B: Backend> Master<B> {
     }
 
     fn reload_expiries(&mut self) {
+        let expiries = self.backend.expiries();
+        self.expiries_unknown = expiries.is_err();
         self.expiries.clear();
-        // If even this fails, entries stay beyond their time until the store is opened again.
-        for (key, at) in self.backend.expiries().unwrap_or_default() {
+        for (key, at) in expiries.unwrap_or_default() {
             self.expiries.set(&key, Some(at));
         }
     }
@@ -489,8 +521,8 @@ impl<B: Backend> Master<B> {
                     self.apply_early(now, from);
                 }
             }
-            Content::CumulativeAck { seq } => self.on_ack(from, to_me, *seq),
-            Content::Nack { missing } => self.on_nack(from, to_me, missing),
+            Content::CumulativeAck { seq } => self.on_ack(now, from, to_me, *seq),
+            Content::Nack { missing } => self.on_nack(now, from, to_me, missing),
             _ => {}
         }
     }
@@ -601,12 +633,12 @@ impl<B: Backend> Master<B> {
         }
     }
 
-    fn on_ack(&mut self, from: EntityId, to_me: bool, seq: u64) {
+    fn on_ack(&mut self, now: Timestamp, from: EntityId, to_me: bool, seq: u64) {
         match self.down.handle_ack(from, seq) {
             Acknowledged::First => {
                 self.handshakes.remove(&from);
             }
-            Acknowledged::Noted => self.go_on_with_repair(from),
+            Acknowledged::Noted => self.go_on_with_repair(now, from),
             Acknowledged::Ignored => {}
             // Only somebody who followed this very master names it.
             Acknowledged::Unknown if to_me && (1..=self.down.seq()).contains(&seq) => {
@@ -616,22 +648,22 @@ impl<B: Backend> Master<B> {
         }
     }
 
-    fn on_nack(&mut self, from: EntityId, to_me: bool, missing: &[u64]) {
+    fn on_nack(&mut self, now: Timestamp, from: EntityId, to_me: bool, missing: &[u64]) {
         if !missing.is_sorted_by(|a, b| a < b) {
             return;
         }
         match self.down.handle_nack(from, missing) {
-            Missing::Handshake => self.send_handshake(from),
+            Missing::Handshake => self.send_handshake(now, from),
             Missing::Events { messages, gone } => {
                 // Whoever knows what it misses has had its handshake.
                 self.handshakes.remove(&from);
                 self.send_again(from, &messages);
                 self.repair(from, &gone);
-                self.go_on_with_repair(from);
+                self.go_on_with_repair(now, from);
             }
             Missing::Nothing => {}
             Missing::Unknown => match missing.first() {
-                Some(0) => self.attach(from),
+                Some(0) => self.attach(now, from),
                 Some(first) if to_me && *first > 1 && *first <= self.down.seq() => {
                     self.take_back(from, first - 1);
                 }
@@ -665,6 +697,23 @@ impl<B: Backend> Master<B> {
         }
         self.tick_voice();
         self.tick_writers();
+        if self.expiries_unknown {
+            self.reload_expiries();
+        }
+        self.expiry_paused = false;
+        self.expire(now);
+    }
+
+    /// When to call [`handle_expiry`](Self::handle_expiry): the first entry is over then. May be
+    /// past, when more are over than one call removes.
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        self.expiries.first().filter(|_| !self.expiry_paused)
+    }
+
+    /// The time of [`next_expiry`](Self::next_expiry) has come. Removes up to
+    /// [`EXPIRED_PER_CALL_MAX`] entries that are over, and tells of it.
+    pub fn handle_expiry(&mut self, now: Timestamp) {
+        self.begin();
         self.expire(now);
     }
 

@@ -101,7 +101,7 @@ impl Cluster {
                     Role::Master => {}
                     Role::Clone => {
                         for clone in self.clones.iter_mut().filter(|it| to(it.id())) {
-                            clone.handle_command(&command, &payload);
+                            clone.handle_command(self.now, &command, &payload);
                         }
                     }
                 }
@@ -193,12 +193,12 @@ impl Cluster {
     }
 
     pub(crate) fn at_clone(&self, clone: usize, key: &str) -> Option<u64> {
-        let value = self.clones[clone].get(&bytes(key)).ok()?;
+        let value = self.clones[clone].get(self.now, &bytes(key)).ok()?;
         View::trusted(value).as_count()
     }
 
     pub(crate) fn at_master(&mut self, key: &str) -> Option<u64> {
-        let value = self.master.get(&bytes(key)).ok()?;
+        let value = self.master.get(self.now, &bytes(key)).ok()?;
         View::trusted(&value).as_count()
     }
 }

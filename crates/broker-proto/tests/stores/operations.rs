@@ -94,7 +94,7 @@ fn check_operation<B: Backend>(backend: B, case: &Json) {
     };
     let result = master.request(Timestamp::EPOCH, &content);
     master.commit().unwrap();
-    let found = master.get(&key);
+    let found = master.get(Timestamp::EPOCH, &key);
     match case["result"].get("error") {
         Some(error) => {
             assert_eq!(error, "no_such_key", "{case}");
@@ -111,7 +111,7 @@ fn check_operation<B: Backend>(backend: B, case: &Json) {
 fn check_read<B: Backend>(backend: B, case: &Json) {
     let mut master = master(backend, &case["stored"]);
     let index = bytes(&value_of(&case["index"]));
-    let found = master.get_index(&bytes(&Value::from(KEY)), &index);
+    let found = master.get_index(Timestamp::EPOCH, &bytes(&Value::from(KEY)), &index);
     match case["result"].get("error") {
         Some(error) => {
             let code = found.unwrap_err().code;

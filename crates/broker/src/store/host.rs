@@ -7,7 +7,7 @@
 //! store; a store before nothing. See ADR 0073.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,6 +19,7 @@ use broker_proto::store::{
     Backend, Contact, Failure, Master, Output, Role, StoreClone, clone_topic, master_topic,
 };
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use crate::blocked::BlockedPublish;
 use crate::lock::{Lock, Locked};
@@ -28,6 +29,13 @@ use crate::store::delivery::{After, Answer, Delivery, answer_of, is_for, other};
 use crate::store::error::quoted;
 use crate::store::worker::{Job, Worker};
 use crate::store::{StoreError, peers_with};
+
+/// Time that others are given between two batches of entries that are over, in which they get the
+/// lock and the thread: as long as a batch takes at most.
+const EXPIRY_PAUSE: Duration = Duration::from_millis(1);
+
+/// No entry ends, in nanoseconds since 1970.
+const NEVER: i64 = i64::MAX;
 
 /// A master with any storage.
 pub(super) type AnyMaster = Master<Box<dyn Backend>>;
@@ -44,8 +52,11 @@ pub(crate) struct Host {
     state: Lock<State>,
     changed: Condvar,
     changed_async: Notify,
-    /// Wakes the clock's task: routes changed, or the end has come.
+    /// Wakes the clock's task: routes changed, an entry ends sooner, or the end has come.
     nudge: Notify,
+    /// When the first entry ends, in nanoseconds since 1970: what the clock's task has to know
+    /// without the lock, which the thread of a storage holds while it waits for the disk.
+    next_expiry: AtomicI64,
     worker: Option<Arc<Worker>>,
     closed: AtomicBool,
     /// Numbers of requests that have no number of the user's.
@@ -138,6 +149,7 @@ impl Host {
             Role::Master => (master_topic(name), clone_topic(name)),
             Role::Clone => (clone_topic(name), master_topic(name)),
         };
+        let next_expiry = core.next_expiry();
         Self {
             name: name.to_owned(),
             role,
@@ -154,6 +166,7 @@ impl Host {
             changed: Condvar::new(),
             changed_async: Notify::new(),
             nudge: Notify::new(),
+            next_expiry: AtomicI64::new(next_expiry),
             worker,
             closed: AtomicBool::new(false),
             requests: AtomicU64::new(0),
@@ -192,6 +205,10 @@ impl Host {
         state.core.commit();
         let mut after = After::default();
         state.carry_out(self, shared, &mut after);
+        let next_expiry = state.core.next_expiry();
+        if next_expiry < self.next_expiry.swap(next_expiry, Ordering::AcqRel) {
+            self.nudge.notify_one();
+        }
         self.announce(state);
         let mut blocked = after.settle();
         blocked.extend(shared.stores.deliver_locally(shared));
@@ -223,7 +240,11 @@ impl Host {
                 false => vec![StoreWait::Room(self.clone())],
             };
         }
-        let ((), blocked) = self.act(shared, |core| core.handle_command(command, payload));
+        let ((), blocked) = self.act(shared, |core| match core {
+            Core::Master(master) => master.handle_command(time_of_day(), command, payload),
+            Core::Clone(clone) => clone.handle_command(shared.now(), command, payload),
+            Core::Closed => {}
+        });
         blocked.into_iter().map(StoreWait::Publish).collect()
     }
 
@@ -253,6 +274,26 @@ impl Host {
             core.handle_job(time_of_day(), &Job::Tick);
         });
         blocked
+    }
+
+    /// Removes some of what is over.
+    fn expire(self: &Arc<Self>, shared: &Arc<Shared>) -> Vec<BlockedPublish> {
+        if let Some(worker) = &self.worker {
+            // Its thread says when the next entry ends, once it has done this.
+            self.next_expiry.store(NEVER, Ordering::Release);
+            worker.push(Job::Expire);
+            return Vec::new();
+        }
+        let ((), blocked) = self.act(shared, |core| core.handle_job(time_of_day(), &Job::Expire));
+        blocked
+    }
+
+    /// When the first entry ends.
+    fn expiry_instant(&self) -> Option<tokio::time::Instant> {
+        let at = self.next_expiry.load(Ordering::Acquire);
+        let left = at.saturating_sub(time_of_day().ns());
+        let left = Duration::from_nanos(u64::try_from(left).unwrap_or(0));
+        (at != NEVER).then(|| tokio::time::Instant::now() + left)
     }
 
     /// A request of a user, made with the id that it names as its publisher. `Full` asks for
@@ -469,11 +510,18 @@ impl Host {
         self.nudge.notify_one();
     }
 
-    /// Feeds the machine its ticks until the store is closed.
+    /// Feeds the machine its ticks, and removes entries when they are over, until the store is
+    /// closed. The time of day may jump, so it is looked at again with each tick.
     pub(super) async fn run(self: Arc<Self>, shared: Arc<Shared>) {
         let interval = shared.options.store.tick_interval;
         let mut next = tokio::time::Instant::now() + interval;
+        let mut expire_from = next - interval;
+        // What subscribers and peers have no room for. Bounded by the stall limit of mailboxes;
+        // ticks must not wait for it, and no more entries are removed meanwhile.
+        let mut unsent = JoinSet::new();
         while !self.is_closed() {
+            let expiry = self.expiry_instant().map(|at| at.max(expire_from));
+            let expiry = expiry.filter(|at| *at < next && unsent.is_empty());
             let blocked = tokio::select! {
                 () = tokio::time::sleep_until(next) => {
                     let now = tokio::time::Instant::now();
@@ -481,13 +529,19 @@ impl Host {
                     next = now + interval;
                     self.tick(&shared, u64::try_from(late).unwrap_or_default())
                 }
+                () = tokio::time::sleep_until(expiry.unwrap_or(next)), if expiry.is_some() => {
+                    let blocked = self.expire(&shared);
+                    expire_from = tokio::time::Instant::now() + EXPIRY_PAUSE;
+                    blocked
+                }
+                Some(_) = unsent.join_next() => Vec::new(),
                 () = self.nudge.notified() => self.look_at_routes(&shared),
             };
             for blocked in blocked {
-                // Bounded by the stall limit of the mailbox; ticks must not wait for it.
-                tokio::spawn(blocked.finished());
+                unsent.spawn(blocked.finished());
             }
         }
+        unsent.detach_all();
     }
 
     fn look_at_routes(self: &Arc<Self>, shared: &Arc<Shared>) -> Vec<BlockedPublish> {
@@ -585,11 +639,11 @@ impl State {
 }
 
 impl Core {
-    fn handle_command(&mut self, command: &Command<'_>, payload: &[u8]) {
+    /// When the first entry ends. A clone leaves that to its master.
+    fn next_expiry(&self) -> i64 {
         match self {
-            Self::Master(master) => master.handle_command(time_of_day(), command, payload),
-            Self::Clone(clone) => clone.handle_command(command, payload),
-            Self::Closed => {}
+            Self::Master(master) => master.next_expiry().map_or(NEVER, Timestamp::ns),
+            Self::Clone(_) | Self::Closed => NEVER,
         }
     }
 
@@ -609,10 +663,12 @@ impl Core {
                 }
             }
             (Self::Master(master), Job::Tick) => master.handle_tick(now),
+            (Self::Master(master), Job::Expire) => master.handle_expiry(now),
             (Self::Master(master), Job::Probe) => master.probe(),
             (Self::Clone(clone), Job::Tick) => clone.handle_tick(),
             (Self::Clone(clone), Job::Probe) => clone.probe(),
-            (Self::Clone(_), Job::Command(_) | Job::Request(_)) | (Self::Closed, _) => {}
+            (Self::Clone(_), Job::Command(_) | Job::Request(_) | Job::Expire)
+            | (Self::Closed, _) => {}
         }
     }
 
@@ -681,6 +737,6 @@ fn is_idle(core: &mut Core) -> Option<bool> {
 }
 
 /// Since 1970: what expiry times are counted in.
-fn time_of_day() -> Timestamp {
+pub(super) fn time_of_day() -> Timestamp {
     Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::EPOCH)
 }

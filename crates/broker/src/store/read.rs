@@ -7,7 +7,7 @@ use broker_data::{Source, Value, decode};
 use broker_proto::ErrorCode;
 use broker_proto::store::Failure;
 
-use crate::store::host::Core;
+use crate::store::host::{Core, time_of_day};
 use crate::store::{EncodedEntry, Store, StoreError, encoded};
 
 impl Store {
@@ -107,10 +107,10 @@ impl Store {
     /// As [`get`](Self::get).
     pub fn len_now(&self) -> Result<u64, StoreError> {
         match &mut self.host.lock().core {
-            Core::Master(master) => Ok(master.entries()?),
+            Core::Master(master) => Ok(master.entries(time_of_day())?),
             Core::Clone(clone) => {
                 clone.check_readable()?;
-                Ok(clone.entries() as u64)
+                Ok(clone.entries(self.shared.now()) as u64)
             }
             Core::Closed => Err(StoreError::Closed),
         }
@@ -169,8 +169,8 @@ impl Store {
     pub fn get_now(&self, key: &[u8]) -> Result<Vec<u8>, StoreError> {
         let key = canonical(key)?;
         match &mut self.host.lock().core {
-            Core::Master(master) => Ok(master.get(&key)?),
-            Core::Clone(clone) => Ok(clone.get(&key)?.to_vec()),
+            Core::Master(master) => Ok(master.get(time_of_day(), &key)?),
+            Core::Clone(clone) => Ok(clone.get(self.shared.now(), &key)?.to_vec()),
             Core::Closed => Err(StoreError::Closed),
         }
     }
@@ -183,8 +183,8 @@ impl Store {
     pub fn exists_now(&self, key: &[u8]) -> Result<bool, StoreError> {
         let key = canonical(key)?;
         match &mut self.host.lock().core {
-            Core::Master(master) => Ok(master.exists(&key)?),
-            Core::Clone(clone) => Ok(clone.exists(&key)?),
+            Core::Master(master) => Ok(master.exists(time_of_day(), &key)?),
+            Core::Clone(clone) => Ok(clone.exists(self.shared.now(), &key)?),
             Core::Closed => Err(StoreError::Closed),
         }
     }
@@ -197,8 +197,8 @@ impl Store {
     pub fn get_index_now(&self, key: &[u8], index: &[u8]) -> Result<Vec<u8>, StoreError> {
         let key = canonical(key)?;
         match &mut self.host.lock().core {
-            Core::Master(master) => Ok(master.get_index(&key, index)?),
-            Core::Clone(clone) => Ok(clone.get_index(&key, index)?),
+            Core::Master(master) => Ok(master.get_index(time_of_day(), &key, index)?),
+            Core::Clone(clone) => Ok(clone.get_index(self.shared.now(), &key, index)?),
             Core::Closed => Err(StoreError::Closed),
         }
     }
@@ -211,8 +211,12 @@ impl Store {
     pub fn keys_now(&self) -> Result<Vec<Vec<u8>>, StoreError> {
         let mut keys = Vec::new();
         match &mut self.host.lock().core {
-            Core::Master(master) => master.for_each_key(&mut |key| keys.push(key.to_vec()))?,
-            Core::Clone(clone) => keys.extend(clone.iter()?.map(|(key, _)| key.to_vec())),
+            Core::Master(master) => {
+                master.for_each_key(time_of_day(), &mut |key| keys.push(key.to_vec()))?;
+            }
+            Core::Clone(clone) => {
+                keys.extend(clone.iter(self.shared.now())?.map(|(key, _)| key.to_vec()))
+            }
             Core::Closed => return Err(StoreError::Closed),
         }
         Ok(keys)
@@ -227,10 +231,12 @@ impl Store {
         let mut entries = Vec::new();
         match &mut self.host.lock().core {
             Core::Master(master) => {
-                master.for_each(&mut |key, value| entries.push((key.to_vec(), value.to_vec())))?;
+                let visit =
+                    &mut |key: &[u8], value: &[u8]| entries.push((key.to_vec(), value.to_vec()));
+                master.for_each(time_of_day(), visit)?;
             }
             Core::Clone(clone) => {
-                let all = clone.iter()?;
+                let all = clone.iter(self.shared.now())?;
                 entries.extend(all.map(|(key, value)| (key.to_vec(), value.to_vec())));
             }
             Core::Closed => return Err(StoreError::Closed),

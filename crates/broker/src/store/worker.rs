@@ -33,6 +33,8 @@ pub(super) enum Job {
     Request(Box<[u8]>),
     /// A tick has passed.
     Tick,
+    /// Remove some of what is over.
+    Expire,
     /// Ask the clones how far they are.
     Probe,
 }
@@ -41,7 +43,7 @@ impl Job {
     fn bytes(&self) -> usize {
         match self {
             Self::Command(bytes) | Self::Request(bytes) => bytes.len() + JOB_OVERHEAD,
-            Self::Tick | Self::Probe => JOB_OVERHEAD,
+            Self::Tick | Self::Expire | Self::Probe => JOB_OVERHEAD,
         }
     }
 }
@@ -64,7 +66,8 @@ struct Queue {
     bytes: usize,
     queued: u64,
     done: u64,
-    ticks: usize,
+    has_tick: bool,
+    has_expire: bool,
     closing: bool,
 }
 
@@ -117,7 +120,8 @@ impl Worker {
         let rest = queue.jobs.split_off(count);
         queue.bytes -= bytes;
         let group = std::mem::replace(&mut queue.jobs, rest);
-        queue.ticks = 0;
+        queue.has_tick = false;
+        queue.has_expire = false;
         Some(group)
     }
 
@@ -133,12 +137,15 @@ impl Worker {
         if queue.closing {
             return false;
         }
-        if matches!(job, Job::Tick) {
-            // The thread is busy: ticks that pass meanwhile are not made up for.
-            if queue.ticks > 0 {
-                return true;
-            }
-            queue.ticks += 1;
+        // The thread is busy: ticks that pass meanwhile are not made up for, and one look at what is
+        // over is as good as many.
+        let queued = match job {
+            Job::Tick => std::mem::replace(&mut queue.has_tick, true),
+            Job::Expire => std::mem::replace(&mut queue.has_expire, true),
+            Job::Command(_) | Job::Request(_) | Job::Probe => false,
+        };
+        if queued {
+            return true;
         }
         let was_empty = queue.jobs.is_empty();
         queue.bytes += job.bytes();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use broker_data::{View, canonical};
+use broker_data::{Timestamp, View, canonical};
 
 use crate::channel::Consumer;
 use crate::channel::consumer::Request;
@@ -187,6 +187,7 @@ impl StoreClone {
     /// A master's handshake, with everything it has. Spec: stores 5.2.
     pub(super) fn on_ack_clone(
         &mut self,
+        now: Timestamp,
         command: &Command<'_>,
         offset: u64,
         heartbeat: u16,
@@ -230,13 +231,14 @@ impl StoreClone {
         self.confirmed = true;
         self.acknowledge_if(|_| true);
         self.replace_entries(entries, master);
-        self.apply_early();
+        self.apply_early(now);
         self.open_writer(forgotten);
     }
 
     /// Takes a snapshot; local subscribers are told what is different from before.
     fn replace_entries(&mut self, entries: Entries, master: EntityId) {
         let old = std::mem::replace(&mut self.entries, entries);
+        self.expiries.clear();
         if !self.observed {
             return;
         }

@@ -9,9 +9,9 @@ use crate::entity::EntityId;
 use crate::frame::{ENVELOPE_SIZE, FRAME_LEN_SIZE};
 use crate::id::EndpointId;
 use crate::status::ErrorCode;
-use crate::store::backend::Backend;
+use crate::store::backend::{Backend, BackendError};
 use crate::store::event::{Change, StoreEvent};
-use crate::store::master::Master;
+use crate::store::master::{EXPIRED_PER_CALL_MAX, Master};
 use crate::store::operation::{self, Changed};
 use crate::store::{Failure, Output, Role, mark};
 
@@ -80,7 +80,7 @@ impl<B: Backend> Master<B> {
                 self.answer(&result, *who, *request);
                 result
             }
-            Content::Erase { key, publisher } => self.erase(key, *publisher).map(|()| true),
+            Content::Erase { key, publisher } => self.erase(now, key, *publisher).map(|()| true),
             Content::Add {
                 key,
                 value,
@@ -109,7 +109,7 @@ impl<B: Backend> Master<B> {
                     operation::subtract,
                 )
                 .map(|()| true),
-            Content::Clear { publisher } => self.clear(*publisher).map(|()| true),
+            Content::Clear { publisher } => self.clear(now, *publisher).map(|()| true),
             _ => Ok(true),
         }
     }
@@ -124,6 +124,7 @@ impl<B: Backend> Master<B> {
     ) -> Result<(), Failure> {
         let (key, value) = (own(key)?, own(value)?);
         self.check_size(&key, &value)?;
+        self.expire_if_over(now, &key)?;
         let old = match self.observed {
             true => self.backend.get(&key)?,
             false => None,
@@ -151,6 +152,7 @@ impl<B: Backend> Master<B> {
     ) -> Result<bool, Failure> {
         let (key, value) = (own(key)?, own(value)?);
         self.check_size(&key, &value)?;
+        self.expire_if_over(now, &key)?;
         if self.backend.contains(&key)? {
             return Ok(false);
         }
@@ -166,8 +168,9 @@ impl<B: Backend> Master<B> {
         Ok(true)
     }
 
-    fn erase(&mut self, key: &[u8], publisher: EntityId) -> Result<(), Failure> {
+    fn erase(&mut self, now: Timestamp, key: &[u8], publisher: EntityId) -> Result<(), Failure> {
         let key = own(key)?;
+        self.expire_if_over(now, &key)?;
         if self.backend.erase(&key)? {
             self.snapshot = None;
             self.group.expiries_changed |= self.expiries.set(&key, None);
@@ -195,6 +198,7 @@ impl<B: Backend> Master<B> {
         change: impl FnOnce(Option<&[u8]>, &[u8]) -> Result<Changed, ErrorCode>,
     ) -> Result<(), Failure> {
         let (key, operand) = (own(key)?, own(operand)?);
+        self.expire_if_over(now, &key)?;
         let old = self.backend.get(&key)?;
         let old = old.as_ref().map(|entry| entry.value.as_slice());
         let changed =
@@ -217,39 +221,59 @@ impl<B: Backend> Master<B> {
         Ok(())
     }
 
-    fn clear(&mut self, publisher: EntityId) -> Result<(), Failure> {
+    fn clear(&mut self, now: Timestamp, publisher: EntityId) -> Result<(), Failure> {
         let mut keys = Vec::new();
         if self.observed {
+            let expiries = &self.expiries;
             self.backend
-                .for_each_key(&mut |key| keys.push(key.to_vec()))?;
+                .for_each_key(&mut |key| keys.push((key.to_vec(), expiries.is_over(key, now))))?;
         }
         self.backend.clear()?;
         self.snapshot = None;
         self.group.expiries_changed |= self.expiries.clear();
-        for key in keys {
-            self.tell(&key, Change::Erase, publisher);
+        for (key, is_over) in keys {
+            match is_over {
+                true => self.tell(&key, Change::Expire, self.id),
+                false => self.tell(&key, Change::Erase, publisher),
+            }
         }
         self.broadcast(Content::Clear { publisher });
         Ok(())
     }
 
-    /// Removes what is over. What the back end cannot remove now is tried again at the next tick.
+    /// Removes what is over, up to a limit. What the back end cannot remove now is tried again at
+    /// the next tick.
     pub(super) fn expire(&mut self, now: Timestamp) {
-        while let Some((_, key)) = self.expiries.first_due(now) {
-            let Ok(expired) = self.backend.expire(&key, now) else {
+        for _ in 0..EXPIRED_PER_CALL_MAX {
+            let Some(key) = self.expiries.first_over(now) else {
                 return;
             };
-            self.group.expiries_changed |= self.expiries.set(&key, None);
-            if expired {
-                self.snapshot = None;
-                let publisher = self.id;
-                self.tell(&key, Change::Expire, publisher);
-                self.broadcast(Content::Expire {
-                    key: &key,
-                    publisher,
-                });
+            if self.expire_key(now, &key).is_err() {
+                self.expiry_paused = true;
+                return;
             }
         }
+    }
+
+    /// Removes an entry whose time has come before a request gets to see it, so that what follows
+    /// is told as what it is: an insert, and not an update of something that nobody could read.
+    fn expire_if_over(&mut self, now: Timestamp, key: &[u8]) -> Result<(), BackendError> {
+        match self.expiries.is_over(key, now) {
+            true => self.expire_key(now, key),
+            false => Ok(()),
+        }
+    }
+
+    fn expire_key(&mut self, now: Timestamp, key: &[u8]) -> Result<(), BackendError> {
+        let expired = self.backend.expire(key, now)?;
+        self.group.expiries_changed |= self.expiries.set(key, None);
+        if expired {
+            self.snapshot = None;
+            let publisher = self.id;
+            self.tell(key, Change::Expire, publisher);
+            self.broadcast(Content::Expire { key, publisher });
+        }
+        Ok(())
     }
 
     fn write(

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use broker_data::Timestamp;
+
 use crate::command::{Content, Entries};
 use crate::entity::EntityId;
 use crate::status::ErrorCode;
 use crate::store::backend::Backend;
+use crate::store::expiry::is_over;
 use crate::store::master::{DROPPED_CLONES_MAX, Master, RETIRED_WRITERS_MAX, Retired, Snapshot};
 use crate::store::{CLONES_MAX, Failure, Output, Role, mark};
 
@@ -15,7 +18,7 @@ const KIND_OFFSET: usize = 8 + 2 * crate::entity::ENTITY_ID_SIZE;
 
 impl<B: Backend> Master<B> {
     /// A clone asks for a handshake for the first time.
-    pub(super) fn attach(&mut self, clone: EntityId) {
+    pub(super) fn attach(&mut self, now: Timestamp, clone: EntityId) {
         // Whoever follows this one could change nothing.
         if !self.is_writable() {
             return;
@@ -38,7 +41,7 @@ impl<B: Backend> Master<B> {
         }
         self.dropped.retain(|id| *id != clone);
         self.down.add(clone);
-        self.send_handshake(clone);
+        self.send_handshake(now, clone);
         // The snapshot hides them from the clone that waits for them.
         if self.down.path(clone).is_some() {
             for (inserted, who, request) in results {
@@ -91,13 +94,13 @@ impl<B: Backend> Master<B> {
     /// Sends a clone everything there is: what it was sent before if it has not acknowledged that.
     /// For one that has acknowledged something this is an old question, or it is broken; what it is
     /// known to have stays what it is.
-    pub(super) fn send_handshake(&mut self, clone: EntityId) {
+    pub(super) fn send_handshake(&mut self, now: Timestamp, clone: EntityId) {
         if !self.may_send_handshake() {
             return;
         }
         let snapshot = match self.handshakes.get(&clone) {
-            Some(snapshot) => snapshot.clone(),
-            None => match self.take_snapshot() {
+            Some(snapshot) => snapshot.at(now),
+            None => match self.take_snapshot(now) {
                 Ok(snapshot) => snapshot,
                 Err(failure) => return self.fail_handshake(clone, &failure),
             },
@@ -187,18 +190,23 @@ impl<B: Backend> Master<B> {
         }
     }
 
-    fn take_snapshot(&mut self) -> Result<Arc<Snapshot>, Failure> {
+    fn take_snapshot(&mut self, now: Timestamp) -> Result<Arc<Snapshot>, Failure> {
         let offset = self.down.seq();
         if let Some(snapshot) = &self.snapshot
             && snapshot.offset == offset
         {
-            return Ok(snapshot.clone());
+            return Ok(snapshot.at(now));
         }
-        let (mut count, mut bytes) = (0_u32, Vec::new());
-        let skipped = self.backend.for_each(&mut |key, value, _| {
+        let (mut count, mut bytes, mut expiring) = (0_u32, Vec::new(), Vec::new());
+        let skipped = self.backend.for_each(&mut |key, value, at| {
+            if at.is_some_and(|at| is_over(at, now)) {
+                return;
+            }
+            let start = bytes.len();
             count = count.saturating_add(1);
             bytes.extend_from_slice(key);
             bytes.extend_from_slice(value);
+            expiring.extend(at.map(|at| (at, start..bytes.len())));
         })?;
         if skipped > 0 {
             let text = format!("{skipped} entries cannot be read and are kept from clones");
@@ -211,6 +219,7 @@ impl<B: Backend> Master<B> {
             offset,
             count,
             bytes,
+            expiring,
         });
         self.snapshot = Some(snapshot.clone());
         Ok(snapshot)

@@ -8,6 +8,8 @@
 //! their own: for the other clones they change nothing. What is still kept is sent in between; the
 //! last value of every key comes last.
 
+use broker_data::Timestamp;
+
 use crate::channel::producer::Missing;
 use crate::command::Content;
 use crate::entity::EntityId;
@@ -94,7 +96,7 @@ impl<B: Backend> Master<B> {
 
     /// A clone acknowledged something: maybe that it is empty now, maybe everything it was given
     /// instead of what is gone.
-    pub(super) fn go_on_with_repair(&mut self, clone: EntityId) {
+    pub(super) fn go_on_with_repair(&mut self, now: Timestamp, clone: EntityId) {
         let has = self.down.path(clone).map_or(0, |path| path.acknowledged);
         let Some(repair) = self.repairs.get(&clone).copied() else {
             return;
@@ -106,17 +108,17 @@ impl<B: Backend> Master<B> {
         // What was broadcast for another clone meanwhile reaches this one, too.
         if self.restated <= repair.last {
             self.restated = self.down.seq() + 1;
-            self.broadcast_everything();
+            self.broadcast_everything(now);
         }
     }
 
-    fn broadcast_everything(&mut self) {
+    fn broadcast_everything(&mut self, now: Timestamp) {
         let mut entries = Vec::new();
-        let read = self.backend.for_each(&mut |key, value, _| {
+        let read = self.for_each(now, &mut |key, value| {
             entries.push((key.to_vec(), value.to_vec()));
         });
-        if let Err(error) = read {
-            let fault = self.names.fault(&error.into());
+        if let Err(failure) = read {
+            let fault = self.names.fault(&failure);
             self.staged.push(Output::Fault(fault));
             return;
         }
