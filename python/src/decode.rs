@@ -30,6 +30,20 @@ pub(crate) enum Flavour {
     /// As `Immutable`, and strings are `str` whatever their bytes are: which type a program gets
     /// must not be up to the sender of a string.
     Typed,
+    /// `set` and `dict`, and the immutable ones where Python has to hash them: within a set and in
+    /// a key. No value fails.
+    Mixed,
+}
+
+impl Flavour {
+    /// The flavour of one set or table.
+    const fn of(self, place: Place) -> Self {
+        match (self, place) {
+            (Self::Mixed, Place::Hashed) => Self::Immutable,
+            (Self::Mixed, Place::Plain) => Self::Mutable,
+            (other, _) => other,
+        }
+    }
 }
 
 /// Builds the Python object of one encoded value.
@@ -145,11 +159,11 @@ impl<'py> Decoder<'_, 'py> {
 
     fn set(&mut self, count: usize, place: Place) -> PyResult<Bound<'py, PyAny>> {
         self.is_tracked = true;
-        match self.flavour {
+        match self.flavour.of(place) {
             Flavour::Mutable if place == Place::Hashed => {
                 Err(PyTypeError::new_err("unhashable type: 'set'"))
             }
-            Flavour::Mutable => {
+            Flavour::Mutable | Flavour::Mixed => {
                 let set = PySet::empty(self.py)?;
                 for _ in 0..count {
                     set.add(self.value(Place::Hashed)?)?;
@@ -168,21 +182,22 @@ impl<'py> Decoder<'_, 'py> {
 
     fn table(&mut self, count: usize, place: Place) -> PyResult<Bound<'py, PyAny>> {
         self.is_tracked = true;
-        let dict = match self.flavour {
+        let flavour = self.flavour.of(place);
+        let dict = match flavour {
             Flavour::Mutable if place == Place::Hashed => {
                 return Err(PyTypeError::new_err("unhashable type: 'dict'"));
             }
-            Flavour::Mutable => PyDict::new(self.py),
+            Flavour::Mutable | Flavour::Mixed => PyDict::new(self.py),
             Flavour::Immutable | Flavour::Typed => hashable_dict_class(self.py)?
                 .call0()?
                 .cast_into::<PyDict>()?,
         };
         for _ in 0..count {
             let key = self.value(Place::Hashed)?;
-            let value = self.value(match self.flavour {
+            let value = self.value(match flavour {
                 // Hashing a read-only dict hashes its values.
                 Flavour::Immutable | Flavour::Typed => place,
-                Flavour::Mutable => Place::Plain,
+                Flavour::Mutable | Flavour::Mixed => Place::Plain,
             })?;
             // Writes into the dict itself, past the methods that forbid changes.
             dict.set_item(key, value)?;

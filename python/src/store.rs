@@ -69,6 +69,9 @@ impl Attached {
 /// applies the request; when it is over the entry is gone for every read at once, and its event
 /// follows within milliseconds. A request without expiry cancels an earlier one.
 ///
+/// Sets within sets and within keys come back as frozenset, tables there as
+/// ImmutableData.HashableReadOnlyDict: Python has to hash them.
+///
 /// As a context manager the handle is given up at the end; the store stays as long as its endpoint.
 /// A handle keeps its endpoint.
 #[pyclass(frozen, subclass, weakref, module = "broker._broker")]
@@ -271,7 +274,7 @@ impl Store {
             Ok(read(py, store, |store| get(store, key, index))?.ok())
         })?;
         found
-            .map(|bytes| decode(py, &bytes, Flavour::Mutable))
+            .map(|bytes| decode(py, &bytes, Flavour::Mixed))
             .transpose()
     }
 
@@ -510,7 +513,7 @@ impl Store {
             read(py, attached.live()?, |store| store.get_now(key))
         })?;
         match found {
-            Ok(bytes) => decode(py, &bytes, Flavour::Mutable),
+            Ok(bytes) => decode(py, &bytes, Flavour::Mixed),
             Err(error) if error.code() == ErrorCode::NoSuchKey => {
                 Err(PyKeyError::new_err((key.clone().unbind(),)))
             }
@@ -543,8 +546,8 @@ impl Store {
         )
     }
 
-    /// All keys, a new set; None when they cannot be read. Raises TypeError when a key is a set or
-    /// table, which no set of Python can contain; `snapshot` and `items` can.
+    /// All keys, a new set; None when they cannot be read. Sets and tables among them are frozenset
+    /// and ImmutableData.HashableReadOnlyDict.
     fn keys<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PySet>>> {
         let attached = self.attached()?;
         let Some(store) = attached.store()? else {
@@ -555,7 +558,7 @@ impl Store {
         };
         let set = PySet::empty(py)?;
         for key in keys {
-            set.add(decode(py, &key, Flavour::Mutable)?)?;
+            set.add(key_object(py, &key)?)?;
         }
         Ok(Some(set))
     }
@@ -565,7 +568,7 @@ impl Store {
     fn items<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let list = PyList::empty(py);
         for (key, value) in self.entries(py)? {
-            let value = decode(py, &value, Flavour::Mutable)?;
+            let value = decode(py, &value, Flavour::Mixed)?;
             list.append((key_object(py, &key)?, value))?;
         }
         Ok(list)
@@ -576,7 +579,7 @@ impl Store {
     fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
         for (key, value) in self.entries(py)? {
-            let value = decode(py, &value, Flavour::Mutable)?;
+            let value = decode(py, &value, Flavour::Mixed)?;
             dict.set_item(key_object(py, &key)?, value)?;
         }
         Ok(dict)

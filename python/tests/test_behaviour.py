@@ -269,18 +269,20 @@ def test_conversion_in_stores(row, stores):
         value = evaluate(source)
         store.clear()
         store.put("value", value)
-        check_result({**row["to_py"], **changes}, lambda: store.get("value"))
+        # What the original cannot hash comes back as what can be hashed.
+        if "error" in row["to_py"]:
+            assert broker.Data(store.get("value")) == broker.Data(value)
+        else:
+            check_result({**row["to_py"], **changes}, lambda: store.get("value"))
         store.clear()
         store.put(value, "asval")
         # Keys are compared as they are encoded; the original does not find nan again.
         assert store.get(value) == "asval"
         assert store.exists(value) is True
+        [key] = store.keys()
         if isinstance(row["as_store_key"], dict) and "keys()" in row["as_store_key"]:
-            with pytest.raises(TypeError) as info:
-                store.keys()
-            assert row["as_store_key"]["keys()"]["message"] in str(info.value)
+            assert repr(key) == repr(broker.ImmutableData.to_py(broker.Data(value)))
         else:
-            [key] = store.keys()
             assert repr(key) == repr(broker.Data.to_py(broker.Data(value)))
 
 

@@ -318,23 +318,39 @@ def test_keys(store):
     assert type(store.keys()) is set
 
 
-@pytest.mark.parametrize("key", [{1}, {"a": 1}, (1, {2})], ids=str)
-def test_keys_that_python_cannot_hash(store, key):
-    store.put(key, 1)
-    assert store.await_idle()
-    with pytest.raises(TypeError, match="unhashable type: '(set|dict)'"):
-        store.keys()
-    [frozen] = store.snapshot()
-    assert store.items() == [(frozen, 1)]
-    assert store.get(frozen) == store.get(key) == 1
+# Sets and tables that Python cannot hash as they were put, and what stands for them.
+Frozen = broker.ImmutableData.HashableReadOnlyDict
+UNHASHABLE = [({1}, frozenset([1])), ({"a": 1}, Frozen({"a": 1})), ((1, {2}), (1, frozenset([2])))]
 
 
-def test_a_value_that_python_cannot_represent(store):
-    store.put("k", {frozenset([1])})
-    assert store.await_idle()
-    with pytest.raises(TypeError, match="unhashable type: 'set'"):
-        store.get("k")
-    assert store.exists("k")
+@pytest.mark.parametrize("key, frozen", UNHASHABLE, ids=str)
+def test_keys_that_python_cannot_hash(store, endpoint, key, frozen):
+    with store.events() as events:
+        store.put("plain", 0)
+        store.put(key, 1)
+        assert store.await_idle()
+        assert store.keys() == {"plain", frozen}
+        assert store.snapshot() == {"plain": 0, frozen: 1}
+        assert sorted(store.items(), key=str) == sorted([("plain", 0), (frozen, 1)], key=str)
+        assert store.get(frozen) == store.get(key) == store.lookup(key) == 1
+        assert [take_event(events).key for _ in range(2)] == ["plain", frozen]
+    proxy = store.proxy()
+    number = proxy.keys()
+    assert proxy.recv(DEADLINE_S) == (number, {"plain", frozen})
+
+
+@pytest.mark.parametrize("inner, frozen", UNHASHABLE, ids=str)
+def test_values_that_python_cannot_hash(store, inner, frozen):
+    with store.events() as events:
+        store.put("plain", 0)
+        store.put("set", {frozen})
+        store.put("table", {frozen: inner})
+        assert store.await_idle()
+        assert store.snapshot() == {"plain": 0, "set": {frozen}, "table": {frozen: inner}}
+        assert (store.get("set"), store.lookup("table")) == ({frozen}, {frozen: inner})
+        assert (type(store.get("set")), type(store.get("table"))) == (set, dict)
+        assert [take_event(events).value for _ in range(3)] == [0, {frozen}, {frozen: inner}]
+    assert store.get_index_from_value("table", frozen) == inner
 
 
 # --- changes -------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ pub(crate) struct StoreEvent {
 impl StoreEvent {
     fn new(py: Python<'_>, event: &Encoded<'_>) -> PyResult<Self> {
         let value = |view: View<'_>| -> PyResult<_> {
-            Ok(Some(decode(py, view.bytes(), Flavour::Mutable)?.unbind()))
+            Ok(Some(decode(py, view.bytes(), Flavour::Mixed)?.unbind()))
         };
         let (kind, old, new, span) = match event.change {
             Change::Insert { value, expiry } => ("insert", None, Some(value), expiry),

@@ -43,13 +43,13 @@ fn object<'py>(py: Python<'py>, response: Response) -> PyResult<Bound<'py, PyTup
         Ok(StoreReply::Value(None)) => py.None().into_bound(py),
         Ok(StoreReply::Value(Some(value))) => {
             let bytes = to_bytes(&value).map_err(Failure::from)?;
-            decode(py, &bytes, Flavour::Mutable)?
+            decode(py, &bytes, Flavour::Mixed)?
         }
         Ok(StoreReply::Keys(keys)) => {
             let set = PySet::empty(py)?;
             for key in &keys {
                 let bytes = to_bytes(key).map_err(Failure::from)?;
-                set.add(decode(py, &bytes, Flavour::Mutable)?)?;
+                set.add(decode(py, &bytes, Flavour::Immutable)?)?;
             }
             set.into_any()
         }
