@@ -11,6 +11,7 @@ mod error;
 mod lock;
 mod open;
 mod options;
+mod tables;
 
 use std::borrow::Cow;
 use std::fmt;

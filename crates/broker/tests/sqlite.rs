@@ -684,6 +684,111 @@ fn what_is_no_database_is_an_error_or_deleted() {
     assert_eq!(open(&path).count(), Ok(1));
 }
 
+/// All files of a directory.
+fn contents(directory: &TempDir) -> BTreeMap<String, Vec<u8>> {
+    let names = names(directory).into_iter();
+    let path = |name: &str| directory.path().join(name);
+    names
+        .map(|name| (name.clone(), fs::read(path(&name)).unwrap()))
+        .collect()
+}
+
+/// Opening must fail because of tables of something else, and leave every byte as it is.
+fn assert_left_alone(directory: &TempDir, path: &Path) {
+    let before = contents(directory);
+    for failure_mode in [None, Some(FailureMode::Delete)] {
+        for journal_mode in [None, Some(JournalMode::Wal), Some(JournalMode::Delete)] {
+            let mut options = SqliteOptions::new(path);
+            options.journal_mode = journal_mode;
+            options.failure_mode = failure_mode.unwrap_or(options.failure_mode);
+            options.synchronous = Some(Synchronous::Full);
+            let text = refusal(&options);
+            assert!(text.contains("the database of something else"), "{text}");
+            assert!(text.contains("`urls`"), "{text}");
+            let after = contents(directory);
+            assert!(after.keys().eq(before.keys()), "{:?}", after.keys());
+            for (name, bytes) in &before {
+                // Readers note in the index of the log how far they have read.
+                assert!(name.ends_with("-shm") || after[name] == *bytes, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_database_of_something_else_is_left_alone() {
+    for pragma in ["", "pragma journal_mode=wal;", "pragma user_version=7;"] {
+        let directory = directory();
+        let path = directory.path().join("history ?#%25.db");
+        let other = Connection::open(&path).unwrap();
+        let sql = "create table urls(id integer primary key, url text);
+                   create table meta(key longvarchar not null unique primary key, value longvarchar);
+                   insert into urls values(1, 'https://zeek.org')";
+        other.execute_batch(&format!("{pragma} {sql}")).unwrap();
+        // While it is in use, with what it has beside it.
+        assert_left_alone(&directory, &path);
+        let in_use = contents(&directory);
+        drop(other);
+        assert_left_alone(&directory, &path);
+        assert_eq!(names(&directory), ["history ?#%25.db"]);
+        // As a crash leaves it: with and without the index of the log.
+        for shm in [true, false] {
+            let crashed = self::directory();
+            let is_left = |name: &str| shm || !name.ends_with("-shm");
+            for (name, bytes) in in_use.iter().filter(|(name, _)| is_left(name)) {
+                fs::write(crashed.path().join(name), bytes).unwrap();
+            }
+            assert_left_alone(&crashed, &crashed.path().join("history ?#%25.db"));
+        }
+    }
+}
+
+#[test]
+fn tables_of_others_with_the_names_of_ours_are_not_ours() {
+    for sql in [
+        "create table store(key, value); create table urls(id)",
+        "create table store(id integer, price real); create table urls(id)",
+        "create table store(key, value, expiry); create table meta(id); create table urls(id)",
+        "create table meta(key, value); create table urls(id)",
+        "create view urls as select 1",
+    ] {
+        let directory = directory();
+        let path = directory.path().join("a.db");
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch(sql).unwrap();
+        drop(other);
+        assert_left_alone(&directory, &path);
+    }
+}
+
+#[test]
+fn files_without_tables_and_with_ours_are_used() {
+    for sql in [
+        "",
+        "pragma user_version=1",
+        "create table meta(key text primary key, value text)",
+        "create table store(key blob primary key, value blob, expiry integer)",
+        // The original took the file of something else.
+        "create table urls(id); create table meta(key text primary key, value text);
+         create table store(key blob primary key, value blob, expiry integer)",
+    ] {
+        let directory = directory();
+        let path = directory.path().join("a.db");
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch(sql).unwrap();
+        drop(other);
+        let mut backend = open(&path);
+        backend.put(&key("k"), &number(1), None).unwrap();
+        backend.commit().unwrap();
+        drop(backend);
+        assert_eq!(open(&path).count(), Ok(1), "{sql}");
+    }
+    let directory = directory();
+    let path = directory.path().join("a.db");
+    fs::write(&path, "").unwrap();
+    assert_eq!(open(&path).count(), Ok(0));
+}
+
 #[test]
 fn a_locked_file_is_never_deleted() {
     let directory = directory();

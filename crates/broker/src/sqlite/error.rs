@@ -83,6 +83,15 @@ pub enum SqliteOpenError {
         /// The file whose lock says so.
         lock: PathBuf,
     },
+    /// The file is a database of something else.
+    #[error(
+        "the file is the database of something else, with the tables {tables}; give the store a \
+         file of its own, this one was not changed"
+    )]
+    Foreign {
+        /// Their names, in backticks.
+        tables: String,
+    },
     /// The lock that keeps others away cannot be made.
     #[error("cannot lock `{}`: {cause}", lock.display())]
     Lock {

@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::sqlite::error::{SqliteError, SqliteOpenError};
 use crate::sqlite::lock::FileLock;
 use crate::sqlite::options::{FailureMode, SqliteOptions};
-use crate::sqlite::{Expiries, load_expiries};
+use crate::sqlite::{Expiries, load_expiries, tables};
 
 /// The path that means a database without a file.
 const MEMORY: &str = ":memory:";
@@ -122,6 +122,7 @@ fn open_file(options: &SqliteOptions) -> Result<Opened, Failure> {
         Ok(_) | Err(_) => {}
     }
     let lock = FileLock::take(&path)?;
+    tables::check_file(&path)?;
     let (connection, expiries) = match ready(options, &path) {
         Err(failure) if failure.is_damage && options.failure_mode == FailureMode::Delete => {
             tracing::warn!(
@@ -234,6 +235,8 @@ fn run_pragma(connection: &Connection, pragma: &str) -> rusqlite::Result<()> {
 fn create_tables(connection: &Connection) -> Result<(), Failure> {
     let step = |sql: &str| connection.execute_batch(sql);
     step(BEGIN).map_err(failed(SqliteOpenError::MetaTable))?;
+    // Something else may have made its tables since the file was looked at.
+    tables::check(connection)?;
     step(CREATE_META).map_err(failed(SqliteOpenError::MetaTable))?;
     step(CREATE_STORE).map_err(failed(SqliteOpenError::StoreTable))?;
     connection
