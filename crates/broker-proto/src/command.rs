@@ -342,6 +342,30 @@ impl<'a> Command<'a> {
     }
 }
 
+/// Gives an encoded action another number, sender, receiver and publisher, so that it need not be
+/// encoded again for another channel: the first three are the header, the last is the last field of
+/// every action. `payload` is that of a command envelope.
+pub(crate) fn readdress_action(
+    payload: &mut [u8],
+    seq: u64,
+    sender: EntityId,
+    receiver: EntityId,
+    publisher: EntityId,
+) {
+    let mut header = Vec::with_capacity(8 + 2 * ENTITY_ID_SIZE);
+    put_u64(&mut header, seq);
+    sender.encode(&mut header);
+    receiver.encode(&mut header);
+    let mut last = Vec::with_capacity(ENTITY_ID_SIZE);
+    publisher.encode(&mut last);
+    if let Some(begin) = payload.first_chunk_mut::<{ 8 + 2 * ENTITY_ID_SIZE }>() {
+        begin.copy_from_slice(&header);
+    }
+    if let Some(end) = payload.last_chunk_mut::<ENTITY_ID_SIZE>() {
+        end.copy_from_slice(&last);
+    }
+}
+
 impl Content<'_> {
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
@@ -848,6 +872,37 @@ mod tests {
             }
         }
         assert!(checked >= 20, "{checked} actions");
+    }
+
+    #[test]
+    fn an_action_with_another_address_is_what_it_would_be_encoded_as() {
+        let id = |object| EntityId {
+            endpoint: crate::id::EndpointId::from_bytes([7; 16]),
+            object,
+        };
+        for (name, bytes) in recorded() {
+            let mut command = Command::parse(&bytes).unwrap();
+            if !command.content.is_action() {
+                continue;
+            }
+            let mut readdressed = bytes.clone();
+            readdress_action(&mut readdressed, 99, id(1), id(2), id(3));
+            (command.seq, command.sender, command.receiver) = (99, id(1), id(2));
+            match &mut command.content {
+                Content::Put { publisher, .. }
+                | Content::PutUnique { publisher, .. }
+                | Content::PutUniqueResult { publisher, .. }
+                | Content::Erase { publisher, .. }
+                | Content::Expire { publisher, .. }
+                | Content::Add { publisher, .. }
+                | Content::Subtract { publisher, .. }
+                | Content::Clear { publisher } => *publisher = id(3),
+                other => panic!("{other:?}"),
+            }
+            let mut encoded = Vec::new();
+            command.encode(&mut encoded);
+            assert_eq!(readdressed, encoded, "{name}");
+        }
     }
 
     #[test]

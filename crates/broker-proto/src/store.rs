@@ -223,6 +223,29 @@ impl Names {
         }
     }
 
+    /// Encodes a complete frame.
+    pub(crate) fn frame(
+        &self,
+        role: Role,
+        receiver: EndpointId,
+        command: &Command<'_>,
+    ) -> Result<Vec<u8>, EnvelopeError> {
+        let mut frame = Vec::with_capacity(256);
+        let write = |out: &mut Vec<u8>| -> Result<(), EnvelopeError> {
+            command.encode(out);
+            Ok(())
+        };
+        write_envelope(
+            &mut frame,
+            command.sender.endpoint,
+            receiver,
+            Tag::Command,
+            self.topic(role).as_bytes(),
+            write,
+        )?;
+        Ok(frame)
+    }
+
     /// Makes a message; fails when it is larger than `frame_bytes_max`.
     pub(crate) fn message(
         &self,
@@ -231,21 +254,7 @@ impl Names {
         command: &Command<'_>,
         frame_bytes_max: usize,
     ) -> Result<Message, EnvelopeError> {
-        let topic = self.topic(role);
-        let mut frame = Vec::with_capacity(256);
-        let write = |out: &mut Vec<u8>| -> Result<(), EnvelopeError> {
-            command.encode(out);
-            Ok(())
-        };
-        let sender = command.sender.endpoint;
-        write_envelope(
-            &mut frame,
-            sender,
-            receiver,
-            Tag::Command,
-            topic.as_bytes(),
-            write,
-        )?;
+        let frame = self.frame(role, receiver, command)?;
         let length = frame.len() - FRAME_LEN_SIZE;
         if length > frame_bytes_max {
             return Err(EnvelopeError::FrameTooLarge { length });

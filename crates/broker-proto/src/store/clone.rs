@@ -80,8 +80,8 @@ pub struct StoreClone {
     search: Option<Search>,
     failed: bool,
     writer: Option<Writer>,
-    /// Requests that no writer has taken yet.
-    backlog: VecDeque<Box<[u8]>>,
+    /// Requests that no writer has taken yet: complete frames but for their addresses and numbers.
+    backlog: VecDeque<Vec<u8>>,
     backlog_bytes: usize,
     /// `put_unique` requests without a result: who asked, under which number.
     unanswered: BTreeMap<(EntityId, u64), Unanswered>,

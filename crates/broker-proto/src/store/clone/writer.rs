@@ -11,7 +11,7 @@ use broker_data::DecodeError;
 
 use crate::channel::Producer;
 use crate::channel::producer::Missing;
-use crate::command::{Command, Content};
+use crate::command::{Command, Content, readdress_action};
 use crate::entity::EntityId;
 use crate::frame::{Envelope, FRAME_LEN_SIZE};
 use crate::id::EndpointId;
@@ -74,23 +74,28 @@ impl StoreClone {
             return Err(self.no_master());
         }
         self.check_mutation_buffer()?;
-        let mut payload = Vec::new();
         let command = Command {
             seq: 0,
             sender: self.id(),
             receiver: EntityId::NIL,
             content: content.clone(),
         };
-        command.encode(&mut payload);
-        let max = self.config.frame_bytes_max.saturating_sub(512);
-        if payload.len() > max {
+        let too_large = |bytes: usize, max: usize| {
             let text = format!(
-                "a request of {} bytes is larger than `frame_bytes_max` allows, {max}",
-                payload.len()
+                "a request of {bytes} bytes is larger than `frame_bytes_max` allows, {max}"
             );
-            return Err(Failure::new(ErrorCode::InvalidData, text));
+            Failure::new(ErrorCode::InvalidData, text)
+        };
+        let max = self.config.frame_bytes_max.saturating_sub(512);
+        let frame = self
+            .names
+            .frame(Role::Master, EndpointId::NIL, &command)
+            .map_err(|_| too_large(command.action_size_max(), max))?;
+        let bytes = frame.len();
+        let payload_bytes = bytes - self.names.overhead(Role::Master);
+        if payload_bytes > max {
+            return Err(too_large(payload_bytes, max));
         }
-        let bytes = payload.len() + self.names.overhead(Role::Master);
         if !self.has_room(bytes) {
             let text = format!(
                 "{} bytes of requests wait for the master already",
@@ -113,10 +118,10 @@ impl StoreClone {
             self.unanswered.insert((*who, *request), waits);
         }
         match self.writer.is_some() {
-            true => self.produce(content),
+            true => self.produce(frame, asked_in(content)),
             false => {
                 self.backlog_bytes += bytes;
-                self.backlog.push_back(payload.into());
+                self.backlog.push_back(frame);
             }
         }
         Ok(())
@@ -153,41 +158,29 @@ impl StoreClone {
         self.writer.as_ref().map(|writer| writer.id)
     }
 
-    /// Gives a request the next number and sends it, in the name of the writer: it may have been
-    /// made for a former one. Spec: stores 1.2.
-    fn produce(&mut self, content: &Content<'_>) {
+    /// Gives an encoded request the next number and sends it, in the name of the writer: it may have
+    /// been made for a former one, or for none. Spec: stores 1.2.
+    fn produce(&mut self, mut frame: Vec<u8>, asked: Option<(EntityId, u64)>) {
         let Some(writer) = &mut self.writer else {
             return;
         };
-        let content = &published_by(content, writer.id);
-        let (names, max) = (&self.names, self.config.frame_bytes_max);
         let (id, master) = (writer.id, writer.master);
-        let mut message = None;
-        writer.producer.produce(|seq| {
-            let command = Command {
-                seq,
-                sender: id,
-                receiver: master,
-                content: content.clone(),
-            };
-            // The size was checked.
-            message = names
-                .message(Role::Master, EndpointId::NIL, &command, max)
-                .ok();
-            message
-                .as_ref()
-                .map_or_else(|| [].into(), |made| made.frame.clone())
+        let begin = self.names.overhead(Role::Master);
+        if let Some(asked) = asked
+            && let Some(unanswered) = self.unanswered.get_mut(&asked)
+        {
+            unanswered.seq = Some(writer.producer.seq() + 1);
+        }
+        let (frame, _) = writer.producer.produce(|seq| {
+            let payload = frame.get_mut(begin..).unwrap_or_default();
+            readdress_action(payload, seq, id, master, id);
+            frame.into()
         });
         let seq = writer.producer.seq();
-        if let Content::PutUnique { who, request, .. } = content
-            && let Some(unanswered) = self.unanswered.get_mut(&(*who, *request))
-        {
-            unanswered.seq = Some(seq);
-        }
         // Otherwise it is sent when somebody is there, and is known not to be on its way.
         if self.reachable && self.confirmed {
             writer.sent = seq;
-            self.outputs.extend(message.map(Output::Send));
+            self.outputs.push_back(Output::Send(request(frame)));
         }
     }
 
@@ -257,7 +250,7 @@ impl StoreClone {
                 _ => seq > old.sent,
             };
             match once {
-                true => self.produce(&command.content),
+                true => self.produce(frame.to_vec(), asked_in(&command.content)),
                 false => self.give_up(&command.content),
             }
         }
@@ -316,10 +309,10 @@ impl StoreClone {
 
     fn flush_backlog(&mut self) {
         self.backlog_bytes = 0;
-        for payload in std::mem::take(&mut self.backlog) {
-            if let Ok(command) = Command::parse(&payload) {
-                self.produce(&command.content);
-            }
+        for frame in std::mem::take(&mut self.backlog) {
+            let command = command_of(&frame).ok();
+            let asked = command.and_then(|command| asked_in(&command.content));
+            self.produce(frame, asked);
         }
     }
 
@@ -486,19 +479,12 @@ impl StoreClone {
     }
 }
 
-/// The same request from somebody else.
-fn published_by<'a>(content: &Content<'a>, id: EntityId) -> Content<'a> {
-    let mut content = content.clone();
-    match &mut content {
-        Content::Put { publisher, .. }
-        | Content::PutUnique { publisher, .. }
-        | Content::Erase { publisher, .. }
-        | Content::Add { publisher, .. }
-        | Content::Subtract { publisher, .. }
-        | Content::Clear { publisher } => *publisher = id,
-        _ => {}
+/// Who waits for the result of a request, under which number.
+const fn asked_in(content: &Content<'_>) -> Option<(EntityId, u64)> {
+    match content {
+        Content::PutUnique { who, request, .. } => Some((*who, *request)),
+        _ => None,
     }
-    content
 }
 
 /// A request on its way, to everybody who may lead to the master.
