@@ -16,9 +16,9 @@ mod apply;
 mod attach;
 mod repair;
 mod rival;
+mod snapshot;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
 use std::sync::Arc;
 
 use broker_data::Timestamp;
@@ -36,6 +36,8 @@ use crate::store::expiry::{self, Expiries};
 use crate::store::{
     ACK_EVENTS_MAX, CLONES_MAX, Failure, Message, Names, Output, Role, StoreConfig, mark, operation,
 };
+
+use snapshot::Snapshot;
 
 /// Writers whose last request is remembered after they were given up, so that what they send again
 /// is not applied twice.
@@ -112,50 +114,6 @@ struct Retired {
     applied: u64,
     /// Ticks between acknowledgements, as it asked for.
     heartbeat: u16,
-}
-
-/// Everything a store held at some number of the down channel.
-#[derive(Debug)]
-struct Snapshot {
-    offset: u64,
-    count: u32,
-    bytes: Vec<u8>,
-    /// When entries end, and where they are in the bytes, in this order.
-    expiring: Vec<(Timestamp, Range<usize>)>,
-}
-
-impl Snapshot {
-    /// What of it is there at a later time. That it has the same number does no harm: the change
-    /// that removes an entry finds nothing to remove.
-    fn at(self: &Arc<Self>, now: Timestamp) -> Arc<Self> {
-        let is_over = |(at, _): &(Timestamp, _)| expiry::is_over(*at, now);
-        if !self.expiring.iter().any(is_over) {
-            return self.clone();
-        }
-        let mut left = Self {
-            offset: self.offset,
-            count: self.count,
-            bytes: Vec::new(),
-            expiring: Vec::new(),
-        };
-        let mut end = 0;
-        for (at, range) in &self.expiring {
-            let between = self.bytes.get(end..range.start).unwrap_or_default();
-            left.bytes.extend_from_slice(between);
-            end = range.end;
-            if expiry::is_over(*at, now) {
-                left.count -= 1;
-                continue;
-            }
-            let start = left.bytes.len();
-            let entry = self.bytes.get(range.clone()).unwrap_or_default();
-            left.bytes.extend_from_slice(entry);
-            left.expiring.push((*at, start..left.bytes.len()));
-        }
-        let rest = self.bytes.get(end..).unwrap_or_default();
-        left.bytes.extend_from_slice(rest);
-        Arc::new(left)
-    }
 }
 
 /// What has to be undone when a group fails.

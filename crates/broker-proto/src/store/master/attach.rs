@@ -10,7 +10,8 @@ use crate::entity::EntityId;
 use crate::status::ErrorCode;
 use crate::store::backend::Backend;
 use crate::store::expiry::is_over;
-use crate::store::master::{DROPPED_CLONES_MAX, Master, RETIRED_WRITERS_MAX, Retired, Snapshot};
+use crate::store::master::snapshot::Snapshot;
+use crate::store::master::{DROPPED_CLONES_MAX, Master, RETIRED_WRITERS_MAX, Retired};
 use crate::store::{CLONES_MAX, Failure, Output, Role, mark};
 
 /// Where the kind of a command stands behind its header of a number and two entities.
