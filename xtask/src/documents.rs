@@ -31,8 +31,13 @@ pub(crate) fn check(
         return findings;
     }
     let directory = directory(&file.path);
+    let mut entries = BTreeSet::new();
     for (line, number) in file.text.lines().zip(1..) {
         let place = || format!("{}:{number}", file.path);
+        // Changes that add lines are merged by keeping all of them.
+        if file.path == "CHANGELOG.md" && line.starts_with("- ") && !entries.insert(line) {
+            findings.push(Finding::error(place(), "this entry is there twice"));
+        }
         for target in links(line) {
             let target = target.split('#').next().unwrap_or_default();
             if !target.is_empty() && !target.contains(':') && !exists(&resolve(directory, target)) {
@@ -228,6 +233,16 @@ mod tests {
             found,
             ["error: docs/a.md:6: `docs/a.md` has no heading `#no-heading`"]
         );
+    }
+
+    #[test]
+    fn an_entry_of_the_changelog_stands_there_once() {
+        let twice = "- It is new.\n\n- It is new.\n";
+        assert_eq!(
+            findings("CHANGELOG.md", twice),
+            ["error: CHANGELOG.md:3: this entry is there twice"]
+        );
+        assert_eq!(findings("README.md", twice), [""; 0]);
     }
 
     #[test]
