@@ -31,7 +31,7 @@ use crate::shared::Shared;
 pub use broker_proto::entity;
 pub use error::StoreError;
 pub use event::{StoreChange, StoreEvent, StoreEvents};
-pub use proxy::{Response, StoreProxy, StoreReply};
+pub use proxy::{PROXY_BYTES_MAX, PROXY_REQUESTS_MAX, Response, StoreProxy, StoreReply};
 pub use request::{BlockedRequest, Change, PutUnique};
 
 pub(crate) use host::{Host, StoreWait};

@@ -480,7 +480,7 @@ fn a_proxy_answers_by_number() {
     let asked = [
         proxy.get("k").unwrap(),
         proxy.exists("none").unwrap(),
-        proxy.keys(),
+        proxy.keys().unwrap(),
     ];
     assert_eq!(asked, [2, 3, 4]);
     let replies: Vec<_> = (0..3).map(|_| proxy.recv_timeout(LONG).unwrap()).collect();

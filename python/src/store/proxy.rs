@@ -18,7 +18,8 @@ use crate::wait::{timeout, wait};
 /// `Store.proxy`.
 ///
 /// Responses to reads come in the order of the requests, those to `put_unique` when the master has
-/// answered. Every request is answered, with a StoreError if need be.
+/// answered. Every request is answered, with a StoreError if need be. At most 65,536 requests and 64
+/// MiB can have responses that are not taken; a request beyond that raises StoreError.
 #[pyclass(frozen, module = "broker._broker")]
 #[derive(Debug)]
 pub(crate) struct StoreProxy {
@@ -85,7 +86,7 @@ impl StoreProxy {
 
     /// Asks for all keys; the answer is a set.
     fn keys(&self) -> PyResult<u64> {
-        Ok(self.proxy.get()?.keys())
+        self.proxy.get()?.keys().map_err(|error| from_store(&error))
     }
 
     /// Sets a key that is absent and asks whether it was. `expiry` in seconds, or a timedelta or

@@ -71,6 +71,9 @@ pub enum StoreError {
     /// As much waits for the master as may wait.
     #[error("the store is full of requests that wait for its master")]
     Full,
+    /// As many responses of a proxy wait to be taken as may wait.
+    #[error("the proxy of the store is full of responses: take some of them first")]
+    ProxyFull,
     /// The store's endpoint was shut down.
     #[error("the store is closed: its endpoint is shut down")]
     Closed,
@@ -91,7 +94,7 @@ impl StoreError {
             }
             Self::Refused(failure) => failure.code,
             Self::Value(_) => ErrorCode::InvalidData,
-            Self::Timeout(_) | Self::Full => ErrorCode::RequestTimeout,
+            Self::Timeout(_) | Self::Full | Self::ProxyFull => ErrorCode::RequestTimeout,
             Self::Closed => ErrorCode::BadMemberFunctionCall,
         }
     }

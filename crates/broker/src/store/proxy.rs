@@ -9,12 +9,22 @@ use broker_data::{Source, Timespan, Value};
 use broker_proto::entity::EntityId;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::config::MAILBOX_BYTES_MAX;
 use crate::lock::{Lock, Locked};
 use crate::store::read::{found, value_of};
 use crate::store::{STORE_REQUEST_TIMEOUT, Store, StoreError, encoded};
 
-/// Requests of one proxy that may be under way; more wait for their turn.
-const REQUESTS_MAX: usize = 1024;
+/// Requests of one proxy that read, or wait to be able to, at the same time; more wait for their
+/// turn.
+const READS_MAX: usize = 1024;
+
+/// Requests of one proxy whose responses have not been taken. Further ones are refused with
+/// [`StoreError::ProxyFull`]: a program that asks that far ahead has stopped to take.
+pub const PROXY_REQUESTS_MAX: usize = 65_536;
+
+/// Encoded bytes of keys and values of requests and responses that one proxy keeps: as much as a
+/// mailbox holds. Further requests are refused, and a response beyond it is that error.
+pub const PROXY_BYTES_MAX: usize = MAILBOX_BYTES_MAX;
 
 /// Asks a store without waiting. Each request gets a number, each response carries it.
 ///
@@ -51,22 +61,75 @@ pub enum StoreReply {
 
 #[derive(Debug, Default)]
 struct Inbox {
-    responses: Lock<VecDeque<Response>>,
+    responses: Lock<Responses>,
     filled: Condvar,
     filled_async: Notify,
 }
 
+/// Responses that wait to be taken, and what counts towards the limits.
+#[derive(Debug, Default)]
+struct Responses {
+    ready: VecDeque<(Response, usize)>,
+    /// Requests whose responses have not been taken.
+    open: usize,
+    /// Encoded bytes of what they ask, or of what they have got.
+    bytes: usize,
+}
+
+impl Responses {
+    /// Counts a request in.
+    fn begin(&mut self, bytes: usize) -> Result<(), StoreError> {
+        if self.open >= PROXY_REQUESTS_MAX || self.bytes.saturating_add(bytes) > PROXY_BYTES_MAX {
+            return Err(StoreError::ProxyFull);
+        }
+        self.open += 1;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Counts a request out that will have no response.
+    const fn give_up(&mut self, bytes: usize) {
+        self.open -= 1;
+        self.bytes -= bytes;
+    }
+
+    /// The response to a request that was counted in with so many bytes.
+    fn push(&mut self, asked: usize, mut response: Response, bytes: usize) {
+        self.bytes -= asked;
+        let fits = self.bytes.saturating_add(bytes) <= PROXY_BYTES_MAX;
+        let bytes = if fits { bytes } else { 0 };
+        if !fits {
+            response.result = Err(StoreError::ProxyFull);
+        }
+        self.bytes += bytes;
+        self.ready.push_back((response, bytes));
+    }
+
+    fn take(&mut self) -> Option<Response> {
+        let (response, bytes) = self.ready.pop_front()?;
+        self.give_up(bytes);
+        Some(response)
+    }
+}
+
 impl Inbox {
-    fn lock(&self) -> Locked<'_, VecDeque<Response>> {
+    fn lock(&self) -> Locked<'_, Responses> {
         self.responses.lock()
     }
 
-    fn push(&self, response: Response) {
-        self.lock().push_back(response);
+    fn push(&self, asked: usize, request: u64, result: Result<Weighed, StoreError>) {
+        let (result, bytes) = match result {
+            Ok((reply, bytes)) => (Ok(reply), bytes),
+            Err(error) => (Err(error), 0),
+        };
+        self.lock().push(asked, Response { request, result }, bytes);
         self.filled.notify_one();
         self.filled_async.notify_one();
     }
 }
+
+/// A reply and the encoded bytes it was made of.
+type Weighed = (StoreReply, usize);
 
 impl StoreProxy {
     pub(super) fn new(store: Store) -> Self {
@@ -76,7 +139,7 @@ impl StoreProxy {
             who,
             next: AtomicU64::new(0),
             inbox: Arc::default(),
-            permits: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            permits: Arc::new(Semaphore::new(READS_MAX)),
         }
     }
 
@@ -87,38 +150,40 @@ impl StoreProxy {
 
     fn read(
         &self,
-        read: impl FnOnce(&Store) -> Result<StoreReply, StoreError> + Send + 'static,
-    ) -> u64 {
+        asked: usize,
+        read: impl FnOnce(&Store) -> Result<Weighed, StoreError> + Send + 'static,
+    ) -> Result<u64, StoreError> {
+        self.inbox.lock().begin(asked)?;
         let request = self.next.fetch_add(1, Ordering::Relaxed) + 1;
         let store = self.store.clone();
         let inbox = self.inbox.clone();
         let ticket = store.ticket();
         if store.is_readable(ticket) {
             let result = read(&store);
-            inbox.push(Response { request, result });
-            return request;
+            inbox.push(asked, request, result);
+            return Ok(request);
         }
         let permits = self.permits.clone();
         self.store.shared().runtime.spawn(async move {
             let _permit = permits.acquire().await;
             store.readable().await;
             let result = read(&store);
-            inbox.push(Response { request, result });
+            inbox.push(asked, request, result);
         });
-        request
+        Ok(request)
     }
 
     /// Asks for the value of a key.
     ///
     /// # Errors
     ///
-    /// Fails when the key cannot be encoded.
+    /// Fails when the key cannot be encoded, and with [`StoreError::ProxyFull`] when more than
+    /// [`PROXY_REQUESTS_MAX`] responses or [`PROXY_BYTES_MAX`] bytes wait to be taken.
     pub fn get<K: Source + ?Sized>(&self, key: &K) -> Result<u64, StoreError> {
         let key = encoded(key)?;
-        Ok(self.read(move |store| {
-            let value = found(store.get_now(&key))?;
-            Ok(StoreReply::Value(value.map(|bytes| value_of(&bytes))))
-        }))
+        self.read(key.len(), move |store| {
+            Ok(value_reply(found(store.get_now(&key))?))
+        })
     }
 
     /// Asks whether a key is there.
@@ -128,7 +193,9 @@ impl StoreProxy {
     /// As [`get`](Self::get).
     pub fn exists<K: Source + ?Sized>(&self, key: &K) -> Result<u64, StoreError> {
         let key = encoded(key)?;
-        Ok(self.read(move |store| Ok(StoreReply::Boolean(store.exists_now(&key)?))))
+        self.read(key.len(), move |store| {
+            Ok((StoreReply::Boolean(store.exists_now(&key)?), 0))
+        })
     }
 
     /// Asks for what is at an index of a key's value; see [`Store::get_index`].
@@ -142,18 +209,22 @@ impl StoreProxy {
         index: &I,
     ) -> Result<u64, StoreError> {
         let (key, index) = (encoded(key)?, encoded(index)?);
-        Ok(self.read(move |store| {
-            let value = found(store.get_index_now(&key, &index))?;
-            Ok(StoreReply::Value(value.map(|bytes| value_of(&bytes))))
-        }))
+        self.read(key.len() + index.len(), move |store| {
+            Ok(value_reply(found(store.get_index_now(&key, &index))?))
+        })
     }
 
     /// Asks for all keys.
-    pub fn keys(&self) -> u64 {
-        self.read(|store| {
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn keys(&self) -> Result<u64, StoreError> {
+        self.read(0, |store| {
             let keys = store.keys_now()?;
+            let bytes = keys.iter().map(Vec::len).sum();
             let keys = keys.iter().map(|key| value_of(key)).collect();
-            Ok(StoreReply::Keys(keys))
+            Ok((StoreReply::Keys(keys), bytes))
         })
     }
 
@@ -161,7 +232,7 @@ impl StoreProxy {
     ///
     /// # Errors
     ///
-    /// As [`Store::put_unique`].
+    /// As [`get`](Self::get) and [`Store::put_unique`].
     pub fn put_unique<K: Source + ?Sized, V: Source + ?Sized>(
         &self,
         key: &K,
@@ -169,23 +240,26 @@ impl StoreProxy {
         expiry: Option<Timespan>,
     ) -> Result<u64, StoreError> {
         let (key, value) = (encoded(key)?, encoded(value)?);
+        let asked = key.len() + value.len();
+        self.inbox.lock().begin(asked)?;
         let request = self.next.fetch_add(1, Ordering::Relaxed) + 1;
-        let pending = self
+        let made = self
             .store
-            .put_unique_encoded(self.who, request, &key, &value, expiry)?;
+            .put_unique_encoded(self.who, request, &key, &value, expiry);
+        let pending = made.inspect_err(|_| self.inbox.lock().give_up(asked))?;
         let inbox = self.inbox.clone();
         self.store.shared().runtime.spawn(async move {
             let answer = tokio::time::timeout(STORE_REQUEST_TIMEOUT, pending.answered()).await;
             let answer = answer.unwrap_or(Err(StoreError::Timeout(STORE_REQUEST_TIMEOUT)));
-            let result = answer.map(StoreReply::Boolean);
-            inbox.push(Response { request, result });
+            let result = answer.map(|answer| (StoreReply::Boolean(answer), 0));
+            inbox.push(asked, request, result);
         });
         Ok(request)
     }
 
     /// Takes the next response if there is one.
     pub fn try_recv(&self) -> Option<Response> {
-        self.inbox.lock().pop_front()
+        self.inbox.lock().take()
     }
 
     /// Takes the next response, blocking for at most `timeout`.
@@ -193,7 +267,7 @@ impl StoreProxy {
         let deadline = Instant::now() + timeout;
         let mut responses = self.inbox.lock();
         loop {
-            if let Some(response) = responses.pop_front() {
+            if let Some(response) = responses.take() {
                 return Some(response);
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -213,5 +287,54 @@ impl StoreProxy {
             }
             filled.await;
         }
+    }
+}
+
+fn value_reply(value: Option<Vec<u8>>) -> Weighed {
+    let bytes = value.as_ref().map_or(0, Vec::len);
+    (
+        StoreReply::Value(value.map(|bytes| value_of(&bytes))),
+        bytes,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(request: u64) -> Response {
+        let result = Ok(StoreReply::Boolean(true));
+        Response { request, result }
+    }
+
+    #[test]
+    fn requests_beyond_the_limit_are_refused_until_responses_are_taken() {
+        let mut responses = Responses::default();
+        for request in 0..PROXY_REQUESTS_MAX as u64 {
+            responses.begin(1).unwrap();
+            responses.push(1, response(request), 0);
+        }
+        let refused = responses.begin(1);
+        assert!(matches!(refused, Err(StoreError::ProxyFull)));
+        assert_eq!(responses.take().unwrap().request, 0);
+        responses.begin(1).unwrap();
+        responses.give_up(1);
+        while responses.take().is_some() {}
+        assert_eq!((responses.open, responses.bytes), (0, 0));
+    }
+
+    #[test]
+    fn bytes_beyond_the_limit_are_refused_as_requests_and_as_responses() {
+        let mut responses = Responses::default();
+        let most = PROXY_BYTES_MAX - 10;
+        responses.begin(0).unwrap();
+        responses.begin(10).unwrap();
+        responses.push(0, response(1), most);
+        assert!(matches!(responses.begin(1), Err(StoreError::ProxyFull)));
+        responses.push(10, response(2), 11);
+        assert!(responses.take().unwrap().result.is_ok());
+        let refused = responses.take().unwrap().result;
+        assert!(matches!(refused, Err(StoreError::ProxyFull)));
+        assert_eq!((responses.open, responses.bytes), (0, 0));
     }
 }

@@ -16,8 +16,58 @@ use crate::lock::{Lock, Locked};
 use crate::shared::Shared;
 use crate::store::host::{Host, StoreWait};
 
+/// Bytes of frames between stores of one endpoint that wait: as much as a mailbox holds. Further
+/// ones are dropped, as on a network: the channels of stores notice and have them sent again.
+const LOCAL_BYTES_MAX: usize = crate::config::MAILBOX_BYTES_MAX;
+
+/// Bytes that a frame takes besides itself.
+const LOCAL_OVERHEAD: usize = 64;
+
 /// Frames and the stores they are for.
-type LocalQueue = VecDeque<(Arc<Host>, Arc<[u8]>)>;
+#[derive(Debug)]
+struct LocalQueue<T> {
+    frames: VecDeque<(T, Arc<[u8]>)>,
+    bytes: usize,
+    /// Frames were dropped since it was empty.
+    dropping: bool,
+}
+
+impl<T> Default for LocalQueue<T> {
+    fn default() -> Self {
+        Self {
+            frames: VecDeque::new(),
+            bytes: 0,
+            dropping: false,
+        }
+    }
+}
+
+impl<T> LocalQueue<T> {
+    /// Takes a frame if there is room, or nothing else; `true` says that the first one of a burst
+    /// was dropped.
+    fn push(&mut self, store: T, frame: Arc<[u8]>) -> bool {
+        let bytes = frame.len() + LOCAL_OVERHEAD;
+        if !self.frames.is_empty() && self.bytes + bytes > LOCAL_BYTES_MAX {
+            return !std::mem::replace(&mut self.dropping, true);
+        }
+        self.bytes += bytes;
+        self.frames.push_back((store, frame));
+        false
+    }
+
+    fn pop(&mut self) -> Option<(T, Arc<[u8]>)> {
+        let Some((store, frame)) = self.frames.pop_front() else {
+            self.dropping = false;
+            return None;
+        };
+        self.bytes -= frame.len() + LOCAL_OVERHEAD;
+        Some((store, frame))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+}
 
 /// The stores of one endpoint, by topic; and what they say to each other.
 #[derive(Debug, Default)]
@@ -29,7 +79,7 @@ pub(crate) struct Stores {
     objects: AtomicU64,
     closed: AtomicBool,
     /// Frames from one store of this endpoint to another, in order.
-    local: Lock<LocalQueue>,
+    local: Lock<LocalQueue<Arc<Host>>>,
     delivering: AtomicBool,
     /// The addresses of peers whose protocol knows no stores.
     unreached_peers: ArcSwap<Vec<String>>,
@@ -107,7 +157,14 @@ impl Stores {
     /// Notes a frame for another store of this endpoint, if there is one.
     pub(super) fn queue_locally(&self, role: Role, name: &str, frame: &Arc<[u8]>) {
         if let Some(host) = self.find(role, name) {
-            self.lock_local().push_back((host, frame.clone()));
+            let first_dropped = self.lock_local().push(host, frame.clone());
+            if first_dropped {
+                tracing::warn!(
+                    event = "local-store-frames-dropped",
+                    store = name,
+                    limit_bytes = LOCAL_BYTES_MAX,
+                );
+            }
         }
     }
 
@@ -116,7 +173,7 @@ impl Stores {
         let mut blocked = Vec::new();
         while !self.lock_local().is_empty() && !self.delivering.swap(true, Ordering::AcqRel) {
             loop {
-                let next = self.lock_local().pop_front();
+                let next = self.lock_local().pop();
                 let Some((host, frame)) = next else { break };
                 let payload = frame.get(FRAME_LEN_SIZE..).unwrap_or_default();
                 let Ok(envelope) = broker_proto::Envelope::parse(payload) else {
@@ -137,7 +194,29 @@ impl Stores {
         blocked
     }
 
-    fn lock_local(&self) -> Locked<'_, LocalQueue> {
+    fn lock_local(&self) -> Locked<'_, LocalQueue<Arc<Host>>> {
         self.local.lock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_beyond_the_limit_are_dropped_and_told_once() {
+        let mut queue = LocalQueue::default();
+        let frame: Arc<[u8]> = vec![0; LOCAL_BYTES_MAX / 4].into();
+        let told: Vec<bool> = (0..5)
+            .map(|number| queue.push(number, frame.clone()))
+            .collect();
+        assert_eq!(told, [false, false, false, true, false]);
+        let kept: Vec<i32> = std::iter::from_fn(|| queue.pop()).map(|it| it.0).collect();
+        assert_eq!(kept, [0, 1, 2]);
+        assert!(queue.is_empty() && queue.bytes == 0);
+        // One that is larger than the limit has to be taken some time.
+        let large: Arc<[u8]> = vec![0; LOCAL_BYTES_MAX].into();
+        assert!(!queue.push(5, large) && queue.push(6, frame));
+        assert_eq!(queue.pop().map(|it| it.0), Some(5));
     }
 }
