@@ -76,7 +76,8 @@ pub enum Form {
     Lossless,
     /// Written like [`Form::Compatible`]; also reads what servers of the original write although
     /// it is not JSON: bare `inf`, `-inf` and `-nan`, control characters in strings, and deeper
-    /// nesting than they would accept themselves. Of elements and keys that are equal, as their
+    /// nesting than they would accept themselves, and protocols of ports that are spelled
+    /// otherwise as unknown ones. Of elements and keys that are equal, as their
     /// spelling makes some, the first stays; in the other forms that is an error. Spec: websocket
     /// 4.2, 4.3.
     Original,

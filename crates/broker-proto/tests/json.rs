@@ -6,6 +6,9 @@ use broker_data::json::Form;
 use broker_proto::json_message::{DESERIALIZATION_FAILED, Refusal, read_data, write_data};
 use serde_json::Value as Json;
 
+/// Cases that are read as another port than was meant, and refused here; see ADR 0051.
+const REFUSED: [&str; 4] = ["port-upper", "port-other", "port-emptyproto", "port-dbl"];
+
 fn cases() -> Vec<Json> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../vectors/json.json");
     let text = std::fs::read_to_string(path).expect("the vectors are in the repository");
@@ -31,7 +34,7 @@ fn every_message_has_the_recorded_or_recommended_verdict() {
         let id = case["id"].as_str().unwrap();
         let accepted = match case["recommend"].as_str() {
             Some(recommended) => recommended == "accept",
-            None => case["accepted"].as_bool().unwrap(),
+            None => case["accepted"].as_bool().unwrap() && !REFUSED.contains(&id),
         };
         match read_data(&text(case), Form::Compatible, &mut Vec::new()) {
             Ok(_) => assert!(accepted, "{id}"),
@@ -92,5 +95,5 @@ fn messages_are_written_as_recorded() {
         assert_eq!(out, recorded.replace("12.480000", "12.48"), "{id}");
         checked += 1;
     }
-    assert_eq!(checked, 158);
+    assert_eq!(checked, 154);
 }

@@ -353,12 +353,16 @@ impl<'t> Decoder<'t, '_> {
                 Some(())
             }),
             Kind::Subnet => self.subnet(),
-            Kind::Port => self.text(kind, "a port such as `80/tcp`", |out, text| {
-                let port = scalar::port(text)?;
-                out.extend_from_slice(&port.number().to_be_bytes());
-                out.push(port.protocol().number());
-                Some(())
-            }),
+            Kind::Port => {
+                let expected = "a port of tcp, udp, icmp or unknown such as `80/tcp`";
+                let form = self.scanner.form();
+                self.text(kind, expected, |out, text| {
+                    let port = scalar::port(text, form)?;
+                    out.extend_from_slice(&port.number().to_be_bytes());
+                    out.push(port.protocol().number());
+                    Some(())
+                })
+            }
             Kind::Timestamp => {
                 let expected = "a time from 1677 to 2262 such as `2022-04-10T07:00:00.000`";
                 self.text(kind, expected, |out, text| {
@@ -981,7 +985,7 @@ mod tests {
             ),
             (
                 r#""@data-type":"port","data":"x""#,
-                "a port such as `80/tcp` at byte 28",
+                "a port of tcp, udp, icmp or unknown such as `80/tcp` at byte 28",
             ),
             (
                 r#""@data-type":"timestamp","data":"x""#,

@@ -47,8 +47,11 @@ pub(crate) fn subnet(text: &[u8]) -> Option<Subnet> {
     Subnet::new(address(network)?, decimal(length)?)
 }
 
-/// Reads `number/protocol`; without a protocol it is TCP, with an unknown one unknown.
-pub(crate) fn port(text: &[u8]) -> Option<Port> {
+/// Reads `number/protocol`; without a protocol it is TCP. Spec: websocket 4.4.
+///
+/// A protocol that is none of the four would become another port, so it is refused. Only of a
+/// server it is read as unknown, as the original does: the rest of the message is worth more.
+pub(crate) fn port(text: &[u8], form: Form) -> Option<Port> {
     let slash = text.iter().position(|byte| *byte == b'/');
     let (number, protocol) = text.split_at_checked(slash.unwrap_or(text.len()))?;
     let number = unsigned(number).trim_ascii_end();
@@ -56,7 +59,9 @@ pub(crate) fn port(text: &[u8]) -> Option<Port> {
         b"" | b"/tcp" => Protocol::Tcp,
         b"/udp" => Protocol::Udp,
         b"/icmp" => Protocol::Icmp,
-        _ => Protocol::Unknown,
+        b"/?" | b"/unknown" => Protocol::Unknown,
+        _ if form == Form::Original => Protocol::Unknown,
+        _ => return None,
     };
     Some(Port::new(decimal(number)?, protocol))
 }
@@ -442,16 +447,37 @@ mod tests {
 
     #[test]
     fn ports_are_read_as_c_would_but_checked() {
-        let text = |text: &str| port(text.as_bytes()).map(|port| port.to_string());
+        let text_in = |text: &str, form| port(text.as_bytes(), form).map(|port| port.to_string());
+        let text = |text: &str| text_in(text, Form::Lossless);
         for (read, expected) in [
             ("80", "80/tcp"),
             (" +80 /udp", "80/udp"),
             ("010/icmp", "10/icmp"),
-            ("80/UDP", "80/?"),
-            ("80/tcp/udp", "80/?"),
-            ("80/", "80/?"),
+            ("0/unknown", "0/?"),
+            ("80/?", "80/?"),
         ] {
-            assert_eq!(text(read).as_deref(), Some(expected), "{read}");
+            for form in [Form::Compatible, Form::Lossless, Form::Original] {
+                assert_eq!(text_in(read, form).as_deref(), Some(expected), "{read}");
+            }
+        }
+        // A protocol that is spelled otherwise, which only servers may send.
+        for refused in [
+            "80/UDP",
+            "80/Tcp",
+            "80/sctp",
+            "80/tcpx",
+            "80/tcp ",
+            "80/ tcp",
+            "80/tcp/udp",
+            "80/",
+            "80/??",
+            "80/UNKNOWN",
+            "80/6",
+        ] {
+            assert_eq!(text(refused), None, "{refused}");
+            assert_eq!(text_in(refused, Form::Compatible), None, "{refused}");
+            let lenient = text_in(refused, Form::Original);
+            assert_eq!(lenient.as_deref(), Some("80/?"), "{refused}");
         }
         for refused in [
             "",
