@@ -4,6 +4,8 @@
 //! - `sources`   rules about Rust files that no compiler lint covers
 //! - `documents` links and commands named in Markdown files exist
 //! - `citations` sections of the protocol description and decision records that are cited exist
+//! - `maps`      maps of modules and of the repository name what is there, and all of it
+//! - `locks`     no task is woken under a lock, no queue is without a limit
 //! - `decisions` the form of decision records, and their index
 //! - `bench_smoke` instruction counts of the hot path against their baseline
 //! - `tidy`      runs the checks of the tree and reports
@@ -19,7 +21,9 @@ mod ci;
 mod citations;
 mod decisions;
 mod documents;
+mod locks;
 mod manifests;
+mod maps;
 mod sources;
 mod tidy;
 

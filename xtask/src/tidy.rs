@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::citations::Library;
-use crate::{bench_smoke, decisions, documents, manifests, sources};
+use crate::{bench_smoke, decisions, documents, locks, manifests, maps, sources};
 
 /// Directories that hold no source of ours.
 const SKIPPED: &[&str] = &[
@@ -86,6 +86,8 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
     for file in &files {
         findings.extend(sources::check(file));
         findings.extend(library.check(file));
+        findings.extend(locks::check(file));
+        findings.extend(maps::check(file, &|path| root.join(path).exists()));
         findings.extend(documents::check(file, &makefile, &|path| {
             root.join(path).exists()
         }));

@@ -257,6 +257,7 @@ pub struct Endpoint {
     /// Peers that left a moment ago.
     departures: Departures,
     refusals: Refusals,
+    /// Bound: what one call leads to, a few per connection; the caller drains it after each.
     outputs: VecDeque<Output>,
     numbers: u64,
 }

@@ -311,6 +311,7 @@ pub struct ClientSession {
     /// Messages that could not be read and were not reported.
     unreadable: u64,
     report_at: Timestamp,
+    /// Bound: what one call leads to; the caller drains it after each.
     outputs: VecDeque<ClientOutput>,
     numbers: u64,
 }

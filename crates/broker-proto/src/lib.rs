@@ -12,8 +12,11 @@
 //! | [`filter`] | what an endpoint wants to receive; matching |
 //! | [`frame`] | where a message ends, whom it is from and for |
 //! | [`message`] | the messages of the handshake; routing updates, pings, pongs |
+//! | [`channel`] | numbered streams with acknowledgement and repair |
+//! | [`store`], [`entity`] | data stores on top of channels: masters, clones; names of who takes part |
 //! | [`command`] | commands of data stores, as far as those who pass them on need to know |
 //! | [`routes`] | which peers and local consumers get a message |
+//! | `tree` | an ordered map whose copies share what they have in common |
 //! | [`status`] | events for the application; every code of the wire |
 //! | [`json_message`] | what WebSocket clients and servers say to each other |
 //! | [`json_session`] | the order they say it in |

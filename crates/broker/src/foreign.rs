@@ -34,6 +34,7 @@ pub(crate) struct ForeignInbox {
     /// What some consumers have no room for.
     delivery: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Messages behind it, as frames, and their topics.
+    /// Bound: that of the caller of `poll_ready`, beyond which it reads nothing.
     backlog: VecDeque<(Topic, Bytes)>,
     backlog_bytes: usize,
 }

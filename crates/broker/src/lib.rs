@@ -19,11 +19,14 @@
 //! |---|---|
 //! | `endpoint`, `publisher`, `subscriber`, `status_subscriber`, `hub` | the public handles, thin |
 //! | `config`, `error`, `message`, `pending` | options, failures, what was received, what will be |
-//! | `control` | the protocol's state machine and what its outputs mean out here |
+//! | `control`, `shared`, `runtime` | the protocol's state machine and what its outputs mean out here; what all parts of an endpoint have in common; where its tasks run |
+//! | `lock` | mutexes under which no task is woken |
 //! | `listener`, `connector`, `tls`, `tls_session`, `socket` | how connections come to be, and how they are encrypted |
-//! | `link`, `peer`, `inbound` | one connection: its shared half, its task, what it reads |
-//! | `mailbox`, `run`, `chunk`, `ready_fd`, `routing` | the data path: queues, what is in them, who gets what |
-//! | `websocket`, `translation` | JSON clients: their server, a message as JSON for all of them |
+//! | `link`, `peer`, `inbound`, `spare` | one connection: its shared half, its task, what it reads, and into what |
+//! | `routing`, `blocked` | the data path: who gets what, and the rest of a message that met a full mailbox |
+//! | `mailbox`, `queue`, `run`, `chunk`, `ready_fd` | queues, what is in them, who is told of it |
+//! | `joint`, `shortcut`, `buffers` | small messages for many, messages for idle connections, memory used again |
+//! | `websocket`, `foreign`, `translation` | JSON clients and servers: their connections, what foreign peers send, a message as JSON for all of them |
 //! | [`store`] | data stores: handles, their machines, the thread of a file |
 //! | `sqlite` | entries of a data store in a file |
 //! | [`zeek`] | what Zeek puts into messages: events, log records |
@@ -36,7 +39,8 @@
 //! and appends runs of them to mailboxes in the same way; [`Subscriber::recv`] takes a message out,
 //! and [`Message::view`] reads its value where it lies.
 //!
-//! Nothing in here interprets a value to route it, and no lock is held while waiting.
+//! Nothing in here interprets a value to route it. No lock is held while waiting for a peer, a reader or
+//! the network; the one that has stores attached one at a time is held while a file is opened.
 
 mod blocked;
 mod buffers;

@@ -41,6 +41,10 @@ use crate::socket::Door;
 /// Room for control frames however small the limit for messages is: two of the largest filters.
 const CONTROL_BYTES_MIN: usize = 32 * 1024 * 1024;
 
+/// Tasks that are remembered to wait for room. Some of them may have given up without a word, so
+/// beyond this all are woken, and those that still wait come again.
+const WAITING_TASKS_MAX: usize = 1024;
+
 /// What a mailbox may hold and what happens beyond that.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
@@ -153,6 +157,7 @@ struct Wake {
 /// Those who wait for room.
 #[derive(Debug, Default)]
 struct Producers {
+    /// Bound: `WAITING_TASKS_MAX`.
     tasks: Vec<Waker>,
     parked: usize,
 }
@@ -417,6 +422,9 @@ impl Mailbox {
             return Poll::Ready(());
         }
         let tasks = &mut inner.producers.tasks;
+        if tasks.len() >= WAITING_TASKS_MAX {
+            tasks.drain(..).for_each(wake);
+        }
         if !tasks.iter().any(|waker| waker.will_wake(cx.waker())) {
             tasks.push(cx.waker().clone());
         }
@@ -878,6 +886,26 @@ mod tests {
             end(&mailbox);
             assert_eq!(looking.looked.swap(0, Ordering::SeqCst), 1);
         }
+    }
+
+    #[test]
+    fn producers_that_give_up_leave_nothing_behind_for_good() {
+        let mailbox = Mailbox::new(Limits {
+            stall_limit: Duration::from_secs(3600),
+            ..limits(1, Overflow::Disconnect)
+        });
+        push(&mailbox, &frame(1));
+        let counters: Vec<Arc<CountingWaker>> =
+            (0..3 * WAITING_TASKS_MAX).map(|_| Arc::default()).collect();
+        for counter in &counters {
+            let waker = Waker::from(counter.clone());
+            let mut cx = Context::from_waker(&waker);
+            assert!(mailbox.poll_room(&mut cx, 5, 1).is_pending());
+        }
+        assert!(mailbox.lock().producers.tasks.len() <= WAITING_TASKS_MAX);
+        take_all(&mailbox);
+        let woken = |counter: &Arc<CountingWaker>| counter.0.load(Ordering::SeqCst) == 1;
+        assert!(counters.iter().all(woken));
     }
 
     #[test]

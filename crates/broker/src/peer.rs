@@ -61,6 +61,7 @@ pub(crate) struct PeerTask {
     link: Arc<Link>,
     socket: Socket,
     inbound: Inbound,
+    /// Bound: `WRITE_BATCH` and one routing update; nothing is taken before it is written.
     outgoing: VecDeque<Chunk>,
     /// The mailbox said that nothing more will come.
     finished: bool,

@@ -33,6 +33,7 @@ const ROOM_FRACTION: usize = 16;
 /// Frames in order.
 #[derive(Debug)]
 pub(crate) struct Queue {
+    /// Bound: the `Limits` of the mailbox; control frames: `CONTROL_BYTES_MIN`.
     chunks: VecDeque<Chunk>,
     tail: BytesMut,
     tail_frames: usize,

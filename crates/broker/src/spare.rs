@@ -14,6 +14,7 @@ const SPARES_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Spares {
     /// The oldest, whose pieces are most likely gone, comes first.
+    /// Bound: `SPARES_MAX`.
     retired: VecDeque<BytesMut>,
 }
 

@@ -50,6 +50,7 @@ pub struct Subscriber {
 /// Chunks taken from the mailbox whose messages are handed out one by one.
 #[derive(Debug, Default)]
 struct Held {
+    /// Bound: `TAKE_BATCH`, and what the application puts back.
     chunks: VecDeque<Chunk>,
     messages: usize,
 }

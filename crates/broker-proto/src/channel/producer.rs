@@ -24,6 +24,7 @@ pub struct Producer {
     seq: u64,
     tick: u64,
     last_broadcast: u64,
+    /// Bound: `kept_bytes_max`; consumers that hold back more are removed.
     kept: VecDeque<Kept>,
     kept_bytes: usize,
     kept_bytes_max: usize,

@@ -15,6 +15,7 @@ pub(super) const SENT_TOPICS_MAX: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct SentTopics {
     count: u64,
+    /// Bound: `SENT_TOPICS_MAX`.
     recent: VecDeque<Arc<[u8]>>,
 }
 

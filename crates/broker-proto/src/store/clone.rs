@@ -81,10 +81,12 @@ pub struct StoreClone {
     failed: bool,
     writer: Option<Writer>,
     /// Requests that no writer has taken yet: complete frames but for their addresses and numbers.
+    /// Bound: `has_room`; a request beyond it is refused.
     backlog: VecDeque<Vec<u8>>,
     backlog_bytes: usize,
     /// `put_unique` requests without a result: who asked, under which number.
     unanswered: BTreeMap<(EntityId, u64), Unanswered>,
+    /// Bound: what one call leads to; the caller drains it after each.
     outputs: VecDeque<Output>,
     observed: bool,
     ticks: u64,

@@ -63,6 +63,7 @@ pub struct Master<B> {
     backend: B,
     down: Producer,
     writers: BTreeMap<EntityId, Writer>,
+    /// Bound: `RETIRED_WRITERS_MAX`.
     retired: VecDeque<Retired>,
     /// What clones were sent that have not acknowledged it. The same snapshot is sent again.
     handshakes: BTreeMap<EntityId, Arc<Snapshot>>,
@@ -72,6 +73,7 @@ pub struct Master<B> {
     /// The number from which on all entries were broadcast again last.
     restated: u64,
     /// Clones that were given up, the oldest first.
+    /// Bound: `DROPPED_CLONES_MAX`.
     dropped: VecDeque<EntityId>,
     /// Whether some clone was given up since the last number was used.
     orphaned: bool,
@@ -88,6 +90,7 @@ pub struct Master<B> {
     expiry_paused: bool,
     /// What the group has led to so far.
     staged: Vec<Output>,
+    /// Bound: what one group leads to; the caller drains it after each.
     outputs: VecDeque<Output>,
     group: Group,
     /// Peers that subscribe as masters of this store do, and whether they have one.

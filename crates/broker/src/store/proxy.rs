@@ -69,6 +69,7 @@ struct Inbox {
 /// Responses that wait to be taken, and what counts towards the limits.
 #[derive(Debug, Default)]
 struct Responses {
+    /// Bound: `PROXY_REQUESTS_MAX` and `PROXY_BYTES_MAX`.
     ready: VecDeque<(Response, usize)>,
     /// Requests whose responses have not been taken.
     open: usize,

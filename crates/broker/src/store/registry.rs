@@ -26,6 +26,7 @@ const LOCAL_OVERHEAD: usize = 64;
 /// Frames and the stores they are for.
 #[derive(Debug)]
 struct LocalQueue<T> {
+    /// Bound: `LOCAL_BYTES_MAX`.
     frames: VecDeque<(T, Arc<[u8]>)>,
     bytes: usize,
     /// Frames were dropped since it was empty.

@@ -62,6 +62,7 @@ pub(super) struct Worker {
 
 #[derive(Debug, Default)]
 struct Queue {
+    /// Bound: `QUEUE_BYTES_MAX`, beyond which those who hand jobs in wait.
     jobs: VecDeque<Job>,
     bytes: usize,
     queued: u64,

@@ -97,6 +97,7 @@ struct Remote {
     wires: Vec<(LineId, Wire)>,
     peer: Option<EndpointId>,
     inbox: Option<ForeignInbox>,
+    /// Bound: `TAKE_BATCH`; nothing is taken before it is sent.
     outgoing: VecDeque<Chunk>,
     reading: Option<Reading>,
     payload: Vec<u8>,

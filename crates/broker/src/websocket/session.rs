@@ -104,7 +104,9 @@ pub(super) struct Session {
     counts: Arc<Application>,
     consumer: Option<Consumer>,
     /// Answers, which go before data.
+    /// Bound: the answer to one message; nothing is read before it is sent.
     replies: VecDeque<Bytes>,
+    /// Bound: `TAKE_BATCH`; nothing is taken before it is sent.
     outgoing: VecDeque<Chunk>,
     /// The run that is being written, and its next message.
     reading: Option<(Arc<Translation>, usize)>,

@@ -97,6 +97,8 @@ pub struct LogDecoder {
     /// Where the last message belonged: the next one most often belongs there too.
     last: usize,
     waiting_bytes: usize,
+    /// Bound: records of one message, and those that waited for it (`WAITING_BYTES_MAX`); the caller
+    /// takes them before it hands in the next.
     ready: VecDeque<Result<LogRecord, LogError>>,
 }
 
