@@ -13,7 +13,6 @@
 """
 
 import collections.abc
-import os
 
 import broker
 
@@ -54,10 +53,6 @@ class SafeEvent(Event):
     metadata = _broker.zeek.Event._immutable_metadata
 
 
-# So many records `async for` takes without waiting before others on the loop get their turn.
-_RECORDS_IN_A_ROW_MAX = 100
-
-
 class Logs(_broker.zeek.Logs):
     """Records of logs; made by `logs`.
 
@@ -65,45 +60,13 @@ class Logs(_broker.zeek.Logs):
     shut down or the stream is reset. What one of them has not taken the other can.
     """
 
-    _in_a_row = 0
-    _is_awaited = False
-
     def __aiter__(self):
         return self
 
-    async def __anext__(self):
-        self._in_a_row += 1
-        if self._in_a_row > _RECORDS_IN_A_ROW_MAX:
-            import asyncio
+    def __anext__(self):
+        from . import aio
 
-            self._in_a_row = 1
-            await asyncio.sleep(0)
-        try:
-            # Taken in one step behind the wait: a task that is cancelled loses no record.
-            while (record := self.recv(0)) is None:
-                await self._readable()
-        except broker.ClosedError:
-            raise StopAsyncIteration from None
-        return record
-
-    async def _readable(self):
-        if self._is_awaited:
-            raise RuntimeError("another task waits for records of this stream")
-        import asyncio
-
-        ready = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        # One of our own, since `reset` closes that of the stream, perhaps in another thread.
-        descriptor = os.dup(self.fd())
-        self._is_awaited = True
-        try:
-            loop.add_reader(descriptor, ready.set)
-            await ready.wait()
-        finally:
-            self._is_awaited = False
-            self._in_a_row = 0
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
+        return aio.next_item(self)
 
 
 def log_topics(streams=(), *, loggers=()):

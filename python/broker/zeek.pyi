@@ -1,7 +1,9 @@
 """Events and logs as Zeek exchanges them."""
 
 import collections.abc as collections
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+
+from typing import Any
 
 import broker as broker
 from typing_extensions import Self
@@ -18,7 +20,7 @@ from .zeek_types import unpack as unpack
 
 class Logs(_broker.zeek.Logs):
     def __aiter__(self) -> Self: ...
-    async def __anext__(self) -> LogRecord: ...
+    def __anext__(self) -> Coroutine[Any, Any, LogRecord]: ...
 
 class MetadataType:
     NetworkTimestamp: _broker.Count

@@ -3,28 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::{PyTypeError, PyUnicodeDecodeError, PyValueError};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyTuple};
+use pyo3::types::{PyDict, PyTuple};
 
-use crate::error::{expected, from_broker};
-use crate::types::enum_value::text;
+use crate::argument::{Whole, file_name, flag, string};
+use crate::error::from_broker;
 use crate::websocket::duration;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A boolean property's new value: numbers and None count, text does not.
-pub(crate) fn flag(value: &Bound<'_, PyAny>) -> PyResult<bool> {
-    if value.is_none()
-        || value.is_instance_of::<PyBool>()
-        || value.is_instance_of::<PyInt>()
-        || value.is_instance_of::<PyFloat>()
-    {
-        return value.is_truthy();
-    }
-    Err(expected("a bool", value))
 }
 
 #[derive(Debug, Clone)]
@@ -50,8 +38,104 @@ impl Default for Flags {
     }
 }
 
+#[derive(Debug, Clone, Default)]
+struct Files {
+    cafile: String,
+    capath: String,
+    certificate: String,
+    key: String,
+    passphrase: String,
+}
+
+impl Files {
+    fn options(self) -> broker::TlsOptions {
+        broker::TlsOptions {
+            certificate: path(self.certificate),
+            key: path(self.key),
+            passphrase: (!self.passphrase.is_empty()).then_some(self.passphrase),
+            ca_file: path(self.cafile),
+            ca_path: path(self.capath),
+        }
+    }
+}
+
+/// What `BrokerOptions` and `Configuration` have in common: certificates for authentication.
+#[pyclass(frozen, subclass, module = "broker._broker", name = "_TlsSettings")]
+#[derive(Debug, Default)]
+pub(crate) struct TlsSettings(Mutex<Files>);
+
+#[pymethods]
+impl TlsSettings {
+    /// PEM file with trusted authorities.
+    #[getter]
+    fn openssl_cafile(&self) -> String {
+        lock(&self.0).cafile.clone()
+    }
+
+    #[setter]
+    fn set_openssl_cafile(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = file_name(value)?;
+        lock(&self.0).cafile = value;
+        Ok(())
+    }
+
+    /// Directory with trusted authorities, hashed as OpenSSL wants it.
+    #[getter]
+    fn openssl_capath(&self) -> String {
+        lock(&self.0).capath.clone()
+    }
+
+    #[setter]
+    fn set_openssl_capath(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = file_name(value)?;
+        lock(&self.0).capath = value;
+        Ok(())
+    }
+
+    /// PEM file with the endpoint's certificate chain.
+    #[getter]
+    fn openssl_certificate(&self) -> String {
+        lock(&self.0).certificate.clone()
+    }
+
+    #[setter]
+    fn set_openssl_certificate(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = file_name(value)?;
+        lock(&self.0).certificate = value;
+        Ok(())
+    }
+
+    /// PEM file with the certificate's private key.
+    #[getter]
+    fn openssl_key(&self) -> String {
+        lock(&self.0).key.clone()
+    }
+
+    #[setter]
+    fn set_openssl_key(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = file_name(value)?;
+        lock(&self.0).key = value;
+        Ok(())
+    }
+
+    /// Passphrase of the private key.
+    #[getter]
+    fn openssl_passphrase(&self) -> String {
+        lock(&self.0).passphrase.clone()
+    }
+
+    #[setter]
+    fn set_openssl_passphrase(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = string(value)?;
+        lock(&self.0).passphrase = value;
+        Ok(())
+    }
+}
+
 /// Options of an endpoint.
-#[pyclass(frozen, subclass, module = "broker._broker")]
+///
+/// The `openssl_` settings are those of `Configuration`, which takes them over.
+#[pyclass(frozen, subclass, extends = TlsSettings, module = "broker._broker")]
 #[derive(Debug, Default)]
 pub(crate) struct BrokerOptions(Mutex<Flags>);
 
@@ -59,8 +143,11 @@ pub(crate) struct BrokerOptions(Mutex<Flags>);
 impl BrokerOptions {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs), text_signature = "()")]
-    fn py_new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self::default()
+    fn py_new(
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyClassInitializer<Self> {
+        PyClassInitializer::from(TlsSettings::default()).add_subclass(Self::default())
     }
 
     fn __init__(&self) {}
@@ -112,8 +199,8 @@ impl BrokerOptions {
     }
 
     #[setter]
-    fn set_ttl(&self, value: u16) {
-        lock(&self.0).ttl = value;
+    fn set_ttl(&self, value: Whole<u16>) {
+        lock(&self.0).ttl = value.0;
     }
 
     /// Accepted; configuration files are never read. Default: False.
@@ -172,7 +259,7 @@ impl BrokerOptions {
 
     #[setter]
     fn set_web_socket_cafile(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let value = setting(value)?;
+        let value = file_name(value)?;
         lock(&self.0).web_socket_peer.ca_file = path(value);
         Ok(())
     }
@@ -185,7 +272,7 @@ impl BrokerOptions {
 
     #[setter]
     fn set_web_socket_capath(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let value = setting(value)?;
+        let value = file_name(value)?;
         lock(&self.0).web_socket_peer.ca_path = path(value);
         Ok(())
     }
@@ -257,11 +344,11 @@ impl BrokerOptions {
     }
 
     #[setter]
-    fn set_web_socket_message_bytes_max(&self, value: usize) -> PyResult<()> {
-        if value == 0 {
+    fn set_web_socket_message_bytes_max(&self, value: Whole<usize>) -> PyResult<()> {
+        if value.0 == 0 {
             return Err(PyValueError::new_err("expected at least 1 byte, found 0"));
         }
-        lock(&self.0).web_socket_peer.message_bytes_max = value;
+        lock(&self.0).web_socket_peer.message_bytes_max = value.0;
         Ok(())
     }
 }
@@ -281,45 +368,40 @@ fn trust_name(trust: broker::WebSocketTrust) -> &'static str {
 #[derive(Debug, Clone, Default)]
 struct Settings {
     flags: Flags,
-    cafile: String,
-    capath: String,
-    certificate: String,
-    key: String,
-    passphrase: String,
     threads_max: i64,
 }
 
 /// Configuration of an endpoint: options, and certificates for authentication.
 ///
-/// `Configuration(options)` copies the options. As soon as one of the `openssl_` settings is not
+/// `Configuration(options)` copies the options, `openssl_` settings included. As soon as one of the `openssl_` settings is not
 /// empty, peers authenticate each other, and certificate and key are mandatory.
-#[pyclass(frozen, subclass, module = "broker._broker")]
+#[pyclass(frozen, subclass, extends = TlsSettings, module = "broker._broker")]
 #[derive(Debug, Default)]
 pub(crate) struct Configuration(Mutex<Settings>);
 
-impl Configuration {
-    /// The options of the runtime.
-    ///
-    /// # Errors
-    ///
-    /// `ConfigurationError` when an environment variable has a value it cannot have.
-    pub(crate) fn options(&self) -> PyResult<broker::Options> {
-        let settings = lock(&self.0).clone();
-        let defaults = broker::Options::from_env().map_err(|error| from_broker(&error))?;
-        Ok(broker::Options {
-            disable_ssl: settings.flags.disable_ssl,
-            disable_forwarding: settings.flags.disable_forwarding,
-            web_socket_peer: settings.flags.web_socket_peer,
-            tls: broker::TlsOptions {
-                certificate: path(settings.certificate),
-                key: path(settings.key),
-                passphrase: (!settings.passphrase.is_empty()).then_some(settings.passphrase),
-                ca_file: path(settings.cafile),
-                ca_path: path(settings.capath),
-            },
-            ..defaults
-        })
-    }
+/// The options of the runtime for a configuration, or without one.
+///
+/// # Errors
+///
+/// `ConfigurationError` when an environment variable has a value it cannot have.
+pub(crate) fn options(
+    configuration: Option<&Bound<'_, Configuration>>,
+) -> PyResult<broker::Options> {
+    let (flags, files) = match configuration {
+        Some(configuration) => (
+            lock(&configuration.get().0).flags.clone(),
+            lock(&configuration.as_super().get().0).clone(),
+        ),
+        None => Default::default(),
+    };
+    let defaults = broker::Options::from_env().map_err(|error| from_broker(&error))?;
+    Ok(broker::Options {
+        disable_ssl: flags.disable_ssl,
+        disable_forwarding: flags.disable_forwarding,
+        web_socket_peer: flags.web_socket_peer,
+        tls: files.options(),
+        ..defaults
+    })
 }
 
 /// A path from a setting, which is empty for none.
@@ -333,24 +415,19 @@ fn shown(path: Option<&Path>) -> String {
         .unwrap_or_default()
 }
 
-/// A text setting's new value, from str or bytes.
-fn setting(value: &Bound<'_, PyAny>) -> PyResult<String> {
-    let bytes = text(value)?.into_vec();
-    String::from_utf8(bytes).map_err(|error| {
-        PyUnicodeDecodeError::new_err_from_utf8(value.py(), error.as_bytes(), error.utf8_error())
-    })
-}
-
 #[pymethods]
 impl Configuration {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs), text_signature = "(options=..., /)")]
-    fn py_new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self::default()
+    fn py_new(
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyClassInitializer<Self> {
+        PyClassInitializer::from(TlsSettings::default()).add_subclass(Self::default())
     }
 
     #[pyo3(signature = (*options))]
-    fn __init__(&self, options: &Bound<'_, PyTuple>) -> PyResult<()> {
+    fn __init__(slf: &Bound<'_, Self>, options: &Bound<'_, PyTuple>) -> PyResult<()> {
         let expected = || PyTypeError::new_err("expected no argument or a BrokerOptions");
         match options.len() {
             0 => Ok(()),
@@ -358,76 +435,13 @@ impl Configuration {
                 let options = options.get_item(0)?;
                 let options = options.cast::<BrokerOptions>().map_err(|_| expected())?;
                 let flags = lock(&options.get().0).clone();
-                lock(&self.0).flags = flags;
+                let files = lock(&options.as_super().get().0).clone();
+                lock(&slf.get().0).flags = flags;
+                *lock(&slf.as_super().get().0) = files;
                 Ok(())
             }
             _ => Err(expected()),
         }
-    }
-
-    /// PEM file with trusted authorities.
-    #[getter]
-    fn openssl_cafile(&self) -> String {
-        lock(&self.0).cafile.clone()
-    }
-
-    #[setter]
-    fn set_openssl_cafile(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let value = setting(value)?;
-        lock(&self.0).cafile = value;
-        Ok(())
-    }
-
-    /// Directory with trusted authorities, hashed as OpenSSL wants it.
-    #[getter]
-    fn openssl_capath(&self) -> String {
-        lock(&self.0).capath.clone()
-    }
-
-    #[setter]
-    fn set_openssl_capath(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let value = setting(value)?;
-        lock(&self.0).capath = value;
-        Ok(())
-    }
-
-    /// PEM file with the endpoint's certificate chain.
-    #[getter]
-    fn openssl_certificate(&self) -> String {
-        lock(&self.0).certificate.clone()
-    }
-
-    #[setter]
-    fn set_openssl_certificate(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let value = setting(value)?;
-        lock(&self.0).certificate = value;
-        Ok(())
-    }
-
-    /// PEM file with the certificate's private key.
-    #[getter]
-    fn openssl_key(&self) -> String {
-        lock(&self.0).key.clone()
-    }
-
-    #[setter]
-    fn set_openssl_key(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let value = setting(value)?;
-        lock(&self.0).key = value;
-        Ok(())
-    }
-
-    /// Passphrase of the private key.
-    #[getter]
-    fn openssl_passphrase(&self) -> String {
-        lock(&self.0).passphrase.clone()
-    }
-
-    #[setter]
-    fn set_openssl_passphrase(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let value = setting(value)?;
-        lock(&self.0).passphrase = value;
-        Ok(())
     }
 
     /// Accepted; the number of threads follows the number of processors. Default: 0.
@@ -437,10 +451,10 @@ impl Configuration {
     }
 
     #[setter]
-    fn set_max_threads(&self, value: i64) {
+    fn set_max_threads(&self, value: Whole<i64>) {
         // Numbers that cannot be meant leave the setting as it was.
-        if value > 0 {
-            lock(&self.0).threads_max = value;
+        if value.0 > 0 {
+            lock(&self.0).threads_max = value.0;
         }
     }
 }

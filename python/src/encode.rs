@@ -193,13 +193,69 @@ fn uncommon(value: &Bound<'_, PyAny>, ip: &IpClasses, enc: &mut Encoder<'_>) -> 
         return set(value, enc);
     } else if value.is_instance_of::<PyDict>() || value.is_instance_of::<PyMappingProxy>() {
         return table(value, enc);
-    } else {
+    } else if !numpy_scalar(value, enc)? {
         let class = value.get_type();
         return Err(
             PyTypeError::new_err(format!("unsupported data type: {}", class.str()?)).into(),
         );
     }
     Ok(())
+}
+
+/// The abstract classes of numpy's scalars.
+struct NumpyClasses {
+    integer: Py<PyType>,
+    floating: Py<PyType>,
+    boolean: Py<PyType>,
+}
+
+/// Those classes if the program uses numpy; it is never imported for this.
+fn numpy_classes(py: Python<'_>) -> PyResult<Option<&NumpyClasses>> {
+    static CLASSES: PyOnceLock<NumpyClasses> = PyOnceLock::new();
+    if let Some(classes) = CLASSES.get(py) {
+        return Ok(Some(classes));
+    }
+    let modules = py.import("sys")?.getattr("modules")?;
+    let Ok(numpy) = modules.get_item("numpy") else {
+        return Ok(None);
+    };
+    let class = |name: &str| -> PyResult<Py<PyType>> {
+        Ok(numpy.getattr(name)?.cast_into::<PyType>()?.unbind())
+    };
+    let classes = (class("integer"), class("floating"), class("bool_"));
+    let (Ok(integer), Ok(floating), Ok(boolean)) = classes else {
+        // A module of that name that is something else, or is being imported.
+        return Ok(None);
+    };
+    let classes = NumpyClasses {
+        integer,
+        floating,
+        boolean,
+    };
+    CLASSES.get_or_try_init(py, || Ok(classes)).map(Some)
+}
+
+/// Writes an integer, real or boolean of numpy, which programs that compute scores have; false for
+/// anything else. A `numpy.float64` is a `float` and does not come here.
+fn numpy_scalar(value: &Bound<'_, PyAny>, enc: &mut Encoder<'_>) -> Result<bool, Failure> {
+    let py = value.py();
+    let Some(numpy) = numpy_classes(py)? else {
+        return Ok(false);
+    };
+    if value.is_instance(numpy.boolean.bind(py))? {
+        enc.boolean(value.is_truthy()?);
+    } else if value.is_instance(numpy.floating.bind(py))? {
+        enc.real(value.extract()?);
+    } else if value.is_instance(numpy.integer.bind(py))?
+        // A `timedelta64` counts as an integer there but cannot become one.
+        && value.get_type().hasattr(intern!(py, "__index__"))?
+    {
+        let number = value.call_method0(intern!(py, "__index__"))?;
+        integer(number.cast().map_err(PyErr::from)?, enc)?;
+    } else {
+        return Ok(false);
+    }
+    Ok(true)
 }
 
 /// Writes a value of one of our own classes; false when it is of another.
@@ -354,6 +410,13 @@ const NANOSECONDS: i128 = 1_000_000_000;
 const NANOSECONDS_PER_MICROSECOND: i128 = 1000;
 const SECONDS_PER_DAY: i64 = 86_400;
 
+/// The years in which times can be in range, whatever the local zone.
+const LOCAL_YEARS: std::ops::RangeInclusive<i32> = 1677..=2262;
+
+fn out_of_range() -> PyErr {
+    PyOverflowError::new_err("time out of the range of 64-bit nanoseconds, about 292 years")
+}
+
 /// Nanoseconds of a time in microseconds.
 ///
 /// The ends of the range are no whole microseconds: what is received there becomes the nearest
@@ -362,9 +425,7 @@ fn in_range(nanoseconds: i128) -> PyResult<i64> {
     let (low, high) = (i128::from(i64::MIN), i128::from(i64::MAX));
     let nearest = nanoseconds.clamp(low, high);
     if nanoseconds.abs_diff(nearest) >= NANOSECONDS_PER_MICROSECOND.unsigned_abs() {
-        return Err(PyOverflowError::new_err(
-            "time out of the range of 64-bit nanoseconds, about 292 years",
-        ));
+        return Err(out_of_range());
     }
     // Within the range of 64 bits now.
     Ok(nearest as i64)
@@ -415,6 +476,10 @@ fn timestamp(time: &Bound<'_, PyDateTime>) -> PyResult<i64> {
 /// microseconds are added apart, because the real it returns has none to spare for them.
 fn local(time: &Bound<'_, PyDateTime>) -> PyResult<i64> {
     let py = time.py();
+    if time.get_tzinfo().is_none() && !LOCAL_YEARS.contains(&time.get_year()) {
+        // Before `timestamp()` is asked, which has another error for the ends of the calendar.
+        return Err(out_of_range());
+    }
     let fields = PyDict::new(py);
     fields.set_item(intern!(py, "microsecond"), 0)?;
     let whole = time.call_method(intern!(py, "replace"), (), Some(&fields))?;

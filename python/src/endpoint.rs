@@ -8,9 +8,10 @@ use broker::proto::peer_url::PeerUrl;
 use broker::{EndpointId, Retry, StoreError};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
-use crate::configuration::{Configuration, flag};
+use crate::argument::{Flag, Seconds, Whole, flag, port as port_number, seconds_as_float};
+use crate::configuration::{Configuration, options};
 use crate::error::{Fallible, closed, expected, from_broker, from_store};
 use crate::process::{Owned, remember};
 use crate::publisher::{Publisher, encoded, finish, write};
@@ -19,14 +20,16 @@ use crate::status_subscriber::StatusSubscriber;
 use crate::store::event::StoreEvents;
 use crate::store::{Store, attach};
 use crate::subscriber::Subscriber;
-use crate::types::enum_value::text;
-use crate::types::port::number;
+use crate::text::octets;
 use crate::types::topic::{self, Topic};
 use crate::wait::{timeout, wait_for, wait_forever};
 use crate::websocket;
 
 /// What `await_peer` waits when nothing or zero is asked for.
 const AWAIT_PEER_TIMEOUT_S: f64 = 10.0;
+
+/// Pause between attempts to peer when none is asked for.
+const RETRY: Seconds = Seconds(10.0);
 
 /// Longest pause between attempts to peer that can be asked for, in seconds: a century.
 const RETRY_MAX_S: f64 = 3_155_760_000.0;
@@ -42,13 +45,13 @@ pub(crate) struct Endpoint(OnceLock<Arc<Owned<broker::Endpoint>>>);
 
 /// A host or listening address as text.
 fn host(value: &Bound<'_, PyAny>) -> PyResult<String> {
-    Ok(String::from_utf8_lossy(&text(value)?).into_owned())
+    Ok(String::from_utf8_lossy(&octets(value)?).into_owned())
 }
 
 /// Where a peer is: a host and a port, or a URL, which has its port itself.
 fn place(addr: &Bound<'_, PyAny>, port: Option<&Bound<'_, PyAny>>) -> PyResult<(String, u16)> {
     let addr = host(addr)?;
-    let port = port.map(number).transpose()?;
+    let port = port.map(port_number).transpose()?;
     if addr.contains("://") {
         let beside = port.filter(|port| *port != 0);
         let url = PeerUrl::parse(&addr, beside)
@@ -178,20 +181,17 @@ impl Endpoint {
     fn __init__(&self, config: &Bound<'_, PyTuple>) -> PyResult<()> {
         let py = config.py();
         let expected = || PyTypeError::new_err("expected no argument or a Configuration");
-        let options = match config.len() {
-            0 => Configuration::default().options()?,
+        let settings = match config.len() {
+            0 => options(None)?,
             1 => {
                 let config = config.get_item(0)?;
-                config
-                    .cast::<Configuration>()
-                    .map_err(|_| expected())?
-                    .get()
-                    .options()?
+                let config = config.cast::<Configuration>().map_err(|_| expected())?;
+                options(Some(config))?
             }
             _ => return Err(expected()),
         };
         warn_of_variables(py)?;
-        let made = py.detach(|| broker::Endpoint::builder().options(options).build());
+        let made = py.detach(|| broker::Endpoint::builder().options(settings).build());
         let endpoint = Arc::new(Owned::new(made.map_err(|error| from_broker(&error))?));
         remember(Arc::downgrade(&endpoint));
         self.0
@@ -215,7 +215,7 @@ impl Endpoint {
         address: &Bound<'_, PyAny>,
         port: &Bound<'_, PyAny>,
     ) -> PyResult<u16> {
-        let (address, port) = (host(address)?, number(port)?);
+        let (address, port) = (host(address)?, port_number(port)?);
         let pending = self.live()?.listen(&address, port);
         match wait_forever(py, pending)? {
             Ok(port) => Ok(port),
@@ -233,7 +233,7 @@ impl Endpoint {
         address: &Bound<'_, PyAny>,
         port: &Bound<'_, PyAny>,
     ) -> PyResult<u16> {
-        let (address, port) = (host(address)?, number(port)?);
+        let (address, port) = (host(address)?, port_number(port)?);
         let pending = self.live()?.listen(&address, port);
         wait_forever(py, pending)?.map_err(|error| from_broker(&error))
     }
@@ -265,7 +265,7 @@ impl Endpoint {
         py: Python<'_>,
         address: &Bound<'_, PyAny>,
         port: &Bound<'_, PyAny>,
-        tls: Option<bool>,
+        tls: Option<Flag>,
         certificate: Option<PathBuf>,
         key: Option<PathBuf>,
         passphrase: Option<String>,
@@ -273,15 +273,15 @@ impl Endpoint {
         capath: Option<PathBuf>,
         origins: Option<Vec<String>>,
         overflow: Option<&str>,
-        buffer_size: Option<usize>,
-        message_bytes_max: Option<usize>,
-        clients_max: Option<usize>,
-        connects_per_second_max: Option<u32>,
+        buffer_size: Option<Whole<usize>>,
+        message_bytes_max: Option<Whole<usize>>,
+        clients_max: Option<Whole<usize>>,
+        connects_per_second_max: Option<Whole<u32>>,
         subscription_timeout: Option<&Bound<'_, PyAny>>,
         ping_interval: Option<&Bound<'_, PyAny>>,
         ping_timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<u16> {
-        let (address, port) = (host(address)?, number(port)?);
+        let (address, port) = (host(address)?, port_number(port)?);
         let files = broker::TlsOptions {
             certificate,
             key,
@@ -291,14 +291,14 @@ impl Endpoint {
         };
         let defaults = broker::WebSocketOptions::default();
         let options = broker::WebSocketOptions {
-            tls: websocket::tls(tls, files)?,
+            tls: websocket::tls(tls.map(|tls| tls.0), files)?,
             origins,
             overflow: overflow.map_or(Ok(defaults.overflow), websocket::overflow)?,
-            buffer_size: buffer_size.unwrap_or(defaults.buffer_size),
-            message_bytes_max: message_bytes_max.unwrap_or(defaults.message_bytes_max),
-            clients_max: clients_max.unwrap_or(defaults.clients_max),
+            buffer_size: buffer_size.map_or(defaults.buffer_size, Whole::get),
+            message_bytes_max: message_bytes_max.map_or(defaults.message_bytes_max, Whole::get),
+            clients_max: clients_max.map_or(defaults.clients_max, Whole::get),
             connects_per_second_max: connects_per_second_max
-                .unwrap_or(defaults.connects_per_second_max),
+                .map_or(defaults.connects_per_second_max, Whole::get),
             subscription_timeout: subscription_timeout
                 .map_or(Ok(defaults.subscription_timeout), websocket::duration)?,
             ping_interval: ping_interval.map_or(Ok(defaults.ping_interval), websocket::duration)?,
@@ -327,26 +327,27 @@ impl Endpoint {
 
     /// Peers with the endpoint that listens at an address. Returns whether that worked.
     ///
-    /// `retry` is the pause between attempts in whole seconds; below 1 there is one attempt. With
+    /// `retry` is the pause between attempts in seconds, or a timedelta or Timespan, cut to whole
+    /// seconds; below 1 there is one attempt. With
     /// retries it waits until somebody listens, or for at most `timeout` (seconds, timedelta,
     /// Timespan; None: no limit); attempts go on after that. When it returns True the other
     /// side's subscriptions are known, so what is published from then on arrives.
     ///
-    /// Instead of a host `addr` can be a URL, which needs no port beside it: `zeek://host:port` for
-    /// the native protocol, `ws://host:port` and `wss://host:port` for a WebSocket server of Zeek or
-    /// Broker. Raises ValueError when the URL makes no sense.
-    #[pyo3(signature = (addr, port = None, retry = 10.0, *, timeout = None),
+    /// Instead of a host `addr` can be a URL, which needs no port beside it: `zeek://host:port` or
+    /// `tcp://host:port` for the native protocol, `ws://host:port` and `wss://host:port` for a
+    /// WebSocket server of Zeek or Broker. Raises ValueError when the URL makes no sense.
+    #[pyo3(signature = (addr, port = None, retry = RETRY, *, timeout = None),
            text_signature = "($self, addr, port=None, retry=10.0, *, timeout=None)")]
     fn peer(
         &self,
         py: Python<'_>,
         addr: &Bound<'_, PyAny>,
         port: Option<&Bound<'_, PyAny>>,
-        retry: f64,
+        retry: Seconds,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
         let ((addr, port), limit) = (place(addr, port)?, self::timeout(timeout)?);
-        let pending = self.live()?.peer(&addr, port, self::retry(retry)?);
+        let pending = self.live()?.peer(&addr, port, self::retry(retry.0)?);
         match wait_for(py, limit, pending)? {
             Some(Ok(())) => Ok(true),
             Some(Err(error @ broker::Error::ShutDown)) => Err(from_broker(&error)),
@@ -355,16 +356,16 @@ impl Endpoint {
     }
 
     /// Like `peer`, but returns at once; status events tell how it went.
-    #[pyo3(signature = (addr, port = None, retry = 10.0),
+    #[pyo3(signature = (addr, port = None, retry = RETRY),
            text_signature = "($self, addr, port=None, retry=10.0)")]
     fn peer_nosync(
         &self,
         addr: &Bound<'_, PyAny>,
         port: Option<&Bound<'_, PyAny>>,
-        retry: f64,
+        retry: Seconds,
     ) -> PyResult<()> {
         let (addr, port) = place(addr, port)?;
-        self.live()?.peer_nosync(&addr, port, self::retry(retry)?);
+        self.live()?.peer_nosync(&addr, port, self::retry(retry.0)?);
         Ok(())
     }
 
@@ -397,7 +398,7 @@ impl Endpoint {
 
     /// Waits until the endpoint with that id is a direct peer. Returns whether it is.
     ///
-    /// `timeout` is in seconds; None and 0 mean 10. Raises ValueError when `node` is no id.
+    /// `timeout` is in seconds, or a timedelta or Timespan; None and 0 mean 10 s. Raises ValueError when `node` is no id.
     #[pyo3(signature = (node, timeout = None))]
     fn await_peer(
         &self,
@@ -408,13 +409,7 @@ impl Endpoint {
         let seconds = match timeout {
             None => AWAIT_PEER_TIMEOUT_S,
             Some(timeout) => {
-                let seconds = py
-                    .get_type::<PyFloat>()
-                    .call1((timeout,))?
-                    .extract::<f64>()?;
-                if seconds.is_nan() {
-                    return Err(PyValueError::new_err("expected seconds, found nan"));
-                }
+                let seconds = seconds_as_float(timeout)?;
                 if seconds == 0.0 {
                     AWAIT_PEER_TIMEOUT_S
                 } else {
@@ -523,12 +518,13 @@ impl Endpoint {
     }
 
     /// Makes a subscriber to topics: one, or an iterable. `max_qsize` has no effect.
-    #[pyo3(signature = (topics, max_qsize = 20))]
+    #[pyo3(signature = (topics, max_qsize = Whole(20)),
+           text_signature = "($self, topics, max_qsize=20)")]
     fn make_subscriber(
         &self,
         py: Python<'_>,
         topics: &Bound<'_, PyAny>,
-        max_qsize: usize,
+        max_qsize: Whole<usize>,
     ) -> PyResult<Subscriber> {
         let _unused = max_qsize;
         let topics = topic::several(topics)?;
@@ -542,13 +538,13 @@ impl Endpoint {
     ///
     /// With `discovery` its `get()` also delivers the EndpointDiscovered that goes before each
     /// PeerAdded; all its other methods always do.
-    #[pyo3(signature = (receive_statuses = None, *, discovery = false),
+    #[pyo3(signature = (receive_statuses = None, *, discovery = Flag(false)),
            text_signature = "($self, receive_statuses=False, *, discovery=False)")]
     fn make_status_subscriber(
         &self,
         py: Python<'_>,
         receive_statuses: Option<&Bound<'_, PyAny>>,
-        discovery: bool,
+        discovery: Flag,
     ) -> PyResult<StatusSubscriber> {
         let statuses = match receive_statuses {
             None => false,
@@ -556,7 +552,7 @@ impl Endpoint {
         };
         let endpoint = self.live()?;
         let made = py.detach(|| endpoint.status_subscriber(statuses));
-        made.map(|queue| StatusSubscriber::new(queue, discovery))
+        made.map(|queue| StatusSubscriber::new(queue, discovery.0))
             .map_err(|error| from_broker(&error))
     }
 

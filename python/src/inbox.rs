@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
-use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyList, PyTuple};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyInt, PyList, PyTuple};
 
+use crate::argument::{maybe_seconds, seconds, whole};
 use crate::error::closed;
 use crate::process::Owned;
-use crate::wait::{Limit, plain_seconds, wait};
+use crate::wait::{Limit, timeout, wait};
 
 /// A queue of the runtime.
 pub(crate) trait Queue: Send + Sync {
@@ -140,6 +142,14 @@ impl<Q: Queue> Inbox<Q> {
     }
 }
 
+/// What `__anext__` returns for an object that has `recv` and `fd`.
+pub(crate) fn next_item<'py>(source: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    static FUNCTION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    FUNCTION
+        .import(source.py(), "broker.aio", "next_item")?
+        .call1((source,))
+}
+
 /// What the arguments of a `get` ask for.
 #[derive(Debug)]
 pub(crate) enum Request {
@@ -150,47 +160,46 @@ pub(crate) enum Request {
 }
 
 impl Request {
-    /// Reads positional arguments, whose Python types decide: an int is a number of items, a
-    /// float a timeout in seconds.
-    pub(crate) fn parse(arguments: &Bound<'_, PyTuple>) -> PyResult<Self> {
+    /// Reads positional arguments, whose Python types decide: an int is a number of items, any
+    /// other number a time in seconds, also one of numpy that is an integer; and the same by name.
+    pub(crate) fn parse(
+        arguments: &Bound<'_, PyTuple>,
+        num: Option<&Bound<'_, PyAny>>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
         let expected = || {
             PyTypeError::new_err(
-                "expected get(), get(seconds: float), get(count: int) or get(count: int, seconds)",
+                "expected get(), get(seconds: float), get(num: int) or get(num: int, seconds), \
+                 num= and timeout= by name if you like",
             )
         };
-        match arguments.len() {
-            0 => Ok(Self::One(Limit::Forever)),
-            1 => {
-                let argument = arguments.get_item(0)?;
-                if let Ok(seconds) = argument.cast::<PyFloat>() {
-                    return Ok(Self::One(Limit::after(seconds.value())?));
-                }
-                match integer(&argument, expected)? {
-                    // A negative number was always taken for a timeout.
-                    count if count < 0 => Ok(Self::One(Limit::now())),
-                    count => Ok(Self::Many(count as usize, Limit::Forever)),
-                }
+        let (num, limit) = match (arguments.len(), num, timeout) {
+            (0, num, timeout) => (num.cloned(), self::timeout(timeout)?),
+            (1, None, None) => return Self::of_one(&arguments.get_item(0)?)?.ok_or_else(expected),
+            (1, None, timeout) => (Some(arguments.get_item(0)?), self::timeout(timeout)?),
+            (2, None, None) => {
+                let limit = seconds(&arguments.get_item(1)?).map_err(|_| expected())?;
+                (Some(arguments.get_item(0)?), Limit::after(limit)?)
             }
-            2 => {
-                let (count, seconds) = (arguments.get_item(0)?, arguments.get_item(1)?);
-                if count.is_instance_of::<PyFloat>() {
-                    return Err(expected());
-                }
-                let count = usize::try_from(integer(&count, expected)?).map_err(|_| expected())?;
-                let seconds = plain_seconds(&seconds)?.ok_or_else(expected)?;
-                Ok(Self::Many(count, Limit::after(seconds)?))
-            }
-            _ => Err(expected()),
+            _ => return Err(expected()),
+        };
+        Ok(match num {
+            Some(num) => Self::Many(whole(&num)?.ok_or_else(expected)?, limit),
+            None => Self::One(limit),
+        })
+    }
+
+    /// What a single argument asks for; nothing when it is neither a number nor a time.
+    fn of_one(argument: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+        if argument.is_instance_of::<PyInt>()
+            && let Some(count) = whole(argument)?
+        {
+            return Ok(Some(Self::Many(count, Limit::Forever)));
+        }
+        // An int below zero, or too large for a count, was always taken for a time.
+        match maybe_seconds(argument)? {
+            Some(seconds) => Ok(Some(Self::One(Limit::after(seconds)?))),
+            None => Ok(None),
         }
     }
-}
-
-fn integer(value: &Bound<'_, PyAny>, expected: impl Fn() -> PyErr) -> PyResult<i64> {
-    value.extract().map_err(|error: PyErr| {
-        if error.is_instance_of::<PyOverflowError>(value.py()) {
-            error
-        } else {
-            expected()
-        }
-    })
 }

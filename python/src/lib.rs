@@ -8,13 +8,15 @@
 //! events of Zeek, `logs` the records of its logs; `endpoint`, `publisher`, `subscriber`,
 //! `status_subscriber` the handles, whose receiving side is `inbox`; `store` the handles of data
 //! stores; `status` what they report; `configuration` what they are made with;
-//! `wait` is the only place that blocks; `text` is about strings that may not be UTF-8; `process` deals with forks and the interpreter's exit;
+//! `argument` says what arguments of calls stand for; `wait` is the only place that blocks; `text`
+//! is about strings that may not be UTF-8; `process` deals with forks and the interpreter's exit;
 //! `error` has the exceptions.
 //!
 //! The way of one message out: `Endpoint.publish` -> `encode` writes its bytes -> the runtime
 //! frames and sends them. In: the runtime queues a validated frame -> `Subscriber.get` takes it
 //! off in the caller's thread -> `decode` builds the objects.
 
+mod argument;
 mod configuration;
 mod data;
 mod decode;
@@ -47,6 +49,7 @@ fn _broker(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<data::Data>()?;
     data::register(module)?;
     error::register(module)?;
+    module.add_class::<configuration::TlsSettings>()?;
     module.add_class::<configuration::BrokerOptions>()?;
     module.add_class::<configuration::Configuration>()?;
     module.add_class::<endpoint::Endpoint>()?;

@@ -7,8 +7,8 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::argument;
 use crate::types::enumeration::{ErrorCode, PeerFlags, PeerStatus, StatusCode};
-use crate::types::port::number;
 
 fn assign<T>(slot: &Mutex<T>, value: T) {
     let previous = std::mem::replace(
@@ -66,12 +66,12 @@ impl NetworkInfo {
 
     #[setter]
     fn set_port(&self, port: &Bound<'_, PyAny>) -> PyResult<()> {
-        assign(&self.port, number(port)?);
+        assign(&self.port, argument::port(port)?);
         Ok(())
     }
 
     fn __repr__(&self) -> String {
-        format!("{}:{}", self.address(), self.port())
+        NetworkAddress::new(self.address(), self.port()).to_string()
     }
 }
 

@@ -8,8 +8,9 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
+use crate::argument::Whole;
 use crate::error::{closed, is_closed};
-use crate::inbox::{Inbox, Queue, Request};
+use crate::inbox::{Inbox, Queue, Request, next_item};
 use crate::status::to_object;
 use crate::wait::{Limit, timeout};
 
@@ -120,16 +121,22 @@ impl StatusSubscriber {
     /// same endpoint follows directly; make_status_subscriber(discovery=True) turns that off.
     /// get(t: float) waits for at most t seconds for one event and returns None when none came;
     /// get(n: int) waits for a list of n events; get(n, t) returns a list of up to n events that
-    /// came within t seconds.
+    /// came within t seconds. By name, and for other numbers and times, as for Subscriber.get;
+    /// get(timeout=None) is get().
     ///
     /// Raises RuntimeError once the endpoint is shut down and nothing is left.
-    #[pyo3(signature = (*args))]
-    fn get<'py>(&self, args: &Bound<'py, PyTuple>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    #[pyo3(signature = (*args, num = None, timeout = None))]
+    fn get<'py>(
+        &self,
+        args: &Bound<'py, PyTuple>,
+        num: Option<&Bound<'py, PyAny>>,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = args.py();
-        if args.is_empty() {
+        if args.is_empty() && num.is_none() && timeout.is_none() {
             return self.next_change(py).map(Some);
         }
-        match Request::parse(args)? {
+        match Request::parse(args, num, timeout)? {
             Request::One(limit) => self.one(py, limit),
             Request::Many(count, limit) => Ok(Some(self.many(py, count, limit)?.into_any())),
         }
@@ -152,10 +159,10 @@ impl StatusSubscriber {
     fn recv_many<'py>(
         &self,
         py: Python<'py>,
-        count: usize,
+        count: Whole<usize>,
         timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyList>> {
-        self.many(py, count, self::timeout(timeout)?)
+        self.many(py, count.0, self::timeout(timeout)?)
     }
 
     /// Returns the events that are there, without waiting.
@@ -197,6 +204,16 @@ impl StatusSubscriber {
             Err(error) if is_closed(py, &error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    fn __aiter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    /// Waits for the next event on the running loop of asyncio; no thread takes part. The iteration
+    /// ends when the endpoint is shut down or this is reset. A task that is cancelled loses nothing.
+    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        next_item(slf.as_any())
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {

@@ -23,8 +23,9 @@ use broker::store::{
 use broker::{Contact, ErrorCode, StoreError, StoreOptions};
 use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyList, PySet, PyTuple};
+use pyo3::types::{PyDict, PyList, PySet, PyTuple};
 
+use crate::argument::nanoseconds;
 use crate::decode::{Flavour, decode};
 use crate::encode::{self, with_scratch};
 use crate::error::{Fallible, closed, from_store};
@@ -32,7 +33,6 @@ use crate::process::Owned;
 use crate::publisher::write;
 use crate::store::event::StoreEvents;
 use crate::store::proxy::StoreProxy;
-use crate::types::time;
 use crate::wait::{Limit, wait};
 
 /// A store, and the endpoint that it keeps alive.
@@ -80,19 +80,7 @@ pub(crate) struct Store(Mutex<Option<Arc<Attached>>>);
 
 /// A time span in seconds (anything that `float` takes), or a timedelta or Timespan.
 pub(crate) fn span(value: &Bound<'_, PyAny>) -> PyResult<Timespan> {
-    use pyo3::types::PyDelta;
-
-    let nanoseconds = if let Ok(span) = value.cast::<time::Timespan>() {
-        span.get().ns()
-    } else if let Ok(span) = value.cast::<PyDelta>() {
-        encode::timespan(span)?
-    } else if let Ok(seconds) = value.cast_exact::<PyFloat>() {
-        time::from_seconds(seconds.value())?
-    } else {
-        let seconds = value.py().get_type::<PyFloat>().call1((value,))?;
-        time::from_seconds(seconds.extract()?)?
-    };
-    Ok(Timespan::from_ns(nanoseconds))
+    nanoseconds(value).map(Timespan::from_ns)
 }
 
 fn expiry(value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Timespan>> {

@@ -9,9 +9,10 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
+use crate::argument::{Flag, Whole};
 use crate::decode::{Flavour, decode_message};
 use crate::error::{closed, is_closed};
-use crate::inbox::{Inbox, Queue, Request};
+use crate::inbox::{Inbox, Queue, Request, next_item};
 use crate::text;
 use crate::types::topic;
 use crate::untrack::untrack;
@@ -179,14 +180,21 @@ impl Subscriber {
     ///
     /// get() waits for one message; get(t: float) does so for at most t seconds and returns None
     /// when none came; get(n: int) waits for a list of n messages; get(n, t) returns a list of up
-    /// to n messages that came within t seconds.
+    /// to n messages that came within t seconds. By name: get(num=n, timeout=t). A time can also be
+    /// a timedelta, a Timespan or another number; among these is numpy.int64, so numbers of
+    /// messages from numpy need num= or int().
     ///
     /// Raises RuntimeError once the endpoint is shut down and nothing is left, TypeError for a
     /// message that Python cannot represent (only that message is lost).
-    #[pyo3(signature = (*args))]
-    fn get<'py>(&self, args: &Bound<'py, PyTuple>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    #[pyo3(signature = (*args, num = None, timeout = None))]
+    fn get<'py>(
+        &self,
+        args: &Bound<'py, PyTuple>,
+        num: Option<&Bound<'py, PyAny>>,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = args.py();
-        match Request::parse(args)? {
+        match Request::parse(args, num, timeout)? {
             Request::One(limit) => self.one(py, limit),
             Request::Many(count, limit) => Ok(Some(self.many(py, count, limit)?.into_any())),
         }
@@ -209,10 +217,10 @@ impl Subscriber {
     fn recv_many<'py>(
         &self,
         py: Python<'py>,
-        count: usize,
+        count: Whole<usize>,
         timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyList>> {
-        self.many(py, count, self::timeout(timeout)?)
+        self.many(py, count.0, self::timeout(timeout)?)
     }
 
     /// Returns messages that are there, without waiting: up to 4096 of them or about a mebibyte, so
@@ -237,14 +245,9 @@ impl Subscriber {
     }
 
     /// Subscribes to one more topic (str, bytes or Topic). It is in effect when this returns.
-    #[pyo3(signature = (topic, block = None), text_signature = "($self, topic, block=False)")]
-    fn add_topic(
-        &self,
-        py: Python<'_>,
-        topic: &Bound<'_, PyAny>,
-        block: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
-        let _always = block;
+    #[pyo3(signature = (topic, block = Flag(false)), text_signature = "($self, topic, block=False)")]
+    fn add_topic(&self, py: Python<'_>, topic: &Bound<'_, PyAny>, block: Flag) -> PyResult<()> {
+        let _always = block.0;
         let topic = broker::Topic::from(topic::bytes_of(topic)?.as_ref());
         let shared = self.shared()?;
         let queue = shared.inbox.queue()?;
@@ -253,14 +256,9 @@ impl Subscriber {
     }
 
     /// Takes a topic out of the subscription; unknown ones are ignored.
-    #[pyo3(signature = (topic, block = None), text_signature = "($self, topic, block=False)")]
-    fn remove_topic(
-        &self,
-        py: Python<'_>,
-        topic: &Bound<'_, PyAny>,
-        block: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
-        let _always = block;
+    #[pyo3(signature = (topic, block = Flag(false)), text_signature = "($self, topic, block=False)")]
+    fn remove_topic(&self, py: Python<'_>, topic: &Bound<'_, PyAny>, block: Flag) -> PyResult<()> {
+        let _always = block.0;
         let topic = topic::bytes_of(topic)?.into_owned();
         let shared = self.shared()?;
         let queue = shared.inbox.queue()?;
@@ -296,6 +294,16 @@ impl Subscriber {
             Err(error) if is_closed(py, &error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    fn __aiter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    /// Waits for the next message on the running loop of asyncio; no thread takes part. The iteration
+    /// ends when the endpoint is shut down or this is reset. A task that is cancelled loses nothing.
+    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        next_item(slf.as_any())
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {

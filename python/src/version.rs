@@ -2,6 +2,8 @@
 
 use pyo3::prelude::*;
 
+use crate::argument::Whole;
+
 const MAJOR: u32 = 2;
 const MINOR: u32 = 8;
 const PATCH: u32 = 0;
@@ -18,8 +20,8 @@ fn string() -> String {
 /// Whether endpoints of that protocol version can peer with ours.
 #[pyfunction]
 #[pyo3(signature = (version, /))]
-fn compatible(version: i64) -> bool {
-    version == i64::from(PROTOCOL)
+fn compatible(version: Whole<i64>) -> bool {
+    version.0 == i64::from(PROTOCOL)
 }
 
 /// Adds the module `Version`.

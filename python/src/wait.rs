@@ -8,10 +8,8 @@ use std::time::{Duration, Instant};
 use broker::Pending;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDelta, PyDeltaAccess, PyFloat, PyInt};
 
-use crate::error::expected;
-use crate::types::time::Timespan;
+use crate::argument::seconds;
 
 /// Longest time between two looks at the signals: short for a person, long for a processor.
 const SLICE: Duration = Duration::from_millis(100);
@@ -26,11 +24,6 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
-    /// A time that has passed: look once, do not wait.
-    pub(crate) fn now() -> Self {
-        Self::Until(Instant::now())
-    }
-
     /// Seconds from now; none when negative, without end when infinite or absurdly many.
     ///
     /// # Errors
@@ -104,14 +97,6 @@ pub(crate) fn wait_forever<T: Send>(py: Python<'_>, pending: Pending<T>) -> PyRe
     Ok(answer.expect("a wait without limit ends with an answer"))
 }
 
-/// Seconds given as int or float; `None` for anything else.
-pub(crate) fn plain_seconds(value: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
-    if value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>() {
-        return value.extract().map(Some);
-    }
-    Ok(None)
-}
-
 /// The limit that a `timeout` argument means: seconds, a `timedelta`, a `Timespan`, or None for
 /// no limit.
 pub(crate) fn timeout(value: Option<&Bound<'_, PyAny>>) -> PyResult<Limit> {
@@ -119,19 +104,4 @@ pub(crate) fn timeout(value: Option<&Bound<'_, PyAny>>) -> PyResult<Limit> {
         None => Ok(Limit::Forever),
         Some(value) => Limit::after(seconds(value)?),
     }
-}
-
-/// A time as seconds: a number, a `timedelta` or a `Timespan`.
-pub(crate) fn seconds(value: &Bound<'_, PyAny>) -> PyResult<f64> {
-    if let Some(seconds) = plain_seconds(value)? {
-        return Ok(seconds);
-    }
-    if let Ok(span) = value.cast::<Timespan>() {
-        return Ok(span.get().ns() as f64 / 1e9);
-    }
-    if let Ok(span) = value.cast::<PyDelta>() {
-        let seconds = f64::from(span.get_days()) * 86_400.0 + f64::from(span.get_seconds());
-        return Ok(seconds + f64::from(span.get_microseconds()) / 1e6);
-    }
-    Err(expected("seconds, a timedelta, a Timespan or None", value))
 }

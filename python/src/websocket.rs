@@ -8,7 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::wait::seconds;
+use crate::argument::seconds;
 
 /// Longest time that can be asked for: a century.
 const DURATION_MAX: Duration = Duration::from_secs(3_155_760_000);

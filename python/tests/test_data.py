@@ -278,6 +278,9 @@ def test_timespans_that_do_not_fit_are_refused(value):
 @pytest.mark.parametrize("value", [
     datetime.datetime(1600, 1, 1, tzinfo=UTC), datetime.datetime(2300, 1, 1, tzinfo=UTC),
     datetime.datetime.max.replace(tzinfo=UTC), datetime.datetime.min.replace(tzinfo=UTC),
+    datetime.datetime.max, datetime.datetime.min, datetime.datetime(1600, 1, 1), datetime.datetime(2300, 1, 1),
+    datetime.datetime.max.replace(tzinfo=datetime.timezone(datetime.timedelta(hours=-9))),
+    datetime.datetime.min.replace(tzinfo=datetime.timezone(datetime.timedelta(hours=9))),
 ], ids=str)
 def test_timestamps_that_do_not_fit_are_refused(value):
     with pytest.raises(OverflowError):

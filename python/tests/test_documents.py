@@ -9,7 +9,10 @@ import concurrent.futures
 import datetime
 import ipaddress
 import pathlib
+import re
+import shutil
 import socket
+import subprocess
 
 import pytest
 
@@ -37,6 +40,10 @@ EXAMPLES = {
         "async def watch(endpoint):",
         "import dataclasses",
         "app = broker.zeek.App(",
+    ],
+    "docs/python.md": [
+        "import asyncio\n\nimport broker\n\n\nasync def show(messages):",
+        "import pathlib\n\nimport broker\n\n\ndef endpoint(directory, name):",
     ],
     "docs/websocket.md": [
         "import json\n" + ELSEWHERE,
@@ -265,3 +272,48 @@ def test_a_private_authority(scene, tmp_path):
                  url=("zeek.example:27759", "localhost:%d" % port)), names)
     client = scene.adopt(names["endpoint"])
     assert len(client.peers()) == 1
+
+
+# --- docs/python.md ------------------------------------------------------------------------------
+
+
+def test_an_event_loop(scene, capsys):
+    other, names = scene.endpoint(), {}
+    port = listen(other)
+    exec(example("docs/python.md", 0), names)
+
+    async def main():
+        running = asyncio.ensure_future(names["main"]("127.0.0.1", port))
+        await asyncio.get_running_loop().run_in_executor(
+            None, wait_until, other.peer_subscriptions, "the program subscribed")
+        other.publish("/topic", "hello")
+        shown = ""
+        while not shown:
+            await asyncio.sleep(0)
+            shown = capsys.readouterr().out
+            assert not running.done(), running
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        return shown
+
+    assert asyncio.run(asyncio.wait_for(main(), 3 * DEADLINE_S)) == "/topic hello\n"
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="the command of OpenSSL is not there")
+def test_certificates_of_native_peers(tmp_path):
+    text = (REPOSITORY / "docs" / "python.md").read_text(encoding="utf-8")
+    commands, = re.findall("```sh\n(.*?)```", text, re.DOTALL)
+    subprocess.run(["sh", "-e"], input=commands, text=True, cwd=tmp_path, check=True, capture_output=True)
+    names = {}
+    exec(example("docs/python.md", 1), names)
+    make = names["endpoint"]
+    with make(tmp_path, "sensor") as one, make(tmp_path, "sensor") as two, broker.Endpoint() as stranger, \
+            one.make_subscriber("/t") as messages:
+        port = listen(one)
+        assert not stranger.peer("127.0.0.1", port, 0)
+        assert two.peer("127.0.0.1", port, 0)
+        two.publish("/t", 1)
+        assert take_one(messages) == ("/t", 1)
+    with pytest.raises(broker.ConfigurationError):
+        make(tmp_path, "nobody")

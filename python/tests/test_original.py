@@ -4,13 +4,36 @@ Zeek, stores and types have files of their own; here is what is left.
 """
 
 import datetime
+import faulthandler
 import ipaddress
+import signal
 
 import pytest
 
 import broker
 from deadline import Stopwatch, take, take_one
 from scene import connect, listen
+
+# The calls are the original's, which have no time limit. A test that takes longer fails.
+TEST_LIMIT_S = 20.0
+# A call that does not even notice a signal ends the process, with the stacks of all threads.
+PROCESS_LIMIT_S = 40.0
+
+
+@pytest.fixture(autouse=True)
+def deadline(request):
+    def fail(number, frame):
+        raise TimeoutError("%s is not over after %g s" % (request.node.name, TEST_LIMIT_S))
+
+    previous = signal.signal(signal.SIGALRM, fail)
+    faulthandler.dump_traceback_later(PROCESS_LIMIT_S, exit=True)
+    signal.setitimer(signal.ITIMER_REAL, TEST_LIMIT_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.cancel_dump_traceback_later()
+        signal.signal(signal.SIGALRM, previous)
 
 MESSAGES = [
     ("/test/1", ()),
@@ -113,3 +136,10 @@ def test_times_of_now_come_back_within_a_microsecond():
     back = broker.Data.to_py(broker.Data(now))
     assert abs(back - now) <= datetime.timedelta(microseconds=1)
     assert back.tzinfo == broker.utc
+
+
+def test_a_call_without_an_end_fails_its_test(scene):
+    messages = scene.use(scene.endpoint().make_subscriber("/test"))
+    signal.setitimer(signal.ITIMER_REAL, .2)
+    with pytest.raises(TimeoutError, match="test_a_call_without_an_end_fails_its_test is not over"):
+        messages.get()

@@ -50,6 +50,7 @@ def test_a_program_does_not_notice_the_protocol(server):
     assert expected[0] == "added SC.PeerAdded"
     for address in [
         ("zeek://%s:%d" % (LOCALHOST, native),),
+        ("tcp://%s:%d" % (LOCALHOST, native),),
         ("ws://%s:%d%s" % (LOCALHOST, web_socket, PATH),),
         ("ws://%s:%d" % (LOCALHOST, web_socket),),
         ("ws://" + LOCALHOST, web_socket),
@@ -66,6 +67,8 @@ def test_addresses(scene, server):
     info, = client.peers()
     network = info.peer.network.get()
     assert (network.address, network.port) == (url + PATH, port)
+    # The port is part of the URL and not repeated behind it.
+    assert repr(network) == repr(info.peer.network) == url + PATH
     assert client.unpeer(url)
     assert client.peers() == []
     client.peer_nosync(url, retry=0.0)
@@ -111,10 +114,13 @@ def test_a_clone_between_native_peers_and_web_sockets(scene, server):
     assert info.value.code == broker.EC.NoSuchMaster and url in str(info.value)
 
 
-def test_nobody_there(endpoint):
+def test_nobody_there(scene, endpoint):
     with socket.socket() as unused:
         unused.bind((LOCALHOST, 0))
-        assert not endpoint.peer("ws://%s:%d" % unused.getsockname(), retry=0.0)
+        statuses = scene.use(endpoint.make_status_subscriber())
+        url = "ws://%s:%d" % unused.getsockname()
+        assert not endpoint.peer(url, retry=0.0)
+        assert "*%s%s)" % (url, PATH) in repr(take_one(statuses))
 
 
 def test_certificates(scene, server, tmp_path):
@@ -219,7 +225,7 @@ def test_options_that_would_leave_nothing():
         options.web_socket_ack_timeout = 0
     with pytest.raises(ValueError, match="at least 1 byte"):
         options.web_socket_message_bytes_max = 0
-    with pytest.raises(OverflowError):
+    with pytest.raises(TypeError, match="from 0 to"):
         options.web_socket_message_bytes_max = -1
     with pytest.raises(TypeError):
         options.web_socket_message_bytes_max = 1.5

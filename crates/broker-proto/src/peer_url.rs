@@ -13,7 +13,7 @@ const NATIVE_PORT: u16 = 9999;
 /// What is spoken at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
-    /// `zeek://`, or no scheme: the native protocol, with TLS as the endpoint is set up.
+    /// `zeek://`, `tcp://`, or no scheme: the native protocol, with TLS as the endpoint is set up.
     Native,
     /// `ws://`: WebSocket with JSON.
     WebSocket,
@@ -122,10 +122,11 @@ fn parse(text: &str, port: Option<u16>) -> Result<PeerUrl, &'static str> {
         });
     };
     let scheme = match scheme.to_ascii_lowercase().as_str() {
-        "zeek" => Scheme::Native,
+        // `tcp://` is how the tools of the original spell it. Spec: tools 2.
+        "zeek" | "tcp" => Scheme::Native,
         "ws" => Scheme::WebSocket,
         "wss" => Scheme::SecureWebSocket,
-        _ => return Err("expected `zeek://`, `ws://` or `wss://`"),
+        _ => return Err("expected `zeek://`, `tcp://`, `ws://` or `wss://`"),
     };
     // What follows goes into the head of a request as it is.
     if !rest.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -221,6 +222,8 @@ mod tests {
         assert_eq!(host("ws://h/other"), "ws://h:80/other");
         let native = PeerUrl::parse("zeek://h/", None).unwrap();
         assert_eq!((native.host().as_str(), native.port), ("h", 9999));
+        let tcp = PeerUrl::parse("TCP://h:1", None).unwrap();
+        assert_eq!(tcp, PeerUrl::parse("zeek://h:1", None).unwrap());
     }
 
     #[test]

@@ -257,6 +257,10 @@ impl NetworkAddress {
 
 impl fmt::Display for NetworkAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A URL has its port inside. A host name or address has no slash.
+        if self.host.contains("://") {
+            return f.write_str(&self.host);
+        }
         write!(f, "{}:{}", self.host, self.port)
     }
 }
@@ -534,6 +538,13 @@ mod tests {
             Event::from_view(View::new(&bytes).unwrap()).as_ref(),
             Some(event)
         );
+    }
+
+    #[test]
+    fn an_address_shows_its_port_once() {
+        assert_eq!(network().to_string(), "127.0.0.1:1947");
+        let url = "ws://127.0.0.1:27759/v1/messages/json";
+        assert_eq!(NetworkAddress::new(url, 27759).to_string(), url);
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub enum Error {
         cause: Arc<io::Error>,
     },
     /// A peering could not be established.
-    #[error("cannot peer with `{host}` port {port}: {text}")]
+    #[error("cannot peer with {}: {text}", place(host, *port))]
     PeerUnavailable {
         /// The host asked for.
         host: String,
@@ -112,5 +112,39 @@ impl From<EnvelopeError> for Error {
             // The other cases are about reading, which no caller of ours does through this type.
             _ => Self::MessageTooLarge { size: 0 },
         }
+    }
+}
+
+/// A peer's address in a message: a URL has its port inside.
+fn place(host: &str, port: u16) -> String {
+    match host.contains("://") {
+        true => format!("`{host}`"),
+        false => format!("`{host}` port {port}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_of_a_peer_is_named_once() {
+        let text = |host: &str| {
+            let error = Error::PeerUnavailable {
+                host: host.to_owned(),
+                port: 27759,
+                code: ErrorCode::PeerUnavailable,
+                text: "refused".to_owned(),
+            };
+            error.to_string()
+        };
+        assert_eq!(
+            text("sensor"),
+            "cannot peer with `sensor` port 27759: refused"
+        );
+        assert_eq!(
+            text("ws://sensor:27759/v1/messages/json"),
+            "cannot peer with `ws://sensor:27759/v1/messages/json`: refused"
+        );
     }
 }

@@ -6,16 +6,15 @@ use std::thread;
 
 use broker::data::{Value, decode};
 use broker::{CloneOptions, SqliteOptions, StoreError};
-use pyo3::exceptions::PyUnicodeDecodeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use crate::argument::{path, string};
 use crate::error::expected;
 use crate::process::Owned;
 use crate::publisher::encoded;
 use crate::store::{Attached, span};
-use crate::types::enum_value::text;
 use crate::types::enumeration::Backend;
 use crate::wait::{Limit, wait};
 
@@ -24,13 +23,6 @@ pub(crate) type Result = std::result::Result<Attached, StoreError>;
 
 /// The number of `SQLite` among the back ends.
 const SQLITE: i64 = 1;
-
-fn name(value: &Bound<'_, PyAny>) -> PyResult<String> {
-    String::from_utf8(text(value)?.into_vec()).map_err(|error| {
-        let (py, cause) = (value.py(), error.utf8_error());
-        PyUnicodeDecodeError::new_err_from_utf8(py, error.as_bytes(), cause)
-    })
-}
 
 /// Options by name, from any mapping.
 fn options(value: Option<&Bound<'_, PyAny>>) -> PyResult<BTreeMap<String, Value>> {
@@ -44,7 +36,8 @@ fn options(value: Option<&Bound<'_, PyAny>>) -> PyResult<BTreeMap<String, Value>
         let Ok(name) = name.cast::<PyString>() else {
             return Err(expected("the name of an option as str", &name));
         };
-        let value = decode(&encoded(&value)?).unwrap_or_default();
+        // A path is no value, but its text is.
+        let value = decode(&encoded(&path(&value)?)?).unwrap_or_default();
         options.insert(name.to_cow()?.into_owned(), value);
     }
     Ok(options)
@@ -76,7 +69,7 @@ pub(crate) fn master(
     backend: Option<&Bound<'_, PyAny>>,
     opts: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Result> {
-    let name = self::name(name)?;
+    let name = string(name)?;
     let number = match backend {
         None => 0,
         Some(backend) => match backend.cast::<Backend>() {
@@ -122,7 +115,7 @@ pub(crate) fn replica(
     name: &Bound<'_, PyAny>,
     [resync, stale, mutation_buffer]: [Option<&Bound<'_, PyAny>>; 3],
 ) -> PyResult<Result> {
-    let name = self::name(name)?;
+    let name = string(name)?;
     let mut options = CloneOptions::default();
     for (interval, given) in [
         (&mut options.resync_interval, resync),

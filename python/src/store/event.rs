@@ -10,9 +10,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
+use crate::argument::Whole;
 use crate::decode::{Flavour, decode};
 use crate::error::{closed, is_closed};
-use crate::inbox::{Inbox, Queue};
+use crate::inbox::{Inbox, Queue, next_item};
 use crate::text;
 use crate::wait::{Limit, timeout};
 
@@ -185,11 +186,11 @@ impl StoreEvents {
     fn recv_many<'py>(
         &self,
         py: Python<'py>,
-        count: usize,
+        count: Whole<usize>,
         timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyList>> {
         let inbox = self.inbox()?;
-        let messages = inbox.gather(py, count, self::timeout(timeout)?)?;
+        let messages = inbox.gather(py, count.0, self::timeout(timeout)?)?;
         inbox.list(py, messages, |message| object(py, message))
     }
 
@@ -231,6 +232,16 @@ impl StoreEvents {
             Err(error) if is_closed(py, &error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    fn __aiter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    /// Waits for the next event on the running loop of asyncio; no thread takes part. The iteration
+    /// ends when the endpoint is shut down or this is reset. A task that is cancelled loses nothing.
+    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        next_item(slf.as_any())
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {

@@ -10,7 +10,7 @@ use pyo3::types::{PyBytes, PyDict, PyTuple, PyType};
 
 use super::enumeration::{ByteOrder, Family};
 use super::hash_of;
-use crate::error::expected;
+use crate::argument::{Whole, integer};
 
 /// IP address. Received addresses arrive as `ipaddress` objects; this class also converts.
 ///
@@ -43,10 +43,14 @@ impl Address {
     }
 
     #[pyo3(signature = (packed = None, family = None, /))]
-    fn __init__(&self, packed: Option<&Bound<'_, PyBytes>>, family: Option<i32>) -> PyResult<()> {
+    fn __init__(
+        &self,
+        packed: Option<&Bound<'_, PyBytes>>,
+        family: Option<Whole<i32>>,
+    ) -> PyResult<()> {
         let (packed, family) = match (packed, family) {
             (None, None) => return Ok(()),
-            (Some(packed), Some(family)) => (packed.as_bytes(), family),
+            (Some(packed), Some(Whole(family))) => (packed.as_bytes(), family),
             _ => {
                 return Err(PyTypeError::new_err(
                     "expected bytes and the family, 4 or 6",
@@ -93,9 +97,7 @@ impl Address {
     ///
     /// For IPv4 add 96. Returns False, without changing anything, for more than 128.
     fn mask(&self, top_bits_to_keep: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let bits = top_bits_to_keep
-            .extract::<u8>()
-            .map_err(|_| expected("a number from 0 to 255", top_bits_to_keep))?;
+        let bits = integer(top_bits_to_keep, "a number from 0 to 255")?;
         let masked = self.value().mask(bits);
         if let Some(masked) = masked {
             self.set(masked);

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
 use super::hash_of_count;
+use crate::argument::integer;
 use crate::error::expected;
 
 /// Unsigned integer of 64 bits, a type of its own: `Count(1) != 1`.
@@ -66,10 +67,8 @@ impl Count {
 
     #[setter(value)]
     fn set_value(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let number = number(value).map_err(|error| {
-            // Assigning raises the same for a wrong type and a wrong size.
-            PyTypeError::new_err(error.value(value.py()).to_string())
-        })?;
+        // Unlike the constructor it takes whatever is a number, and no other error than this.
+        let number = integer(value, "a number from 0 to 2**64 - 1")?;
         self.0.store(number, Ordering::Relaxed);
         Ok(())
     }

@@ -8,7 +8,6 @@ use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 
 use super::hash_of;
-use crate::error::expected;
 use crate::text::octets;
 
 /// Name of an enumeration's value, such as `Notice::LOG`; not equal to the `str` of that name.
@@ -29,17 +28,6 @@ impl Enum {
     fn bytes(&self) -> Box<[u8]> {
         self.with_name(|name| name.into())
     }
-}
-
-/// The bytes of a `str` (as UTF-8) or `bytes` argument.
-pub(crate) fn text(value: &Bound<'_, PyAny>) -> PyResult<Box<[u8]>> {
-    if let Ok(text) = value.cast::<PyString>() {
-        return Ok(text.to_cow()?.as_bytes().into());
-    }
-    if let Ok(bytes) = value.cast::<PyBytes>() {
-        return Ok(bytes.as_bytes().into());
-    }
-    Err(expected("str or bytes", value))
 }
 
 /// UTF-8 as a `str`.

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyAny, PyDict, PyInt, PyTuple, PyType};
 
-use crate::error::expected;
+use crate::argument::integer;
 
 /// The value of one object. Only unpickling changes it.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Number {
 
     /// Sets it to a Python integer between `low` and `high`.
     fn set(&self, value: &Bound<'_, PyAny>, low: i64, high: i64) -> PyResult<()> {
-        let number: i64 = value.extract().map_err(|_| expected("an integer", value))?;
+        let number: i64 = integer(value, "an integer")?;
         if !(low..=high).contains(&number) {
             return Err(PyTypeError::new_err(format!(
                 "expected {low} to {high}, found {number}"

@@ -10,7 +10,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::enumeration::Protocol;
 use super::hash_of;
-use crate::error::expected;
+use crate::argument;
 
 /// Transport port: number and protocol.
 ///
@@ -29,13 +29,6 @@ impl Port {
     }
 }
 
-/// A port number from 0 to 65535.
-pub(crate) fn number(value: &Bound<'_, PyAny>) -> PyResult<u16> {
-    value
-        .extract::<u16>()
-        .map_err(|_| expected("a number from 0 to 65535", value))
-}
-
 #[pymethods]
 impl Port {
     #[new]
@@ -52,7 +45,7 @@ impl Port {
     ) -> PyResult<()> {
         let (port, protocol) = match (port, protocol) {
             (None, None) => return Ok(()),
-            (Some(port), Some(protocol)) => (number(port)?, protocol.get().0.get()),
+            (Some(port), Some(protocol)) => (argument::port(port)?, protocol.get().0.get()),
             _ => {
                 return Err(PyTypeError::new_err(
                     "expected a number and a Port.Protocol",

@@ -10,7 +10,7 @@ use pyo3::types::{PyDict, PyTuple, PyType};
 
 use super::address::Address;
 use super::hash_of;
-use crate::error::expected;
+use crate::argument::integer;
 
 /// Network of IP addresses. Received ones arrive as `ipaddress` objects; this class also converts.
 ///
@@ -49,9 +49,7 @@ impl Subnet {
             (Some(address), Some(length)) => (address.get().value(), length),
             _ => return Err(PyTypeError::new_err("expected an Address and a length")),
         };
-        let Ok(bits) = length.extract::<u8>() else {
-            return Err(expected("a number from 0 to 255", length));
-        };
+        let bits = integer(length, "a number from 0 to 255")?;
         let subnet = data::Subnet::new(address, bits).ok_or_else(|| {
             PyValueError::new_err(format!(
                 "a network of {address} cannot have a length of {bits}"

@@ -3,12 +3,13 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::SystemTime;
 
-use pyo3::exceptions::{PyOverflowError, PyValueError, PyZeroDivisionError};
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError, PyZeroDivisionError};
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
-use pyo3::types::{PyDict, PyFloat, PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyFloat, PyInt, PyTuple, PyType};
 
 use super::hash_of_integer;
+use crate::argument::{real, whole};
 use crate::error::expected;
 
 const NANOSECONDS: i64 = 1_000_000_000;
@@ -34,21 +35,55 @@ pub(crate) fn from_seconds(seconds: f64) -> PyResult<i64> {
     }
 }
 
-/// An integer; too large for 64 bits is an `OverflowError`, anything else a `TypeError`.
-fn integer(value: &Bound<'_, PyAny>, wanted: &str) -> PyResult<i64> {
-    value.extract().map_err(|error: PyErr| {
-        if error.is_instance_of::<PyOverflowError>(value.py()) {
-            out_of_range()
-        } else {
-            expected(wanted, value)
-        }
-    })
+/// The argument of a constructor that can do without; an explicit None is one.
+fn only_one<'py>(arguments: &Bound<'py, PyTuple>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    match arguments.len() {
+        0 => Ok(None),
+        1 => arguments.get_item(0).map(Some),
+        more => Err(PyTypeError::new_err(format!(
+            "expected at most one argument, found {more}"
+        ))),
+    }
+}
+
+/// Nanoseconds of what `Timespan` takes: a `float` is seconds, any other number nanoseconds.
+///
+/// Numbers that `int` does not take, or that 64 bits do not hold, are seconds like a `float`.
+fn timespan(value: &Bound<'_, PyAny>) -> PyResult<i64> {
+    if let Ok(seconds) = value.cast::<PyFloat>() {
+        return from_seconds(seconds.value());
+    }
+    if let Some(nanoseconds) = whole(value)? {
+        return Ok(nanoseconds);
+    }
+    match real(value)? {
+        Some(seconds) => from_seconds(seconds),
+        None => Err(expected("nanoseconds as int or seconds as float", value)),
+    }
+}
+
+/// Nanoseconds since 1970 of what `Timestamp` takes: numbers are seconds.
+fn timestamp(value: &Bound<'_, PyAny>) -> PyResult<i64> {
+    if let Ok(seconds) = value.cast::<PyInt>() {
+        // In integers, which are exact.
+        let nanoseconds = seconds.extract::<i64>().ok();
+        let nanoseconds = nanoseconds.and_then(|seconds| seconds.checked_mul(NANOSECONDS));
+        return nanoseconds.ok_or_else(out_of_range);
+    }
+    if let Ok(span) = value.cast::<Timespan>() {
+        return Ok(span.get().ns());
+    }
+    match real(value)? {
+        Some(seconds) => from_seconds(seconds),
+        None => Err(expected("seconds as int or float, or a Timespan", value)),
+    }
 }
 
 /// Span of time in nanoseconds.
 ///
-/// `Timespan(int)` takes nanoseconds, `Timespan(float)` seconds, truncated to nanoseconds.
-/// Raises `OverflowError` beyond 64 bits and `ValueError` for nan. Received timespans arrive as
+/// `Timespan(int)` takes nanoseconds, `Timespan(float)` seconds, truncated to nanoseconds. Other
+/// numbers, such as a `Decimal` or a `numpy.float32`, are truncated to whole nanoseconds; make them
+/// a `float` first if they are seconds. Raises `OverflowError` beyond 64 bits and `ValueError` for nan. Received timespans arrive as
 /// `datetime.timedelta`.
 #[pyclass(frozen, subclass, module = "broker._broker")]
 #[derive(Debug)]
@@ -73,13 +108,10 @@ enum Divisor {
 fn divisor(value: &Bound<'_, PyAny>) -> PyResult<Option<Divisor>> {
     let divisor = if let Ok(span) = value.cast::<Timespan>() {
         Divisor::Span(span.get().ns())
-    } else if value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyString>() {
-        return Ok(None);
     } else {
-        match value.extract::<i64>() {
-            Ok(number) => Divisor::Integer(number),
-            Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => return Err(error),
-            Err(_) => return Ok(None),
+        match whole(value)? {
+            Some(number) => Divisor::Integer(number),
+            None => return Ok(None),
         }
     };
     match divisor {
@@ -98,14 +130,12 @@ impl Timespan {
         Self::new(0)
     }
 
-    #[pyo3(signature = (value = None, /))]
-    fn __init__(&self, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let Some(value) = value else { return Ok(()) };
-        let nanoseconds = match value.cast::<PyFloat>() {
-            Ok(seconds) => from_seconds(seconds.value())?,
-            Err(_) => integer(value, "nanoseconds as int or seconds as float")?,
+    #[pyo3(signature = (*value))]
+    fn __init__(&self, value: &Bound<'_, PyTuple>) -> PyResult<()> {
+        let Some(value) = only_one(value)? else {
+            return Ok(());
         };
-        self.0.store(nanoseconds, Ordering::Relaxed);
+        self.0.store(timespan(&value)?, Ordering::Relaxed);
         Ok(())
     }
 
@@ -130,13 +160,13 @@ impl Timespan {
 
     fn __mul__(&self, factor: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let py = factor.py();
-        match factor.extract::<i64>() {
-            Ok(factor) => {
-                let product = self.ns().checked_mul(factor).ok_or_else(out_of_range)?;
+        match whole(factor)? {
+            Some(factor) => {
+                let product: Option<i64> = self.ns().checked_mul(factor);
+                let product = product.ok_or_else(out_of_range)?;
                 Ok(Py::new(py, Self::new(product))?.into_any())
             }
-            Err(error) if error.is_instance_of::<PyOverflowError>(py) => Err(out_of_range()),
-            Err(_) => Ok(py.NotImplemented()),
+            None => Ok(py.NotImplemented()),
         }
     }
 
@@ -187,7 +217,7 @@ impl Timespan {
 
 /// Point in time: nanoseconds since 1970-01-01 00:00 UTC.
 ///
-/// `Timestamp(seconds)` takes an int or a float, `Timestamp(Timespan)` is exact. Raises
+/// `Timestamp(seconds)` takes any number, `Timestamp(Timespan)` is exact. Raises
 /// `OverflowError` beyond 64 bits of nanoseconds and `ValueError` for nan. Received timestamps
 /// arrive as aware `datetime.datetime`.
 #[pyclass(frozen, subclass, module = "broker._broker")]
@@ -212,26 +242,25 @@ impl Timestamp {
         Self::new(0)
     }
 
-    #[pyo3(signature = (value = None, /))]
-    fn __init__(&self, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let Some(value) = value else { return Ok(()) };
-        let nanoseconds = if let Ok(span) = value.cast::<Timespan>() {
-            span.get().ns()
-        } else if let Ok(seconds) = value.cast::<PyFloat>() {
-            from_seconds(seconds.value())?
-        } else {
-            integer(value, "seconds as int or float, or a Timespan")?
-                .checked_mul(NANOSECONDS)
-                .ok_or_else(out_of_range)?
+    #[pyo3(signature = (*value))]
+    fn __init__(&self, value: &Bound<'_, PyTuple>) -> PyResult<()> {
+        let Some(value) = only_one(value)? else {
+            return Ok(());
         };
-        self.0.store(nanoseconds, Ordering::Relaxed);
+        self.0.store(timestamp(&value)?, Ordering::Relaxed);
         Ok(())
     }
 
     /// Makes a timestamp from exact nanoseconds since 1970 UTC.
     #[staticmethod]
     fn from_ns(nanoseconds: &Bound<'_, PyAny>) -> PyResult<Self> {
-        integer(nanoseconds, "nanoseconds as int").map(Self::new)
+        if let Some(nanoseconds) = whole(nanoseconds)? {
+            return Ok(Self::new(nanoseconds));
+        }
+        Err(match nanoseconds.is_instance_of::<PyInt>() {
+            true => out_of_range(),
+            false => expected("nanoseconds as int", nanoseconds),
+        })
     }
 
     /// Exact nanoseconds since 1970 UTC.
