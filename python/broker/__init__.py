@@ -67,6 +67,7 @@ from ._broker import (
     Error,
     Frontend,
     ListenError,
+    MessagesLost,
     NetworkInfo,
     PeerFlags,
     PeerInfo,
@@ -201,16 +202,18 @@ class Endpoint(_broker.Endpoint):
     cannot be used.
     """
 
-    def make_subscriber(self, topics, qsize=20, subscriber_class=Subscriber):
+    def make_subscriber(self, topics, qsize=20, subscriber_class=Subscriber, *, on_loss="ignore"):
         """Makes a subscriber to topics: one (str, bytes or Topic), or an iterable of them.
 
-        `subscriber_class` is called with the native subscriber. `qsize` has no effect.
+        `subscriber_class` is called with the native subscriber. `qsize` has no effect. With
+        `on_loss="raise"` the next call that receives raises MessagesLost when messages were dropped
+        because they were not taken in time; otherwise an Error event and `dropped` tell.
         """
-        return subscriber_class(super().make_subscriber(topics, qsize))
+        return subscriber_class(super().make_subscriber(topics, qsize, on_loss=on_loss))
 
-    def make_safe_subscriber(self, topics, qsize=20):
-        """Makes a subscriber whose values are hashable and read-only."""
-        return self.make_subscriber(topics, qsize, SafeSubscriber)
+    def make_safe_subscriber(self, topics, qsize=20, *, on_loss="ignore"):
+        """Makes a subscriber whose values are hashable and read-only; `on_loss` as there."""
+        return self.make_subscriber(topics, qsize, SafeSubscriber, on_loss=on_loss)
 
     def make_status_subscriber(self, receive_statuses=False, *, discovery=False):
         """Makes a subscriber to errors and, if asked for, statuses.

@@ -6,7 +6,7 @@ import ipaddress as ipaddress
 import types as types
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timezone as timezone
-from typing import Any, NoReturn, SupportsFloat, SupportsIndex
+from typing import Any, Literal, NoReturn, SupportsFloat, SupportsIndex
 
 from typing_extensions import TypeAlias, TypeVar
 
@@ -28,6 +28,7 @@ from ._broker import Enum as Enum
 from ._broker import Error as Error
 from ._broker import Frontend as Frontend
 from ._broker import ListenError as ListenError
+from ._broker import MessagesLost as MessagesLost
 from ._broker import NetworkInfo as NetworkInfo
 from ._broker import PeerFlags as PeerFlags
 from ._broker import PeerInfo as PeerInfo
@@ -133,8 +134,12 @@ class Endpoint(_broker.Endpoint):
         topics: _Topics,
         qsize: SupportsIndex = 20,
         subscriber_class: Callable[[_broker.Subscriber], _T] = ...,
+        *,
+        on_loss: Literal["ignore", "raise"] = "ignore",
     ) -> _T: ...
-    def make_safe_subscriber(self, topics: _Topics, qsize: SupportsIndex = 20) -> SafeSubscriber: ...
+    def make_safe_subscriber(
+        self, topics: _Topics, qsize: SupportsIndex = 20, *, on_loss: Literal["ignore", "raise"] = "ignore"
+    ) -> SafeSubscriber: ...
     def make_status_subscriber(
         self, receive_statuses: object = False, *, discovery: object = False
     ) -> StatusSubscriber: ...

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use broker::proto::peer_url::PeerUrl;
-use broker::{EndpointId, Retry, StoreError};
+use broker::{EndpointId, OnLoss, Retry, StoreError};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
@@ -427,8 +427,10 @@ impl Endpoint {
     /// The peers, a new list of PeerInfo.
     fn peers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let list = PyList::empty(py);
-        for peer in self.live()?.peers() {
-            list.append(Bound::new(py, PeerInfo::new(py, &peer)?)?)?;
+        let endpoint = self.live()?;
+        for peer in endpoint.peers() {
+            let dropped = endpoint.dropped_for_peer(peer.id);
+            list.append(Bound::new(py, PeerInfo::new(py, &peer, dropped)?)?)?;
         }
         Ok(list)
     }
@@ -517,21 +519,33 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Makes a subscriber to topics: one, or an iterable. `max_qsize` has no effect.
-    #[pyo3(signature = (topics, max_qsize = Whole(20)),
-           text_signature = "($self, topics, max_qsize=20)")]
+    /// Makes a subscriber to topics: one, or an iterable. `max_qsize` has no effect. `on_loss` is
+    /// "ignore" or "raise": then the next call that receives raises MessagesLost when messages were
+    /// dropped because they were not taken in time.
+    #[pyo3(signature = (topics, max_qsize = Whole(20), *, on_loss = "ignore"),
+           text_signature = "($self, topics, max_qsize=20, *, on_loss='ignore')")]
     fn make_subscriber(
         &self,
         py: Python<'_>,
         topics: &Bound<'_, PyAny>,
         max_qsize: Whole<usize>,
+        on_loss: &str,
     ) -> PyResult<Subscriber> {
         let _unused = max_qsize;
+        let on_loss = match on_loss {
+            "ignore" => OnLoss::Ignore,
+            "raise" => OnLoss::Fail,
+            other => {
+                let text = format!("expected `on_loss` to be ignore or raise, found `{other}`");
+                return Err(PyValueError::new_err(text));
+            }
+        };
         let topics = topic::several(topics)?;
         let endpoint = self.live()?;
         let made = py.detach(|| endpoint.subscriber(topics));
-        made.map(Subscriber::new)
-            .map_err(|error| from_broker(&error))
+        let made = made.map_err(|error| from_broker(&error))?;
+        made.set_on_loss(on_loss);
+        Ok(Subscriber::new(made))
     }
 
     /// Makes a subscriber to errors and, if asked for, statuses.

@@ -70,6 +70,7 @@ struct Classes {
     configuration: Py<PyType>,
     store: Py<PyType>,
     listen: Py<PyType>,
+    lost: Py<PyType>,
 }
 
 static CLASSES: PyOnceLock<Classes> = PyOnceLock::new();
@@ -106,12 +107,19 @@ fn classes(py: Python<'_>) -> PyResult<&Classes> {
             "An address cannot be listened on. `errno` is the system's number, if it has one.",
             &[&base, &py.get_type::<PyOSError>()],
         )?;
+        let lost = derive(
+            "MessagesLost",
+            "Messages were dropped because the subscriber did not take them; `count` is how many.",
+            &[&base, &py.get_type::<PyRuntimeError>()],
+        )?;
+        lost.setattr("count", 0)?;
         Ok(Classes {
             base: base.unbind(),
             closed: closed.unbind(),
             configuration: configuration.unbind(),
             store: store.unbind(),
             listen: listen.unbind(),
+            lost: lost.unbind(),
         })
     })
 }
@@ -139,7 +147,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("ClosedError", &classes.closed)?;
     module.add("ConfigurationError", &classes.configuration)?;
     module.add("StoreError", &classes.store)?;
-    module.add("ListenError", &classes.listen)
+    module.add("ListenError", &classes.listen)?;
+    module.add("MessagesLost", &classes.lost)
 }
 
 fn raise(pick: impl FnOnce(&Classes) -> &Py<PyType>, code: u8, text: String) -> PyErr {
@@ -209,6 +218,13 @@ pub(crate) fn from_broker(error: &broker::Error) -> PyErr {
         broker::Error::Listen { cause, .. } => {
             let number = cause.raw_os_error();
             with_errno(raise(|classes| &classes.listen, code, text), number)
+        }
+        broker::Error::MessagesLost { count } => {
+            let error = raise(|classes| &classes.lost, code, text);
+            Python::attach(|py| match error.value(py).setattr("count", *count) {
+                Ok(()) => error,
+                Err(failed) => failed,
+            })
         }
         broker::Error::Option { .. } | broker::Error::Tls { .. } => {
             raise(|classes| &classes.configuration, code, text)

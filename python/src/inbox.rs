@@ -9,7 +9,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyInt, PyList, PyTuple};
 
 use crate::argument::{maybe_seconds, seconds, whole};
-use crate::error::closed;
+use crate::error::{closed, from_broker};
 use crate::process::Owned;
 use crate::wait::{Limit, timeout, wait};
 
@@ -31,6 +31,11 @@ pub(crate) trait Queue: Send + Sync {
 
     /// Whether it is closed and empty.
     fn is_closed(&self) -> bool;
+
+    /// Fails if items were lost and the queue is to fail on that.
+    fn check_loss(&self) -> Result<(), broker::Error> {
+        Ok(())
+    }
 }
 
 /// A queue and the rules for taking from it.
@@ -46,9 +51,15 @@ impl<Q: Queue> Inbox<Q> {
         self.0.get()
     }
 
+    fn check_loss(&self) -> PyResult<()> {
+        let checked = self.queue()?.check_loss();
+        checked.map_err(|error| from_broker(&error))
+    }
+
     /// Takes what is there, but no more than can be handled in one go.
     pub(crate) fn take_ready(&self) -> PyResult<Vec<Q::Item>> {
         let mut items = Vec::new();
+        self.check_loss()?;
         self.queue()?.take_ready(&mut items);
         Ok(items)
     }
@@ -91,6 +102,10 @@ impl<Q: Queue> Inbox<Q> {
         let queue = self.queue()?;
         let mut items = Vec::new();
         loop {
+            if let Err(lost) = self.check_loss() {
+                queue.put_back(items);
+                return Err(lost);
+            }
             queue.take(count - items.len(), &mut items);
             if items.len() >= count {
                 return Ok(items);

@@ -199,13 +199,14 @@ pub(crate) struct PeerInfo {
     peer: Mutex<Py<EndpointInfo>>,
     flags: Mutex<Py<PeerFlags>>,
     status: Mutex<Py<PeerStatus>>,
+    dropped: u64,
 }
 
 /// The flag of peers over the network; there are no others.
 const REMOTE: i32 = 2;
 
 impl PeerInfo {
-    pub(crate) fn new(py: Python<'_>, peer: &broker::PeerInfo) -> PyResult<Self> {
+    pub(crate) fn new(py: Python<'_>, peer: &broker::PeerInfo, dropped: u64) -> PyResult<Self> {
         Ok(Self {
             peer: Mutex::new(EndpointInfo::new(
                 py,
@@ -215,6 +216,7 @@ impl PeerInfo {
             )?),
             flags: Mutex::new(PeerFlags::object(py, REMOTE)?.unbind()),
             status: Mutex::new(PeerStatus::object(py, peer.status as u8)?.unbind()),
+            dropped,
         })
     }
 }
@@ -230,6 +232,12 @@ impl PeerInfo {
     #[setter]
     fn set_peer(&self, peer: Py<EndpointInfo>) {
         assign(&self.peer, peer);
+    }
+
+    /// How many messages for it were dropped because it did not take them, when the list was made.
+    #[getter]
+    fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// What kind of peer it is.

@@ -40,6 +40,10 @@ impl Queue for broker::Subscriber {
     fn is_closed(&self) -> bool {
         self.is_closed()
     }
+
+    fn check_loss(&self) -> Result<(), broker::Error> {
+        self.check_loss()
+    }
 }
 
 /// A topic and its Python object.
@@ -237,6 +241,12 @@ impl Subscriber {
     /// The number of messages that wait.
     fn available(&self) -> PyResult<usize> {
         Ok(self.shared()?.inbox.queue()?.available())
+    }
+
+    /// How many messages were dropped so far because they were not taken in time.
+    #[getter]
+    fn dropped(&self) -> PyResult<u64> {
+        Ok(self.shared()?.inbox.queue()?.dropped())
     }
 
     /// A descriptor that is readable while messages wait. Never read from it; `poll` drains it.

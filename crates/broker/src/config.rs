@@ -75,6 +75,29 @@ pub enum Overflow {
     Block,
 }
 
+impl Overflow {
+    /// The name that configuration files use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Disconnect => "disconnect",
+            Self::DropNewest => "drop_newest",
+            Self::DropOldest => "drop_oldest",
+            Self::Block => "block",
+        }
+    }
+}
+
+/// What a subscriber does about messages that it lost to its overflow policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnLoss {
+    /// Nothing: an error event and a count tell of them.
+    #[default]
+    Ignore,
+    /// The next call that receives fails with [`Error::MessagesLost`](crate::Error::MessagesLost),
+    /// before it hands out another message.
+    Fail,
+}
+
 /// Bounds of one mailbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capacity {

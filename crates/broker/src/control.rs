@@ -20,6 +20,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::blocked;
+use crate::config::Overflow;
 use crate::connector;
 use crate::error::Error;
 use crate::link::Link;
@@ -32,6 +33,9 @@ use crate::routing::{Target, TargetKind};
 use crate::shared::Shared;
 #[cfg(feature = "tls")]
 use crate::tls_session::TlsSession;
+
+/// Topics of a subscriber that an event names: enough to tell which it is.
+const TOPICS_NAMED_MAX: usize = 4;
 
 /// Everything the mutex protects.
 pub(crate) struct Control {
@@ -639,10 +643,9 @@ impl Shared {
             translated: true,
             ..self.peer_limits.clone()
         };
-        let link = Arc::new(Link::new(
-            Arc::new(Mailbox::new(limits)),
-            TargetKind::Foreign,
-        ));
+        let mailbox = Mailbox::new(limits);
+        self.report_bursts_of(&mailbox, TargetKind::Foreign);
+        let link = Arc::new(Link::new(Arc::new(mailbox), TargetKind::Foreign));
         control.links.insert(connection, link.clone());
         let interest = control.machine.filter().clone();
         crate::websocket::join(self.clone(), connection, link, host, interest);
@@ -655,8 +658,10 @@ impl Shared {
     }
 
     /// A mailbox for a connection, with the limits of the options.
-    fn peer_mailbox(&self) -> Arc<Mailbox> {
-        Arc::new(Mailbox::new(self.peer_limits.clone()))
+    fn peer_mailbox(self: &Arc<Self>) -> Arc<Mailbox> {
+        let mailbox = Mailbox::new(self.peer_limits.clone());
+        self.report_bursts_of(&mailbox, TargetKind::Peer);
+        Arc::new(mailbox)
     }
 
     /// Tells subscribers of errors that a consumer began to lose messages.
@@ -664,20 +669,76 @@ impl Shared {
         let Pushed::Dropped { burst_began: true } = pushed else {
             return;
         };
-        let what = match target.kind {
+        let (what, context) = self.consumer(&target.mailbox, target.kind);
+        let which = match target.mailbox.policy() {
+            Overflow::DropOldest => "the oldest",
+            Overflow::DropNewest | Overflow::Disconnect | Overflow::Block => "new ones",
+        };
+        self.report_loss(
+            context,
+            format!("{what} does not take its messages: {which} are being dropped"),
+        );
+    }
+
+    /// Has the end of each burst of drops told, too, with the number of messages.
+    pub(crate) fn report_bursts_of(self: &Arc<Self>, mailbox: &Mailbox, kind: TargetKind) {
+        let shared = Arc::downgrade(self);
+        mailbox.tell_bursts(move |mailbox, burst| {
+            let Some(shared) = shared.upgrade() else {
+                return;
+            };
+            let (what, context) = shared.consumer(mailbox, kind);
+            let text = format!(
+                "{what} lost {} messages within {:.1} s, as it did not take them (policy {})",
+                burst.messages,
+                burst.lasted.as_secs_f64(),
+                mailbox.policy().name(),
+            );
+            // Not here, where the mailbox is locked: it may be that of a reader of events.
+            let runtime = shared.runtime.clone();
+            runtime.spawn(async move { shared.report_loss(context, text) });
+        });
+    }
+
+    fn report_loss(self: &Arc<Self>, context: Option<EndpointInfo>, text: String) {
+        tracing::warn!(event = "messages-lost", "{text}");
+        self.report(Fault {
+            code: ErrorCode::MessagesLost,
+            context,
+            text,
+        });
+    }
+
+    /// A consumer as events name it: a subscriber by its topics, a peer by its id.
+    fn consumer(&self, mailbox: &Mailbox, kind: TargetKind) -> (String, Option<EndpointInfo>) {
+        let what = match kind {
             TargetKind::Peer => "a peer",
             TargetKind::Local => "a subscriber",
             TargetKind::Foreign => "a WebSocket server",
             TargetKind::Client => "a WebSocket client",
         };
-        let dropped = target.mailbox.dropped();
-        tracing::warn!(event = "messages-dropped", consumer = what, dropped);
-        self.report(Fault {
-            code: ErrorCode::Unspecified,
-            context: None,
-            // New ones or old ones, as its policy has it.
-            text: format!("{what} does not take its messages: some are being dropped"),
-        });
+        let table = self.routes.load();
+        let is_it = |target: &Target| std::ptr::eq(Arc::as_ptr(&target.mailbox), mailbox);
+        if let Some((id, _, _)) = table.peers().find(|(_, _, target)| is_it(target)) {
+            let context = EndpointInfo {
+                id: Some(id),
+                network: None,
+            };
+            return (format!("{what} ({id})"), Some(context));
+        }
+        if let Some((id, _, _)) = table.locals().find(|(_, _, target)| is_it(target)) {
+            let topics: Vec<String> = table
+                .local_topics(id)
+                .take(TOPICS_NAMED_MAX)
+                .map(|topic| format!("`{topic}`"))
+                .collect();
+            let more = match table.local_topics(id).nth(TOPICS_NAMED_MAX) {
+                Some(_) => " and others",
+                None => "",
+            };
+            return (format!("{what} of {}{more}", topics.join(", ")), None);
+        }
+        (what.to_owned(), None)
     }
 }
 

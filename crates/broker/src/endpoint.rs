@@ -375,6 +375,16 @@ impl Endpoint {
         self.shared().lock_control().machine().peers()
     }
 
+    /// Messages for a peer that were dropped because it did not take them, since it is a peer; 0 for
+    /// an endpoint that is none. A peer whose policy is to be disconnected loses what waits for it,
+    /// and is none any more.
+    pub fn dropped_for_peer(&self, peer: EndpointId) -> u64 {
+        let table = self.shared().routes.load();
+        table
+            .peer(peer)
+            .map_or(0, |target| target.mailbox.dropped())
+    }
+
     /// Incoming connections of native peers that did not become peerings, so far. An error event
     /// tells the address and the reason of each, at most one per second after a burst of ten.
     pub fn refusal_counts(&self) -> RefusalCounts {

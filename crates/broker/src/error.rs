@@ -81,6 +81,13 @@ pub enum Error {
     /// The subscriber was closed because it did not take its messages.
     #[error("subscriber was closed: it took nothing while its queue was full")]
     Overflowed,
+    /// Messages were lost to the overflow policy since the last call; see
+    /// [`OnLoss`](crate::OnLoss).
+    #[error("{count} messages were lost, as the subscriber did not take its messages")]
+    MessagesLost {
+        /// How many.
+        count: u64,
+    },
     /// No descriptor could be opened.
     #[error("cannot open a descriptor: {0}")]
     Descriptor(Arc<io::Error>),
@@ -100,6 +107,7 @@ impl Error {
             Self::TopicTooLong { .. } => ErrorCode::InvalidTopicKey,
             Self::ShutDown | Self::Closed => ErrorCode::ShuttingDown,
             Self::Overflowed => ErrorCode::StaleData,
+            Self::MessagesLost { .. } => ErrorCode::MessagesLost,
         }
     }
 }

@@ -112,7 +112,7 @@ pub use blocked::BlockedPublish;
 pub use broker_proto::store::{CloneOptions, Contact};
 pub use config::{
     AWAIT_PEER_TIMEOUT, CONNECT_TIMEOUT, Capacity, DEAD_PEER_TIMEOUT, FRAME_BYTES_MAX,
-    HANDSHAKE_TIMEOUT, MAILBOX_BYTES_MAX, MAILBOX_MESSAGES_MAX, Options, Overflow,
+    HANDSHAKE_TIMEOUT, MAILBOX_BYTES_MAX, MAILBOX_MESSAGES_MAX, OnLoss, Options, Overflow,
     PENDING_CONNECTIONS_MAX, RETRY_DEFAULT, SHUTDOWN_TIMEOUT, STALL_LIMIT, StoreOptions,
     TlsOptions, Verbosity,
 };

@@ -16,10 +16,11 @@
 //! - the lock is held for a push or a take, never across a wait.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar};
+use std::sync::{Arc, Condvar, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,10 @@ const CONTROL_BYTES_MIN: usize = 32 * 1024 * 1024;
 /// Tasks that are remembered to wait for room. Some of them may have given up without a word, so
 /// beyond this all are woken, and those that still wait come again.
 const WAITING_TASKS_MAX: usize = 1024;
+
+/// Bursts of drops are told at most that often, and later ones together: a consumer whose limit is
+/// strict may have thousands in a second.
+const BURST_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a mailbox may hold and what happens beyond that.
 #[derive(Debug, Clone)]
@@ -106,7 +111,6 @@ pub(crate) enum Taken {
 }
 
 /// A bounded queue of frames with one consumer.
-#[derive(Debug)]
 pub(crate) struct Mailbox {
     limits: Limits,
     inner: Lock<Inner>,
@@ -119,6 +123,26 @@ pub(crate) struct Mailbox {
     dropped: AtomicU64,
     /// Whether there is an interest: looking here costs the consumer no lock.
     has_interest: AtomicBool,
+    told_of_bursts: OnceLock<TellBurst>,
+}
+
+type TellBurst = Box<dyn Fn(&Mailbox, Burst) + Send + Sync>;
+
+/// Messages that were dropped, one after the other, because the consumer took nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Burst {
+    pub(crate) messages: u64,
+    /// From the first drop to the consumer's next move.
+    pub(crate) lasted: Duration,
+}
+
+impl fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailbox")
+            .field("limits", &self.limits)
+            .field("dropped", &self.dropped())
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -167,8 +191,19 @@ struct Producers {
 struct Stall {
     seen: Option<(u64, Instant)>,
     stalled: bool,
-    /// Messages dropped since the burst began.
+    /// Messages dropped since the burst began, and when that was.
     burst: u64,
+    burst_began: Option<Instant>,
+    /// When the end of a burst was last told.
+    told: Option<Instant>,
+}
+
+impl Stall {
+    /// Whether the end of a burst was told a moment ago: what follows is told with the next end.
+    fn was_told_lately(&self) -> bool {
+        self.told
+            .is_some_and(|at| at.elapsed() < BURST_REPORT_INTERVAL)
+    }
 }
 
 impl Mailbox {
@@ -180,6 +215,7 @@ impl Mailbox {
             room: Condvar::new(),
             progress: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            told_of_bursts: OnceLock::new(),
             has_interest: AtomicBool::new(false),
         }
     }
@@ -388,16 +424,54 @@ impl Mailbox {
     }
 
     fn count_drop(&self, inner: &mut Inner, messages: usize) -> Pushed {
-        let burst_began = inner.stall.burst == 0;
+        let is_first = inner.stall.burst == 0;
+        if is_first {
+            inner.stall.burst_began = Some(Instant::now());
+        }
+        let burst_began = is_first && !inner.stall.was_told_lately();
         inner.stall.burst = inner.stall.burst.saturating_add(messages as u64);
         self.dropped.fetch_add(messages as u64, Ordering::Relaxed);
         Pushed::Dropped { burst_began }
     }
 
+    /// The consumer moves again, or never will: what was dropped until now can be told.
+    fn end_burst(&self, inner: &mut Inner) {
+        let lost = Burst {
+            messages: std::mem::take(&mut inner.stall.burst),
+            lasted: inner
+                .stall
+                .burst_began
+                .take()
+                .map_or(Duration::ZERO, |at| at.elapsed()),
+        };
+        if lost.messages > 0 {
+            inner.stall.told = Some(Instant::now());
+        }
+        if lost.messages > 0
+            && let Some(told) = self.told_of_bursts.get()
+        {
+            told(self, lost);
+        }
+    }
+
+    /// Has the end of each burst of drops told, under the lock of the mailbox: what is done then must
+    /// neither use it nor wait.
+    pub(crate) fn tell_bursts(&self, tell: impl Fn(&Self, Burst) + Send + Sync + 'static) {
+        // Set once, by its maker.
+        let _ = self.told_of_bursts.set(Box::new(tell));
+    }
+
+    /// What happens to messages that find no room.
+    pub(crate) fn policy(&self) -> Overflow {
+        self.limits.overflow
+    }
+
     fn overflow(&self, mut inner: Locked<'_, Inner>) {
         inner.state = State::Overflowed;
-        self.dropped
-            .fetch_add(inner.queue.count() as u64, Ordering::Relaxed);
+        let unread = inner.queue.count() as u64;
+        self.dropped.fetch_add(unread, Ordering::Relaxed);
+        // Its own end tells of it: a status event, or an error of the call that receives.
+        tracing::warn!(event = "consumer-cut-off", lost = unread);
         inner.queue.clear();
         self.release_producers(&mut inner);
         self.notify(inner);
@@ -446,7 +520,9 @@ impl Mailbox {
             inner.shortcut.busy(messages);
             inner.held = messages > 0;
             self.moved();
-            inner.stall.burst = 0;
+            if inner.stall.burst > 0 && !inner.stall.was_told_lately() {
+                self.end_burst(&mut inner);
+            }
             if inner.queue.has_spare(&self.limits) {
                 self.release_producers(&mut inner);
             }
@@ -588,6 +664,7 @@ impl Mailbox {
     pub(crate) fn finish(&self) {
         let mut inner = self.lock();
         inner.queue.settle();
+        self.end_burst(&mut inner);
         if inner.state == State::Open {
             inner.state = State::Finished;
         }
@@ -598,6 +675,7 @@ impl Mailbox {
     /// Takes nothing more and forgets what is there.
     pub(crate) fn close(&self) {
         let mut inner = self.lock();
+        self.end_burst(&mut inner);
         if inner.state == State::Open {
             inner.state = State::Finished;
         }

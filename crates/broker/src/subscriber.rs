@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use futures_core::Stream;
 
 use crate::blocked;
 use crate::buffers;
+use crate::config::OnLoss;
 use crate::error::Error;
 use crate::lock::{Lock, Locked};
 use crate::mailbox::{Chunk, Mailbox, Taken};
@@ -45,6 +47,10 @@ pub struct Subscriber {
     id: LocalId,
     mailbox: Arc<Mailbox>,
     held: Lock<Held>,
+    /// Whether receiving fails when messages were lost.
+    fails_on_loss: AtomicBool,
+    /// Of the dropped messages, how many the reader was told of.
+    loss_told: AtomicU64,
 }
 
 /// Chunks taken from the mailbox whose messages are handed out one by one.
@@ -96,7 +102,9 @@ impl Subscriber {
         kind: LocalKind,
         topics: Vec<Topic>,
     ) -> Result<Self, Error> {
-        let mailbox = Arc::new(Mailbox::new(shared.local_limits.clone()));
+        let mailbox = Mailbox::new(shared.local_limits.clone());
+        shared.report_bursts_of(&mailbox, TargetKind::Local);
+        let mailbox = Arc::new(mailbox);
         let target = Target {
             mailbox: mailbox.clone(),
             kind: TargetKind::Local,
@@ -119,6 +127,8 @@ impl Subscriber {
             id,
             mailbox,
             held: Lock::default(),
+            fails_on_loss: AtomicBool::new(false),
+            loss_told: AtomicU64::new(0),
         })
     }
 
@@ -197,6 +207,7 @@ impl Subscriber {
 
     fn recv_until(&self, deadline: Option<Instant>) -> Result<Option<Message>, Error> {
         loop {
+            self.check_loss()?;
             if let Some(message) = self.try_recv() {
                 return Ok(Some(message));
             }
@@ -318,6 +329,36 @@ impl Subscriber {
     /// Number of messages that were dropped because this subscriber did not take them.
     pub fn dropped(&self) -> u64 {
         self.mailbox.dropped()
+    }
+
+    /// Number of messages that were dropped since the last call of this or since the last
+    /// [`Error::MessagesLost`].
+    pub fn take_loss(&self) -> u64 {
+        let dropped = self.dropped();
+        dropped.saturating_sub(self.loss_told.swap(dropped, Ordering::AcqRel))
+    }
+
+    /// Whether messages that are lost make the next [`recv`](Self::recv) or
+    /// [`recv_timeout`](Self::recv_timeout) fail. As a stream it cannot fail; there, and with the
+    /// other methods, [`check_loss`](Self::check_loss) and [`take_loss`](Self::take_loss) tell.
+    pub fn set_on_loss(&self, on_loss: OnLoss) {
+        self.fails_on_loss
+            .store(on_loss == OnLoss::Fail, Ordering::Release);
+    }
+
+    /// Fails if messages were lost and the subscriber is to fail on that; then it does so once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MessagesLost`].
+    pub fn check_loss(&self) -> Result<(), Error> {
+        if !self.fails_on_loss.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match self.take_loss() {
+            0 => Ok(()),
+            count => Err(Error::MessagesLost { count }),
+        }
     }
 
     /// Whether nothing is left and nothing will come.

@@ -413,16 +413,45 @@ fn a_stalled_subscriber_loses_messages_and_says_so_once() {
     for n in 0..5_000u64 {
         right.publish("/flood", &n).unwrap();
     }
-    assert!(matches!(
-        events.recv_timeout(DEADLINE).unwrap(),
-        Some(Event::Error(_))
-    ));
+    let Some(Event::Error(began)) = events.recv_timeout(DEADLINE).unwrap() else {
+        panic!("no error event");
+    };
+    assert_eq!(began.code, ErrorCode::MessagesLost);
+    assert_eq!(
+        began.text,
+        "a subscriber of `/flood` does not take its messages: new ones are being dropped"
+    );
     let other = left.subscriber(["/other"]).unwrap();
     await_subscription(&right, "/other");
     right.publish("/other", &true).unwrap();
     other.recv_timeout(DEADLINE).unwrap().unwrap();
     assert!(stalled.dropped() > 0 && stalled.available() <= 5_000);
-    assert_eq!(stalled.recv().unwrap().value(), Value::Count(0));
+    let lost = stalled.dropped();
+    assert_eq!(events.available(), 0);
+    stalled.set_on_loss(broker::OnLoss::Fail);
+    let failed = stalled.recv_timeout(DEADLINE).unwrap_err();
+    assert!(matches!(failed, Error::MessagesLost { count } if count == lost));
+    assert_eq!(failed.code(), ErrorCode::MessagesLost);
+    let mut taken = 0;
+    while taken + lost < 5_000 {
+        let message = stalled.recv_timeout(DEADLINE).unwrap().unwrap();
+        if taken == 0 {
+            assert_eq!(message.value(), Value::Count(0));
+        }
+        taken += 1;
+    }
+    assert_eq!((stalled.available(), stalled.dropped()), (0, lost));
+    let Some(Event::Error(ended)) = events.recv_timeout(DEADLINE).unwrap() else {
+        panic!("no error event");
+    };
+    assert_eq!(ended.code, ErrorCode::MessagesLost);
+    let said = format!("a subscriber of `/flood` lost {lost} messages within ");
+    assert!(ended.text.starts_with(&said), "{}", ended.text);
+    assert!(
+        ended.text.ends_with("(policy drop_newest)"),
+        "{}",
+        ended.text
+    );
     assert_eq!(events.available(), 0);
 }
 

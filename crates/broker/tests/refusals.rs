@@ -108,9 +108,31 @@ fn unfinished_handshakes_have_a_cap_that_honest_peers_survive() {
     };
     let listening = endpoint(endpoint_options);
     let port = listening.listen("127.0.0.1", 0).wait().unwrap();
-    let _strangers: Vec<TcpStream> = (0..20)
+    let strangers: Vec<TcpStream> = (0..20)
         .map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap())
         .collect();
+    // A connection that is served hears a probe at once. Those beyond the cap hear it only when
+    // others have been cut off, after the time that a handshake may take.
+    let mut arrivals: Vec<(Instant, TcpStream)> = strangers
+        .into_iter()
+        .map(|mut stranger| {
+            thread::spawn(move || {
+                stranger.set_read_timeout(Some(DEADLINE)).unwrap();
+                stranger.read_exact(&mut [0; 9]).unwrap();
+                // Kept open, so that its place is free when it is cut off and not before.
+                (Instant::now(), stranger)
+            })
+        })
+        .collect::<Vec<_>>()
+        .into_iter()
+        .map(|reader| reader.join().unwrap())
+        .collect();
+    arrivals.sort_by_key(|(at, _)| *at);
+    // At most four at a time, and each for the whole of its time: the fifth of any five in a row
+    // came that much later than the first. Half of it allows for clocks read late.
+    for five in arrivals.windows(5) {
+        assert!(five[4].0 - five[0].0 > IMPATIENT / 2, "{five:?}");
+    }
     let honest = Endpoint::builder().disable_ssl(true).build().unwrap();
     honest.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
 }

@@ -458,7 +458,9 @@ impl Session {
 
     fn subscribe(&mut self, topics: Vec<Topic>) -> Result<(), End> {
         let shared = &self.shared;
-        let mailbox = Arc::new(Mailbox::new(self.server.limits.clone()));
+        let mailbox = Mailbox::new(self.server.limits.clone());
+        shared.report_bursts_of(&mailbox, TargetKind::Client);
+        let mailbox = Arc::new(mailbox);
         let target = Target {
             mailbox: mailbox.clone(),
             kind: TargetKind::Client,
