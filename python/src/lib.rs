@@ -10,13 +10,14 @@
 //! stores; `status` what they report; `configuration` what they are made with;
 //! `argument` says what arguments of calls stand for; `wait` is the only place that blocks; `text`
 //! is about strings that may not be UTF-8; `process` deals with forks and the interpreter's exit;
-//! `error` has the exceptions.
+//! `error` has the exceptions; `command` is the `broker` command.
 //!
 //! The way of one message out: `Endpoint.publish` -> `encode` writes its bytes -> the runtime
 //! frames and sends them. In: the runtime queues a validated frame -> `Subscriber.get` takes it
 //! off in the caller's thread -> `decode` builds the objects.
 
 mod argument;
+mod command;
 mod configuration;
 mod data;
 mod decode;
@@ -67,6 +68,7 @@ fn _broker(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(types::time::infinite, module)?)?;
     module.add_function(wrap_pyfunction!(data::immutable_to_py, module)?)?;
     process::register(module)?;
+    module.add_function(wrap_pyfunction!(command::_command, module)?)?;
     // The original has none, and ours would not be what a star import should bring.
     module.delattr("__all__")
 }

@@ -1,4 +1,4 @@
-//! Dependency direction: `broker-data <- broker-proto <- broker <- {python, bench, ...}`.
+//! Dependency direction: `broker-data <- broker-proto <- broker <- {broker-cli, bench, ...} <- python`.
 //!
 //! The rule the compiler cannot state is what a crate must *not* reach. It is read from
 //! `cargo metadata`, so renames, target sections and features cannot hide an edge.
@@ -21,7 +21,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("broker", 2),
     ("broker-bench", 3),
     ("broker-cli", 3),
-    ("broker-python", 3),
+    ("broker-python", 4),
 ];
 
 /// Packages that decide and never do I/O.

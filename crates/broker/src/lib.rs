@@ -18,7 +18,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `endpoint`, `publisher`, `subscriber`, `status_subscriber`, `hub` | the public handles, thin |
-//! | `config`, `error`, `message`, `pending` | options, failures, what was received, what will be |
+//! | `config`, `libraries`, `error`, `message`, `pending` | options, what is compiled in, failures, what was received, what will be |
 //! | `control`, `shared`, `runtime` | the protocol's state machine and what its outputs mean out here; what all parts of an endpoint have in common; where its tasks run |
 //! | `lock` | mutexes under which no task is woken |
 //! | `listener`, `connector`, `tls`, `tls_session`, `socket` | how connections come to be, and how they are encrypted |
@@ -55,6 +55,7 @@ mod foreign;
 mod hub;
 mod inbound;
 mod joint;
+mod libraries;
 mod link;
 mod listener;
 mod lock;
@@ -119,6 +120,7 @@ pub use config::{
 pub use endpoint::{Builder, Endpoint, Retry};
 pub use error::Error;
 pub use hub::Hub;
+pub use libraries::{sqlite_library, tls_library};
 pub use message::{Message, MessageRef};
 pub use pending::Pending;
 pub use publisher::Publisher;

@@ -1,0 +1,48 @@
+//! The commands, one file each.
+
+mod completion;
+mod context;
+mod man;
+mod node;
+mod ping;
+mod publish;
+mod request;
+mod subscribe;
+mod value;
+mod version;
+
+use crate::arguments::Arguments;
+use crate::console::Console;
+use crate::outcome::Outcome;
+
+/// What to do.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    Sub(subscribe::Sub),
+    Pub(publish::Pub),
+    Req(request::Req),
+    Ping(ping::Ping),
+    Node(node::Node),
+    Value(value::ValueCommand),
+    Context(context::ContextCommand),
+    Completion(completion::Completion),
+    Man(man::Man),
+    Version(version::Version),
+}
+
+/// Runs a command.
+pub(crate) fn run(arguments: Arguments, console: &mut Console) -> Outcome {
+    let global = &arguments.global;
+    match arguments.command {
+        Command::Sub(command) => command.run(global, console),
+        Command::Pub(command) => command.run(global, console),
+        Command::Req(command) => command.run(global, console),
+        Command::Ping(command) => command.run(global, console),
+        Command::Node(command) => command.run(global, console),
+        Command::Value(command) => command.run(console),
+        Command::Context(command) => command.run(console),
+        Command::Completion(command) => command.run(console),
+        Command::Man(command) => command.run(console),
+        Command::Version(command) => command.run(console),
+    }
+}

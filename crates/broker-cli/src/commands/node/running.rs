@@ -1,0 +1,228 @@
+//! A node at work: start, reload, drain.
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::time::Duration;
+
+use broker::{Backend, CloneOptions, Endpoint, Options, Retry, SqliteOptions};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Node;
+use super::configuration::{Configuration, Role, Store, listen_address};
+use super::log::{self, Log};
+use super::notify::Notify;
+use crate::interrupt::Interrupt;
+use crate::outcome::{Exit, Failure, Outcome};
+use crate::session::next;
+use crate::target::peer_url;
+
+/// Runs until a signal comes.
+pub(super) async fn run(
+    node: &Node,
+    configuration: Configuration,
+    options: Options,
+    log: Log,
+) -> Outcome {
+    let failed = |error| Failure::failed(format!("cannot watch signals: {error}"));
+    let interrupt = Interrupt::start(&tokio::runtime::Handle::current()).map_err(failed)?;
+    let mut hangups = signal(SignalKind::hangup()).map_err(failed)?;
+    let notify = Notify::from_environment();
+    let endpoint = Endpoint::builder()
+        .options(options)
+        .runtime(tokio::runtime::Handle::current())
+        .build()?;
+    let mut statuses = endpoint.status_subscriber(true)?;
+    let mut running = Running {
+        endpoint,
+        configuration: Configuration {
+            listen: Vec::new(),
+            peers: Vec::new(),
+            topics: Vec::new(),
+            stores: Vec::new(),
+            ..configuration.clone()
+        },
+    };
+    running.configuration.websocket.listen.clear();
+    running.start(&configuration).await?;
+    tracing::info!(event = "started", id = %running.endpoint.id());
+    notify.tell("READY=1");
+    let period = notify
+        .watchdog_interval()
+        .unwrap_or(Duration::from_secs(3600));
+    let mut alive = tokio::time::interval(period.max(Duration::from_millis(1)));
+    let mut ended = pin!(interrupt.wait());
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut ended => break,
+            _ = hangups.recv() => {
+                notify.reloading();
+                running.reload(node, &log).await;
+                notify.tell("READY=1");
+            }
+            _ = alive.tick() => notify.tell("WATCHDOG=1"),
+            event = next(&mut statuses) => {
+                if let Some(event) = event {
+                    log::tell(&event);
+                }
+            }
+        }
+    }
+    notify.tell("STOPPING=1");
+    running.drain().await;
+    Ok(Exit::Done)
+}
+
+/// An endpoint and what of the configuration is in effect.
+struct Running {
+    endpoint: Endpoint,
+    configuration: Configuration,
+}
+
+impl Running {
+    /// Starts what is not there yet. Stores come first, so that peers find them.
+    async fn start(&mut self, wanted: &Configuration) -> Result<(), Failure> {
+        let topics = added(&self.configuration.topics, &wanted.topics);
+        self.endpoint.forward(topics.iter().map(String::as_str));
+        for store in &wanted.stores {
+            if !self.configuration.stores.contains(store) {
+                self.attach(store)?;
+                self.configuration.stores.push(store.clone());
+            }
+        }
+        for address in added(&self.configuration.listen, &wanted.listen) {
+            let (host, port) = listen_address(&address)?;
+            let port = self.endpoint.listen(&host, port).await?;
+            tracing::info!(event = "listening", address = host, port);
+            self.configuration.listen.push(address);
+        }
+        for address in added(
+            &self.configuration.websocket.listen,
+            &wanted.websocket.listen,
+        ) {
+            let (host, port) = listen_address(&address)?;
+            let port = self.endpoint.listen_ws(&host, port).await?;
+            tracing::info!(event = "listening-web-socket", address = host, port);
+            self.configuration.websocket.listen.push(address);
+        }
+        for peer in added(&self.configuration.peers, &wanted.peers) {
+            let url = peer_url(&peer)?.to_string();
+            // Its outcome is told by events, and so is every later one.
+            drop(self.endpoint.peer_url(&url, Retry::After(wanted.retry)));
+            self.configuration.peers.push(peer);
+        }
+        self.configuration.topics.clone_from(&wanted.topics);
+        Ok(())
+    }
+
+    fn attach(&self, store: &Store) -> Result<(), Failure> {
+        let attached = match (store.role, &store.file) {
+            (Role::Clone, _) => self
+                .endpoint
+                .attach_clone(&store.name, CloneOptions::default()),
+            (Role::Master, None) => self.endpoint.attach_master(&store.name, Backend::Memory),
+            (Role::Master, Some(path)) => {
+                let options = SqliteOptions::new(path);
+                self.endpoint
+                    .attach_master(&store.name, Backend::Sqlite(options))
+            }
+        };
+        let attached = attached.map_err(|error| Failure::failed(error.to_string()))?;
+        let is_master = attached.is_master();
+        tracing::info!(event = "store-attached", store = store.name, is_master);
+        Ok(())
+    }
+
+    /// Reads the file again and changes what can be changed.
+    async fn reload(&mut self, node: &Node, log: &Log) {
+        let wanted = node.configuration().and_then(|wanted| {
+            wanted.options()?;
+            Ok(wanted)
+        });
+        let wanted = match wanted {
+            Ok(wanted) => wanted,
+            Err(failure) => {
+                return tracing::error!(event = "reload-failed", cause = ?failure, "nothing changed");
+            }
+        };
+        log.set_level(wanted.log.level);
+        self.configuration.log = wanted.log.clone();
+        for peer in added(&wanted.peers, &self.configuration.peers) {
+            if let Ok(url) = peer_url(&peer) {
+                self.endpoint.unpeer(&url.host(), url.port).await;
+            }
+            self.configuration.peers.retain(|it| *it != peer);
+        }
+        for what in self.unchangeable(&wanted) {
+            tracing::warn!(
+                event = "restart-needed",
+                what,
+                "it stays as it is until a restart"
+            );
+        }
+        match self.start(&wanted).await {
+            Ok(()) => tracing::info!(event = "reloaded"),
+            Err(failure) => tracing::error!(event = "reload-failed", cause = ?failure),
+        }
+    }
+
+    /// What differs and cannot change while the node runs.
+    fn unchangeable(&self, wanted: &Configuration) -> Vec<&'static str> {
+        let now = &self.configuration;
+        let gone = |now: &[String], wanted: &[String]| !added(wanted, now).is_empty();
+        let is_store_gone = now.stores.iter().any(|it| !wanted.stores.contains(it));
+        let mut web_socket = wanted.websocket.clone();
+        web_socket.listen.clone_from(&now.websocket.listen);
+        let differs = [
+            (
+                "a listener that was removed",
+                gone(&now.listen, &wanted.listen),
+            ),
+            (
+                "a WebSocket listener that was removed",
+                gone(&now.websocket.listen, &wanted.websocket.listen),
+            ),
+            (
+                "a topic that was removed",
+                gone(&now.topics, &wanted.topics),
+            ),
+            ("a store that was removed or changed", is_store_gone),
+            ("forward", now.forward != wanted.forward),
+            ("[tls]", now.tls != wanted.tls),
+            ("[websocket]", now.websocket != web_socket),
+            ("[limits]", now.limits != wanted.limits),
+        ];
+        let differs = differs.into_iter().filter(|(_, differs)| *differs);
+        differs.map(|(what, _)| what).collect()
+    }
+
+    /// Waits until the peers have taken what was sent to them, then says goodbye.
+    async fn drain(self) {
+        let limit = self.configuration.drain_timeout;
+        tracing::info!(event = "draining", limit = ?limit);
+        let deadline = tokio::time::Instant::now() + limit;
+        let native = self.endpoint.peers().into_iter();
+        let native = native.filter(|peer| !peer.network.host.contains("://"));
+        let pings: Vec<_> = native
+            .map(|peer| (self.endpoint.ping(peer.id), peer.network))
+            .collect();
+        for (ping, network) in pings {
+            if tokio::time::timeout_at(deadline, ping).await.is_err() {
+                let peer = network.to_string();
+                tracing::warn!(event = "not-drained", peer, "it has not taken everything");
+            }
+        }
+        self.endpoint.shutdown().await;
+        tracing::info!(event = "stopped");
+    }
+}
+
+/// What is in the second list and not in the first, each once.
+fn added(before: &[String], after: &[String]) -> Vec<String> {
+    let mut known: BTreeSet<&String> = before.iter().collect();
+    after
+        .iter()
+        .filter(|it| known.insert(it))
+        .cloned()
+        .collect()
+}

@@ -1,0 +1,72 @@
+//! The `broker` command: what it understands, what it does, what it prints.
+//!
+//! [`run`] is the whole of it; the binary and the Python package call it with the streams of their
+//! process. Everything that speaks to peers is in `broker`; this crate parses and prints.
+//!
+//! ```
+//! let mut console = broker_cli::Console::new(std::io::empty(), std::io::sink(), std::io::sink());
+//! assert_eq!(broker_cli::run(["broker", "value", "5c"], &mut console), 0);
+//! assert_eq!(broker_cli::run(["broker", "valeu", "5c"], &mut console), 2);
+//! ```
+//!
+//! # Map
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `commands` | one file per command: its options, what it does |
+//! | `arguments` | the command line as a whole; options that several commands have |
+//! | [`literal`] | values as text, read and written |
+//! | `condition`, `template`, `path`, `pattern` | `--where`, `--format`, and what they have in common |
+//! | `incoming` | a message that came, as a line and as JSON |
+//! | `target`, `contexts` | where to: URLs, TLS, the file of contexts |
+//! | `session` | an endpoint with its peers: connect, lose, connect again, leave |
+//! | `console`, `outcome`, `interrupt` | streams, exit codes, signals |
+//! | `duration`, `nearest` | `10s`; what a mistyped name may have meant |
+//!
+//! Everything but `session` and `commands` is free of sockets and clocks.
+
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod commands;
+mod condition;
+mod console;
+mod contexts;
+mod duration;
+mod incoming;
+mod interrupt;
+pub mod literal;
+mod nearest;
+mod outcome;
+mod path;
+mod pattern;
+mod session;
+mod target;
+mod template;
+
+use std::ffi::OsString;
+
+pub use console::Console;
+
+/// Runs the command with its arguments, the name of the program first, and returns the exit code.
+///
+/// It takes over SIGINT and SIGTERM while something is under way; a second one of them ends the
+/// process at once.
+pub fn run<I, T>(arguments: I, console: &mut Console) -> i32
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let exit = match arguments::parse(arguments) {
+        Err(error) => {
+            let exit = console.show_usage(&error);
+            console.finish(Ok(exit))
+        }
+        Ok(arguments) => {
+            console.set_up(arguments.global.color, arguments.global.json);
+            let outcome = commands::run(arguments, console);
+            console.finish(outcome)
+        }
+    };
+    exit as i32
+}

@@ -1,0 +1,145 @@
+//! How a command ends.
+
+use std::fmt;
+use std::io;
+
+use crate::literal::LiteralError;
+
+/// Exit codes; part of what scripts rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// What was asked for is done.
+    Done = 0,
+    /// It failed.
+    Failed = 1,
+    /// The command line or a file makes no sense.
+    Usage = 2,
+    /// A peer could not be reached, or was lost for good.
+    Unreachable = 3,
+    /// Nothing, or too little, came in time.
+    NothingCame = 4,
+    /// The other side, or this one, does not accept the other: TLS, certificates, access.
+    Refused = 5,
+    /// A signal ended it early.
+    Interrupted = 130,
+}
+
+/// Shown at the end of every help text.
+pub(crate) const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 could not connect,
+4 nothing came in time, 5 refused (TLS, access), 130 interrupted";
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// With this code and these words on standard error.
+    Told {
+        exit: Exit,
+        what: String,
+        hint: Option<String>,
+    },
+    /// The reader of the output has gone; that is no failure.
+    ClosedPipe,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, what: impl Into<String>) -> Self {
+        Self::Told {
+            exit,
+            what: what.into(),
+            hint: None,
+        }
+    }
+
+    pub(crate) fn failed(what: impl Into<String>) -> Self {
+        Self::new(Exit::Failed, what)
+    }
+
+    pub(crate) fn usage(what: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, what)
+    }
+
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        match self {
+            Self::Told { exit, what, .. } => Self::Told {
+                exit,
+                what,
+                hint: Some(hint.into()),
+            },
+            Self::ClosedPipe => Self::ClosedPipe,
+        }
+    }
+
+    /// A text on the command line that is no value; `whose` says which.
+    pub(crate) fn literal(whose: impl fmt::Display, error: &LiteralError) -> Self {
+        let failure = Self::usage(format!("{whose}: {error}"));
+        match error.suggestion() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+/// Only output is written with `?`, so this is about that.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::ClosedPipe,
+            _ => Self::failed(format!("cannot write the output: {error}")),
+        }
+    }
+}
+
+impl From<broker::Error> for Failure {
+    fn from(error: broker::Error) -> Self {
+        match &error {
+            broker::Error::PeerUnavailable { text, .. } => {
+                let exit = match is_refusal(text) {
+                    true => Exit::Refused,
+                    false => Exit::Unreachable,
+                };
+                let failure = Self::new(exit, error.to_string());
+                match advice(text) {
+                    Some(advice) => failure.hint(advice),
+                    None => failure,
+                }
+            }
+            broker::Error::Tls { .. } => Self::new(Exit::Refused, error.to_string()),
+            broker::Error::Address(_) | broker::Error::Option { .. } => {
+                Self::usage(error.to_string())
+            }
+            _ => Self::failed(error.to_string()),
+        }
+    }
+}
+
+/// Whether a peering failed although the other side was reached: the causes that the library names
+/// for TLS and for refused requests.
+fn is_refusal(text: &str) -> bool {
+    const SIGNS: [&str; 8] = [
+        "TLS",
+        "certificate",
+        "cipher",
+        "CA of our",
+        "incompatible",
+        "refuse",
+        "status 4",
+        "not accept",
+    ];
+    SIGNS.iter().any(|sign| text.contains(sign)) && !text.contains("onnection refused")
+}
+
+fn advice(text: &str) -> Option<&'static str> {
+    if text.contains("without TLS") {
+        return Some("try --no-tls");
+    }
+    if text.contains("does the other side use TLS") || text.contains("does not speak TLS") {
+        return Some("try --no-tls, or ws:// or wss:// if that is what listens there");
+    }
+    if text.contains("no common cipher") || text.contains("demands a certificate") {
+        return Some("give --cert, --key and --cafile if the other side has certificates");
+    }
+    None
+}
+
+pub(crate) type Outcome = Result<Exit, Failure>;

@@ -1,0 +1,24 @@
+//! The command in processes of its own, against real endpoints.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail wherever it likes")]
+
+#[path = "command/ends.rs"]
+mod ends;
+#[path = "command/help.rs"]
+mod help;
+#[path = "command/local.rs"]
+mod local;
+#[path = "command/node.rs"]
+mod node;
+#[path = "command/ping.rs"]
+mod ping;
+#[path = "command/process.rs"]
+mod process;
+#[path = "command/publish.rs"]
+mod publish;
+#[path = "command/request.rs"]
+mod request;
+#[path = "command/schema.rs"]
+mod schema;
+#[path = "command/subscribe.rs"]
+mod subscribe;

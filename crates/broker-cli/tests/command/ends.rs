@@ -1,0 +1,142 @@
+//! How the command ends: every exit code, signals, advice.
+
+use std::net::TcpListener;
+
+use rustix::process::Signal;
+
+use crate::process::{Peer, run};
+
+#[test]
+fn wrong_usage_names_the_nearest() {
+    for (arguments, said) in [
+        (&["subb"][..], "'sub'"),
+        (&["sub", "/t", "--evnts", "x"], "'--events'"),
+        (&["sub"], "<TOPIC>"),
+        (&["pub", "/t", "1x", "-u", "h"], "^^"),
+        (&["sub", "/t", "--where", "name = x", "-u", "h"], "=="),
+        (&["sub", "/t", "--format", "{nme}", "-u", "h"], "name"),
+        (&["sub", "/t", "--timeout", "10", "-u", "h"], "10s"),
+        (&["sub", "/t", "-u", "http://h"], "wss://HOST:PORT"),
+        (&["sub", "/t"], "BROKER_URL"),
+        (&["sub", "/t", "-c", "nowhere"], "context list"),
+        (
+            &["sub", "/t", "-u", "h", "--cert", "/nonexistent"],
+            "does not exist",
+        ),
+        (&["pub", "/t", "@/nonexistent", "-u", "h"], "/nonexistent"),
+        (&["pub", "/t", "--rate", "x", "1"], "100/s"),
+        (&["pub", "/t", "1", "-u", "ws://h", "--drain"], "native"),
+        (&["node"], "--listen"),
+        (&["node", "--listen", "nowhere"], ":PORT"),
+    ] {
+        let ended = run(arguments).expect(2);
+        assert!(ended.err.contains(said), "{arguments:?}: {ended:#?}");
+        assert_eq!(ended.out, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_peer_that_is_not_there_is_code_3() {
+    // A port of which nothing listens.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    for command in [
+        &["sub", "/t"][..],
+        &["pub", "/t", "1"],
+        &["req", "/t", "--event", "e"],
+        &["ping"],
+    ] {
+        let ended = run(&[command, &["-u", &url]].concat()).expect(3);
+        assert!(
+            ended
+                .err
+                .contains(&format!("cannot connect to zeek://{url}")),
+            "{ended:?}"
+        );
+    }
+}
+
+#[test]
+fn tls_on_one_side_only_is_code_5_with_advice() {
+    let plain = Peer::plain();
+    let ended = run(&["ping", &plain.url]).expect(5);
+    assert!(ended.err.contains("try --no-tls"), "{ended:?}");
+    let encrypted = Peer::at(false, 0);
+    let ended = run(&["ping", &encrypted.url, "--no-tls"]);
+    assert!(matches!(ended.code, Some(3 | 5)), "{ended:?}");
+}
+
+#[test]
+fn nothing_in_time_is_code_4() {
+    let peer = Peer::plain();
+    peer.run(&["sub", "/t", "--timeout", "50ms"]).expect(4);
+    peer.run(&["sub", "/t", "--idle", "50ms"]).expect(4);
+    let ended = peer.run(&["req", "/t", "--event", "e", "--timeout", "100ms"]);
+    assert!(ended.expect(4).err.contains("no peer is subscribed"));
+    let arguments = [
+        "pub",
+        "/t",
+        "1",
+        "--wait-for-subscriber",
+        "--timeout",
+        "100ms",
+    ];
+    assert!(peer.run(&arguments).expect(4).err.contains("subscribed"));
+}
+
+#[test]
+fn fewer_than_asked_for_is_code_4_and_some_are_enough_without_a_number() {
+    let peer = Peer::plain();
+    for (arguments, code) in [
+        (&["sub", "/t", "--idle", "200ms", "-n", "2"][..], 4),
+        (&["sub", "/t", "--idle", "200ms"], 0),
+        (&["sub", "/t", "--timeout", "1s"], 0),
+    ] {
+        let mut sub = peer.start(arguments);
+        peer.endpoint.publish("/t", &1u64).unwrap();
+        sub.line();
+        sub.end().expect(code);
+    }
+}
+
+#[test]
+fn signals_end_it_with_a_goodbye() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let peer = Peer::plain();
+        let mut sub = peer.start(&["sub", "/t"]);
+        peer.endpoint.publish("/t", &1u64).unwrap();
+        sub.line();
+        sub.signal(signal);
+        let ended = sub.end().expect(130);
+        assert!(ended.err.contains("1 messages in"), "{ended:?}");
+        let req = peer.start(&["req", "/t", "--event", "e", "--timeout", "1min"]);
+        req.signal(signal);
+        req.end().expect(130);
+        let waiting = peer.start(&["pub", "/t", "1", "--wait-for-subscriber"]);
+        waiting.signal(signal);
+        waiting.end().expect(130);
+    }
+}
+
+#[test]
+fn a_second_signal_ends_even_what_is_stuck() {
+    let peer = Peer::plain();
+    let mut sub = peer.start(&["sub", "/t"]);
+    // Nobody reads the output, so that writing it blocks.
+    let output = sub.output.take();
+    let text = "x".repeat(100_000);
+    for _ in 0..20 {
+        peer.endpoint.publish("/t", &text).unwrap();
+    }
+    sub.signal(Signal::INT);
+    let ended = loop {
+        // The first of them may come before the command is stuck; it is sent until it has worked.
+        sub.signal(Signal::INT);
+        if let Some(ended) = sub.try_end() {
+            break ended;
+        }
+    };
+    assert_eq!(ended, Some(130));
+    drop(output);
+}

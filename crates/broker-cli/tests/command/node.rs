@@ -1,0 +1,233 @@
+//! `broker node`.
+
+use std::os::unix::net::UnixDatagram;
+
+use broker::{CloneOptions, Endpoint, Retry, Value};
+use rustix::process::Signal;
+
+use crate::process::{DEADLINE, Peer, Running, command, run};
+
+/// A node and the port that it listens at.
+fn start(arguments: &[&str]) -> (Running, u16) {
+    let mut node = Running::start(&mut command(
+        &[&["node", "--listen", "127.0.0.1:0", "--no-tls"], arguments].concat(),
+    ));
+    let port = port(&node.says("event=\"listening\""));
+    (node, port)
+}
+
+fn port(line: &str) -> u16 {
+    line.rsplit_once("port=").unwrap().1.trim().parse().unwrap()
+}
+
+fn peer_of(port: u16) -> Endpoint {
+    let endpoint = Endpoint::builder().disable_ssl(true).build().unwrap();
+    endpoint
+        .peer("127.0.0.1", port, Retry::Never)
+        .wait()
+        .unwrap();
+    endpoint
+}
+
+#[test]
+fn relays_between_peers_and_ends_with_code_0() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let (mut node, port) = start(&["--topic", "/t"]);
+        let url = format!("127.0.0.1:{port}");
+        let sub = Running::start(&mut command(&[
+            "sub", "/t", "-n", "1", "--no-tls", "-u", &url,
+        ]));
+        node.says("peer_added");
+        let publish = ["pub", "/t", "1c", "--no-tls", "-u", &url];
+        run(&publish).expect(0);
+        assert!(sub.end().expect(0).out.ends_with("/t 1c\n"));
+        node.signal(signal);
+        node.says("stopped");
+        node.end().expect(0);
+    }
+}
+
+#[test]
+fn messages_are_not_passed_on_where_that_is_off() {
+    let (mut node, port) = start(&["--topic", "/t", "--no-forward"]);
+    let url = format!("127.0.0.1:{port}");
+    let sub = [
+        "sub",
+        "/t",
+        "-n",
+        "1",
+        "--timeout",
+        "700ms",
+        "--no-tls",
+        "-u",
+        &url,
+    ];
+    let sub = Running::start(&mut command(&sub));
+    node.says("peer_added");
+    run(&["pub", "/t", "1c", "--no-tls", "-u", &url, "--drain"]).expect(0);
+    sub.end().expect(4);
+}
+
+#[test]
+fn serves_websocket_clients() {
+    let arguments = ["--ws-listen", "127.0.0.1:0", "--topic", "/t"];
+    let (mut node, native) = start(&arguments);
+    let web_socket = port(&node.says("listening-web-socket"));
+    let url = format!("ws://127.0.0.1:{web_socket}");
+    let sub = Running::start(&mut command(&["sub", "/t", "-n", "1", "-u", &url]));
+    node.says("web-socket-client-added");
+    peer_of(native).publish("/t", "hello").unwrap();
+    assert!(sub.end().expect(0).out.ends_with("/t \"hello\"\n"));
+}
+
+#[test]
+fn keeps_stores_in_memory_and_in_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kept.sqlite");
+    let store = format!("kept={}", file.display());
+    let (node, port) = start(&["--store", "fleeting", "--store", &store]);
+    for name in ["fleeting", "kept"] {
+        let endpoint = peer_of(port);
+        let clone = endpoint
+            .attach_clone(name, CloneOptions::default())
+            .unwrap();
+        clone.put("key", &1u64).unwrap();
+        assert!(clone.await_idle(DEADLINE));
+        assert_eq!(clone.get("key").unwrap(), Some(Value::Count(1)));
+        endpoint.shutdown().wait();
+    }
+    node.signal(Signal::TERM);
+    node.end().expect(0);
+    let (_node, port) = start(&["--store", &store]);
+    let endpoint = peer_of(port);
+    let clone = endpoint
+        .attach_clone("kept", CloneOptions::default())
+        .unwrap();
+    assert_eq!(clone.get("key").unwrap(), Some(Value::Count(1)));
+}
+
+#[test]
+fn tells_the_service_manager() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut node = command(&["node", "--listen", "127.0.0.1:0", "--no-tls"]);
+    node.env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "20000");
+    let node = Running::start(&mut node);
+    let hears = |expected: &str| {
+        let mut buffer = [0; 256];
+        loop {
+            let length = manager.recv(&mut buffer).unwrap();
+            let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            match said.starts_with(expected) {
+                true => return said,
+                false => assert_eq!(said, "WATCHDOG=1"),
+            }
+        }
+    };
+    hears("READY=1");
+    hears("WATCHDOG=1");
+    node.signal(Signal::HUP);
+    assert!(hears("RELOADING=1").contains("MONOTONIC_USEC="));
+    hears("READY=1");
+    node.signal(Signal::TERM);
+    hears("STOPPING=1");
+    node.end().expect(0);
+}
+
+#[test]
+fn a_reload_changes_what_can_change_and_names_what_cannot() {
+    let peer = Peer::plain();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("broker.toml");
+    let write = |more: &str| {
+        let base = "listen = [\"127.0.0.1:0\"]\n";
+        let rest = "[tls]\nenabled = false\n";
+        std::fs::write(&path, format!("{base}{more}{rest}")).unwrap();
+    };
+    write("");
+    let config = path.display().to_string();
+    let mut node = Running::start(&mut command(&["node", "--config", &config]));
+    node.says("started");
+    write(&format!("peers = [\"{}\"]\nforward = false\n", peer.url));
+    node.signal(Signal::HUP);
+    node.says("what=\"forward\"");
+    peer.await_peer();
+    write("nonsense = 1\n");
+    node.signal(Signal::HUP);
+    node.says("nothing changed");
+    write("");
+    node.signal(Signal::HUP);
+    node.says("peer_removed");
+    node.signal(Signal::TERM);
+    node.end().expect(0);
+}
+
+#[test]
+fn the_file_is_checked_and_the_command_line_counts_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("broker.toml");
+    let config = path.display().to_string();
+    let printed = run(&["node", "--print-config"]).expect(0).out;
+    std::fs::write(&path, &printed).unwrap();
+    let ended = run(&["node", "--config", &config, "--check"]).expect(0);
+    assert!(ended.err.contains("makes sense"), "{ended:?}");
+    std::fs::write(&path, "lisen = []\n").unwrap();
+    let ended = run(&["node", "--config", &config, "--check"]).expect(2);
+    assert!(ended.err.contains("line 1, column 1"), "{ended:?}");
+    assert!(ended.err.contains("there is `listen`"), "{ended:?}");
+    let missing = folder.path().join("broker.tml").display().to_string();
+    let ended = run(&["node", "--config", &missing]).expect(2);
+    assert!(
+        ended.err.contains("there is `") && ended.err.contains("broker.toml"),
+        "{ended:?}"
+    );
+    std::fs::write(&path, "listen = [\"203.0.113.1:1\"]\n").unwrap();
+    let mut node = Running::start(&mut command(&[
+        "node",
+        "--config",
+        &config,
+        "--listen",
+        "127.0.0.1:0",
+    ]));
+    node.says("started");
+    node.signal(Signal::TERM);
+    node.end().expect(0);
+}
+
+#[test]
+fn an_address_that_is_taken_is_a_failure() {
+    let peer = Peer::plain();
+    let ended = run(&["node", "--listen", &peer.url]).expect(1);
+    assert!(ended.err.contains("cannot listen on"), "{ended:?}");
+}
+
+#[test]
+fn the_file_of_the_original_is_converted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("broker.conf");
+    std::fs::write(&path, "broker { disable-ssl = true }\nport = 9999\n").unwrap();
+    let conf = path.display().to_string();
+    let converted = run(&["node", "--import-conf", &conf]).expect(0).out;
+    assert_eq!(
+        converted,
+        "listen = [\":9999\"]\n\n[tls]\nenabled = false\n"
+    );
+    std::fs::write(&path, "broker {").unwrap();
+    let ended = run(&["node", "--import-conf", &conf]).expect(2);
+    assert!(ended.err.contains("line 1: expected `}`"), "{ended:?}");
+}
+
+#[test]
+fn the_environment_counts_more_than_the_file() {
+    let mut node = command(&["node", "--listen", "127.0.0.1:0", "--no-tls"]);
+    let mut node = Running::start(node.env("BROKER_WEB_SOCKET_PORT", "0"));
+    node.says("listening-web-socket");
+    node.signal(Signal::TERM);
+    node.end().expect(0);
+    let mut quiet = command(&["node", "--listen", "127.0.0.1:0", "--no-tls"]);
+    let ended = Running::start(quiet.env("BROKER_CONSOLE_VERBOSITY", "loud")).end();
+    assert!(ended.expect(2).err.contains("BROKER_CONSOLE_VERBOSITY"));
+}
