@@ -1,9 +1,11 @@
 //! Any bytes as a frame: the size and the envelope are read without a panic, and what was read can
-//! be written again and be forwarded without a change but the sender.
+//! be written again and be forwarded without a change but the sender. A receiver that is a mark is
+//! read as one and written back.
 
 #![no_main]
 
 use broker_proto::frame::{FRAME_LEN_SIZE, TTL, frame_size, patch_hop, write_envelope};
+use broker_proto::mark::Mark;
 use broker_proto::{EndpointId, Envelope, EnvelopeError};
 use libfuzzer_sys::fuzz_target;
 
@@ -39,6 +41,13 @@ fuzz_target!(|bytes: &[u8]| {
     .expect("what fitted a frame fits a frame");
     if ttl == TTL {
         assert_eq!(again, frame);
+    }
+
+    assert_eq!(Mark::of_frame(frame), Mark::from_receiver(receiver));
+    if let Some(mark) = Mark::from_receiver(receiver) {
+        assert_eq!(mark.to_receiver(), receiver);
+        assert!(!receiver.is_nil());
+        assert!(mark.after_hop().hops >= mark.hops);
     }
 
     patch_hop(&mut again, ME);

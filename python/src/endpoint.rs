@@ -453,6 +453,12 @@ impl Endpoint {
         Ok(dict)
     }
 
+    /// How many copies of messages were dropped: in a ring or mesh of endpoints a message comes in
+    /// several ways, and once is enough.
+    fn duplicates_dropped(&self) -> PyResult<u64> {
+        Ok(self.any()?.duplicates_dropped())
+    }
+
     /// The topics that peers subscribed to, a new list of Topic.
     fn peer_subscriptions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let list = PyList::empty(py);

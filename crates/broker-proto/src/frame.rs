@@ -245,6 +245,16 @@ pub fn patch_receiver(frame: &mut [u8], receiver: EndpointId) {
     }
 }
 
+/// The receiver of a complete frame; nil where the frame is too short.
+#[inline]
+pub fn receiver_of(frame: &[u8]) -> EndpointId {
+    const START: usize = FRAME_LEN_SIZE + RECEIVER_OFFSET;
+    let bytes = frame
+        .get(START..)
+        .and_then(|rest| rest.first_chunk::<ENDPOINT_ID_SIZE>());
+    bytes.map_or(EndpointId::NIL, |bytes| EndpointId::from_bytes(*bytes))
+}
+
 fn id_at(header: &[u8; ENVELOPE_SIZE], offset: usize) -> EndpointId {
     let mut bytes = [0; ENDPOINT_ID_SIZE];
     bytes.copy_from_slice(&header[offset..offset + ENDPOINT_ID_SIZE]);

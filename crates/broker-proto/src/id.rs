@@ -15,6 +15,34 @@ const DASHES: [usize; 4] = [4, 6, 8, 10];
 /// Length of the text form: two digits per byte and the dashes.
 const TEXT_LEN: usize = 2 * ENDPOINT_ID_SIZE + DASHES.len();
 
+/// Bytes at the end of a recognizable id that follow from those before: what is left, 74 random
+/// bits, keeps ids apart, and 48 bits keep ids of others from being taken for one.
+const DIGEST_SIZE: usize = 6;
+const DIGEST_OFFSET: usize = ENDPOINT_ID_SIZE - DIGEST_SIZE;
+
+/// Digest of the first bytes of an id. Its start also stands for what endpoints with such ids
+/// understand: another set of abilities needs another one.
+const fn digest(bytes: &[u8; ENDPOINT_ID_SIZE]) -> [u8; DIGEST_SIZE] {
+    const DOMAIN: &[u8] = b"broker endpoint, marks 1";
+    // FNV-1a, 64 bits.
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut at = 0;
+    while at < DOMAIN.len() {
+        hash = (hash ^ DOMAIN[at] as u64).wrapping_mul(PRIME);
+        at += 1;
+    }
+    at = 0;
+    while at < DIGEST_OFFSET {
+        hash = (hash ^ bytes[at] as u64).wrapping_mul(PRIME);
+        at += 1;
+    }
+    // The low bits of a product know nothing of the high bits of its factors.
+    hash ^= hash >> 32;
+    let [_, _, digest @ ..] = hash.to_be_bytes();
+    digest
+}
+
 /// Identifies an endpoint for as long as it lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct EndpointId([u8; ENDPOINT_ID_SIZE]);
@@ -36,6 +64,36 @@ impl EndpointId {
         bytes[6] = (bytes[6] & 0x0f) | 0x50;
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
         Self(bytes)
+    }
+
+    /// Makes an id from random bytes that endpoints of this implementation recognise as one of
+    /// theirs: its end is a digest of the rest. To everybody else it is an id like any other.
+    ///
+    /// Anyone can make such an id, so nothing may depend on it that a stranger could abuse. See
+    /// ADR 0115.
+    pub const fn recognizable(bytes: [u8; ENDPOINT_ID_SIZE]) -> Self {
+        let Self(mut bytes) = Self::from_random(bytes);
+        let digest = digest(&bytes);
+        let mut at = 0;
+        while at < DIGEST_SIZE {
+            bytes[DIGEST_OFFSET + at] = digest[at];
+            at += 1;
+        }
+        Self(bytes)
+    }
+
+    /// Whether the id was made by [`recognizable`](Self::recognizable). Of ids made in other ways
+    /// one in 2^48 looks as if.
+    pub const fn is_recognizable(&self) -> bool {
+        let digest = digest(&self.0);
+        let mut at = 0;
+        while at < DIGEST_SIZE {
+            if self.0[DIGEST_OFFSET + at] != digest[at] {
+                return false;
+            }
+            at += 1;
+        }
+        true
     }
 
     /// The bytes as they are on the wire.
@@ -178,6 +236,34 @@ mod tests {
             assert_eq!(id.to_string().parse(), Ok(id));
             assert_eq!(id.bytes()[8] & 0xc0, 0x80);
         }
+    }
+
+    #[test]
+    fn recognizable_ids_are_well_formed_and_recognised() {
+        for byte in [0x00, 0x55, 0xff] {
+            let id = EndpointId::recognizable([byte; 16]);
+            assert!(id.is_recognizable());
+            assert_eq!(id.to_string().parse(), Ok(id));
+            assert_eq!(id.bytes()[8] & 0xc0, 0x80);
+            assert_eq!(id.bytes()[..6], [byte; 6]);
+            for at in 0..16 {
+                let mut bytes = *id.bytes();
+                bytes[at] ^= 1;
+                assert!(
+                    !EndpointId::from_bytes(bytes).is_recognizable(),
+                    "byte {at}"
+                );
+            }
+            assert!(!EndpointId::from_random([byte; 16]).is_recognizable());
+        }
+        assert!(!EndpointId::NIL.is_recognizable());
+    }
+
+    #[test]
+    fn the_digest_never_changes() {
+        // Endpoints of other builds have to compute the same.
+        let id = EndpointId::recognizable([7; 16]);
+        assert_eq!(id.to_string(), "07070707-0707-5707-8707-c0221e8aa512");
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! | [`id`], [`topic`] | names of endpoints and of what is published |
 //! | [`filter`] | what an endpoint wants to receive; matching |
 //! | [`frame`] | where a message ends, whom it is from and for |
+//! | [`mark`], [`duplicates`] | what tells copies of one message in a ring of endpoints from new messages |
 //! | [`message`] | the messages of the handshake; routing updates, pings, pongs |
 //! | [`channel`] | numbered streams with acknowledgement and repair |
 //! | [`store`], [`entity`] | data stores on top of channels: masters, clones; names of who takes part |
@@ -40,6 +41,7 @@
 pub mod channel;
 pub mod command;
 pub mod config;
+pub mod duplicates;
 pub mod endpoint;
 pub mod entity;
 pub mod filter;
@@ -51,6 +53,7 @@ pub mod json_message;
 pub mod json_request;
 pub mod json_session;
 pub mod json_upgrade;
+pub mod mark;
 pub mod message;
 pub mod peer_url;
 pub mod routes;

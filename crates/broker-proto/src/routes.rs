@@ -230,6 +230,11 @@ impl<T: Clone> RoutingTable<T> {
             .map(|(id, peer)| (*id, &peer.filter, &peer.route.target))
     }
 
+    /// How many peers there are.
+    pub fn peer_count(&self) -> usize {
+        self.peers.len()
+    }
+
     /// What leads to a peer.
     pub fn peer(&self, id: EndpointId) -> Option<&T> {
         Some(&self.peers.get(&id)?.route.target)

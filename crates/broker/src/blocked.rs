@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use broker_proto::frame::{Tag, write_envelope};
+use broker_proto::frame::{Tag, frame_size, patch_receiver, write_envelope};
 use broker_proto::{EndpointId, Origin, Topic};
 use bytes::Bytes;
 
@@ -113,6 +113,9 @@ fn offer_from<E: From<Error>>(
     if targets.is_empty() {
         return Ok(None);
     }
+    if targets.is_marked() {
+        patch_receiver(frame, shared.marking.next().to_receiver());
+    }
     let shared_frame;
     let run = if frame.len() < SHARED_RUN_MIN {
         Run::copied(frame, 1)
@@ -124,21 +127,31 @@ fn offer_from<E: From<Error>>(
         .joint()
         .filter(|_| is_repeated && run.len() < SHARED_RUN_MIN);
     let is_alone = targets.len() == 1;
-    let full = match joint.and_then(|joint| joint.push(run.as_slice(), targets)) {
+    let mut unsent = match joint.and_then(|joint| joint.push(run.as_slice(), targets)) {
         None => push_to(shared, run.alone_if(is_alone), targets.iter()),
         Some(mut handed) => {
             handed.wake();
             push_to(shared, run, handed.apart.iter().copied())
         }
     };
-    if full.is_empty() {
-        return Ok(None);
+    if !targets.unmarked().is_empty() {
+        let bytes = unmarked(run.as_slice());
+        let run = Run::shared(&bytes, 1);
+        unsent.extend(push_to(shared, run, targets.unmarked().iter()));
     }
-    Ok(Some(BlockedPublish::new(
-        shared.clone(),
-        run.to_bytes(),
-        full,
-    )))
+    Ok(BlockedPublish::unless_empty(shared, unsent))
+}
+
+/// A copy of complete frames for peers that know no marks.
+pub(crate) fn unmarked(frames: &[u8]) -> Bytes {
+    let mut bytes = frames.to_vec();
+    let mut rest = bytes.as_mut_slice();
+    while let Some(size) = frame_size(rest).filter(|size| *size <= rest.len()) {
+        let (frame, behind) = rest.split_at_mut(size);
+        patch_receiver(frame, EndpointId::NIL);
+        rest = behind;
+    }
+    bytes.into()
 }
 
 /// Who gets a topic, as the thread remembers it or as the memo says, and whether the message before
@@ -168,22 +181,62 @@ fn audience_of<'a>(
     (targets, is_repeated)
 }
 
-/// Hands a run to everybody who has room; returns those who have none and still move.
+/// What a target had no room for, although it still moves.
+#[derive(Debug)]
+pub(crate) struct Unsent {
+    pub(crate) target: Target,
+    pub(crate) bytes: Bytes,
+}
+
+/// Hands a run to everybody who has room; returns what remains.
 pub(crate) fn push_to<'a>(
     shared: &Arc<Shared>,
     run: Run<'_>,
     targets: impl Iterator<Item = &'a Target> + Clone,
-) -> Vec<Target> {
-    let mut full = Vec::new();
+) -> Vec<Unsent> {
+    let mut unsent: Vec<Unsent> = Vec::new();
     let slot = Slot::default();
     let run = run.translated_in(&slot, targets.clone(), PUBLISHED_TRANSLATION_MIN);
     for target in targets {
         match target.mailbox.push(run, Patience::Waits) {
-            Pushed::Full { .. } => full.push(target.clone()),
+            Pushed::Full { .. } => unsent.push(Unsent {
+                target: target.clone(),
+                bytes: match unsent.first() {
+                    Some(first) => first.bytes.clone(),
+                    None => run.to_bytes(),
+                },
+            }),
             pushed => shared.report_drops(pushed, target),
         }
     }
-    full
+    unsent
+}
+
+/// As [`push_to`], for one message without a mark, to those targets of a list that `wants` picks:
+/// it gets its mark on the way.
+pub(crate) fn push_to_list(
+    shared: &Arc<Shared>,
+    run: Run<'_>,
+    targets: &Targets,
+    wants: impl Fn(&&Target) -> bool + Copy,
+) -> Vec<Unsent> {
+    if !targets.is_marked() {
+        return push_to(shared, run, targets.iter().filter(wants));
+    }
+    let mut marked = run.as_slice().to_vec();
+    patch_receiver(&mut marked, shared.marking.next().to_receiver());
+    let marked = Bytes::from(marked);
+    let mut unsent = push_to(
+        shared,
+        Run::shared(&marked, 1),
+        targets.iter().filter(wants),
+    );
+    unsent.extend(push_to(
+        shared,
+        run,
+        targets.unmarked().iter().filter(wants),
+    ));
+    unsent
 }
 
 /// The rest of a published message: some of those who want it had no room.
@@ -192,17 +245,15 @@ pub(crate) fn push_to<'a>(
 #[must_use = "some consumers have not got the message yet"]
 pub struct BlockedPublish {
     shared: Arc<Shared>,
-    frame: Bytes,
-    targets: Vec<Target>,
+    unsent: Vec<Unsent>,
 }
 
 impl BlockedPublish {
-    pub(crate) fn new(shared: Arc<Shared>, frame: Bytes, targets: Vec<Target>) -> Self {
-        Self {
-            shared,
-            frame,
-            targets,
-        }
+    pub(crate) fn unless_empty(shared: &Arc<Shared>, unsent: Vec<Unsent>) -> Option<Self> {
+        (!unsent.is_empty()).then(|| Self {
+            shared: shared.clone(),
+            unsent,
+        })
     }
 
     /// Blocks the calling thread for at most `timeout`; `true` says that it is done: everybody has
@@ -211,14 +262,14 @@ impl BlockedPublish {
         let deadline = deadline(timeout);
         loop {
             let nap = self.push();
-            let Some(target) = self.targets.first() else {
+            let Some(Unsent { target, bytes }) = self.unsent.first() else {
                 return true;
             };
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
             }
-            target.mailbox.wait_room(self.frame.len(), 1, nap.min(left));
+            target.mailbox.wait_room(bytes.len(), 1, nap.min(left));
         }
     }
 
@@ -230,7 +281,7 @@ impl BlockedPublish {
     pub async fn finished(mut self) {
         loop {
             let nap = self.push();
-            if self.targets.is_empty() {
+            if self.unsent.is_empty() {
                 return;
             }
             let room = poll_fn(|cx| self.poll_room(cx));
@@ -239,8 +290,8 @@ impl BlockedPublish {
     }
 
     fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.targets.first() {
-            Some(target) => target.mailbox.poll_room(cx, self.frame.len(), 1),
+        match self.unsent.first() {
+            Some(Unsent { target, bytes }) => target.mailbox.poll_room(cx, bytes.len(), 1),
             None => Poll::Ready(()),
         }
     }
@@ -248,9 +299,9 @@ impl BlockedPublish {
     /// Tries again; returns how long to wait before the next try at the latest.
     fn push(&mut self) -> Duration {
         let mut nap = NAP_MAX;
-        let run = Run::shared(&self.frame, 1);
-        self.targets
-            .retain(|target| match target.mailbox.push(run, Patience::Waits) {
+        self.unsent.retain(|Unsent { target, bytes }| {
+            let run = Run::shared(bytes, 1);
+            match target.mailbox.push(run, Patience::Waits) {
                 Pushed::Full { stalls_in } => {
                     nap = nap.min(stalls_in);
                     true
@@ -259,7 +310,8 @@ impl BlockedPublish {
                     self.shared.report_drops(pushed, target);
                     false
                 }
-            });
+            }
+        });
         nap
     }
 }
@@ -267,7 +319,7 @@ impl BlockedPublish {
 impl std::fmt::Debug for BlockedPublish {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BlockedPublish")
-            .field("targets", &self.targets.len())
+            .field("targets", &self.unsent.len())
             .finish_non_exhaustive()
     }
 }

@@ -539,7 +539,10 @@ impl Shared {
                     if let Some(link) = control.links.get(&connection) {
                         let target = Target {
                             mailbox: link.mailbox.clone(),
-                            kind: link.kind,
+                            kind: match link.kind {
+                                TargetKind::Peer => TargetKind::native(peer),
+                                kind => kind,
+                            },
                         };
                         self.routes
                             .update(|table| table.add_peer(peer, filter, target));
@@ -712,7 +715,7 @@ impl Shared {
     /// A consumer as events name it: a subscriber by its topics, a peer by its id.
     fn consumer(&self, mailbox: &Mailbox, kind: TargetKind) -> (String, Option<EndpointInfo>) {
         let what = match kind {
-            TargetKind::Peer => "a peer",
+            TargetKind::Peer | TargetKind::Sibling => "a peer",
             TargetKind::Local => "a subscriber",
             TargetKind::Foreign => "a WebSocket server",
             TargetKind::Client => "a WebSocket client",

@@ -393,9 +393,17 @@ impl Endpoint {
 
     /// Commands of data stores that were refused because they cannot be from whom they name: sent
     /// by a peer in the name of this endpoint, of another peer or of nobody. In networks with
-    /// circles such copies of honest commands arrive, too. Spec: stores 3.
+    /// circles such copies of honest commands arrive, too: those that come before the message itself,
+    /// or through peers of another implementation. Spec: stores 3.
     pub fn refused_commands(&self) -> u64 {
         self.shared().refused_commands.load(Ordering::Relaxed)
+    }
+
+    /// Copies of messages that were dropped: in a ring or mesh of endpoints a message comes in
+    /// several ways, and once is enough. Copies that come through peers of another implementation
+    /// are not recognised.
+    pub fn duplicates_dropped(&self) -> u64 {
+        self.shared().marking.dropped()
     }
 
     /// The topics that peers are subscribed to, sorted, each once.

@@ -15,7 +15,7 @@ use broker_proto::frame::{EnvelopeError, Tag, write_envelope};
 use broker_proto::{EndpointId, Origin, Topic};
 use bytes::Bytes;
 
-use crate::blocked::{BlockedPublish, push_to};
+use crate::blocked::{BlockedPublish, push_to_list};
 use crate::mailbox::{Run, SHARED_RUN_MIN};
 use crate::routing::TopicMemo;
 use crate::shared::Shared;
@@ -127,9 +127,8 @@ impl ForeignInbox {
             .memo
             .targets(&self.shared.routes, topic.as_bytes())
             .clone();
-        let full = push_to(&self.shared, run, targets.iter());
-        if !full.is_empty() {
-            let blocked = BlockedPublish::new(self.shared.clone(), run.to_bytes(), full);
+        let unsent = push_to_list(&self.shared, run, &targets, |_| true);
+        if let Some(blocked) = BlockedPublish::unless_empty(&self.shared, unsent) {
             self.delivery = Some(Box::pin(blocked.finished()));
         }
     }

@@ -16,16 +16,21 @@ use broker_data::validate;
 use broker_proto::EndpointId;
 use broker_proto::command::Command;
 use broker_proto::endpoint::{Closed, ConnectionId};
-use broker_proto::frame::{ENVELOPE_SIZE, Envelope, FRAME_LEN_SIZE, Tag, frame_size, patch_hop};
+use broker_proto::frame::{
+    ENVELOPE_SIZE, Envelope, FRAME_LEN_SIZE, Tag, frame_size, patch_hop, patch_receiver,
+};
+use broker_proto::mark::Mark;
 use broker_proto::routes::Origin;
 use broker_proto::topic::LOCAL_PREFIX;
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Sleep, sleep};
 
+use crate::blocked::{Unsent, push_to, unmarked};
 use crate::link::Link;
 use crate::mailbox::{Patience, Pushed, Run};
+use crate::marking::{GatePass, PRESS_AFTER};
 use crate::peer::{Side, ended};
-use crate::routing::{Target, TargetKind, TargetList, Targets, TopicMemo, audience};
+use crate::routing::{TargetKind, TargetList, Targets, TopicMemo, audience, has_several_peers};
 use crate::run::RECEIVED_TRANSLATION_MIN;
 use crate::shared::Shared;
 use crate::socket::{Socket, alert};
@@ -61,9 +66,10 @@ pub(crate) enum Verdict {
 
 /// A run that some of its targets had no room for.
 struct Blocked {
-    run: Bytes,
     frames: usize,
-    targets: Vec<Target>,
+    unsent: Vec<Unsent>,
+    /// Whether siblings get it over their limits rather than late. See ADR 0115.
+    may_press: bool,
     since: Instant,
     stall: Pin<Box<Sleep>>,
 }
@@ -81,6 +87,8 @@ pub(crate) struct Inbound {
     /// What stores of this endpoint cannot take more of yet.
     store_waits: Vec<StoreWait>,
     store_wait: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Held from the first marked message that was noted until all are handed on.
+    gate: GatePass,
     forwarding: bool,
     stall_limit: Duration,
     /// Holds the right to a large handshake frame.
@@ -121,6 +129,7 @@ impl Inbound {
             blocked: None,
             store_waits: Vec::new(),
             store_wait: None,
+            gate: GatePass::default(),
             forwarding: !shared.options.disable_forwarding,
             stall_limit: shared.options.stall_limit,
             large: None,
@@ -173,13 +182,22 @@ impl Inbound {
         if self.blocked.is_some() && !self.unblock(cx, shared) {
             return Verdict::Blocked;
         }
-        if !self.stores_have_room(cx) {
+        if !self.stores_have_room(cx) || !self.gate.is_open(cx) {
             return Verdict::Blocked;
         }
-        match link.peer() {
+        let verdict = match link.peer() {
             Some(peer) => self.route(cx, shared, peer),
             None => self.handshake(cx, shared),
+        };
+        if self.blocked.is_none() {
+            self.gate.give_back();
         }
+        verdict
+    }
+
+    /// Leaves noting marked messages to others, for a while in which nothing is read.
+    pub(crate) fn leave_gate(&mut self) {
+        self.gate = GatePass::default();
     }
 
     /// Whether stores of this endpoint can take more commands.
@@ -243,9 +261,9 @@ impl Inbound {
             cx.waker().wake_by_ref();
         }
         self.blocked = Some(Blocked {
-            run: Bytes::new(),
             frames: 0,
-            targets: Vec::new(),
+            unsent: Vec::new(),
+            may_press: false,
             since: Instant::now(),
             stall: timer,
         });
@@ -273,43 +291,108 @@ impl Inbound {
             }
             let Some(frame) = rest.get(..size) else { break };
             let step = classify(frame, shared.id, peer);
-            if matches!(step, Step::Command { .. })
-                && let Some(run) = open.take()
+            let mark = step.mark();
+            let targets: Option<&TargetList> = match step {
+                Step::Data { mark: None } => Some(memo.targets(&shared.routes, topic_of(frame))),
+                Step::Data { mark: Some(mark) } => {
+                    let targets = memo.targets(&shared.routes, topic_of(frame));
+                    match mark.is_exhausted() {
+                        false => Some(targets),
+                        true => {
+                            special = targets.only(|target| !target.kind.is_native());
+                            Some(&special)
+                        }
+                    }
+                }
+                Step::Special { origin, receiver } => {
+                    let table = shared.routes.load();
+                    let targets = audience(&table, origin, receiver, topic_of(frame), forwarding);
+                    special = match receiver.is_nil() {
+                        true => Targets::of_all(targets, has_several_peers(&table)),
+                        false => Targets::new(targets),
+                    };
+                    Some(&special)
+                }
+                Step::Command { .. } | Step::Control | Step::Drop => None,
+            };
+            let is_handled_once = mark.is_some() || matches!(step, Step::Command { .. });
+            if is_handled_once
+                && let Some(run) = open.take_if(|run| {
+                    targets.is_none_or(|targets| !Arc::ptr_eq(&run.targets, targets))
+                })
             {
-                // A command is handled once: not when what is before it may have to wait.
+                // Not when what is before it may have to wait: it would be looked at again.
                 consumed += run.end;
                 if !deliver(&mut self.buffer, &mut self.blocked, shared, run) {
                     return self.stop(cx, shared, consumed);
                 }
                 continue;
             }
-            let targets: Option<&TargetList> = match step {
-                Step::Data => Some(memo.targets(&shared.routes, topic_of(frame))),
-                Step::Special { origin, receiver } => {
-                    let table = shared.routes.load();
-                    let targets = audience(&table, origin, receiver, topic_of(frame), forwarding);
-                    special = Targets::new(targets);
-                    Some(&special)
+            let needs_gate = match step {
+                // With one peer there is nobody to overtake.
+                Step::Data { mark: Some(_) } => targets.is_some_and(|it| it.has_several_peers()),
+                Step::Command { mark, .. } => mark.is_some(),
+                Step::Data { mark: None } | Step::Special { .. } | Step::Control | Step::Drop => {
+                    false
                 }
-                Step::Command { receiver } => {
-                    if hand_to_store(shared, frame, peer, &mut self.lied, &mut self.store_waits) {
-                        let origin = Origin::Peer(peer);
-                        let table = shared.routes.load();
+            };
+            if needs_gate && !self.gate.is_held() {
+                if let Some(run) = open.take() {
+                    consumed += run.end;
+                    if !deliver(&mut self.buffer, &mut self.blocked, shared, run) {
+                        return self.stop(cx, shared, consumed);
+                    }
+                }
+                if !self.gate.take(cx, &shared.marking) {
+                    return match consumed {
+                        0 => Verdict::Blocked,
+                        consumed => Verdict::Consumed(consumed),
+                    };
+                }
+                continue;
+            }
+            let targets = match step {
+                Step::Data { mark: Some(mark) } => targets.filter(|targets| {
+                    let is_several = targets.has_several_peers();
+                    shared.marking.is_first(mark, frame, is_several)
+                }),
+                Step::Command { receiver, mark } => {
+                    let origin = Origin::Peer(peer);
+                    let table = shared.routes.load();
+                    let is_several = has_several_peers(&table);
+                    let news = News { mark, is_several };
+                    if hand_to_store(
+                        shared,
+                        frame,
+                        peer,
+                        news,
+                        &mut self.lied,
+                        &mut self.store_waits,
+                    ) {
                         let mut targets =
                             audience(&table, origin, receiver, topic_of(frame), forwarding);
-                        targets.retain(|target| target.kind == TargetKind::Peer);
-                        special = Targets::new(targets);
+                        targets.retain(|target| target.kind.is_native());
+                        if mark.is_some_and(|mark| mark.is_exhausted()) {
+                            targets.clear();
+                        }
+                        special = match receiver.is_nil() {
+                            true => Targets::of_all(targets, is_several),
+                            false => Targets::new(targets),
+                        };
                         Some(&special)
                     } else {
                         None
                     }
                 }
-                Step::Control | Step::Drop => None,
+                Step::Data { mark: None } | Step::Special { .. } | Step::Control | Step::Drop => {
+                    targets
+                }
             };
             if let (Some(run), Some(targets)) = (&mut open, targets) {
                 // The common case: one more frame for the same targets.
                 if Arc::ptr_eq(&run.targets, targets) {
-                    patch_hop(self.buffer.get_mut(start..).unwrap_or_default(), shared.id);
+                    let frame = self.buffer.get_mut(start..).unwrap_or_default();
+                    rewrite(frame, shared, targets, mark);
                     run.end += size;
                     run.frames += 1;
                     continue;
@@ -319,12 +402,17 @@ impl Inbound {
             if let Some(run) = open.take() {
                 consumed += run.end;
                 if !deliver(&mut self.buffer, &mut self.blocked, shared, run) {
-                    // The frame behind the run stays where it is and is looked at again.
+                    if mark.is_some() {
+                        // A copy, which the run before it need not wait for.
+                        let _copy = self.buffer.split_to(size);
+                        consumed += size;
+                    }
+                    // Any other frame stays where it is and is looked at again.
                     return self.stop(cx, shared, consumed);
                 }
             }
             if let Some(targets) = targets {
-                patch_hop(&mut self.buffer, shared.id);
+                rewrite(&mut self.buffer, shared, &targets, mark);
                 open = Some(OpenRun {
                     end: size,
                     frames: 1,
@@ -368,7 +456,7 @@ impl Inbound {
         let Some(blocked) = &mut self.blocked else {
             return true;
         };
-        if blocked.targets.is_empty() {
+        if blocked.unsent.is_empty() {
             // A wait for a permit: over when its timer is.
             let over = blocked.stall.as_mut().poll(cx).is_ready();
             if over {
@@ -383,10 +471,17 @@ impl Inbound {
                 false => Patience::Exhausted,
             };
             let mut look_again = self.stall_limit.saturating_sub(waited);
-            let run = Run::shared(&blocked.run, blocked.frames);
-            blocked
-                .targets
-                .retain(|target| match target.mailbox.push(run, patience) {
+            let presses = blocked.may_press && waited >= PRESS_AFTER;
+            if presses {
+                shared.marking.press(shared.now());
+                press(shared, &mut blocked.unsent, blocked.frames);
+            } else if blocked.may_press {
+                look_again = look_again.min(PRESS_AFTER.saturating_sub(waited));
+            }
+            let frames = blocked.frames;
+            blocked.unsent.retain(|Unsent { target, bytes }| {
+                let run = Run::shared(bytes, frames);
+                match target.mailbox.push(run, patience) {
                     Pushed::Full { stalls_in } => {
                         look_again = look_again.min(stalls_in);
                         true
@@ -395,17 +490,16 @@ impl Inbound {
                         shared.report_drops(pushed, target);
                         false
                     }
-                });
-            if blocked.targets.is_empty() {
+                }
+            });
+            if blocked.unsent.is_empty() {
                 self.blocked = None;
                 return true;
             }
             blocked.stall = Box::pin(sleep(look_again));
-            let room = blocked.targets.iter().any(|target| {
-                target
-                    .mailbox
-                    .poll_room(cx, blocked.run.len(), blocked.frames)
-                    .is_ready()
+            let room = blocked.unsent.iter().any(|Unsent { target, bytes }| {
+                let room = target.mailbox.poll_room(cx, bytes.len(), frames);
+                room.is_ready()
             });
             if !room && blocked.stall.as_mut().poll(cx).is_pending() {
                 return false;
@@ -471,18 +565,37 @@ impl Inbound {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// A data message to everybody.
-    Data,
+    Data { mark: Option<Mark> },
     /// A data message to one endpoint, or with a sender that changes who gets it.
     Special {
         origin: Origin,
         receiver: EndpointId,
     },
     /// A command of a data store: for a store here, and for peers.
-    Command { receiver: EndpointId },
+    Command {
+        receiver: EndpointId,
+        mark: Option<Mark>,
+    },
     /// For the state machine.
     Control,
     /// Malformed, or of no use; only this message is lost. Spec: wire 6.3.
     Drop,
+}
+
+impl Step {
+    const fn mark(self) -> Option<Mark> {
+        match self {
+            Self::Data { mark } | Self::Command { mark, .. } => mark,
+            Self::Special { .. } | Self::Control | Self::Drop => None,
+        }
+    }
+}
+
+/// What tells a command of a data store from a copy of it.
+#[derive(Debug, Clone, Copy)]
+struct News {
+    mark: Option<Mark>,
+    is_several: bool,
 }
 
 fn classify(frame: &[u8], me: EndpointId, peer: EndpointId) -> Step {
@@ -499,9 +612,10 @@ fn classify(frame: &[u8], me: EndpointId, peer: EndpointId) -> Step {
     };
     match envelope.tag {
         Tag::RoutingUpdate | Tag::Ping | Tag::Pong => Step::Control,
-        Tag::Command => Step::Command {
-            receiver: envelope.receiver,
-        },
+        Tag::Command => {
+            let (receiver, mark) = receiver_of(&envelope, peer);
+            Step::Command { receiver, mark }
+        }
         Tag::Data => {
             if envelope.topic.starts_with(LOCAL_PREFIX.as_bytes()) {
                 // Nobody but this endpoint makes its events. Spec: wire 8.2.
@@ -514,27 +628,49 @@ fn classify(frame: &[u8], me: EndpointId, peer: EndpointId) -> Step {
             }
             let spoofed = envelope.sender == EndpointId::NIL || envelope.sender == me;
             if !spoofed && envelope.receiver == EndpointId::NIL {
-                return Step::Data;
+                return Step::Data { mark: None };
+            }
+            let (receiver, mark) = receiver_of(&envelope, peer);
+            if !spoofed && mark.is_some() {
+                return Step::Data { mark };
             }
             let origin = if spoofed {
                 Origin::Spoofed(peer)
             } else {
                 Origin::Peer(peer)
             };
-            Step::Special {
-                origin,
-                receiver: envelope.receiver,
-            }
+            Step::Special { origin, receiver }
         }
     }
 }
 
-/// Checks a command and hands it to the store it is for, if that is here. `false`: it is malformed
-/// or not from whom it names, and must not be forwarded.
+/// Whom a message is for, and its mark if it has one instead. Only siblings make marks.
+fn receiver_of(envelope: &Envelope<'_>, peer: EndpointId) -> (EndpointId, Option<Mark>) {
+    match Mark::from_receiver(envelope.receiver).filter(|_| peer.is_recognizable()) {
+        Some(mark) => (EndpointId::NIL, Some(mark)),
+        None => (envelope.receiver, None),
+    }
+}
+
+/// Makes a frame what this endpoint sends: to everybody in the list, and with a mark if they take
+/// one.
+fn rewrite(frame: &mut [u8], shared: &Shared, targets: &Targets, mark: Option<Mark>) {
+    patch_hop(frame, shared.id);
+    if targets.is_marked() {
+        let mark = mark.map_or_else(|| shared.marking.next(), Mark::after_hop);
+        patch_receiver(frame, mark.to_receiver());
+    } else if mark.is_some() {
+        patch_receiver(frame, EndpointId::NIL);
+    }
+}
+
+/// Checks a command and hands it to the store it is for, if that is here. `false`: it is malformed,
+/// a copy, or not from whom it names, and must not be forwarded.
 fn hand_to_store(
     shared: &Arc<Shared>,
     frame: &[u8],
     peer: EndpointId,
+    news: News,
     lied: &mut bool,
     waits: &mut Vec<StoreWait>,
 ) -> bool {
@@ -549,13 +685,19 @@ fn hand_to_store(
             return false;
         }
     };
+    // Copies first, so that those of honest commands do not count as refused.
+    if news
+        .mark
+        .is_some_and(|mark| shared.marking.is_copy(mark, frame))
+    {
+        return false;
+    }
+    let (receiver, _) = receiver_of(&envelope, peer);
     let is_peer = |id| {
         let table = shared.routes.load();
-        table
-            .peer(id)
-            .is_some_and(|target| target.kind == TargetKind::Peer)
+        table.peer(id).is_some_and(|target| target.kind.is_native())
     };
-    if let Err(error) = command.check_sender(shared.id, peer, envelope.receiver, is_peer) {
+    if let Err(error) = command.check_sender(shared.id, peer, receiver, is_peer) {
         shared.refused_commands.fetch_add(1, Ordering::Relaxed);
         match std::mem::replace(lied, true) {
             false => tracing::warn!(event = "command-refused", %peer, %error),
@@ -563,8 +705,14 @@ fn hand_to_store(
         }
         return false;
     }
-    let to_me = envelope.receiver == shared.id;
-    if (to_me || envelope.receiver.is_nil())
+    // What is refused is not noted: it must not keep the true one from being heard.
+    if let Some(mark) = news.mark
+        && !shared.marking.is_first(mark, frame, news.is_several)
+    {
+        return false;
+    }
+    let to_me = receiver == shared.id;
+    if (to_me || receiver.is_nil())
         && let Some(store) = shared.stores.find_topic(envelope.topic)
     {
         waits.extend(store.handle_command(shared, &command, envelope.payload));
@@ -581,6 +729,23 @@ fn topic_of(frame: &[u8]) -> &[u8] {
     };
     let length = usize::from(u16::from_be_bytes([high, low]));
     frame.get(TOPIC..TOPIC + length).unwrap_or_default()
+}
+
+/// Hands siblings what they have no room for, as far as it goes.
+fn press(shared: &Arc<Shared>, unsent: &mut Vec<Unsent>, frames: usize) {
+    unsent.retain(|Unsent { target, bytes }| {
+        if target.kind != TargetKind::Sibling {
+            return true;
+        }
+        let run = Run::shared(bytes, frames);
+        match target.mailbox.push(run, Patience::Presses) {
+            Pushed::Full { .. } => true,
+            pushed => {
+                shared.report_drops(pushed, target);
+                false
+            }
+        }
+    });
 }
 
 /// Hands a run to its targets; `false` when some had no room.
@@ -600,24 +765,37 @@ fn deliver(
         true => Bytes::copy_from_slice(&bytes),
         false => bytes.freeze(),
     };
-    let mut full = Vec::new();
+    let mut unsent: Vec<Unsent> = Vec::new();
     let slot = Slot::default();
     let frames = Run::shared(&bytes, run.frames)
         .translated_in(&slot, run.targets.iter(), RECEIVED_TRANSLATION_MIN)
         .alone_if(run.targets.len() == 1);
     for target in run.targets.iter() {
         match target.mailbox.push(frames, Patience::Waits) {
-            Pushed::Full { .. } => full.push(target.clone()),
+            Pushed::Full { .. } => unsent.push(Unsent {
+                target: target.clone(),
+                bytes: bytes.clone(),
+            }),
             pushed => shared.report_drops(pushed, target),
         }
     }
-    if full.is_empty() {
+    let others = run.targets.unmarked();
+    if !others.is_empty() {
+        let bytes = unmarked(&bytes);
+        let frames = Run::shared(&bytes, run.frames);
+        unsent.extend(push_to(shared, frames, others.iter()));
+    }
+    let may_press = run.targets.is_marked() && shared.marking.is_in_circle();
+    if may_press && !unsent.is_empty() && shared.marking.is_pressing(shared.now()) {
+        press(shared, &mut unsent, run.frames);
+    }
+    if unsent.is_empty() {
         return true;
     }
     *blocked = Some(Blocked {
-        run: bytes,
         frames: run.frames,
-        targets: full,
+        unsent,
+        may_press,
         since: Instant::now(),
         stall: Box::pin(sleep(shared.options.stall_limit)),
     });

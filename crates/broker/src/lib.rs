@@ -60,6 +60,7 @@ mod link;
 mod listener;
 mod lock;
 mod mailbox;
+mod marking;
 mod message;
 mod peer;
 mod pending;

@@ -12,7 +12,8 @@
 //!   registered under the same lock that looks at the queue, so no wake-up is lost;
 //! - a joint run is the last that the queue holds, and sealed before anything comes behind it;
 //! - `bytes` and `messages` never exceed their limits, except by control frames (which are few and
-//!   bounded by the protocol) and by one run that alone is larger than the limit;
+//!   bounded by the protocol), by one run that alone is larger than the limit, and by what endpoints
+//!   in a circle press on each other, for which there is a limit above;
 //! - the lock is held for a push or a take, never across a wait.
 
 use std::collections::VecDeque;
@@ -40,6 +41,7 @@ use crate::shortcut::Shortcut;
 use crate::socket::Door;
 
 /// Room for control frames however small the limit for messages is: two of the largest filters.
+/// Also for what endpoints in a circle have under way, when all of them wait for each other.
 const CONTROL_BYTES_MIN: usize = 32 * 1024 * 1024;
 
 /// Tasks that are remembered to wait for room. Some of them may have given up without a word, so
@@ -64,11 +66,21 @@ pub(crate) struct Limits {
     pub(crate) translated: bool,
 }
 
+impl Limits {
+    /// Bytes that are never exceeded, control frames included.
+    fn control_bytes_max(&self) -> usize {
+        self.bytes_max.max(CONTROL_BYTES_MIN).saturating_mul(2)
+    }
+}
+
 /// How a producer deals with a full mailbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Patience {
     /// It can wait as long as the consumer moves.
     Waits,
+    /// It must not wait, for others may wait for it in turn: the run is taken over the limit, but
+    /// not beyond that of control frames.
+    Presses,
     /// It waited for the stall limit already: the run is taken or dropped now.
     Exhausted,
 }
@@ -252,6 +264,16 @@ impl Mailbox {
             }
             return Pushed::Accepted;
         }
+        if patience == Patience::Presses
+            && !self.limits.strict
+            && inner.queue.bytes().saturating_add(run.len()) <= self.limits.control_bytes_max()
+        {
+            inner.queue.append(run);
+            if was_empty {
+                self.notify(inner);
+            }
+            return Pushed::Accepted;
+        }
         if self.limits.strict {
             self.push_strict(inner, run)
         } else {
@@ -324,12 +346,7 @@ impl Mailbox {
         if inner.state != State::Open {
             return;
         }
-        let control_bytes_max = self
-            .limits
-            .bytes_max
-            .max(CONTROL_BYTES_MIN)
-            .saturating_mul(2);
-        if inner.queue.bytes().saturating_add(frame.len()) > control_bytes_max {
+        if inner.queue.bytes().saturating_add(frame.len()) > self.limits.control_bytes_max() {
             self.overflow(inner);
             return;
         }
@@ -359,10 +376,10 @@ impl Mailbox {
         let idle = inner.stall.idle(progress, Instant::now());
         inner.stall.stalled = idle >= self.limits.stall_limit;
         match (inner.stall.stalled, patience, self.limits.overflow) {
-            (false, Patience::Waits, _) => Pushed::Full {
+            (false, Patience::Waits | Patience::Presses, _) => Pushed::Full {
                 stalls_in: self.limits.stall_limit.saturating_sub(idle),
             },
-            (true, Patience::Waits, Overflow::Block) => Pushed::Full {
+            (true, Patience::Waits | Patience::Presses, Overflow::Block) => Pushed::Full {
                 stalls_in: Duration::MAX,
             },
             // A consumer that moves, but too slowly for those behind this run, keeps its place.

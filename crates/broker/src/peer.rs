@@ -293,6 +293,7 @@ impl PeerTask {
     /// Reads once and routes what came.
     fn poll_read_some(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Closed>> {
         if self.link.is_closing() || self.link.is_paused() {
+            self.inbound.leave_gate();
             self.link.mailbox.register(cx);
             return Poll::Pending;
         }

@@ -31,6 +31,8 @@ pub(crate) struct Target {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TargetKind {
     Peer,
+    /// A native peer of this implementation: what goes there may carry marks. See ADR 0115.
+    Sibling,
     /// A peer that another protocol is spoken with. Neither data stores nor the topics that belong
     /// to an endpoint mean anything to it.
     Foreign,
@@ -44,6 +46,19 @@ pub(crate) enum TargetKind {
 }
 
 impl TargetKind {
+    /// Whether the native protocol is spoken there, data stores included.
+    pub(crate) const fn is_native(self) -> bool {
+        matches!(self, Self::Peer | Self::Sibling)
+    }
+
+    /// What a native peer of that id is.
+    pub(crate) fn native(peer: EndpointId) -> Self {
+        match peer.is_recognizable() {
+            true => Self::Sibling,
+            false => Self::Peer,
+        }
+    }
+
     /// Whether messages become JSON there.
     pub(crate) const fn reads_json(self) -> bool {
         matches!(self, Self::Client | Self::Foreign)
@@ -68,6 +83,12 @@ pub(crate) struct Targets {
     list: Box<[Target]>,
     /// There if they are many, and their mailboxes can share runs in the making.
     joint: Option<JointEnd>,
+    /// Whether what goes to the list carries a mark; local consumers do not look at it.
+    is_marked: bool,
+    /// Whether the endpoint has several peers, so that a message may come in several ways.
+    has_several_peers: bool,
+    /// Peers that get the same without the mark.
+    unmarked: Box<[Target]>,
 }
 
 impl Targets {
@@ -77,7 +98,55 @@ impl Targets {
         Arc::new(Self {
             list: list.into(),
             joint: is_joint.then(JointEnd::default),
+            is_marked: false,
+            has_several_peers: false,
+            unmarked: Box::default(),
         })
+    }
+
+    /// Those who get a message to everybody: with several peers, siblings get it with a mark.
+    pub(crate) fn of_all(list: Vec<Target>, has_several_peers: bool) -> TargetList {
+        let is_marked =
+            has_several_peers && list.iter().any(|target| target.kind == TargetKind::Sibling);
+        let (unmarked, list) = list
+            .into_iter()
+            .partition(|target| is_marked && target.kind == TargetKind::Peer);
+        let mut targets = Self::new(list);
+        if let Some(targets) = Arc::get_mut(&mut targets) {
+            targets.is_marked = is_marked;
+            targets.has_several_peers = has_several_peers;
+            targets.unmarked = Vec::into_boxed_slice(unmarked);
+        }
+        targets
+    }
+
+    /// Whether this is what [`of_all`](Self::of_all) makes of these.
+    fn is_of(&self, list: &[Target]) -> bool {
+        let is_unmarked = |target: &&Target| self.is_marked && target.kind == TargetKind::Peer;
+        self.list.len() + self.unmarked.len() == list.len()
+            && list.iter().filter(|it| !is_unmarked(it)).eq(&*self.list)
+            && list.iter().filter(is_unmarked).eq(&*self.unmarked)
+    }
+
+    /// Some of them, that get messages without a mark.
+    pub(crate) fn only(&self, wants: impl Fn(&Target) -> bool) -> TargetList {
+        let all = self.list.iter().chain(&self.unmarked);
+        Self::new(all.filter(|target| wants(target)).cloned().collect())
+    }
+
+    /// Whether what goes to the list carries a mark.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.is_marked
+    }
+
+    /// Whether the endpoint had several peers when the list was made.
+    pub(crate) fn has_several_peers(&self) -> bool {
+        self.has_several_peers
+    }
+
+    /// Peers beside the list, that get the same without the mark; none where there is no mark.
+    pub(crate) fn unmarked(&self) -> &[Target] {
+        &self.unmarked
     }
 
     /// Where small messages for all of them are collected.
@@ -161,12 +230,17 @@ pub(crate) fn audience(
 ) -> Vec<Target> {
     let mut targets = table.targets(origin, receiver, topic, forwarding);
     if topic.is_empty() {
-        targets.retain(|target| !matches!(target.kind, TargetKind::Peer | TargetKind::Foreign));
+        targets.retain(|target| !target.kind.is_native() && target.kind != TargetKind::Foreign);
     }
     if is_reserved(topic) || came_from_foreign(table, origin) {
         targets.retain(|target| target.kind != TargetKind::Foreign);
     }
     targets
+}
+
+/// Whether a message may come to this endpoint in several ways.
+pub(crate) fn has_several_peers(table: &RoutingTable<Target>) -> bool {
+    table.peer_count() > 1
 }
 
 fn came_from_foreign(table: &RoutingTable<Target>, origin: Origin) -> bool {
@@ -239,13 +313,9 @@ impl TopicMemo {
         if self.topics.len() >= MEMO_TOPICS_MAX {
             self.forget();
         }
-        let known = self
-            .lists
-            .iter()
-            .find(|list| list[..] == targets[..])
-            .cloned();
+        let known = self.lists.iter().find(|list| list.is_of(&targets)).cloned();
         let list = known.unwrap_or_else(|| {
-            let list = Targets::new(targets);
+            let list = Targets::of_all(targets, has_several_peers(&table));
             self.lists.push(list.clone());
             list
         });

@@ -16,6 +16,7 @@ use crate::control::Control;
 use crate::error::Error;
 use crate::lock::Lock;
 use crate::mailbox::Limits;
+use crate::marking::Marking;
 use crate::routing::{Routes, SharedMemo};
 use crate::socket::Liveness;
 use crate::store::Stores;
@@ -54,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) connections: Gauge,
     /// Commands of data stores in somebody else's name.
     pub(crate) refused_commands: AtomicU64,
+    /// The marks of messages, and those that came already.
+    pub(crate) marking: Marking,
     #[cfg(feature = "http")]
     pub(crate) web_sockets: crate::websocket::Counters,
     /// Memo of [`Endpoint::publish`](crate::Endpoint::publish), which any thread may call.
@@ -78,13 +81,14 @@ impl Shared {
             let cause = "this build has no TLS: set `disable_ssl`".to_owned();
             return Err(Error::Tls { cause });
         }
-        let mut random = [0; 24];
+        let mut random = [0; 48];
         getrandom::fill(&mut random)
             .map_err(|error| Error::Start(Arc::new(std::io::Error::other(error))))?;
-        let (mut id, mut seed) = ([0; 16], [0; 8]);
+        let (mut id, mut seed, mut secret) = ([0; 16], [0; 8], [0; 24]);
         id.copy_from_slice(&random[..16]);
-        seed.copy_from_slice(&random[16..]);
-        let id = EndpointId::from_random(id);
+        seed.copy_from_slice(&random[16..24]);
+        secret.copy_from_slice(&random[24..]);
+        let id = EndpointId::recognizable(id);
         let limits = |overflow: Overflow| Limits {
             bytes_max: options.capacity.bytes_max,
             messages_max: options.capacity.messages_max,
@@ -121,6 +125,7 @@ impl Shared {
             large_handshakes: Semaphore::new(LARGE_HANDSHAKES_MAX),
             connections: Gauge::default(),
             refused_commands: AtomicU64::new(0),
+            marking: Marking::new(secret),
             #[cfg(feature = "http")]
             web_sockets: crate::websocket::Counters::default(),
             publish_memo: SharedMemo::new(Origin::Endpoint),

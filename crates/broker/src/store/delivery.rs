@@ -9,10 +9,10 @@ use broker_proto::store::{Failure, Message, Role, event};
 use broker_proto::{EndpointId, Origin, Topic};
 use bytes::Bytes;
 
-use crate::blocked::{self, BlockedPublish};
+use crate::blocked::{self, BlockedPublish, Unsent};
 use crate::mailbox::{Run, SHARED_RUN_MIN};
 use crate::pending::Resolver;
-use crate::routing::{Target, TargetKind, TopicMemo};
+use crate::routing::{Targets, TopicMemo};
 use crate::shared::Shared;
 use crate::store::StoreError;
 
@@ -60,23 +60,22 @@ impl Delivery {
     pub(super) fn is_reachable(&mut self, shared: &Shared) -> bool {
         let topic = self.topic.as_bytes();
         let targets = self.commands.targets(&shared.routes, topic);
-        targets.iter().any(|target| target.kind == TargetKind::Peer)
+        // Where some get no mark, there is a sibling in the list.
+        targets.iter().any(|target| target.kind.is_native())
     }
 
     /// Sends a command to peers. Whether a store on this endpoint gets it, too, is not decided here.
     pub(super) fn send(&mut self, shared: &Arc<Shared>, message: &Message, after: &mut After) {
         let topic = self.topic.as_bytes();
         let directed;
-        let targets: &[Target] = if message.receiver.is_nil() {
+        let targets: &Targets = if message.receiver.is_nil() {
             self.commands.targets(&shared.routes, topic)
         } else {
             let table = shared.routes.load();
-            directed = table.targets(Origin::Endpoint, message.receiver, topic, true);
+            let targets = table.targets(Origin::Endpoint, message.receiver, topic, true);
+            directed = Targets::new(targets);
             &directed
         };
-        let peers = targets
-            .iter()
-            .filter(|target| target.kind == TargetKind::Peer);
         let shared_frame;
         let run = if message.frame.len() < SHARED_RUN_MIN {
             Run::copied(&message.frame, 1)
@@ -84,13 +83,14 @@ impl Delivery {
             shared_frame = Bytes::from_owner(message.frame.clone());
             Run::shared(&shared_frame, 1)
         };
-        let mut full = blocked::push_to(shared, run, peers);
+        let mut unsent =
+            blocked::push_to_list(shared, run, targets, |target| target.kind.is_native());
         if message.must_lead && run.len() <= LEADING_BYTES_MAX {
-            for target in full.drain(..) {
-                target.mailbox.push_control(run.to_bytes());
+            for Unsent { target, bytes } in unsent.drain(..) {
+                target.mailbox.push_control(bytes);
             }
         }
-        after.wait_for(shared, run, full);
+        after.wait_for(shared, unsent);
     }
 
     /// Publishes a store event to local consumers.
@@ -114,17 +114,15 @@ impl Delivery {
         let targets = self.events.targets(&shared.routes, topic);
         let frame = Bytes::from(frame);
         let run = Run::shared(&frame, 1);
-        let full = blocked::push_to(shared, run, targets.iter());
-        after.wait_for(shared, run, full);
+        let unsent = blocked::push_to(shared, run, targets.iter());
+        after.wait_for(shared, unsent);
     }
 }
 
 impl After {
-    fn wait_for(&mut self, shared: &Arc<Shared>, run: Run<'_>, full: Vec<Target>) {
-        if !full.is_empty() {
-            let blocked = BlockedPublish::new(shared.clone(), run.to_bytes(), full);
-            self.blocked.push(blocked);
-        }
+    fn wait_for(&mut self, shared: &Arc<Shared>, unsent: Vec<Unsent>) {
+        self.blocked
+            .extend(BlockedPublish::unless_empty(shared, unsent));
     }
 
     /// Gives the answers and returns what has to wait for room.

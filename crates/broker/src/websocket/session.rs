@@ -35,7 +35,7 @@ use tungstenite::protocol::Message;
 use super::counters::{Application, count};
 use super::server::{Server, linger};
 use super::stream::WebSocketStream;
-use crate::blocked::{BlockedPublish, push_to};
+use crate::blocked::{BlockedPublish, push_to_list};
 use crate::mailbox::{Chunk, Mailbox, Run, SHARED_RUN_MIN, Taken};
 use crate::routing::{Target, TargetKind, TopicMemo};
 use crate::shared::Shared;
@@ -540,9 +540,8 @@ impl Session {
             shared_frame = Bytes::from(std::mem::take(&mut self.frame));
             Run::shared(&shared_frame, 1)
         };
-        let full = push_to(&self.shared, run, targets.iter());
-        if !full.is_empty() {
-            let blocked = BlockedPublish::new(self.shared.clone(), run.to_bytes(), full);
+        let unsent = push_to_list(&self.shared, run, &targets, |_| true);
+        if let Some(blocked) = BlockedPublish::unless_empty(&self.shared, unsent) {
             self.delivery = Some(Box::pin(blocked.finished()));
         }
     }
