@@ -9,14 +9,11 @@
 //! case that a second peer comes while copies are under way, it notes what it had as *hints*, which
 //! cost next to nothing because they cover the mark and the end of the message only.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use crate::mark::{Mark, content_of};
 
 /// Keys of one generation. The two together remember at least as many messages as a mailbox of
-/// 64 MiB holds if they have 128 bytes each; small rings lag less. Full, a generation takes about
-/// 9 MiB, and only endpoints that get marked messages from several peers have one.
+/// 64 MiB holds if they have 128 bytes each; small rings lag less. Full, a generation takes
+/// 8 MiB, and only endpoints that get marked messages from several peers have one.
 pub const GENERATION_MAX: usize = 512 * 1024;
 
 /// Hints that are kept of the time with one peer: what can be under way on another path while a
@@ -93,27 +90,67 @@ const fn fold(a: u64, b: u64) -> u64 {
     (product as u64) ^ ((product >> 64) as u64)
 }
 
-/// Keys are hashes already.
-#[derive(Debug, Default, Clone)]
-struct Plain(u64);
+/// Keys, each once. They are hashes already, so a key says where it stands: there, or behind others
+/// that stand in its place.
+#[derive(Debug, Default)]
+struct Set {
+    /// Zero where there is none; at most half of them are taken. Their number is a power of two.
+    slots: Vec<u64>,
+    len: usize,
+}
 
-impl Hasher for Plain {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+impl Set {
+    const SLOTS_MIN: usize = 64;
+
+    /// Zero stands for no key.
+    fn stored(key: u64) -> u64 {
+        key.max(1)
+    }
+
+    /// Where the key stands, or would stand; `None` when there is no room yet.
+    fn find(&self, key: u64) -> Option<usize> {
+        let mask = self.slots.len().checked_sub(1)?;
+        let mut at = usize::try_from(key).unwrap_or_default() & mask;
+        loop {
+            match self.slots.get(at)? {
+                0 => return Some(at),
+                found if *found == key => return Some(at),
+                _ => at = (at + 1) & mask,
+            }
         }
     }
 
-    fn write_u64(&mut self, key: u64) {
-        self.0 = key;
+    fn contains(&self, key: u64) -> bool {
+        let key = Self::stored(key);
+        self.find(key)
+            .is_some_and(|at| self.slots.get(at) == Some(&key))
     }
 
-    fn finish(&self) -> u64 {
-        self.0
+    /// Adds a key; `false` says that it was there.
+    fn insert(&mut self, key: u64) -> bool {
+        let key = Self::stored(key);
+        if self.len * 2 >= self.slots.len() {
+            self.grow();
+        }
+        let Some(slot) = self.find(key).and_then(|at| self.slots.get_mut(at)) else {
+            return false;
+        };
+        let is_new = *slot == 0;
+        *slot = key;
+        self.len += usize::from(is_new);
+        is_new
+    }
+
+    fn grow(&mut self) {
+        let slots = vec![0; (self.slots.len() * 2).max(Self::SLOTS_MIN)];
+        let before = std::mem::replace(&mut self.slots, slots);
+        for key in before.into_iter().filter(|key| *key != 0) {
+            if let Some(slot) = self.find(key).and_then(|at| self.slots.get_mut(at)) {
+                *slot = key;
+            }
+        }
     }
 }
-
-type Set = HashSet<u64, BuildHasherDefault<Plain>>;
 
 /// What an endpoint remembers of the marked messages it had.
 #[derive(Debug)]
@@ -150,7 +187,7 @@ impl Duplicates {
     /// Adds hints from the time with one peer, at most [`HINTS_MAX`].
     pub fn add_hints(&mut self, hints: impl IntoIterator<Item = Key>) {
         for Key(hint) in hints.into_iter().take(HINTS_MAX) {
-            if self.hints.len() >= HINTS_MAX {
+            if self.hints.len >= HINTS_MAX {
                 return;
             }
             self.hints.insert(hint);
@@ -160,9 +197,9 @@ impl Duplicates {
 
     /// Whether the message was there before.
     pub fn contains(&self, key: Key, hint: impl FnOnce() -> Key) -> bool {
-        self.young.contains(&key.0)
-            || self.old.contains(&key.0)
-            || (!self.hints.is_empty() && self.hints.contains(&hint().0))
+        self.young.contains(key.0)
+            || self.old.contains(key.0)
+            || (self.hints.len > 0 && self.hints.contains(hint().0))
     }
 
     /// Notes a message; `false` says that it was there before.
@@ -171,13 +208,13 @@ impl Duplicates {
             self.calm = 0;
             return false;
         }
-        if !self.hints.is_empty() {
+        if self.hints.len > 0 {
             self.hints_uses += 1;
             if self.hints_uses > HINTS_USES_MAX {
                 self.hints = Set::default();
             }
         }
-        if self.young.len() >= self.generation_max {
+        if self.young.len >= self.generation_max {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(key.0)
@@ -196,7 +233,7 @@ impl Duplicates {
 
     /// How many keys and hints are held.
     pub fn len(&self) -> usize {
-        self.young.len() + self.old.len() + self.hints.len()
+        self.young.len + self.old.len + self.hints.len
     }
 
     /// Whether nothing is held.
@@ -279,6 +316,22 @@ mod tests {
         }
         assert!(seen.calms_down());
         assert!(seen.is_empty());
+    }
+
+    #[test]
+    fn sets_hold_any_keys() {
+        let mut set = Set::default();
+        assert!(!set.contains(0));
+        let keys: Vec<u64> = (0..2000)
+            .map(|number: u64| number << 40)
+            .chain([u64::MAX])
+            .collect();
+        for key in &keys {
+            assert!(!set.contains(*key) && set.insert(*key) && !set.insert(*key));
+        }
+        assert!(keys.iter().all(|key| set.contains(*key)));
+        assert_eq!(set.len, keys.len());
+        assert!(!set.contains(12345));
     }
 
     proptest! {
