@@ -24,6 +24,7 @@
 //! | `listener`, `connector`, `tls`, `tls_session`, `socket` | how connections come to be, and how they are encrypted |
 //! | `link`, `peer`, `inbound`, `spare` | one connection: its shared half, its task, what it reads, and into what |
 //! | `routing`, `blocked` | the data path: who gets what, and the rest of a message that met a full mailbox |
+//! | `marking` | what tells copies from news in rings and meshes of endpoints |
 //! | `mailbox`, `queue`, `run`, `chunk`, `ready_fd` | queues, what is in them, who is told of it |
 //! | `joint`, `shortcut`, `buffers` | small messages for many, messages for idle connections, memory used again |
 //! | `websocket`, `foreign`, `translation` | JSON clients and servers: their connections, what foreign peers send, a message as JSON for all of them |

@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ use broker_data::{Timespan, Timestamp};
 use broker_proto::duplicates::{Duplicates, HINTS_MAX, Key, Keys};
 use broker_proto::mark::{Mark, ORIGIN_SIZE};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+
+use crate::lock::Lock;
 
 /// How long a connection waits for a sibling's mailbox before it goes over its limit, where messages
 /// come in several ways: the sibling may be waiting for this endpoint, and so on in a circle. Anybody
@@ -32,7 +34,7 @@ pub(crate) struct Marking {
     number: AtomicU64,
     /// Whether messages are looked up: set while there are several peers, and for a while after.
     is_checking: AtomicBool,
-    memory: Mutex<Memory>,
+    memory: Lock<Memory>,
     /// Hints of the last messages that came while there was one peer: a ring. It has one writer, the
     /// task of that peer. While a second peer comes there may be two for a moment; a hint that is
     /// lost then costs a duplicate at most.
@@ -68,7 +70,7 @@ impl Marking {
             keys: Keys::new([number(8), number(16)]),
             number: AtomicU64::new(0),
             is_checking: AtomicBool::new(false),
-            memory: Mutex::default(),
+            memory: Lock::default(),
             hints: OnceLock::new(),
             hints_written: AtomicUsize::new(0),
             gate: Arc::new(Semaphore::new(1)),
@@ -117,7 +119,7 @@ impl Marking {
             return true;
         }
         let key = self.keys.key(mark, frame);
-        let mut memory = self.lock();
+        let mut memory = self.memory.lock();
         self.is_checking.store(true, Ordering::Relaxed);
         self.take_hints(&mut memory);
         let hint = || self.keys.hint(mark, frame);
@@ -134,7 +136,7 @@ impl Marking {
     pub(crate) fn is_copy(&self, mark: Mark, frame: &[u8]) -> bool {
         let is_known = mark.origin == self.origin || {
             let key = self.keys.key(mark, frame);
-            let mut memory = self.lock();
+            let mut memory = self.memory.lock();
             self.take_hints(&mut memory);
             let hint = || self.keys.hint(mark, frame);
             memory.duplicates.contains(key, hint)
@@ -145,10 +147,6 @@ impl Marking {
     fn count_copy(&self) -> bool {
         self.dropped.fetch_add(1, Ordering::Relaxed);
         false
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note_hint(&self, Key(hint): Key) {
