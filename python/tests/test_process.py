@@ -63,7 +63,6 @@ def test_ctrl_c_while_a_store_waits(call):
 def test_ctrl_c_while_a_file_is_locked(tmp_path):
     path = tmp_path / "store.sqlite"
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("create table t(x)")
         other.execute("begin exclusive")
         with Program("block.py", "store-open", 0, path) as program:
             interrupt(program)
