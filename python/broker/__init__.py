@@ -18,8 +18,8 @@ def _refuse_other_package():
     """Raises ImportError when files of another distribution named `broker` are mixed with ours."""
     import os
 
-    ours = {"__init__.py", "__init__.pyi", "__main__.py", "__main__.pyi", "aio.py", "zeek.py", "zeek.pyi",
-            "zeek_app.py", "zeek_types.py"}
+    ours = {"__init__.py", "__init__.pyi", "__main__.py", "__main__.pyi", "aio.py", "bro.py", "bro.pyi", "zeek.py",
+            "zeek.pyi", "zeek_app.py", "zeek_types.py"}
     for directory in __path__:
         try:
             names = os.listdir(directory)
@@ -268,3 +268,6 @@ class Message:
 
 
 from . import zeek
+
+# `broker.bro.Event`, as public scripts still say.
+from . import bro

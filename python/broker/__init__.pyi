@@ -11,6 +11,7 @@ from typing import Any, Literal, NoReturn, SupportsFloat, SupportsIndex
 from typing_extensions import TypeAlias, TypeVar
 
 from . import _broker
+from . import bro as bro
 from . import zeek as zeek
 from ._broker import EC as EC
 from ._broker import SC as SC

@@ -16,7 +16,7 @@ import ipaddress
 import threading
 import types
 import typing
-from typing import Any, Callable, Iterable, Tuple, TypeVar
+from typing import Any, Callable, Iterable, NamedTuple, Tuple, TypeVar
 
 from . import _broker
 
@@ -238,6 +238,18 @@ def _sequence(inner: _Converter, make: Callable[[Any], Any]) -> _Converter:
     return convert
 
 
+def _iterable(inner: _Converter) -> _Converter:
+    """What is given where an annotation asks for something to iterate over: anything that can be,
+    but strings and tables, which Zeek has types of their own for."""
+    def convert(value: Any, place: str) -> Any:
+        if not isinstance(value, collections.abc.Iterable) or isinstance(
+                value, (str, bytes, collections.abc.Mapping)):
+            raise _Misfit(place, "vector", (value,))
+        return [inner(item, "%s[%d]" % (place, index)) for index, item in enumerate(value)]
+
+    return convert
+
+
 def _fixed(inner: list[_Converter]) -> _Converter:
     def convert(value: Any, place: str) -> Any:
         if not isinstance(value, (tuple, list)):
@@ -288,22 +300,27 @@ class _Record:
     def __init__(self, cls: Any) -> None:
         self.cls = cls
         self.is_dict = _is_typed_dict(cls)
-        names = list(_field_names(cls))
-        hints = _hints(cls)
-        self.readers = [(name, _reader(hints[name])) for name in names]
-        self.writers = [(name, _writer(hints[name])) for name in names]
+        fields = list(_fields(cls))
+        self.readers = [(field.name, _reader(field.annotation)) for field in fields]
+        self.writers = [(field.name, _writer(field.annotation)) for field in fields]
+        # What the class calls the fields when it makes an instance.
+        self.parameters = [field.parameter for field in fields]
+        # A key that may be missing is missing when its field is unset.
+        self.absent = {field.name for field in fields if field.may_be_absent}
 
     def read(self, values: Any, place: str) -> Any:
         """Makes an instance of the values, of which there are enough."""
-        fields = {name: convert(value, _inside(place, name))
-                  for (name, convert), value in zip(self.readers, values)}
+        fields = {parameter: convert(value, _inside(place, name))
+                  for parameter, (name, convert), value in zip(self.parameters, self.readers, values)
+                  if value is not None or name not in self.absent}
         return self.cls(**fields)
 
     def write(self, value: Any, place: str) -> list[Any]:
         """The values of the fields, in their order."""
-        if self.is_dict:
-            return [convert(value.get(name), _inside(place, name)) for name, convert in self.writers]
-        return [convert(getattr(value, name), _inside(place, name)) for name, convert in self.writers]
+        if not self.is_dict:
+            return [convert(getattr(value, name), _inside(place, name)) for name, convert in self.writers]
+        return [None if name in self.absent and value.get(name) is None
+                else convert(value.get(name), _inside(place, name)) for name, convert in self.writers]
 
 
 def _record_in(cls: Any) -> _Converter:
@@ -336,23 +353,83 @@ def _is_typed_dict(cls: Any) -> bool:
 
 def _is_record(cls: Any) -> bool:
     return isinstance(cls, type) and (
-        dataclasses.is_dataclass(cls) or _is_typed_dict(cls)
-        or issubclass(cls, tuple) and hasattr(cls, "_fields"))
+        dataclasses.is_dataclass(cls) or _is_typed_dict(cls) or hasattr(cls, "__attrs_attrs__")
+        or _pydantic_fields(cls) is not None or issubclass(cls, tuple) and hasattr(cls, "_fields"))
 
 
-def _field_names(cls: Any) -> Iterable[str]:
-    if dataclasses.is_dataclass(cls):
-        return [field.name for field in dataclasses.fields(cls) if field.init]
+def _pydantic_fields(cls: Any) -> Any:
+    """The fields of a model of pydantic, of version 2 or else 1, without importing it."""
+    if hasattr(cls, "__pydantic_fields__") or hasattr(cls, "model_validate"):
+        return getattr(cls, "model_fields", None)
+    return getattr(cls, "__fields__", None) if hasattr(cls, "parse_obj") else None
+
+
+class _Field(NamedTuple):
+    name: str
+    annotation: Any
+    # What the class calls it when it makes an instance.
+    parameter: str
+    # The key of a TypedDict that need not be there.
+    may_be_absent: bool = False
+
+
+def _fields(cls: Any) -> Iterable[_Field]:
+    if not _is_record(cls):
+        raise TypeError("expected a dataclass, TypedDict or NamedTuple (or a class of attrs, or a model of"
+                        " pydantic), found %r" % (cls,))
     if _is_typed_dict(cls):
-        return typing.get_type_hints(cls)
-    if _is_record(cls):
-        return typing.cast("tuple[str, ...]", cls._fields)
-    raise TypeError("expected a dataclass, TypedDict or NamedTuple, found %r" % (cls,))
+        # In Python 3.9 and 3.10 the qualifiers are still there, in `typing_extensions` only.
+        qualified = _hints(cls, include_extras=True)
+        optional: frozenset[str] = getattr(cls, "__optional_keys__", frozenset())
+        for name, annotation in _hints(cls).items():
+            marks = set(_qualifiers(qualified[name]))
+            absent = "NotRequired" in marks or name in optional and "Required" not in marks
+            yield _Field(name, annotation, name, absent)
+        return
+    hints = _hints(cls)
+    if dataclasses.is_dataclass(cls):
+        for field in dataclasses.fields(cls):
+            if field.init:
+                yield _Field(field.name, hints[field.name], field.name)
+    elif hasattr(cls, "__attrs_attrs__"):
+        for field in cls.__attrs_attrs__:
+            if field.init:
+                # Old releases have no alias and take away the underscores themselves.
+                parameter = getattr(field, "alias", None) or field.name.lstrip("_")
+                yield _Field(field.name, hints.get(field.name, field.type or Any), parameter)
+    elif _pydantic_fields(cls) is not None:
+        for name, field in _pydantic_fields(cls).items():
+            alias = getattr(field, "validation_alias", None) or getattr(field, "alias", None)
+            yield _Field(name, hints[name], alias if isinstance(alias, str) else name)
+    else:
+        for name in cls._fields:
+            yield _Field(name, hints.get(name, Any), name)
 
 
-def _hints(thing: Any) -> dict[str, Any]:
+_QUALIFIERS = ("Required", "NotRequired", "ReadOnly")
+
+
+def _qualifier(annotation: Any) -> str | None:
+    """The name of `Required` and its like, from whichever module."""
+    origin = typing.get_origin(annotation)
+    name = getattr(origin, "_name", None)
+    is_typing = getattr(origin, "__module__", None) in ("typing", "typing_extensions")
+    return name if is_typing and name in _QUALIFIERS else None
+
+
+def _qualifiers(annotation: Any) -> Iterable[str]:
+    while True:
+        name = _qualifier(annotation)
+        if name is not None:
+            yield name
+        elif typing.get_origin(annotation) is not typing.Annotated:
+            return
+        annotation = typing.get_args(annotation)[0]
+
+
+def _hints(thing: Any, include_extras: bool = False) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(thing)
+        return typing.get_type_hints(thing, include_extras=include_extras)
     except NameError as error:
         raise TypeError("cannot resolve the annotations of %r: %s" % (thing, error)) from error
 
@@ -387,9 +464,47 @@ def _either(accepted: Tuple[Any, ...], name: str) -> _Converter:
     return convert
 
 
+def _nothing(value: Any, place: str) -> Any:
+    if value is not None:
+        raise _Misfit(place, "nothing", (value,))
+    return None
+
+
+def _literal(values: Tuple[Any, ...], again: Callable[[Any], _Converter]) -> _Converter:
+    """One of some values, each converted as its own type: True is no 1."""
+    choices = [(again(type(value)), value) for value in values]
+    name = "one of %s" % ", ".join(map(repr, values))
+
+    def convert(value: Any, place: str) -> Any:
+        for choice, literal in choices:
+            try:
+                made = choice(value, place)
+            except _Misfit:
+                continue
+            # Enums are sent under another name than the member's.
+            if made == literal or value is literal:
+                return made
+        raise _Misfit(place, name, "`%s`" % _shown(value))
+
+    return convert
+
+
+_SEQUENCES = (collections.abc.Sequence, collections.abc.MutableSequence, collections.abc.Collection,
+              collections.abc.Iterable, collections.abc.Reversible)
+_SETS = {set: set, frozenset: frozenset, collections.abc.Set: frozenset, collections.abc.MutableSet: set}
+_MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+
+
+def _is_literal(origin: Any) -> bool:
+    """Whether it is the `Literal` of `typing_extensions`, which in Python 3.9 is one of its own."""
+    return getattr(origin, "_name", None) == "Literal"
+
+
 def _compile(annotation: Any, special: Callable[[Any], _Converter | None],
-             again: Callable[[Any], _Converter]) -> _Converter:
-    """The converter of an annotation; `special` knows those that differ by direction."""
+             again: Callable[[Any], _Converter],
+             sequence: Callable[[_Converter], _Converter]) -> _Converter:
+    """The converter of an annotation; `special` knows those that differ by direction, and
+    `sequence` what has the interface of a sequence or less."""
     if annotation is Any or annotation is inspect.Parameter.empty or annotation is object:
         return _anything
     if annotation is bytes:
@@ -399,22 +514,32 @@ def _compile(annotation: Any, special: Callable[[Any], _Converter | None],
         return found
     if annotation in _PLAIN:
         return _plain(annotation)
+    if annotation is None or annotation is type(None):
+        return _nothing
+    if hasattr(annotation, "__supertype__"):
+        # NewType: another name for the type.
+        return again(annotation.__supertype__)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in _UNIONS:
         return _union(arguments, again)
-    if annotation in (list, tuple, collections.abc.Sequence, set, frozenset, dict,
-                      collections.abc.Mapping):
+    if origin is typing.Literal or _is_literal(origin):
+        return _literal(arguments, again)
+    if origin is typing.Annotated or _qualifier(annotation) is not None:
+        return again(arguments[0])
+    if annotation in (list, tuple) or annotation in _SEQUENCES or annotation in _SETS or annotation in _MAPPINGS:
         origin, arguments = annotation, ()
-    if origin in (list, collections.abc.Sequence):
+    if origin is list:
         return _sequence(again(arguments[0]) if arguments else _anything, list)
+    if origin in _SEQUENCES:
+        return sequence(again(arguments[0]) if arguments else _anything)
     if origin is tuple:
         if not arguments or arguments[-1] is Ellipsis:
             return _sequence(again(arguments[0]) if arguments else _anything, tuple)
         return _fixed([again(argument) for argument in arguments])
-    if origin in (set, frozenset):
+    if origin in _SETS:
         _check_hashable(annotation, arguments[:1])
-        return _set(again(arguments[0]) if arguments else _anything, origin)
-    if origin in (dict, collections.abc.Mapping):
+        return _set(again(arguments[0]) if arguments else _anything, _SETS[origin])
+    if origin in _MAPPINGS:
         _check_hashable(annotation, arguments[:1])
         inner = [again(argument) for argument in arguments] or [_anything, _anything]
         return _table(*inner)
@@ -436,9 +561,18 @@ def _is_unhashable(annotation: Any) -> bool:
         return all(map(_is_unhashable, present))
     if origin is tuple:
         return any(_is_unhashable(argument) for argument in arguments if argument is not Ellipsis)
-    if origin in (collections.abc.Sequence, collections.abc.Mapping):
-        # They become list and dict.
+    if hasattr(annotation, "__supertype__"):
+        return _is_unhashable(annotation.__supertype__)
+    if origin is typing.Annotated or _qualifier(annotation) is not None:
+        return _is_unhashable(arguments[0])
+    if origin is collections.abc.Set:
+        # It becomes a frozenset.
+        return False
+    if origin in _SEQUENCES or origin in _MAPPINGS or origin in _SETS and origin is not frozenset:
+        # They become list, dict and set.
         return True
+    if origin is typing.Literal or _is_literal(origin):
+        return False
     return isinstance(origin, type) and getattr(origin, "__hash__", None) is None
 
 
@@ -471,11 +605,11 @@ def _write_special(annotation: Any) -> _Converter | None:
 
 
 def _reader(annotation: Any) -> _Converter:
-    return _compile(annotation, _read_special, _reader)
+    return _compile(annotation, _read_special, _reader, lambda inner: _sequence(inner, list))
 
 
 def _writer(annotation: Any) -> _Converter:
-    return _compile(annotation, _write_special, _writer)
+    return _compile(annotation, _write_special, _writer, _iterable)
 
 
 def event(name: str | type | None = None) -> Any:
@@ -549,6 +683,21 @@ def unpack(received: Any, cls: type[_T]) -> _T:
         return typing.cast(_T, record.read(values, ""))
     except _Misfit as misfit:
         raise MismatchError(name, misfit.place, misfit.expected, misfit.found) from None
+
+
+def as_value(value: Any) -> Any:
+    """What an object with fields is sent as, wherever a value is taken: the event that its class
+    stands for, or a record. None if its class is neither."""
+    cls = type(value)
+    if event_name(cls) is not None:
+        return pack(value)
+    if not _is_record(cls):
+        return None
+    try:
+        return tuple(_record(cls).write(value, ""))
+    except _Misfit as misfit:
+        raise TypeError("record `%s`: field `%s`: expected %s, found %s" % (
+            cls.__name__, misfit.place, misfit.expected, misfit.found)) from None
 
 
 class Parameters:

@@ -22,6 +22,7 @@ use crate::types::enumeration::{DataType, TypeNames};
 use crate::types::hash_of;
 use crate::types::port::Port;
 use crate::types::subnet::Subnet;
+use crate::zeek::Message;
 
 /// The valid encoding of one value. Cheap to clone; ordered like the value.
 #[derive(Debug, Clone)]
@@ -190,7 +191,7 @@ impl Data {
         cls.call1((Self::new(encoded),))
     }
 
-    /// Writes the JSON that WebSocket clients of Broker and Zeek read. It has milliseconds, and
+    /// Writes the JSON that WebSocket clients of Broker and Zeek read, of a `Data` or an event. It has milliseconds, and
     /// replacement characters for what is not UTF-8; `lossless` keeps nanoseconds and all bytes.
     #[staticmethod]
     #[pyo3(signature = (d, lossless = false))]
@@ -200,7 +201,11 @@ impl Data {
         } else {
             Form::Compatible
         };
-        json::to_text(encoded_of(d)?.bytes(), form)
+        let encoded = match d.cast::<Message>() {
+            Ok(message) => message.get().encoded(),
+            Err(_) => encoded_of(d)?,
+        };
+        json::to_text(encoded.bytes(), form)
             .map_err(|error| PyValueError::new_err(error.to_string()))
     }
 

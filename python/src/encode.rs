@@ -194,10 +194,7 @@ fn uncommon(value: &Bound<'_, PyAny>, ip: &IpClasses, enc: &mut Encoder<'_>) -> 
     } else if value.is_instance_of::<PyDict>() || value.is_instance_of::<PyMappingProxy>() {
         return table(value, enc);
     } else if !numpy_scalar(value, enc)? {
-        let class = value.get_type();
-        return Err(
-            PyTypeError::new_err(format!("unsupported data type: {}", class.str()?)).into(),
-        );
+        return record(value, enc);
     }
     Ok(())
 }
@@ -256,6 +253,27 @@ fn numpy_scalar(value: &Bound<'_, PyAny>, enc: &mut Encoder<'_>) -> Result<bool,
         return Ok(false);
     }
     Ok(true)
+}
+
+/// Writes an object of a class with fields, such as a dataclass, as a record or, if its class stands
+/// for an event, as that.
+fn record(value: &Bound<'_, PyAny>, enc: &mut Encoder<'_>) -> Fallible {
+    let py = value.py();
+    let class = value.get_type();
+    // Dataclasses, classes of attrs and models of pydantic. The module that knows more about them
+    // is not loaded for anything else.
+    let is_record = class.hasattr(intern!(py, "__dataclass_fields__"))?
+        || class.hasattr(intern!(py, "__attrs_attrs__"))?
+        || class.hasattr(intern!(py, "model_fields"))?
+        || class.hasattr(intern!(py, "__fields__"))?;
+    if is_record {
+        let module = py.import("broker.zeek_types")?;
+        let made = module.call_method1(intern!(py, "as_value"), (value,))?;
+        if !made.is_none() {
+            return encode(&made, enc);
+        }
+    }
+    Err(PyTypeError::new_err(format!("unsupported data type: {}", class.str()?)).into())
 }
 
 /// Writes a value of one of our own classes; false when it is of another.

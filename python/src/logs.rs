@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use broker::zeek::{LogDecoder, LogElements, LogValue, Schema};
-use pyo3::exceptions::{PyKeyError, PyTypeError};
+use broker::zeek::{JsonEscape, JsonOptions, JsonTimes, LogDecoder, LogElements, LogValue, Schema};
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
@@ -136,9 +136,36 @@ impl LogSchema {
         PyTuple::new(py, fields)
     }
 
+    /// The lines above the records in Zeek's ASCII logs, as `record.tsv()` writes them. `opened` is
+    /// what stands behind `#open`: a datetime, which is written as it reads, or None for now, in
+    /// local time as in Zeek.
+    #[pyo3(signature = (opened = None))]
+    fn tsv_header(&self, py: Python<'_>, opened: Option<Bound<'_, PyAny>>) -> PyResult<String> {
+        Ok(self.schema.tsv_header(&moment(py, opened)?))
+    }
+
+    /// The line below the records in Zeek's ASCII logs; `closed` is as `opened` in `tsv_header`.
+    #[pyo3(signature = (closed = None))]
+    fn tsv_footer(&self, py: Python<'_>, closed: Option<Bound<'_, PyAny>>) -> PyResult<String> {
+        Ok(Schema::tsv_footer(&moment(py, closed)?))
+    }
+
     fn __repr__(&self) -> String {
         format!("<LogSchema {} ({})>", self.path(), self.stream())
     }
+}
+
+/// A time as the headers of Zeek's ASCII logs have it.
+fn moment(py: Python<'_>, time: Option<Bound<'_, PyAny>>) -> PyResult<String> {
+    let time = match time {
+        Some(time) => time,
+        None => py
+            .import("datetime")?
+            .getattr("datetime")?
+            .call_method0("now")?,
+    };
+    let text = time.call_method1(intern!(py, "strftime"), ("%Y-%m-%d-%H-%M-%S",))?;
+    text.extract()
 }
 
 /// A record of a log: a read-only mapping from the names of the fields that are set to values.
@@ -269,8 +296,42 @@ impl LogRecord {
     }
 
     /// One line of JSON as Zeek spells it in its JSON logs, without the end of the line.
-    fn json(&self) -> String {
-        self.record.to_json()
+    ///
+    /// `include_unset` writes unset fields, as null. `timestamps` is "epoch" (seconds), "millis" or
+    /// "iso8601". `escape` says what becomes of bytes that are not UTF-8 and of control characters:
+    /// "zeek" makes the text `\\xff` of them, "replace" replacement characters and JSON's own
+    /// escapes, "surrogate" escapes that `json.loads` makes the `str` of that `record[name]` is.
+    #[pyo3(signature = (*, include_unset = false, timestamps = "epoch", escape = "zeek"))]
+    fn json(&self, include_unset: bool, timestamps: &str, escape: &str) -> PyResult<String> {
+        let mut options = JsonOptions::default();
+        options.include_unset = include_unset;
+        options.times = match timestamps {
+            "epoch" => JsonTimes::Epoch,
+            "millis" => JsonTimes::Millis,
+            "iso8601" => JsonTimes::Iso8601,
+            other => {
+                return Err(choice(
+                    "timestamps",
+                    "`epoch`, `millis` or `iso8601`",
+                    other,
+                ));
+            }
+        };
+        options.escape = match escape {
+            "zeek" => JsonEscape::Zeek,
+            "replace" => JsonEscape::Replace,
+            "surrogate" => JsonEscape::Surrogates,
+            other => return Err(choice("escape", "`zeek`, `replace` or `surrogate`", other)),
+        };
+        let mut line = String::new();
+        self.record.write_json_with(options, &mut line);
+        Ok(line)
+    }
+
+    /// One line of Zeek's ASCII logs, with tabs between the fields and without the end of the line;
+    /// `schema.tsv_header()` goes above it.
+    fn tsv(&self) -> String {
+        self.record.to_tsv()
     }
 
     fn __richcmp__<'py>(
@@ -308,6 +369,10 @@ impl LogRecord {
             self.to_dict(py)?.repr()?
         ))
     }
+}
+
+fn choice(argument: &str, expected: &str, found: &str) -> PyErr {
+    PyValueError::new_err(format!("{argument}: expected {expected}, found `{found}`"))
 }
 
 /// The object of a value.
@@ -441,6 +506,27 @@ impl Logs {
         }
     }
 
+    /// Decodes messages, and warns of names that seem to be misspelt.
+    fn handle(&self, py: Python<'_>, messages: &[broker::Message]) {
+        let unknown: Vec<_> = {
+            let mut state = self.state();
+            for message in messages {
+                state.decoder.handle_message(message);
+            }
+            std::iter::from_fn(|| state.decoder.poll_unknown_name()).collect()
+        };
+        for name in unknown {
+            let warned = py.import("logging").and_then(|logging| {
+                let logger = logging.call_method1("getLogger", ("broker.zeek",))?;
+                logger.call_method1("warning", ("%s", name.to_string()))
+            });
+            if let Err(error) = warned {
+                // The records are worth more than the warning.
+                error.write_unraisable(py, None);
+            }
+        }
+    }
+
     /// The object of a schema. No lock is held while objects are made.
     fn schema(&self, py: Python<'_>, schema: &Arc<Schema>) -> PyResult<Py<LogSchema>> {
         let key = Arc::as_ptr(schema) as usize;
@@ -483,7 +569,7 @@ impl Logs {
             let Some(message) = self.source()?.inbox.next(py, limit)? else {
                 return Ok(None);
             };
-            self.state().decoder.handle_message(&message);
+            self.handle(py, &[message]);
         }
     }
 }
@@ -523,12 +609,7 @@ impl Logs {
     /// Returns records that are there, without waiting; a flood comes in parts.
     fn poll<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let messages = self.source()?.inbox.take_ready()?;
-        {
-            let mut state = self.state();
-            for message in &messages {
-                state.decoder.handle_message(message);
-            }
-        }
+        self.handle(py, &messages);
         let records = PyList::empty(py);
         while let Some(record) = self.decoded() {
             records.append(self.object(py, &record)?)?;

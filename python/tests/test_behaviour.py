@@ -115,8 +115,12 @@ CONVERSIONS_THAT_RAISE = {
     # A str that stands neither for text nor for bytes: any of the two says so.
     "'a\\ud800b'": (TypeError, UnicodeEncodeError),
 }
-# A str with surrogate escapes stands for the bytes that they were made of.
-CONVERSIONS_THAT_WORK = {"'\\udc80'": b"\x80"}
+CONVERSIONS_THAT_WORK = {
+    # A str with surrogate escapes stands for the bytes that they were made of.
+    "'\\udc80'": b"\x80",
+    # A dataclass is a record.
+    "DC(1)": (1,),
+}
 CONVERSIONS_THAT_DIFFER = {
     # A mapped network is the network it maps, as a mapped address is the address it maps.
     "ipaddress.IPv6Network('::ffff:10.0.0.0/104')":

@@ -578,3 +578,88 @@ def test_records_outlive_their_endpoint(scene):
     scene.close()
     gc.collect()
     assert record.to_dict() == {}
+
+
+# --- other spellings -----------------------------------------------------------------------------
+
+
+SPELLED = Log("Demo::LOG", "demo", ("ts", TIME), ("s", STRING), ("u", STRING), ("v", VECTOR, STRING), ("d", DOUBLE))
+
+
+def test_json_of_choice(scene):
+    record = make(scene, SPELLED, 1700000000.123456, b"a\xff\x01", None, ["x", None], 1.5)
+    assert record.json() == \
+        '{"ts":1700000000.123456,"s":"a\\\\xff\\\\x01","v":["x",null],"d":1.5}'
+    assert json.loads(record.json(include_unset=True))["u"] is None
+    assert json.loads(record.json(timestamps="millis"))["ts"] == 1700000000123
+    assert json.loads(record.json(timestamps="iso8601"))["ts"] == "2023-11-14T22:13:20.123456Z"
+    assert json.loads(record.json(escape="surrogate"))["s"] == record["s"] == "a\udcff\x01"
+    assert json.loads(record.json(escape="replace"))["s"] == "a\ufffd\x01"
+    for wrong in ({"timestamps": "iso"}, {"escape": "no"}):
+        with pytest.raises(ValueError, match="expected"):
+            record.json(**wrong)
+
+
+def test_lines_of_ascii_logs(scene):
+    record = make(scene, SPELLED, 1700000000.123456, b"a\t\xff", None, ["x,y", "", "-", None], 2.0)
+    assert record.tsv() == "1700000000.123456\ta\\x09\\xff\t-\tx\\x2cy,(empty),\\x2d,-\t2.0"
+    time = datetime.datetime(2023, 11, 14, 22, 13, 20)
+    assert record.schema.tsv_header(time).split("\n") == [
+        "#separator \\x09", "#set_separator\t,", "#empty_field\t(empty)", "#unset_field\t-", "#path\tdemo",
+        "#open\t2023-11-14-22-13-20", "#fields\tts\ts\tu\tv\td",
+        "#types\ttime\tstring\tstring\tvector[string]\tdouble", ""]
+    assert record.schema.tsv_footer(time) == "#close\t2023-11-14-22-13-20\n"
+    assert len(record.schema.tsv_footer()) == len(record.schema.tsv_footer(time))
+
+
+def from_ascii(text, kind):
+    """What a reader of ASCII logs makes of a field, as JSON shows it."""
+    if text == "-":
+        return None
+    if kind.startswith(("set[", "vector[")):
+        inner = kind[kind.index("[") + 1:-1]
+        return [] if text == "(empty)" else [from_ascii(element, inner) for element in text.split(",")]
+    if kind == "bool":
+        return text == "T"
+    if kind in ("int", "count", "port"):
+        return int(text)
+    if kind in ("double", "time", "interval"):
+        return float(text)
+    return "" if text == "(empty)" else text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ascii_lines_of_a_recorded_zeek_say_what_its_json_says(scene, name):
+    _, records = served(scene, load(name))
+    compared = 0
+    for record in records:
+        line, texts = json.loads(record.json(include_unset=True)), record.tsv().split("\t")
+        assert len(texts) == len(record.schema.fields) == len(line)
+        for field, text in zip(record.schema.fields, texts):
+            read, expected = from_ascii(text, field.type), line[field.name]
+            if isinstance(expected, float):
+                assert read == pytest.approx(expected, abs=5.1e-7)
+            elif isinstance(read, list) and expected in ([""], [None]):
+                # An empty string in a set reads as an empty set.
+                assert read in ([], [None])
+            elif not isinstance(expected, str) or "\\" not in text:
+                assert read == (pytest.approx(expected) if isinstance(expected, list) and expected
+                                and isinstance(expected[0], float) else expected), field.name
+            compared += 1
+    assert compared > 50
+
+
+@pytest.mark.parametrize("name, nearest", [("Conn", "`conn`"), ("conn.log", "`conn`"), ("CONN::LOG", "`Conn::LOG`")])
+def test_a_name_that_is_never_announced_is_warned_of(scene, caplog, name, nearest):
+    endpoint = scene.endpoint()
+    logs = scene.use(zeek.logs(endpoint, [name, "dns"], topics=["zeek/logs/"]))
+    peer = scene.connected_peer(endpoint)
+    for log in (CONN, DNS):
+        peer.send_envelope(Tag.DATA, "zeek/logs/" + log.stream, encode(log.create()))
+    peer.send_envelope(Tag.DATA, "zeek/logs/" + DNS.stream, encode(DNS.write(*[None] * len(DNS.fields))))
+    [record] = receive(logs, 1)
+    assert record.path == "dns"
+    [warning] = [entry for entry in caplog.records if entry.name == "broker.zeek"]
+    assert warning.levelname == "WARNING"
+    assert warning.getMessage().startswith("no log `%s` has been announced; the nearest names that have are %s"
+                                           % (name, nearest))

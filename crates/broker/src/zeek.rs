@@ -58,7 +58,8 @@
 //! - `message`: which kind of message, and what is wrong with it; `elements` takes one apart.
 //! - `event`, `identifier`, `batch`, `log`: one kind each; `log` has both, create and write.
 //! - `schema`: field lists and Zeek's types. `value`, `record`: what a record holds, and the whole
-//!   of it. `blob`, `record_writer`: its bytes. `json`: the spelling of Zeek's JSON logs.
+//!   of it. `blob`, `record_writer`: its bytes. `json`, `tsv`: the spellings of
+//!   Zeek's JSON and ASCII logs.
 //! - `decoder`: the stream.
 
 mod batch;
@@ -73,15 +74,20 @@ mod message;
 mod record;
 mod record_writer;
 mod schema;
+mod tsv;
 mod value;
 
 pub use batch::{Batch, BatchBuilder, Messages};
 pub use blob::ELEMENT_DEPTH_MAX;
-pub use decoder::{LogDecoder, LogError, SCHEMAS_PER_LOG_MAX, STREAMS_MAX, WAITING_BYTES_MAX};
+pub use decoder::{
+    ANNOUNCED_BEFORE_UNKNOWN, LogDecoder, LogError, SCHEMAS_PER_LOG_MAX, STREAMS_MAX, UnknownName,
+    WAITING_BYTES_MAX,
+};
 #[cfg(feature = "serde")]
 pub use event::EventError;
 pub use event::{Event, EventBuilder, Metadata, NETWORK_TIMESTAMP, USER_METADATA_START};
 pub use identifier::IdentifierUpdate;
+pub use json::{JsonEscape, JsonOptions, JsonTimes};
 pub use log::{LOG_TOPIC, LogCreate, LogWrite, logger_topic};
 pub use message::{BATCH_DEPTH_MAX, Invalid, Message, MessageKind, Problem, VERSION};
 pub use record::{LogRecord, RecordError};

@@ -25,6 +25,15 @@ pub const SCHEMAS_PER_LOG_MAX: usize = 4;
 /// the same log. 8 MiB are some twenty thousand connections.
 pub const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// So many logs are announced before a name is reported that is like none of them.
+///
+/// A busy Zeek has announced as many within seconds; a name that is right and rare, such as `weird`,
+/// should have had its chance.
+pub const ANNOUNCED_BEFORE_UNKNOWN: usize = 16;
+
+/// Greatest number of names that are suggested for another.
+const NEAREST_MAX: usize = 3;
+
 /// What a waiting record costs besides its bytes.
 const WAITING_OVERHEAD: usize = 64;
 
@@ -69,11 +78,42 @@ pub enum LogError {
     },
 }
 
+/// A name that [`LogDecoder::only`] was given and that no announcement had, though others came:
+/// most likely it is misspelt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownName {
+    /// The name.
+    pub name: String,
+    /// Names of announced logs that it may stand for, the nearest first: paths, and streams for
+    /// names with `::`.
+    pub nearest: Vec<String>,
+}
+
+impl std::fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let nearest: Vec<_> = self.nearest.iter().map(|it| format!("`{it}`")).collect();
+        write!(
+            f,
+            "no log `{}` has been announced; the nearest names that have are {}",
+            self.name,
+            nearest.join(", ")
+        )
+    }
+}
+
+/// A name of a log that was asked for.
+#[derive(Debug)]
+struct Wanted {
+    name: String,
+    /// There is such a log, or it was reported that there seems to be none.
+    is_settled: bool,
+}
+
 /// One log: what is known about it and what waits for it.
 #[derive(Debug)]
 struct Log {
     key: Vec<u8>,
-    is_wanted: bool,
     /// The newest first.
     schemas: Vec<Arc<Schema>>,
     waiting: Vec<Bytes>,
@@ -91,7 +131,10 @@ struct Log {
 /// [`logger_topic`](super::logger_topic).
 #[derive(Debug, Default)]
 pub struct LogDecoder {
-    wanted: Option<Vec<String>>,
+    wanted: Option<Vec<Wanted>>,
+    /// Names of announced logs, while a name that was asked for is not among them.
+    announced: Vec<(String, String)>,
+    unknown: VecDeque<UnknownName>,
     logs: Vec<Log>,
     by_key: HashMap<Vec<u8>, usize>,
     /// Where the last message belonged: the next one most often belongs there too.
@@ -116,7 +159,11 @@ impl LogDecoder {
     where
         I: IntoIterator<Item: Into<String>>,
     {
-        self.wanted = Some(names.into_iter().map(Into::into).collect());
+        let wanted = names.into_iter().map(|name| Wanted {
+            name: name.into(),
+            is_settled: false,
+        });
+        self.wanted = Some(wanted.collect());
         self
     }
 
@@ -136,6 +183,14 @@ impl LogDecoder {
     /// Takes out the next record, or what is wrong with a message.
     pub fn poll_record(&mut self) -> Option<Result<LogRecord, LogError>> {
         self.ready.pop_front()
+    }
+
+    /// Takes out a name given to [`only`](Self::only) that seems to be misspelt, once each.
+    ///
+    /// Zeek announces a log when it first writes to it, so a name that is nothing like those of the
+    /// announced logs is reported after [`ANNOUNCED_BEFORE_UNKNOWN`] of them, a near miss at once.
+    pub fn poll_unknown_name(&mut self) -> Option<UnknownName> {
+        self.unknown.pop_front()
     }
 
     /// Number of results that can be taken out.
@@ -173,15 +228,13 @@ impl LogDecoder {
         // The path is compared as bytes with that of the writes.
         let path = create.info().elements().next();
         let path = path.and_then(|path| path.as_bytes()).unwrap_or_default();
+        self.note_announcement(schema.stream(), schema.path());
         let Some(index) = self.log(create.stream(), create.writer(), path) else {
             return;
         };
         let Some(log) = self.logs.get_mut(index) else {
             return;
         };
-        if !log.is_wanted {
-            return;
-        }
         // The same list again, as every new peering brings, keeps its identity.
         let known = log
             .schemas
@@ -214,9 +267,6 @@ impl LogDecoder {
         let Some(log) = self.logs.get_mut(index) else {
             return;
         };
-        if !log.is_wanted {
-            return;
-        }
         if let Some((newest, older)) = log.schemas.split_first() {
             let result = decode(newest, older, value.slice_ref(write.record()));
             return self.ready.push_back(result);
@@ -234,7 +284,37 @@ impl LogDecoder {
         log.waiting.push(blob);
     }
 
-    /// Finds the log that a message belongs to, or makes its entry.
+    /// Compares the name of an announced log with those that were asked for and not found yet.
+    fn note_announcement(&mut self, stream: &str, path: &str) {
+        let Some(wanted) = &mut self.wanted else {
+            return;
+        };
+        for wanted in wanted.iter_mut() {
+            wanted.is_settled |= wanted.name == stream || wanted.name == path;
+        }
+        if wanted.iter().all(|wanted| wanted.is_settled) {
+            return self.announced.clear();
+        }
+        let is_known = |(known, name): &(String, String)| known == stream && name == path;
+        if self.announced.len() >= ANNOUNCED_BEFORE_UNKNOWN || self.announced.iter().any(is_known) {
+            return;
+        }
+        self.announced.push((stream.to_owned(), path.to_owned()));
+        let is_last = self.announced.len() == ANNOUNCED_BEFORE_UNKNOWN;
+        for wanted in wanted.iter_mut().filter(|wanted| !wanted.is_settled) {
+            let (nearest, is_near) = nearest_names(&wanted.name, &self.announced);
+            if is_near || is_last {
+                wanted.is_settled = true;
+                let name = wanted.name.clone();
+                let unknown = UnknownName { name, nearest };
+                tracing::warn!(event = "log-name-unknown", "{unknown}");
+                self.unknown.push_back(unknown);
+            }
+        }
+    }
+
+    /// Finds the log that a message belongs to, or makes its entry; there is none for a log that is
+    /// not wanted, so that others cannot take the room of those that are.
     fn log(&mut self, stream: &[u8], writer: &[u8], path: &[u8]) -> Option<usize> {
         if let Some(last) = self.logs.get(self.last)
             && is_key(&last.key, stream, writer, path)
@@ -247,23 +327,22 @@ impl LogDecoder {
             return Some(*index);
         }
         let is_wanted = self.wanted.as_ref().is_none_or(|wanted| {
-            wanted
-                .iter()
-                .any(|name| name.as_bytes() == path || name.as_bytes() == stream)
+            let mut names = wanted.iter().map(|wanted| wanted.name.as_bytes());
+            names.any(|name| name == path || name == stream)
         });
+        if !is_wanted {
+            return None;
+        }
         let index = self.logs.len();
         if index >= STREAMS_MAX {
-            if is_wanted {
-                let (stream, path) = names(stream, path);
-                self.ready
-                    .push_back(Err(LogError::Streams { stream, path }));
-            }
+            let (stream, path) = names(stream, path);
+            self.ready
+                .push_back(Err(LogError::Streams { stream, path }));
             return None;
         }
         self.by_key.insert(key.clone(), index);
         self.logs.push(Log {
             key,
-            is_wanted,
             schemas: Vec::new(),
             waiting: Vec::new(),
         });
@@ -291,6 +370,66 @@ fn decode(newest: &Arc<Schema>, older: &[Arc<Schema>], blob: Bytes) -> Result<Lo
         path: newest.path().to_owned(),
         source,
     })
+}
+
+/// The announced names nearest to another one, and whether the first is so near that it is meant.
+fn nearest_names(name: &str, announced: &[(String, String)]) -> (Vec<String>, bool) {
+    let wanted = plain_name(name);
+    let is_stream = name.contains("::");
+    let mut near: Vec<(usize, &str)> = announced
+        .iter()
+        .map(|(stream, path)| {
+            let offered = if is_stream { stream } else { path };
+            let distance = distance(&wanted, &plain_name(path));
+            (
+                distance.min(self::distance(&wanted, &plain_name(stream))),
+                offered.as_str(),
+            )
+        })
+        .collect();
+    near.sort();
+    near.dedup_by_key(|(_, offered)| *offered);
+    // Short names such as `ssh` and `ssl` are near to each other and mean what they say.
+    let tolerated = (wanted.chars().count() / 4).min(2);
+    let is_near = near
+        .first()
+        .is_some_and(|(distance, _)| *distance <= tolerated);
+    let names = near.into_iter().take(NEAREST_MAX);
+    (
+        names.map(|(_, offered)| offered.to_owned()).collect(),
+        is_near,
+    )
+}
+
+/// What is left of a name without what people add or leave out: `Conn::LOG`, `conn.log`, `Conn`.
+fn plain_name(name: &str) -> String {
+    let name = name.to_lowercase().replace('-', "_");
+    let name = name.strip_suffix(".log").unwrap_or(&name);
+    name.strip_suffix("::log").unwrap_or(name).to_owned()
+}
+
+/// Letters that a comparison of names looks at; announced names come from the network.
+const COMPARED_MAX: usize = 64;
+
+/// The number of letters to insert, remove or replace.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().take(COMPARED_MAX).collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, letter) in one.chars().take(COMPARED_MAX).enumerate() {
+        let mut diagonal = index;
+        let mut left = index.saturating_add(1);
+        let mut next = vec![left];
+        for (above, compared) in row.iter().skip(1).zip(&other) {
+            let replaced = diagonal.saturating_add(usize::from(letter != *compared));
+            left = replaced
+                .min(left.saturating_add(1))
+                .min(above.saturating_add(1));
+            diagonal = *above;
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
 }
 
 fn waiting_size(blob: &Bytes) -> usize {
@@ -457,6 +596,72 @@ mod tests {
             }
             assert_eq!(drain(&mut decoder), ["conn {\"f0\":2}"]);
         }
+    }
+
+    #[test]
+    fn unwanted_logs_take_no_room() {
+        let mut decoder = LogDecoder::new().only(["conn"]);
+        for number in 0..=STREAMS_MAX {
+            let log = schema("Junk::LOG", &format!("junk-{number}"), &[]);
+            decoder.handle(&bytes(&log));
+        }
+        let conn = schema("Conn::LOG", "conn", &[ZeekType::Count]);
+        decoder.handle(&bytes(&conn));
+        decoder.handle(&write(&conn, 1));
+        assert_eq!(drain(&mut decoder), ["conn {\"f0\":1}"]);
+    }
+
+    fn unknown_names(wanted: &[&str], announced: &[(&str, &str)]) -> Vec<String> {
+        let mut decoder = LogDecoder::new().only(wanted.iter().copied());
+        for (stream, path) in announced {
+            decoder.handle(&bytes(&schema(stream, path, &[])));
+        }
+        std::iter::from_fn(|| decoder.poll_unknown_name())
+            .map(|unknown| unknown.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn misspelt_names_are_told_with_the_nearest() {
+        let logs = [
+            ("DNS::LOG", "dns"),
+            ("Conn::LOG", "conn"),
+            ("Known::CERTS_LOG", "known_certs"),
+        ];
+        for (name, nearest) in [
+            ("Conn", "`conn`, `dns`"),
+            ("conn.log", "`conn`, `dns`"),
+            ("CONN::LOG", "`Conn::LOG`, `DNS::LOG`"),
+            ("connn", "`conn`, `dns`"),
+            ("known-certs", "`known_certs`, `conn`, `dns`"),
+        ] {
+            let text = format!(
+                "no log `{name}` has been announced; the nearest names that have are {nearest}"
+            );
+            // Said once, at once, and not about the one that is right.
+            assert_eq!(unknown_names(&[name, "dns"], &logs), [text]);
+        }
+        for name in ["conn", "Conn::LOG", "weird", "ssl"] {
+            assert_eq!(unknown_names(&[name], &logs), [""; 0], "{name}");
+        }
+        assert_eq!(unknown_names(&["ssl"], &[("SSH::LOG", "ssh")]), [""; 0]);
+    }
+
+    #[test]
+    fn a_name_like_no_other_is_told_after_many_logs() {
+        let names: Vec<_> = (0..ANNOUNCED_BEFORE_UNKNOWN)
+            .map(|number| (format!("Log{number}::LOG"), format!("log_number_{number}")))
+            .collect();
+        let logs: Vec<_> = names
+            .iter()
+            .map(|(stream, path)| (stream.as_str(), path.as_str()))
+            .collect();
+        let few = logs.get(1..).unwrap();
+        assert_eq!(unknown_names(&["conn"], few), [""; 0]);
+        // The same again are not more.
+        assert_eq!(unknown_names(&["conn"], &few.repeat(3)), [""; 0]);
+        assert_eq!(unknown_names(&["conn"], &logs).len(), 1);
+        assert_eq!(unknown_names(&["log_number_0"], &logs), [""; 0]);
     }
 
     #[test]

@@ -158,7 +158,24 @@ impl LogRecord {
 
     /// Appends what [`to_json`](Self::to_json) returns.
     pub fn write_json(&self, out: &mut String) {
-        super::json::write_record(self, out);
+        self.write_json_with(super::JsonOptions::default(), out);
+    }
+
+    /// Appends the record as one line of JSON in a spelling of choice, without the end of the line.
+    pub fn write_json_with(&self, options: super::JsonOptions, out: &mut String) {
+        super::json::write_record(self, options, out);
+    }
+
+    /// Returns the record as one line of Zeek's ASCII logs, whose fields are between tabs, without
+    /// the end of the line. [`Schema::tsv_header`] is what stands above it.
+    ///
+    /// Times and intervals have six decimals and doubles at most as many. An unset field is `-`, an
+    /// empty string, set or vector `(empty)`.
+    #[must_use]
+    pub fn to_tsv(&self) -> String {
+        let mut line = String::with_capacity(self.blob.len().saturating_mul(2));
+        super::tsv::write_record(self, &mut line);
+        line
     }
 
     /// Reads the record as a type of the program, by the names of the fields; other fields are

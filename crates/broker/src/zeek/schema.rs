@@ -275,6 +275,24 @@ impl Schema {
         self.fields.iter().position(|field| field.name == name)
     }
 
+    /// Returns the header of the log in Zeek's ASCII form, above the lines that
+    /// [`LogRecord::to_tsv`](super::LogRecord::to_tsv) returns. `opened` stands behind `#open`; Zeek
+    /// writes local time as `2023-11-14-22-13-20`.
+    #[must_use]
+    pub fn tsv_header(&self, opened: &str) -> String {
+        let mut header = String::new();
+        super::tsv::write_header(self, opened, &mut header);
+        header
+    }
+
+    /// Returns the last line of a log in Zeek's ASCII form; `closed` stands behind `#close`.
+    #[must_use]
+    pub fn tsv_footer(closed: &str) -> String {
+        let mut footer = String::new();
+        super::tsv::write_footer(closed, &mut footer);
+        footer
+    }
+
     /// Tells whether records of the one fit the other: the same log with the same fields.
     #[must_use]
     pub(super) fn has_records_of(&self, other: &Self) -> bool {
