@@ -132,8 +132,10 @@ struct Log {
 #[derive(Debug, Default)]
 pub struct LogDecoder {
     wanted: Option<Vec<Wanted>>,
-    /// Names of announced logs, while a name that was asked for is not among them.
+    /// Names of announced logs, while a name that was asked for is not among them; at most
+    /// `ANNOUNCED_BEFORE_UNKNOWN`.
     announced: Vec<(String, String)>,
+    /// Bound: the names that were asked for, each once.
     unknown: VecDeque<UnknownName>,
     logs: Vec<Log>,
     by_key: HashMap<Vec<u8>, usize>,
