@@ -1,5 +1,6 @@
 //! `Subscriber`: messages of peers.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -103,6 +104,8 @@ impl Shared {
 pub(crate) struct Subscriber {
     shared: Mutex<Option<Arc<Shared>>>,
     flavour: Mutex<Flavour>,
+    /// What `dropped` says once the queue is gone.
+    dropped_at_reset: AtomicU64,
 }
 
 impl Subscriber {
@@ -114,6 +117,7 @@ impl Subscriber {
         Self {
             shared: Mutex::new(Some(Arc::new(shared))),
             flavour: Mutex::new(Flavour::Mutable),
+            dropped_at_reset: AtomicU64::new(0),
         }
     }
 
@@ -162,6 +166,7 @@ impl Subscriber {
         Self {
             shared: Mutex::default(),
             flavour: Mutex::new(Flavour::Mutable),
+            dropped_at_reset: AtomicU64::new(0),
         }
     }
 
@@ -243,10 +248,18 @@ impl Subscriber {
         Ok(self.shared()?.inbox.queue()?.available())
     }
 
-    /// How many messages were dropped so far because they were not taken in time.
+    /// How many messages were dropped so far, or until `reset`, because they were not taken in time.
     #[getter]
     fn dropped(&self) -> PyResult<u64> {
-        Ok(self.shared()?.inbox.queue()?.dropped())
+        let shared = self
+            .shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        match shared {
+            Some(shared) => Ok(shared.inbox.queue()?.dropped()),
+            None => Ok(self.dropped_at_reset.load(Ordering::Relaxed)),
+        }
     }
 
     /// A descriptor that is readable while messages wait. Never read from it; `poll` drains it.
@@ -286,6 +299,8 @@ impl Subscriber {
         if let Some(shared) = shared {
             let queue = shared.inbox.queue()?;
             py.detach(|| queue.close());
+            self.dropped_at_reset
+                .store(queue.dropped(), Ordering::Relaxed);
         }
         Ok(())
     }

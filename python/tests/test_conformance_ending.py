@@ -4,7 +4,7 @@ import pytest
 
 import broker
 import peer as scripted
-from deadline import Stopwatch, take, take_one, wait_until
+from deadline import DEADLINE_S, Stopwatch, take, take_one, wait_until
 from peer import BYE, Tag, count
 from scene import call, listen, meet
 
@@ -52,9 +52,9 @@ def test_an_unanswered_bye_is_given_up_after_three_seconds(scene, endpoint, stat
     assert unpeer(endpoint, peer) is True
     peer.expect_bye()
     with Stopwatch() as took:
-        peer.expect_end(2 * BYE_TIMEOUT_S)
+        peer.expect_end(BYE_TIMEOUT_S + DEADLINE_S)
     print("unanswered BYE: closed after %.2f s" % took.seconds)
-    assert BYE_TIMEOUT_S - 0.5 < took.seconds < BYE_TIMEOUT_S + 1
+    assert BYE_TIMEOUT_S - 0.5 < took.seconds < BYE_TIMEOUT_S + DEADLINE_S
     assert codes(statuses, 2) == LEFT_BY_US
 
 
@@ -64,12 +64,12 @@ def test_shutdown_says_bye_to_all_and_waits_for_the_slowest(scene, endpoint):
     shutdown = scene.background(endpoint.shutdown)
     quick.expect_bye()
     silent.expect_bye()
-    quick.expect_end(1.0)
+    quick.expect_end()
     with Stopwatch() as took:
-        shutdown.result(2 * BYE_TIMEOUT_S)
+        shutdown.result(BYE_TIMEOUT_S + DEADLINE_S)
     print("shutdown with a silent peer: %.2f s" % took.seconds)
-    assert took.seconds < BYE_TIMEOUT_S + 1
-    silent.expect_end(1.0)
+    assert took.seconds < BYE_TIMEOUT_S + DEADLINE_S
+    silent.expect_end()
 
 
 def test_shutdown_is_quick_when_everybody_answers(scene, endpoint):
@@ -80,7 +80,8 @@ def test_shutdown_is_quick_when_everybody_answers(scene, endpoint):
         peer.expect_end()
     with Stopwatch() as took:
         shutdown.result(scripted.DEADLINE_S)
-    assert took.seconds < 1.0
+    # Nobody's goodbye was waited for in vain.
+    assert took.seconds < BYE_TIMEOUT_S
 
 
 def test_what_was_published_before_comes_before_the_bye(scene, endpoint):
@@ -193,7 +194,7 @@ def test_leaving_twice_is_leaving_once(scene, endpoint, statuses):
 def test_a_lost_peering_with_a_retry_interval_is_renewed_at_once(scene, endpoint, how):
     peer = scene.peer("/x")
     port = peer.listen()
-    endpoint.peer_nosync(scripted.LOCALHOST, port, 5.0)
+    endpoint.peer_nosync(scripted.LOCALHOST, port, 60.0)
     peer.accept().shake_hands().sync()
     if how == "bye":
         peer.leave()
@@ -202,7 +203,8 @@ def test_a_lost_peering_with_a_retry_interval_is_renewed_at_once(scene, endpoint
     with Stopwatch() as took:
         peer.accept().shake_hands().sync()
     print("reconnected after %.3f s" % took.seconds)
-    assert took.seconds < 1.0
+    # At once, and not after the retry interval.
+    assert took.seconds < DEADLINE_S
     endpoint.publish("/x", 1)
     peer.expect_data("/x")
 

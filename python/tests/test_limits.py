@@ -438,7 +438,8 @@ def test_a_silent_peer_does_not_hold_up_the_peering_of_others(scene):
     with Stopwatch() as took:
         for other in others:
             assert endpoint.peer(LOCALHOST, listen(other), 0.0)
-    assert took.seconds < 1.0
+    # The silent one is given up after its handshake's time.
+    assert took.seconds < HANDSHAKE_TIMEOUT_S
     assert not peering.done()
     silent.hang_up()
     assert peering.result(10) is False

@@ -40,6 +40,9 @@ def test_a_loss_is_told_counted_and_raised(lossy):
     assert ended.code() == broker.EC.MessagesLost
     assert ended.message().startswith("a subscriber of `/t` lost ")
     assert ended.message().endswith("(policy drop_newest)")
+    lost = messages.dropped
+    messages.reset()
+    assert messages.dropped == lost > 0
 
 
 def test_nothing_is_lost_where_messages_are_taken(scene, endpoint):

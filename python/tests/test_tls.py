@@ -11,7 +11,7 @@ import broker
 import certificates
 import peer as scripted
 from certificates import configuration
-from deadline import Stopwatch, take_one, wait_until
+from deadline import DEADLINE_S, Stopwatch, take_one, wait_until
 from scene import connect, listen
 
 LOCALHOST = "127.0.0.1"
@@ -160,7 +160,7 @@ def refusal(scene, listener, dialer):
     port = listen(listener)
     with Stopwatch() as took:
         assert dialer.peer(LOCALHOST, port, 0.0) is False
-    assert took.seconds < 2.0
+    assert took.seconds < DEADLINE_S
     error = take_one(errors)
     assert error.code() == broker.EC.PeerUnavailable
     assert len(listener.peers()) == len(dialer.peers()) == 0
