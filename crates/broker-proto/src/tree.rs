@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Entries of a leaf, children of a branch: a change copies a few times that many, a search reads
-/// one node per factor of it. Of 16, 32 and 64 it was the quickest to change with 100,000 entries.
+/// one node per factor of it.
 const NODE_MAX: usize = 32;
 
 /// Below that a node is merged with its neighbour, if they fit into three quarters of one: a node
@@ -56,17 +56,31 @@ impl<K, V> Tree<K, V> {
     /// The last entry whose key is not above some bound; `above` tells, and never changes back from
     /// true to false along the keys.
     pub(crate) fn last_not(&self, above: impl Fn(&K) -> bool) -> Option<(&K, &V)> {
+        let (_, (key, value)) = self.last_two_not(above)?;
+        Some((key, value))
+    }
+
+    /// As [`last_not`](Self::last_not), with the entry before it, for which nothing is compared.
+    pub(crate) fn last_two_not(
+        &self,
+        above: impl Fn(&K) -> bool,
+    ) -> Option<(Option<&(K, V)>, &(K, V))> {
         let mut node = self.root.as_deref()?;
+        // What stands before the node.
+        let mut left: Option<&Node<K, V>> = None;
         loop {
             match node {
                 Node::Leaf(entries) => {
                     let end = entries.partition_point(|(key, _)| !above(key));
-                    let (key, value) = entries.get(end.checked_sub(1)?)?;
-                    return Some((key, value));
+                    let (last, before) = entries.get(..end)?.split_last()?;
+                    let before = before.last().or_else(|| left?.last());
+                    return Some((before, last));
                 }
                 Node::Branch(children) => {
                     let end = children.partition_point(|(first, _)| !above(first));
-                    node = &children.get(end.checked_sub(1)?)?.1;
+                    let ((_, child), before) = children.get(..end)?.split_last()?;
+                    left = before.last().map(|(_, child)| &**child).or(left);
+                    node = child;
                 }
             }
         }
@@ -214,7 +228,7 @@ fn put<K: Clone, V, T>(
 ) -> Inserted<K, V> {
     if items.len() < NODE_MAX {
         if items.len() == items.capacity() {
-            items.reserve_exact(NODE_GROWTH);
+            items.reserve_exact(NODE_GROWTH.min(NODE_MAX - items.len()));
         }
         items.insert(at, item);
         return Inserted::Fits;
@@ -285,6 +299,16 @@ impl<K, V> Node<K, V> {
         match self {
             Self::Leaf(entries) => entries.len(),
             Self::Branch(children) => children.len(),
+        }
+    }
+
+    fn last(&self) -> Option<&(K, V)> {
+        let mut node = self;
+        loop {
+            match node {
+                Self::Leaf(entries) => return entries.last(),
+                Self::Branch(children) => node = &children.last()?.1,
+            }
         }
     }
 
@@ -480,7 +504,12 @@ mod tests {
             assert_same(&tree, &model);
             for probe in probes {
                 prop_assert_eq!(tree.get(&probe), model.get(&probe));
-                prop_assert_eq!(tree.last_not(|key| *key > probe), model.range(..=probe).next_back());
+                let mut up_to = model.range(..=probe).rev();
+                let last_two = tree.last_two_not(|key| *key > probe);
+                let last = last_two.map(|(_, (key, value))| (key, value));
+                prop_assert_eq!(last, up_to.next());
+                let before = last_two.and_then(|(before, _)| before);
+                prop_assert_eq!(before.map(|(key, value)| (key, value)), up_to.next());
                 let mut from = Vec::new();
                 tree.visit_from(|key| *key < probe, |key, value| {
                     from.push((key, value));

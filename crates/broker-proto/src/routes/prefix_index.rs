@@ -58,12 +58,20 @@ impl<R: Ord> PrefixIndex<R> {
         let mut rest = topic;
         loop {
             let above = |entry: &Entry<R>| entry.prefix.as_bytes() > rest;
-            let Some((entry, ())) = self.entries.last_not(above) else {
+            let Some((before, (entry, ()))) = self.entries.last_two_not(above) else {
                 break;
             };
             let prefix = entry.prefix.as_bytes();
             let shared = common_len(prefix, rest);
-            let longest = if shared == prefix.len() {
+            let longest = if shared < prefix.len() {
+                Some(shared)
+            } else if before.is_none_or(|(before, ())| before.prefix.as_bytes() != prefix) {
+                // The only one with this prefix. What is shorter and begins the topic begins the
+                // entry before this one, too.
+                found.push(&entry.owner);
+                matches += 1;
+                before.map(|(before, ())| common_len(before.prefix.as_bytes(), rest))
+            } else {
                 self.entries.visit_from(
                     |entry| entry.prefix.as_bytes() < prefix,
                     |entry, ()| match entry.prefix.as_bytes() == prefix {
@@ -76,8 +84,6 @@ impl<R: Ord> PrefixIndex<R> {
                 );
                 matches += 1;
                 shared.checked_sub(1)
-            } else {
-                Some(shared)
             };
             let shorter = |longest| self.lengths.last_not(|length| *length > longest);
             let Some((length, _)) = longest.and_then(shorter) else {
