@@ -33,8 +33,14 @@ PICTURES = {
          (20_000, 60_000)),
         ("publish, topics of the subscriber", "subscriptions", (10, 100, 1000, 10_000, 100_000), 1_000_000,
          (20_000, 60_000)),
-        # More would take minutes to make: each subscription changes a copy of the routing table.
-        ("publish, other subscribers", "subscribers", (10, 100, 1000), 1_000_000, (20_000, 60_000))]),
+        ("publish, other subscribers", "subscribers", (10, 100, 1000, 10_000), 1_000_000, (20_000, 60_000))]),
+    "subscribing": ("one more subscription, and one fewer", "subscriptions that are there", [
+        ("subscriber, beside others", "subscribing-subscribers", (10, 100, 1000, 10_000, 100_000), 20_000,
+         (2000, 10_000)),
+        ("topic of a subscriber, beside others", "subscribing-topics", (10, 100, 1000, 10_000, 100_000, 300_000),
+         100_000, (2000, 10_000)),
+        ("each of many topics at once", "subscribing-bulk", (1000, 10_000, 100_000, 300_000), 600_000,
+         (300_000, 900_000))]),
     "topics": ("a relayed message among topics seen before", "different topics, in turn", [
         ("relay", "topics", (1, 10, 100, 1000, 10_000, 100_000), 400_000, (200_000, 400_000))]),
     "keys": ("an operation on a store in memory", "stored keys", [

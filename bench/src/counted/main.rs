@@ -26,6 +26,7 @@ mod raw_peer;
 )]
 mod report;
 mod stores;
+mod subscribing;
 mod values;
 
 use std::time::Duration;
@@ -68,6 +69,9 @@ const CASES: &[(&str, usize, Case)] = &[
     ("topics", 10, data_path::relay_topics),
     ("subscriptions", 10, data_path::publish_to_large_subscriber),
     ("subscribers", 10, data_path::publish_beside_subscribers),
+    ("subscribing-subscribers", 10, subscribing::subscribers),
+    ("subscribing-topics", 10, subscribing::topics),
+    ("subscribing-bulk", 1000, subscribing::bulk),
     ("keys-get", 1000, stores::get),
     ("keys-put", 1000, stores::put),
     ("keys-increment", 1000, stores::increment),
