@@ -135,11 +135,25 @@ impl Subscriber {
         *self.flavour.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn one<'py>(&self, py: Python<'py>, limit: Limit) -> PyResult<Option<Bound<'py, PyAny>>> {
+    /// The flavour of calls that the original does not have: a message that a peer chose must not
+    /// end a loop over messages, so what would have to be hashed is immutable there.
+    fn unfailing_flavour(&self) -> Flavour {
+        match self.flavour() {
+            Flavour::Mutable => Flavour::Mixed,
+            other => other,
+        }
+    }
+
+    fn one<'py>(
+        &self,
+        py: Python<'py>,
+        limit: Limit,
+        flavour: Flavour,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let shared = self.shared()?;
         let message = shared.inbox.next(py, limit)?;
         message
-            .map(|message| shared.object(py, &message, self.flavour()))
+            .map(|message| shared.object(py, &message, flavour))
             .transpose()
     }
 
@@ -148,10 +162,10 @@ impl Subscriber {
         py: Python<'py>,
         count: usize,
         limit: Limit,
+        flavour: Flavour,
     ) -> PyResult<Bound<'py, PyList>> {
         let shared = self.shared()?;
         let messages = shared.inbox.gather(py, count, limit)?;
-        let flavour = self.flavour();
         shared
             .inbox
             .list(py, messages, |message| shared.object(py, message, flavour))
@@ -204,20 +218,24 @@ impl Subscriber {
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = args.py();
         match Request::parse(args, num, timeout)? {
-            Request::One(limit) => self.one(py, limit),
-            Request::Many(count, limit) => Ok(Some(self.many(py, count, limit)?.into_any())),
+            Request::One(limit) => self.one(py, limit, self.flavour()),
+            Request::Many(count, limit) => {
+                let messages = self.many(py, count, limit, self.flavour())?;
+                Ok(Some(messages.into_any()))
+            }
         }
     }
 
     /// Waits for one message, for at most `timeout` (seconds, timedelta, Timespan; None: no
-    /// limit). Returns None when none came.
+    /// limit). Returns None when none came. A set within a set is a frozenset, also in recv_many and
+    /// in iterations: no message raises TypeError there.
     #[pyo3(signature = (timeout = None))]
     fn recv<'py>(
         &self,
         py: Python<'py>,
         timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.one(py, self::timeout(timeout)?)
+        self.one(py, self::timeout(timeout)?, self.unfailing_flavour())
     }
 
     /// Waits for `count` messages, for at most `timeout` (seconds, timedelta, Timespan; None: no
@@ -229,7 +247,8 @@ impl Subscriber {
         count: Whole<usize>,
         timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyList>> {
-        self.many(py, count.0, self::timeout(timeout)?)
+        let limit = self::timeout(timeout)?;
+        self.many(py, count.0, limit, self.unfailing_flavour())
     }
 
     /// Returns messages that are there, without waiting: up to 4096 of them or about a mebibyte, so
@@ -314,7 +333,7 @@ impl Subscriber {
         let shared = self.shared()?;
         match shared.inbox.next(py, Limit::Forever) {
             Ok(message) => message
-                .map(|message| shared.object(py, &message, self.flavour()))
+                .map(|message| shared.object(py, &message, self.unfailing_flavour()))
                 .transpose(),
             Err(error) if is_closed(py, &error) => Ok(None),
             Err(error) => Err(error),

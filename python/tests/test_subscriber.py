@@ -336,6 +336,20 @@ def test_the_text_of_the_error(scene, value, text):
     assert source.messages.get() == ("/t", 1)
 
 
+@pytest.mark.parametrize("take_two", [
+    lambda messages: [messages.recv(5), messages.recv(5)],
+    lambda messages: messages.recv_many(2, 5),
+    lambda messages: [next(messages), next(messages)],
+], ids=["recv", "recv-many", "iteration"])
+def test_no_message_ends_a_loop_over_messages(scene, take_two):
+    source = Source(scene)
+    hostile = frozenset([frozenset([1])])
+    source.send(hostile, UNHASHABLE)
+    (_, elements), (_, table) = take_two(source.messages)
+    assert (elements, table) == ({frozenset([1])}, UNHASHABLE)
+    assert (type(elements), type(table)) == (set, dict)
+
+
 def test_poll_loses_only_the_bad_message_too(scene):
     source = Source(scene)
     source.send(1, UNHASHABLE, 2)
