@@ -40,6 +40,9 @@ enum Node<K, V> {
 
 type Child<K, V> = (K, Arc<Node<K, V>>);
 
+/// An entry, behind the one before it if there is one.
+type Neighbours<'a, K, V> = (Option<&'a (K, V)>, &'a (K, V));
+
 impl<K, V> Tree<K, V> {
     pub(crate) const fn new() -> Self {
         Self { root: None, len: 0 }
@@ -61,10 +64,7 @@ impl<K, V> Tree<K, V> {
     }
 
     /// As [`last_not`](Self::last_not), with the entry before it, for which nothing is compared.
-    pub(crate) fn last_two_not(
-        &self,
-        above: impl Fn(&K) -> bool,
-    ) -> Option<(Option<&(K, V)>, &(K, V))> {
+    pub(crate) fn last_two_not(&self, above: impl Fn(&K) -> bool) -> Option<Neighbours<'_, K, V>> {
         let mut node = self.root.as_deref()?;
         // What stands before the node.
         let mut left: Option<&Node<K, V>> = None;
