@@ -8,6 +8,7 @@ import asyncio
 import concurrent.futures
 import datetime
 import ipaddress
+import itertools
 import pathlib
 import re
 import shutil
@@ -38,12 +39,16 @@ EXAMPLES = {
     "docs/zeek.md": [
         "import broker\n\nwith broker.Endpoint() as endpoint, broker.zeek.logs(",
         "async def watch(endpoint):",
+        'with open("conn.log", "w") as out:',
         "import dataclasses",
         "app = broker.zeek.App(",
     ],
     "docs/python.md": [
         "import asyncio\n\nimport broker\n\n\nasync def show(messages):",
         "import pathlib\n\nimport broker\n\n\ndef endpoint(directory, name):",
+    ],
+    "docs/delivery.md": [
+        'messages = endpoint.make_subscriber("/topic", on_loss="raise")',
     ],
     "docs/websocket.md": [
         "import json\n" + ELSEWHERE,
@@ -220,6 +225,47 @@ def test_logs_on_an_event_loop(scene, endpoint):
     assert lines[0][0].startswith('{"ts":1700000000.25,"uid":"C1"')
 
 
+def test_a_log_file_as_zeek_writes_it(scene, endpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    server = WithLogs(scene)
+    with zeek.logs(endpoint, ["conn"]) as logs:
+        assert endpoint.peer("127.0.0.1", int(server.port), 0.0)
+        exec(example("docs/zeek.md", 2), {"logs": itertools.islice(logs, 1)})
+    endpoint.shutdown()
+    server.serving.result(DEADLINE_S)
+    lines = (tmp_path / "conn.log").read_text().splitlines()
+    fields = next(line for line in lines if line.startswith("#fields")).split("\t")[1:]
+    [record] = [line.split("\t") for line in lines if not line.startswith("#")]
+    assert dict(zip(fields, record))["id.orig_h"] == "192.0.2.7"
+    assert (lines[0], lines[-1].split("\t")[0]) == ("#separator \\x09", "#close")
+
+
+# --- docs/delivery.md ----------------------------------------------------------------------------
+
+
+class Overrun:
+    """An endpoint whose subscriber has lost messages before it is read."""
+
+    def __init__(self, scene, endpoint):
+        self.scene, self.endpoint = scene, endpoint
+
+    def make_subscriber(self, topic, on_loss):
+        messages = self.scene.use(self.endpoint.make_subscriber(topic, on_loss=on_loss))
+        sender = self.scene.endpoint()
+        connect(sender, self.endpoint)
+        flood = self.scene.background(lambda: [sender.publish(topic, "x" * (1 << 20)) for _ in range(200)])
+        wait_until(lambda: messages.dropped > 0, "messages are dropped", 60)
+        flood.result(60)
+        return messages
+
+
+def test_a_loss_that_is_raised(scene, endpoint):
+    lines = []
+    exec(example("docs/delivery.md", 0), {"broker": broker, "endpoint": Overrun(scene, endpoint), "print": printing(lines)})
+    [(missed, count)] = lines
+    assert missed == "missed" and count > 0
+
+
 # --- events --------------------------------------------------------------------------------------
 
 
@@ -229,7 +275,7 @@ def test_events_as_classes(scene):
     connect(endpoint, other)
     arguments = ("root", broker.Count(3), HOST, TOOK, None)
     names = {"endpoint": endpoint, "host": HOST, "took": TOOK, "value": zeek.Event("Demo::login", *arguments)}
-    exec(example("docs/zeek.md", 2), names)
+    exec(example("docs/zeek.md", 3), names)
     topic, value = take_one(messages)
     assert (topic, zeek.Event(value).name(), tuple(zeek.Event(value).args())) == ("/demo", "Demo::login", arguments)
     assert names["login"] == names["Login"]("root", broker.Count(3), HOST, TOOK)
@@ -239,7 +285,7 @@ def test_events_as_functions(scene):
     endpoint, other = scene.endpoint(), scene.endpoint()
     messages = scene.use(other.make_subscriber("/topic/test"))
     names = {"broker": broker, "endpoint": endpoint, "Count": broker.Count}
-    running = scene.background(exec, example("docs/zeek.md", 3), names)
+    running = scene.background(exec, example("docs/zeek.md", 4), names)
     wait_until(lambda: "ping" in names, "the handler")
     connect(endpoint, other)
     other.publish("/topic/test", zeek.Event("ping", "hi", broker.Count(1)))
