@@ -24,7 +24,7 @@
 //! | `[a, b]`, `{a, b}`, `{k: v}`, `{:}` | vector, set, table, table without entries |
 //! | `json:{"@data-type":...}` | what the tagged JSON says |
 //!
-//! What [`write`] makes is read back by [`parse`] as the same value. A text that could be a slip (a word
+//! What [`write()`] makes is read back by [`parse`] as the same value. A text that could be a slip (a word
 //! that begins like a number, a key without a blank behind its colon) is an error, not a string: a
 //! receiver in Zeek drops events with values of the wrong type, and does not say so.
 //!
