@@ -640,7 +640,7 @@ fn messages_may_be_dropped_instead() {
     };
     // The new ones are not what is lost here.
     assert!(
-        fault.text.ends_with("some are being dropped"),
+        fault.text.ends_with("the oldest are being dropped"),
         "{}",
         fault.text
     );
