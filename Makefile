@@ -77,6 +77,7 @@ lint: $(VENV)/.tools ## clippy over all targets and every feature set, warnings 
 	PYO3_PYTHON=$(abspath $(VENV)/bin/python) \
 		$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker-data --all-targets --features serde -- -D warnings
+	$(CARGO) clippy $(LOCKED) -p broker-zeek --all-targets --features serde -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --all-targets --no-default-features -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features tls -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features sqlite -- -D warnings
@@ -89,7 +90,7 @@ fmt: ## format the Rust code
 doc: ## build the documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps --workspace \
 		--exclude broker-python --exclude broker-bench --exclude xtask
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps -p broker --features serde
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps -p broker -p broker-zeek --features serde
 
 demo: $(VENV)/.wheel ## build, install into .venv and run the demonstration
 	$(VENV)/bin/python examples/demo.py

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use broker_proto::command::{Command, check};
+use broker_proto::store::command::{Command, check};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -5,7 +5,7 @@
 
 use broker_data::json::{self, Form};
 use broker_data::{decode, to_bytes, validate};
-use broker_proto::json_message::{read_data, read_server_message, read_subscriptions, write_data};
+use broker_proto::json::message::{read_data, read_server_message, read_subscriptions, write_data};
 use libfuzzer_sys::fuzz_target;
 
 const FORMS: [Form; 3] = [Form::Compatible, Form::Lossless, Form::Original];

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use broker_data::{Timespan, Timestamp};
-use broker_proto::command::{Command, Content};
-use broker_proto::entity::EntityId;
+use broker_proto::store::command::{Command, Content};
+use broker_proto::store::entity::EntityId;
 use broker_proto::store::{
     CloneOptions, Master, Memory, Message, Output, Role, StoreClone, StoreConfig,
 };

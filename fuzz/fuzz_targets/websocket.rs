@@ -12,12 +12,12 @@ use std::io::{self, Read, Write};
 use broker_data::json::Form;
 use broker_data::validate;
 use broker_proto::EndpointId;
-use broker_proto::http::{HEAD_BYTES_MAX, RequestHead, head_size};
-use broker_proto::json_message::{
+use broker_proto::http::head::{HEAD_BYTES_MAX, RequestHead, head_size};
+use broker_proto::json::message::{
     ServerMessage, is_reserved, read_data, read_server_message, write_data,
 };
-use broker_proto::json_session::{ServerSession, ServerStep};
-use broker_proto::json_upgrade::{LOSSLESS_PROTOCOL, Rejection, Upgrade};
+use broker_proto::json::server::{ServerSession, ServerStep};
+use broker_proto::http::upgrade::{LOSSLESS_PROTOCOL, Rejection, Upgrade};
 use libfuzzer_sys::fuzz_target;
 use tungstenite::protocol::{Message, Role, WebSocket, WebSocketConfig};
 

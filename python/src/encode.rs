@@ -267,7 +267,7 @@ fn record(value: &Bound<'_, PyAny>, enc: &mut Encoder<'_>) -> Fallible {
         || class.hasattr(intern!(py, "model_fields"))?
         || class.hasattr(intern!(py, "__fields__"))?;
     if is_record {
-        let module = py.import("broker.zeek_types")?;
+        let module = py.import("broker.zeek.types")?;
         let made = module.call_method1(intern!(py, "as_value"), (value,))?;
         if !made.is_none() {
             return encode(&made, enc);

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use broker_data::{Timestamp, View};
-use broker_proto::command::{Command, Content};
-use broker_proto::entity::EntityId;
+use broker_proto::store::command::{Command, Content};
+use broker_proto::store::entity::EntityId;
 use broker_proto::store::event::{Change, StoreEvent};
 
 use crate::marks::Marks;

@@ -4,8 +4,8 @@
 //! look at a store tells which operations it has seen, how often and in which order.
 
 use broker_data::{Kind, Timespan, Value, decode, to_bytes};
-use broker_proto::command::Content;
-use broker_proto::entity::EntityId;
+use broker_proto::store::command::Content;
+use broker_proto::store::entity::EntityId;
 
 use crate::model::Operation;
 use crate::random::Random;

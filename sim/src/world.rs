@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use broker_data::Timestamp;
-use broker_proto::command::{Command, Content};
-use broker_proto::entity::EntityId;
 use broker_proto::frame::FRAME_LEN_SIZE;
+use broker_proto::store::command::{Command, Content};
+use broker_proto::store::entity::EntityId;
 use broker_proto::store::{Contact, Master, Output, Role, StoreClone, mark};
 use broker_proto::{EndpointId, Envelope, ErrorCode};
 

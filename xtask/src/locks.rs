@@ -12,7 +12,11 @@ use crate::tidy::{Finding, TextFile};
 const LOCK: &str = "crates/broker/src/lock.rs";
 
 /// Where queues have a stated bound.
-const BOUNDED: &[&str] = &["crates/broker/src/", "crates/broker-proto/src/"];
+const BOUNDED: &[&str] = &[
+    "crates/broker/src/",
+    "crates/broker-proto/src/",
+    "crates/broker-zeek/src/",
+];
 
 /// What is not written in `crates/broker`, and what is written instead.
 const REPLACED: &[(&str, &str)] = &[

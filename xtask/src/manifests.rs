@@ -1,4 +1,5 @@
-//! Dependency direction: `broker-data <- broker-proto <- broker <- {broker-cli, bench, ...} <- python`.
+//! Dependency direction: `broker-data <- {broker-zeek, broker-proto} <- broker <- {broker-cli, bench, ...}
+//! <- python`.
 //!
 //! The rule the compiler cannot state is what a crate must *not* reach. It is read from
 //! `cargo metadata`, so renames, target sections and features cannot hide an edge.
@@ -17,6 +18,7 @@ use crate::tidy::Finding;
 const LAYERS: &[(&str, u8)] = &[
     ("broker-data", 0),
     ("broker-proto", 1),
+    ("broker-zeek", 1),
     ("broker-sim", 2),
     ("broker", 2),
     ("broker-bench", 3),
@@ -24,8 +26,13 @@ const LAYERS: &[(&str, u8)] = &[
     ("broker-python", 4),
 ];
 
-/// Packages that decide and never do I/O.
-const PURE: &[&str] = &["broker-data", "broker-proto"];
+/// Packages that decide and never do I/O, with what each of them may have all the same: records of a
+/// log share the bytes of their message, and a log name that looks misspelt is logged.
+const PURE: &[(&str, &[&str])] = &[
+    ("broker-data", &[]),
+    ("broker-proto", &[]),
+    ("broker-zeek", &["bytes", "tracing"]),
+];
 
 /// What must not be in the tree of a pure package: runtimes, sockets, clocks, random sources, and
 /// `bytes`, which would tie values to one buffer type.
@@ -144,9 +151,11 @@ pub(crate) fn check(graph: &Graph) -> Vec<Finding> {
                 ));
             }
         }
-        if PURE.contains(&package.name.as_str()) {
+        let pure = PURE.iter().find(|(name, _)| *name == package.name);
+        if let Some((_, permitted)) = pure {
             let tree = tree(graph, id);
-            for banned in IMPURE.iter().filter(|banned| tree.contains(**banned)) {
+            let banned = IMPURE.iter().filter(|name| !permitted.contains(name));
+            for banned in banned.filter(|banned| tree.contains(**banned)) {
                 findings.push(Finding::error(
                     &place,
                     format!("has `{banned}` in its tree: pure packages never do I/O"),
@@ -199,7 +208,7 @@ mod tests {
 
     /// Builds metadata of workspace members from `(name, linked, dev)`.
     fn metadata(packages: &[(&str, &[&str], &[&str])]) -> Value {
-        let outside = ["tokio", "thiserror", "mio"];
+        let outside = ["tokio", "thiserror", "mio", "bytes"];
         let names = || packages.iter().map(|(name, _, _)| *name).chain(outside);
         json!({
             "workspace_members": packages.iter().map(|(name, _, _)| name).collect::<Vec<_>>(),
@@ -253,6 +262,17 @@ mod tests {
         let found = findings(&[("broker-proto", &["tokio"], &[])]);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].contains("`mio`") && found[1].contains("`tokio`"));
+    }
+
+    #[test]
+    fn a_pure_package_may_have_what_is_permitted_to_it_and_nothing_else() {
+        let found = findings(&[
+            ("broker-zeek", &["bytes"], &[]),
+            ("broker-proto", &["bytes"], &[]),
+        ]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("package broker-proto: has `bytes`"));
+        assert_eq!(findings(&[("broker-zeek", &["tokio"], &[])]).len(), 2);
     }
 
     #[test]

@@ -9,6 +9,7 @@ const LINES_MAX: usize = 800;
 const FORBIDS_UNSAFE: &[&str] = &[
     "crates/broker-data/src/lib.rs",
     "crates/broker-proto/src/lib.rs",
+    "crates/broker-zeek/src/lib.rs",
     "crates/broker-cli/src/lib.rs",
     "sim/src/lib.rs",
 ];

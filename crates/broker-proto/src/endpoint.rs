@@ -31,7 +31,6 @@ use crate::message::Handshake;
 use crate::status::{ErrorCode, Event, NetworkAddress, PeerStatus};
 use crate::topic::Topic;
 
-pub(crate) use foreign::pause as foreign_pause;
 pub use refusal::RefusalCounts;
 
 use attempt::{Attempt, AttemptId, AttemptState};

@@ -13,19 +13,15 @@
 //! | [`frame`] | where a message ends, whom it is from and for |
 //! | [`mark`], [`duplicates`] | what tells copies of one message in a ring of endpoints from new messages |
 //! | [`message`] | the messages of the handshake; routing updates, pings, pongs |
-//! | [`channel`] | numbered streams with acknowledgement and repair |
-//! | [`store`], [`entity`] | data stores on top of channels: masters, clones; names of who takes part |
-//! | [`command`] | commands of data stores, as far as those who pass them on need to know |
+//! | [`store`] | data stores: their commands, channels that number and repair them, masters, clones |
 //! | [`routes`] | which peers and local consumers get a message |
 //! | `tree` | an ordered map whose copies share what they have in common |
 //! | [`status`] | events for the application; every code of the wire |
-//! | [`json_message`] | what WebSocket clients and servers say to each other |
-//! | [`json_session`] | the order they say it in |
-//! | [`json_client`] | a WebSocket server as a peer, and the renewal of its connection |
-//! | [`web_socket`] | frames of a WebSocket, as its client reads and writes them |
-//! | [`http`], [`json_upgrade`], [`json_request`] | heads of HTTP requests; the one that opens a WebSocket, seen from both sides |
+//! | [`json`] | what WebSocket clients and servers say to each other: messages, and both sides of the conversation |
+//! | [`http`] | heads of HTTP requests; the one that opens a WebSocket, seen from both sides; frames of a WebSocket |
 //! | [`peer_url`] | addresses of peers |
 //! | [`endpoint`] | the state machine: connections, handshakes, peers, retries, goodbyes |
+//! | `random`, `backoff` | numbers from a seed; pauses between attempts |
 //! | [`config`] | every number somebody might ask about |
 //!
 //! # The way of one message
@@ -38,30 +34,24 @@
 
 #![forbid(unsafe_code)]
 
-pub mod channel;
-pub mod command;
+mod backoff;
 pub mod config;
 pub mod duplicates;
 pub mod endpoint;
-pub mod entity;
 pub mod filter;
 pub mod frame;
 pub mod http;
 pub mod id;
-pub mod json_client;
-pub mod json_message;
-pub mod json_request;
-pub mod json_session;
-pub mod json_upgrade;
+pub mod json;
 pub mod mark;
 pub mod message;
 pub mod peer_url;
+mod random;
 pub mod routes;
 pub mod status;
 pub mod store;
 pub mod topic;
 mod tree;
-pub mod web_socket;
 
 pub use crate::config::Config;
 pub use crate::endpoint::{

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::json_upgrade::PATH;
+use crate::http::upgrade::PATH;
 
 /// Port of native peers without one. Spec: zeek 4.1.
 const NATIVE_PORT: u16 = 9999;

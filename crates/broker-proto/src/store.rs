@@ -2,11 +2,14 @@
 //!
 //! Spec: stores. [`Master`] and [`StoreClone`] are state machines like the endpoint's: they are told
 //! of commands that came, of requests of their users and of ticks, and say what is to be done with
-//! [`Output`]. Order and repair are the business of [`channel`](crate::channel), persistence that of
+//! [`Output`]. Order and repair are the business of [`channel`], persistence that of
 //! a [`Backend`].
 
 pub mod backend;
+pub mod channel;
 pub mod clone;
+pub mod command;
+pub mod entity;
 pub mod event;
 mod expiry;
 pub mod mark;
@@ -18,13 +21,13 @@ use std::sync::Arc;
 
 use broker_data::Timespan;
 
-use crate::command::Command;
-use crate::entity::EntityId;
 use crate::frame::{
     ENVELOPE_SIZE, EnvelopeError, FRAME_LEN_SIZE, PAYLOAD_MAX, Tag, write_envelope,
 };
 use crate::id::EndpointId;
 use crate::status::{ErrorCode, Fault};
+use crate::store::command::Command;
+use crate::store::entity::EntityId;
 use crate::topic::Topic;
 
 pub use backend::{Backend, BackendError, Entry};

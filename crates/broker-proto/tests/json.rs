@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use broker_data::json::Form;
-use broker_proto::json_message::{DESERIALIZATION_FAILED, Refusal, read_data, write_data};
+use broker_proto::json::message::{DESERIALIZATION_FAILED, Refusal, read_data, write_data};
 use serde_json::Value as Json;
 
 /// Cases that are read as another port than was meant, and refused here; see ADR 0051.

@@ -5,9 +5,9 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail wherever it likes")]
 
 use broker_data::{Kind, Timespan, Timestamp, View};
-use broker_proto::command::{Command, Content, Entries};
-use broker_proto::entity::EntityId;
 use broker_proto::store::backend::{Backend, BackendError, Entry, VisitEntry};
+use broker_proto::store::command::{Command, Content, Entries};
+use broker_proto::store::entity::EntityId;
 use broker_proto::store::{CloneOptions, Contact, Master, Memory, Output, StoreClone, StoreConfig};
 use broker_proto::{EndpointId, ErrorCode};
 

@@ -4,9 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail wherever it likes")]
 
 use broker_data::{Timestamp, Value, to_bytes};
-use broker_proto::command::{Command, Content};
 use broker_proto::config::CHANNEL_RESEND_BYTES_MAX;
-use broker_proto::entity::EntityId;
+use broker_proto::store::command::{Command, Content};
+use broker_proto::store::entity::EntityId;
 use broker_proto::store::{CloneOptions, Master, Memory, Output, StoreClone, StoreConfig};
 use broker_proto::{EndpointId, Envelope};
 

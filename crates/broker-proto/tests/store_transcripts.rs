@@ -14,8 +14,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use broker_data::{Timespan, Timestamp, View, to_bytes};
-use broker_proto::command::{Command, Content};
-use broker_proto::entity::EntityId;
+use broker_proto::store::command::{Command, Content};
+use broker_proto::store::entity::EntityId;
 use broker_proto::store::{CloneOptions, Master, Memory, Output, StoreClone, StoreConfig};
 use broker_proto::{EndpointId, Envelope, Tag};
 use serde_json::Value as Json;

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail wherever it likes")]
 
 use broker_data::{Kind, Timespan};
-use broker_proto::command::Content;
+use broker_proto::store::command::Content;
 use broker_proto::store::{CloneOptions, Contact, Master, Memory, Role, StoreClone, StoreConfig};
 use broker_proto::{EndpointId, ErrorCode};
 

@@ -6,8 +6,16 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
+
 #[cfg(feature = "http")]
-use crate::websocket::{WebSocketOptions, WebSocketPeerOptions};
+mod websocket;
+#[cfg(feature = "http")]
+mod websocket_peer;
+
+#[cfg(feature = "http")]
+pub use websocket::{WebSocketOptions, WebSocketTls};
+#[cfg(feature = "http")]
+pub use websocket_peer::{WebSocketPeerOptions, WebSocketTrust};
 
 /// Bytes a mailbox may hold: seconds of traffic at full speed, and a bounded share of memory.
 pub const MAILBOX_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -13,23 +13,23 @@ use broker_proto::{
 };
 use tokio::runtime::Handle;
 
-use crate::blocked::{self, BlockedPublish};
 use crate::config::{Options, TlsOptions};
+use crate::core::pending::Pending;
+use crate::core::runtime;
+use crate::core::shared::Shared;
 use crate::error::Error;
+use crate::flow::blocked::{self, BlockedPublish};
+use crate::flow::routing::TargetKind;
 use crate::hub::Hub;
-use crate::listener;
-use crate::pending::Pending;
+use crate::net::listener;
+#[cfg(feature = "tls")]
+use crate::net::tls_session::TlsSession;
 use crate::publisher::Publisher;
-use crate::routing::TargetKind;
-use crate::runtime;
-use crate::shared::Shared;
 use crate::status_subscriber::StatusSubscriber;
 use crate::store::{Backend, Store, StoreError, StoreEvents};
 use crate::subscriber::Subscriber;
-#[cfg(feature = "tls")]
-use crate::tls_session::TlsSession;
 #[cfg(feature = "http")]
-use crate::websocket::{self, WebSocketCounts, WebSocketOptions, WebSocketPeerCounts};
+use crate::{WebSocketCounts, WebSocketOptions, WebSocketPeerCounts, http};
 
 /// What to do when an outgoing peering fails or is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -149,7 +149,7 @@ impl Builder {
         };
         let shared = Shared::new(self.options, runtime)?;
         #[cfg(feature = "http")]
-        websocket::start_configured(&shared)?;
+        http::start_configured(&shared)?;
         shared.runtime.spawn(shared.clone().run_timer());
         Ok(Endpoint {
             handle: Arc::new(LastHandle { shared }),
@@ -246,7 +246,7 @@ impl Endpoint {
         options: WebSocketOptions,
     ) -> Pending<Result<u16, Error>> {
         let (resolver, pending) = Pending::new(|| Err(Error::ShutDown));
-        websocket::start(self.shared(), address.to_owned(), port, options, resolver);
+        http::start(self.shared(), address.to_owned(), port, options, resolver);
         pending
     }
 

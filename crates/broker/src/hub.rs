@@ -5,11 +5,11 @@ use std::sync::Arc;
 use broker_data::{Encoder, Source};
 use broker_proto::{LocalKind, Origin, Topic};
 
-use crate::blocked;
+use crate::core::shared::Shared;
 use crate::endpoint::finish;
 use crate::error::Error;
-use crate::routing::SharedMemo;
-use crate::shared::Shared;
+use crate::flow::blocked;
+use crate::flow::routing::SharedMemo;
 use crate::subscriber::Subscriber;
 
 /// Receives what peers *and* this endpoint publish, and publishes to peers *and* to this endpoint's

@@ -18,19 +18,17 @@
 //! | module | what it is |
 //! |---|---|
 //! | `endpoint`, `publisher`, `subscriber`, `status_subscriber`, `hub` | the public handles, thin |
-//! | `config`, `libraries`, `error`, `message`, `pending` | options, what is compiled in, failures, what was received, what will be |
-//! | `control`, `shared`, `runtime` | the protocol's state machine and what its outputs mean out here; what all parts of an endpoint have in common; where its tasks run |
-//! | `lock` | mutexes under which no task is woken |
-//! | `listener`, `connector`, `tls`, `tls_session`, `socket` | how connections come to be, and how they are encrypted |
-//! | `link`, `peer`, `inbound`, `spare` | one connection: its shared half, its task, what it reads, and into what |
-//! | `routing`, `blocked` | the data path: who gets what, and the rest of a message that met a full mailbox |
-//! | `marking` | what tells copies from news in rings and meshes of endpoints |
-//! | `mailbox`, `queue`, `run`, `chunk`, `ready_fd` | queues, what is in them, who is told of it |
-//! | `joint`, `shortcut`, `buffers` | small messages for many, messages for idle connections, memory used again |
-//! | `websocket`, `foreign`, `translation` | JSON clients and servers: their connections, what foreign peers send, a message as JSON for all of them |
+//! | `config`, `libraries`, `error`, `message` | options, what is compiled in, failures, what was received |
+//! | `flow` | the data path: publishing, routing, mailboxes, marks, buffers |
+//! | `core` | the control plane: the protocol's state machine, what its outputs mean, answers that are pending |
+//! | `net` | TCP and TLS: listening, connecting, sockets |
+//! | `peer` | one native connection |
+//! | `transport` | connections to peers of other protocols |
+//! | `http` | the server for WebSocket clients |
 //! | [`store`] | data stores: handles, their machines, the thread of a file |
 //! | `sqlite` | entries of a data store in a file |
 //! | [`zeek`] | what Zeek puts into messages: events, log records |
+//! | `lock` | mutexes under which no task is woken |
 //!
 //! # The way of one message
 //!
@@ -43,50 +41,27 @@
 //! Nothing in here interprets a value to route it. No lock is held while waiting for a peer, a reader or
 //! the network; the one that has stores attached one at a time is held while a file is opened.
 
-mod blocked;
-mod buffers;
-mod chunk;
 mod config;
-mod connector;
-mod control;
+mod core;
 mod endpoint;
 mod error;
+mod flow;
 #[cfg(feature = "http")]
-mod foreign;
+mod http;
 mod hub;
-mod inbound;
-mod joint;
 mod libraries;
-mod link;
-mod listener;
 mod lock;
-mod mailbox;
-mod marking;
 mod message;
+mod net;
 mod peer;
-mod pending;
 mod publisher;
-mod queue;
-mod ready_fd;
-mod routing;
-mod run;
-mod runtime;
-mod shared;
-mod shortcut;
-mod socket;
-mod spare;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod status_subscriber;
 pub mod store;
 mod subscriber;
-#[cfg(feature = "tls")]
-mod tls;
-#[cfg(feature = "tls")]
-mod tls_session;
-mod translation;
 #[cfg(feature = "http")]
-mod websocket;
+mod transport;
 pub mod zeek;
 
 /// The Rust example of the README, which has to compile.
@@ -111,7 +86,9 @@ pub use broker_proto::{
 /// The name that the original gives to [`Value`].
 pub type Data = Value;
 
-pub use blocked::BlockedPublish;
+pub use crate::core::pending::Pending;
+#[cfg(feature = "http")]
+pub use crate::core::websocket_counts::{WebSocketCounts, WebSocketPeerCounts};
 pub use broker_proto::store::{CloneOptions, Contact};
 pub use config::{
     AWAIT_PEER_TIMEOUT, CONNECT_TIMEOUT, Capacity, DEAD_PEER_TIMEOUT, FRAME_BYTES_MAX,
@@ -119,12 +96,16 @@ pub use config::{
     PENDING_CONNECTIONS_MAX, RETRY_DEFAULT, SHUTDOWN_TIMEOUT, STALL_LIMIT, StoreOptions,
     TlsOptions, Verbosity,
 };
+#[cfg(feature = "http")]
+pub use config::{WebSocketOptions, WebSocketPeerOptions, WebSocketTls, WebSocketTrust};
 pub use endpoint::{Builder, Endpoint, Retry};
 pub use error::Error;
+pub use flow::blocked::BlockedPublish;
 pub use hub::Hub;
 pub use libraries::{sqlite_library, tls_library};
 pub use message::{Message, MessageRef};
-pub use pending::Pending;
+#[cfg(feature = "tls")]
+pub use net::tls_session::{PeerCertificate, TlsSession};
 pub use publisher::Publisher;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{
@@ -134,10 +115,3 @@ pub use sqlite::{
 pub use status_subscriber::StatusSubscriber;
 pub use store::{Backend, Store, StoreChange, StoreError, StoreEvent, StoreEvents};
 pub use subscriber::Subscriber;
-#[cfg(feature = "tls")]
-pub use tls_session::{PeerCertificate, TlsSession};
-#[cfg(feature = "http")]
-pub use websocket::{
-    WebSocketCounts, WebSocketOptions, WebSocketPeerCounts, WebSocketPeerOptions, WebSocketTls,
-    WebSocketTrust,
-};

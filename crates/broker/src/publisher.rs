@@ -5,11 +5,11 @@ use std::sync::Arc;
 use broker_data::{Encoder, Source};
 use broker_proto::{Origin, Topic};
 
-use crate::blocked::{self, BlockedPublish};
+use crate::core::shared::Shared;
 use crate::endpoint::finish;
 use crate::error::Error;
-use crate::routing::SharedMemo;
-use crate::shared::Shared;
+use crate::flow::blocked::{self, BlockedPublish};
+use crate::flow::routing::SharedMemo;
 
 /// Publishes values under one topic. Shorter to write and, from several threads, faster than
 /// [`Endpoint::publish`](crate::Endpoint::publish).

@@ -14,9 +14,9 @@ use broker_proto::{EndpointId, EnvelopeError, Event, StatusCode, Topic};
 use bytes::Bytes;
 use futures_core::Stream;
 
+use crate::core::shared::Shared;
 use crate::error::Error;
 use crate::message::Message;
-use crate::shared::Shared;
 use crate::subscriber::Subscriber;
 
 /// Receives the events of an endpoint: peers that come and go, and what went wrong.

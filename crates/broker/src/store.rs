@@ -19,16 +19,16 @@ use std::time::Duration;
 
 use broker_data::{Source, Timespan};
 use broker_proto::EndpointId;
-use broker_proto::entity::EntityId;
+use broker_proto::store::entity::EntityId;
 use broker_proto::store::{
     Backend as Storage, CloneOptions, Contact, Master, Memory, Role, StoreClone, StoreConfig, mark,
 };
 use broker_proto::topic::TOPIC_MAX;
 
 use crate::config::StoreOptions;
-use crate::shared::Shared;
+use crate::core::shared::Shared;
 
-pub use broker_proto::entity;
+pub use broker_proto::store::entity;
 pub use error::StoreError;
 pub use event::{StoreChange, StoreEvent, StoreEvents};
 pub use proxy::{PROXY_BYTES_MAX, PROXY_REQUESTS_MAX, Response, StoreProxy, StoreReply};

@@ -13,15 +13,15 @@ use std::time::{Duration, Instant};
 use broker_proto::{LocalId, LocalKind, Topic};
 use futures_core::Stream;
 
-use crate::blocked;
-use crate::buffers;
 use crate::config::OnLoss;
+use crate::core::shared::Shared;
 use crate::error::Error;
+use crate::flow::blocked;
+use crate::flow::buffers;
+use crate::flow::mailbox::{Chunk, Mailbox, Taken};
+use crate::flow::routing::{Target, TargetKind};
 use crate::lock::{Lock, Locked};
-use crate::mailbox::{Chunk, Mailbox, Taken};
 use crate::message::{Message, MessageRef};
-use crate::routing::{Target, TargetKind};
-use crate::shared::Shared;
 
 /// Bytes taken from the mailbox at once. More would count as consumed long before it is.
 const TAKE_BATCH: usize = 64 * 1024;

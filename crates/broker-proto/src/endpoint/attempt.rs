@@ -5,6 +5,7 @@
 
 use broker_data::{Timespan, Timestamp};
 
+use crate::backoff;
 use crate::config::{REDIAL_PAUSE, RETRY_MIN};
 use crate::id::EndpointId;
 use crate::status::{
@@ -12,7 +13,6 @@ use crate::status::{
 };
 
 use super::connection::{Connection, Stage};
-use super::foreign;
 use super::{CloseCause, ConnectionId, Endpoint, Outcome, Output, RequestId, Retry, Transport};
 
 const NS_PER_SECOND: i64 = 1_000_000_000;
@@ -209,7 +209,7 @@ impl Endpoint {
             Retry::After(pause) => {
                 let pause = match attempt.transport {
                     Transport::Native => pause,
-                    Transport::Foreign => foreign::pause(pause, attempt.failures, chance),
+                    Transport::Foreign => backoff::pause(pause, attempt.failures, chance),
                 };
                 attempt.failures = attempt.failures.saturating_add(1);
                 attempt.unnoticed = 0;

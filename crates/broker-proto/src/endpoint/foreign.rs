@@ -9,48 +9,19 @@
 
 use broker_data::{Timespan, Timestamp};
 
+use crate::backoff::pause;
 use crate::filter::Filter;
 use crate::id::EndpointId;
+use crate::random::{scramble, share};
 use crate::status::NetworkAddress;
 
 use super::connection::Stage;
 use super::handshake::TEXT_SELF;
 use super::{CloseCause, ConnectionId, Endpoint, Retry, Transport};
 
-/// Longest pause that doubling leads to; a longer one that was asked for stays as it is.
-const BACKOFF_MAX: Timespan = Timespan::from_ns(60_000_000_000);
-
-/// Doublings of the pause. Beyond that the maximum above has long been reached.
-const DOUBLINGS_MAX: u32 = 6;
-
 /// Longest time by which the first attempt after a loss is put off: enough to spread a thousand
 /// clients of a server, and too short for a person to notice.
 const FIRST_PAUSE_MAX: Timespan = Timespan::from_ns(250_000_000);
-
-/// How long to wait after so many failures in a row: the pause that was asked for, doubled each
-/// time, less up to a quarter by chance.
-pub(crate) fn pause(asked: Timespan, failures: u32, random: u64) -> Timespan {
-    let longest = asked.max(BACKOFF_MAX).ns();
-    let doubled = asked
-        .ns()
-        .saturating_mul(1 << failures.min(DOUBLINGS_MAX))
-        .min(longest);
-    Timespan::from_ns(doubled.saturating_sub(share(doubled / 4, random)))
-}
-
-/// A part of `whole` that is as likely as any other.
-fn share(whole: i64, random: u64) -> i64 {
-    let part = (u128::from(whole.unsigned_abs()) * u128::from(random)) >> 64;
-    i64::try_from(part).unwrap_or(whole)
-}
-
-/// The n-th number of the sequence that begins with `seed` (SplitMix64).
-pub(crate) const fn scramble(seed: u64, n: u64) -> u64 {
-    let mut x = seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
 
 impl Endpoint {
     /// Whoever is at the other end of a foreign connection is there, under that id, and gets what
@@ -123,6 +94,7 @@ impl Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backoff::BACKOFF_MAX;
     use crate::config::Config;
     use crate::endpoint::{Closed, Outcome, Output, RequestId};
     use crate::topic::Topic;
@@ -314,12 +286,5 @@ mod tests {
         endpoint.handle_joined(at(1), connection, PEER, everything());
         assert_eq!(outputs(&mut endpoint), ["close Cancelled", "Peered"]);
         assert_eq!(endpoint.peers().len(), 1);
-    }
-
-    #[test]
-    fn pauses_that_were_asked_for_are_not_shortened_by_the_maximum() {
-        let hour = Timespan::from_ns(3600 * SECOND);
-        assert_eq!(pause(hour, 9, 0), hour);
-        assert!(pause(hour, 0, u64::MAX).ns() >= hour.ns() / 4 * 3);
     }
 }

@@ -15,8 +15,8 @@ use crate::status::{
 };
 
 use super::connection::{Connection, Stage, Token};
-use super::foreign::scramble;
 use super::{CloseCause, Closed, ConnectionId, Endpoint, Outcome, Output, Phase, Retry, Transport};
+use crate::random::scramble;
 
 /// Begins the payload of a goodbye. Spec: wire 9.1.
 const BYE: &[u8; 3] = b"BYE";

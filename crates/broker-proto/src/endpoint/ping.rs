@@ -8,8 +8,8 @@ use crate::id::EndpointId;
 use crate::message;
 
 use super::connection::Stage;
-use super::foreign::scramble;
 use super::{ConnectionId, Endpoint, Outcome, RequestId, Transport};
+use crate::random::scramble;
 
 /// Begins the payload, which therefore is never that of a goodbye, nor empty: peers up to 7.0 close
 /// the connection then. Spec: wire 12.

@@ -15,13 +15,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 use broker_data::{Kind, Timestamp, View, canonical};
 
-use crate::channel::Consumer;
-use crate::channel::consumer::{Arrival, Early, Request};
-use crate::command::{Command, Content};
 use crate::config::CHANNEL_NACK_MAX;
-use crate::entity::EntityId;
 use crate::id::EndpointId;
 use crate::status::ErrorCode;
+use crate::store::channel::Consumer;
+use crate::store::channel::consumer::{Arrival, Early, Request};
+use crate::store::command::{Command, Content};
+use crate::store::entity::EntityId;
 use crate::store::event::{Change, StoreEvent};
 use crate::store::expiry::Expiries;
 use crate::store::{

@@ -5,8 +5,8 @@
 
 use broker_data::{ByteString, EncodeError, Encoder, Timespan, View};
 
-use crate::entity::EntityId;
 use crate::id::EndpointId;
+use crate::store::entity::EntityId;
 use crate::topic::Topic;
 
 /// The topic of the events of all stores; that of one store has its name behind a slash.

@@ -4,8 +4,8 @@
 //! is to be bothered with it. What number an object has is the business of its endpoint (Spec:
 //! stores 1.2); the original counts from one. So the highest byte of the number tells (ADR 0077).
 
-use crate::entity::EntityId;
 use crate::id::EndpointId;
+use crate::store::entity::EntityId;
 
 const SHIFT: u32 = 56;
 const CLONE: u64 = 0xb7;

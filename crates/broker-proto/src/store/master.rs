@@ -23,15 +23,15 @@ use std::sync::Arc;
 
 use broker_data::Timestamp;
 
-use crate::channel::consumer::{Arrival, Early, Request};
-use crate::channel::producer::{Acknowledged, Missing};
-use crate::channel::{Consumer, Producer};
-use crate::command::{Command, Content};
-use crate::entity::EntityId;
 use crate::frame::{Envelope, FRAME_LEN_SIZE};
 use crate::id::EndpointId;
 use crate::status::ErrorCode;
 use crate::store::backend::{Backend, BackendError};
+use crate::store::channel::consumer::{Arrival, Early, Request};
+use crate::store::channel::producer::{Acknowledged, Missing};
+use crate::store::channel::{Consumer, Producer};
+use crate::store::command::{Command, Content};
+use crate::store::entity::EntityId;
 use crate::store::expiry::{self, Expiries};
 use crate::store::{
     ACK_EVENTS_MAX, CLONES_MAX, Failure, Message, Names, Output, Role, StoreConfig, mark, operation,

@@ -1,8 +1,8 @@
 //! A master and its clones on a network that the test controls message by message.
 
 use broker_data::{Kind, Timespan, Timestamp, Value, View, to_bytes};
-use broker_proto::command::{Command, Content};
-use broker_proto::entity::EntityId;
+use broker_proto::store::command::{Command, Content};
+use broker_proto::store::entity::EntityId;
 use broker_proto::store::{
     CloneOptions, Failure, Master, Memory, Message, Output, Role, StoreClone, StoreConfig, mark,
 };

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use broker_data::{Kind, Timespan, Timestamp};
-use broker_proto::command::{Command, Content};
+use broker_proto::store::command::{Command, Content};
 use broker_proto::store::master::EXPIRED_PER_CALL_MAX;
 use broker_proto::store::{Backend, Master, Memory, Role, StoreConfig};
 

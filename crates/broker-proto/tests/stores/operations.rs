@@ -7,9 +7,9 @@ use std::path::Path;
 
 use broker_data::{EnumValue, Kind, Timespan, Timestamp, Value, View, to_bytes};
 use broker_proto::ErrorCode;
-use broker_proto::command::Content;
-use broker_proto::entity::EntityId;
 use broker_proto::id::EndpointId;
+use broker_proto::store::command::Content;
+use broker_proto::store::entity::EntityId;
 use broker_proto::store::operation::initial_of_increment;
 use broker_proto::store::{Backend, Master, StoreConfig};
 use serde_json::Value as Json;

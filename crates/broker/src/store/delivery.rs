@@ -9,11 +9,11 @@ use broker_proto::store::{Failure, Message, Role, event};
 use broker_proto::{EndpointId, Origin, Topic};
 use bytes::Bytes;
 
-use crate::blocked::{self, BlockedPublish, Unsent};
-use crate::mailbox::{Run, SHARED_RUN_MIN};
-use crate::pending::Resolver;
-use crate::routing::{Targets, TopicMemo};
-use crate::shared::Shared;
+use crate::core::pending::Resolver;
+use crate::core::shared::Shared;
+use crate::flow::blocked::{self, BlockedPublish, Unsent};
+use crate::flow::mailbox::{Run, SHARED_RUN_MIN};
+use crate::flow::routing::{Targets, TopicMemo};
 use crate::store::StoreError;
 
 /// Largest snapshot that goes ahead of others in a full mailbox; a larger one waits for room.

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use broker_data::{Timespan, Value, View};
 use broker_proto::Topic;
-use broker_proto::entity::EntityId;
+use broker_proto::store::entity::EntityId;
 use broker_proto::store::event::{self, STORE_EVENTS};
 use futures_core::Stream;
 
+use crate::core::shared::Shared;
 use crate::error::Error;
 use crate::message::Message;
-use crate::shared::Shared;
 use crate::subscriber::Subscriber;
 
 /// One change of a store. Spec: stores 7.6.

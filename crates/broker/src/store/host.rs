@@ -13,18 +13,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use broker_data::Timestamp;
 use broker_proto::Topic;
-use broker_proto::command::Command;
-use broker_proto::entity::EntityId;
+use broker_proto::store::command::Command;
+use broker_proto::store::entity::EntityId;
 use broker_proto::store::{
     Backend, Contact, Failure, Master, Output, Role, StoreClone, clone_topic, master_topic,
 };
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::blocked::BlockedPublish;
+use crate::core::pending::{Pending, Resolver};
+use crate::core::shared::Shared;
+use crate::flow::blocked::BlockedPublish;
 use crate::lock::{Lock, Locked};
-use crate::pending::{Pending, Resolver};
-use crate::shared::Shared;
 use crate::store::delivery::{After, Answer, Delivery, answer_of, is_for, other};
 use crate::store::error::quoted;
 use crate::store::worker::{Job, Worker};

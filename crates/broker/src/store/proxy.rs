@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar};
 use std::time::{Duration, Instant};
 
 use broker_data::{Source, Timespan, Value};
-use broker_proto::entity::EntityId;
+use broker_proto::store::entity::EntityId;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::config::MAILBOX_BYTES_MAX;

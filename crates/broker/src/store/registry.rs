@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use broker_proto::EndpointId;
-use broker_proto::command::Command;
-use broker_proto::entity::EntityId;
 use broker_proto::frame::FRAME_LEN_SIZE;
 use broker_proto::store::Role;
+use broker_proto::store::command::Command;
+use broker_proto::store::entity::EntityId;
 
-use crate::blocked::BlockedPublish;
+use crate::core::shared::Shared;
+use crate::flow::blocked::BlockedPublish;
 use crate::lock::{Lock, Locked};
-use crate::shared::Shared;
 use crate::store::host::{Host, StoreWait};
 
 /// Bytes of frames between stores of one endpoint that wait: as much as a mailbox holds. Further

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use broker_data::{Encoder, Kind, Source, Timespan, View};
 use broker_proto::Fault;
-use broker_proto::command::{Command, Content};
-use broker_proto::entity::EntityId;
+use broker_proto::store::command::{Command, Content};
+use broker_proto::store::entity::EntityId;
 use broker_proto::store::operation;
 
-use crate::blocked::BlockedPublish;
-use crate::pending::Pending;
+use crate::core::pending::Pending;
+use crate::flow::blocked::BlockedPublish;
 use crate::store::host::Host;
 use crate::store::{STORE_REQUEST_TIMEOUT, Store, StoreError, encoded};
 

@@ -6,7 +6,7 @@
 //! is expected.
 
 use broker::data::json::{self, Form};
-use broker::proto::json_message::{ServerMessage, read_data, read_server_message};
+use broker::proto::json::message::{ServerMessage, read_data, read_server_message};
 use broker::{Endpoint, Subscriber};
 use serde_json::Value;
 

@@ -5,7 +5,7 @@
 //! subscriber as the same value, every error an error event.
 
 use broker::data::json::Form;
-use broker::proto::json_message::{ServerMessage, read_data, read_server_message};
+use broker::proto::json::message::{ServerMessage, read_data, read_server_message};
 use broker::{Endpoint, Retry};
 use serde_json::Value;
 

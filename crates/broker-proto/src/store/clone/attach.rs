@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use broker_data::{Timestamp, View, canonical};
 
-use crate::channel::Consumer;
-use crate::channel::consumer::Request;
-use crate::command::{self, Command, Content};
 use crate::config::CHANNEL_REORDER_BYTES_MAX;
-use crate::entity::EntityId;
 use crate::id::EndpointId;
 use crate::status::ErrorCode;
 use crate::store::Failure;
+use crate::store::channel::Consumer;
+use crate::store::channel::consumer::Request;
 use crate::store::clone::{
     ATTACHMENT_SHIFT, ATTACHMENTS_MAX, Attachment, EARLY_EVENTS_MAX, Entries, StoreClone,
 };
+use crate::store::command::{self, Command, Content};
+use crate::store::entity::EntityId;
 use crate::store::event::Change;
 
 /// A search for a master.

@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use broker_data::DecodeError;
 
-use crate::channel::Producer;
-use crate::channel::producer::Missing;
-use crate::command::{Command, Content, readdress_action};
-use crate::entity::EntityId;
 use crate::frame::{Envelope, FRAME_LEN_SIZE};
 use crate::id::EndpointId;
 use crate::status::ErrorCode;
+use crate::store::channel::Producer;
+use crate::store::channel::producer::Missing;
 use crate::store::clone::{Contact, HEARTBEATS_MISSED_MAX, StoreClone, Unanswered, describe};
+use crate::store::command::{Command, Content, readdress_action};
+use crate::store::entity::EntityId;
 use crate::store::{Failure, Message, Output, Role};
 
 /// The producer of the up channel.

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use broker_data::{Kind, Timespan, Timestamp, View, canonical};
 
-use crate::command::{Command, Content};
-use crate::entity::EntityId;
 use crate::frame::{ENVELOPE_SIZE, FRAME_LEN_SIZE};
 use crate::id::EndpointId;
 use crate::status::ErrorCode;
 use crate::store::backend::{Backend, BackendError};
+use crate::store::command::{Command, Content};
+use crate::store::entity::EntityId;
 use crate::store::event::{Change, StoreEvent};
 use crate::store::master::{EXPIRED_PER_CALL_MAX, Master};
 use crate::store::operation::{self, Changed};

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use broker_data::Timestamp;
 
-use crate::command::{Content, Entries};
-use crate::entity::EntityId;
 use crate::status::ErrorCode;
 use crate::store::backend::Backend;
+use crate::store::command::{Content, Entries};
+use crate::store::entity::EntityId;
 use crate::store::expiry::is_over;
 use crate::store::master::snapshot::Snapshot;
 use crate::store::master::{DROPPED_CLONES_MAX, Master, RETIRED_WRITERS_MAX, Retired};
 use crate::store::{CLONES_MAX, Failure, Output, Role, mark};
 
 /// Where the kind of a command stands behind its header of a number and two entities.
-const KIND_OFFSET: usize = 8 + 2 * crate::entity::ENTITY_ID_SIZE;
+const KIND_OFFSET: usize = 8 + 2 * crate::store::entity::ENTITY_ID_SIZE;
 
 impl<B: Backend> Master<B> {
     /// A clone asks for a handshake for the first time.
@@ -73,7 +73,7 @@ impl<B: Backend> Master<B> {
             if *command.get(KIND_OFFSET)? != 2 {
                 return None;
             }
-            match crate::command::Command::parse(command).ok()?.content {
+            match crate::store::command::Command::parse(command).ok()?.content {
                 Content::PutUniqueResult {
                     inserted,
                     who,

@@ -10,11 +10,11 @@
 
 use broker_data::Timestamp;
 
-use crate::channel::producer::Missing;
-use crate::command::Content;
-use crate::entity::EntityId;
 use crate::status::ErrorCode;
 use crate::store::backend::Backend;
+use crate::store::channel::producer::Missing;
+use crate::store::command::Content;
+use crate::store::entity::EntityId;
 use crate::store::master::Master;
 use crate::store::{CLONES_MAX, Failure, Output, Role};
 

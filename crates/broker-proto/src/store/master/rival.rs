@@ -1,11 +1,11 @@
 //! Other masters of the same name. Spec: stores 6.7; ADR 0078.
 
-use crate::channel::producer::FIRST_SEQ;
-use crate::command::{Command, Content};
-use crate::entity::EntityId;
 use crate::id::EndpointId;
 use crate::status::ErrorCode;
 use crate::store::backend::Backend;
+use crate::store::channel::producer::FIRST_SEQ;
+use crate::store::command::{Command, Content};
+use crate::store::entity::EntityId;
 use crate::store::master::Master;
 use crate::store::{Failure, Output, Role, mark};
 

@@ -1,0 +1,781 @@
+//! The control plane: the protocol's state machine, and what its outputs mean out here.
+//!
+//! The machine sits behind one mutex. Whoever has something for it (a connection's task, the timer,
+//! an application's thread) locks, hands it in and carries out the outputs. None of them waits:
+//! frames go into mailboxes, dials become tasks, routes are swapped; tasks are woken once the lock is
+//! released. That makes every command synchronous: a subscription is part of the filter when the
+//! call returns. See ADR 0020.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use broker_data::{Encoder, Source, Timestamp};
+use broker_proto::endpoint::{ConnectionId, Endpoint as Machine, Outcome, Output, RequestId};
+use broker_proto::frame::{Envelope, EnvelopeError, Tag, write_envelope};
+use broker_proto::peer_url::{PeerUrl, Scheme};
+use broker_proto::routes::{LocalId, Origin};
+use broker_proto::{EndpointId, EndpointInfo, ErrorCode, Event, Fault, Filter, NetworkAddress};
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::config::Overflow;
+use crate::core::pending::Resolver;
+use crate::core::shared::Shared;
+use crate::error::Error;
+use crate::flow::blocked;
+#[cfg(feature = "http")]
+use crate::flow::mailbox::Limits;
+use crate::flow::mailbox::{Mailbox, Patience, Pushed, Run};
+use crate::flow::routing::{Target, TargetKind};
+use crate::lock::Locked;
+use crate::net::connector;
+#[cfg(feature = "tls")]
+use crate::net::tls_session::TlsSession;
+use crate::peer::link::Link;
+
+/// Topics of a subscriber that an event names: enough to tell which it is.
+const TOPICS_NAMED_MAX: usize = 4;
+
+/// Everything the mutex protects.
+pub(crate) struct Control {
+    machine: Machine,
+    links: BTreeMap<ConnectionId, Arc<Link>>,
+    requests: BTreeMap<RequestId, Request>,
+    next_request: u64,
+    next_local: u64,
+    /// Listener tasks, to be ended by the shutdown.
+    listeners: Vec<tokio::task::JoinHandle<()>>,
+    /// Whether native peers may come by themselves.
+    listens_to_natives: bool,
+    /// Whether a foreign peer was ever asked for.
+    knows_foreign: bool,
+    shutdown: Shutdown,
+}
+
+/// Who waits for an answer of the machine.
+enum Request {
+    Peer {
+        host: String,
+        port: u16,
+        resolver: Resolver<Result<(), Error>>,
+    },
+    Unpeer(Resolver<()>),
+    AwaitPeer(Resolver<bool>),
+    Ping(Instant, Resolver<Option<Duration>>),
+}
+
+enum Shutdown {
+    Running,
+    /// The machine says goodbye to its peers; the sender fires when it is through.
+    Leaving {
+        left: Option<oneshot::Sender<()>>,
+        waiting: Vec<Resolver<()>>,
+    },
+    Over,
+}
+
+/// Answers that are given after the mutex is released: they may run code of the application.
+enum Answer {
+    Peer(Resolver<Result<(), Error>>, Result<(), Error>),
+    Unpeer(Resolver<()>),
+    AwaitPeer(Resolver<bool>, bool),
+    Ping(Resolver<Option<Duration>>, Option<Duration>),
+}
+
+impl Answer {
+    fn give(self) {
+        match self {
+            Self::Peer(resolver, outcome) => resolver.resolve(outcome),
+            Self::Unpeer(resolver) => resolver.resolve(()),
+            Self::AwaitPeer(resolver, outcome) => resolver.resolve(outcome),
+            Self::Ping(resolver, outcome) => resolver.resolve(outcome),
+        }
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control")
+            .field("links", &self.links.len())
+            .field("requests", &self.requests.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Control {
+    pub(crate) fn new(machine: Machine) -> Self {
+        Self {
+            machine,
+            links: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            next_request: 0,
+            next_local: 0,
+            listeners: Vec::new(),
+            listens_to_natives: false,
+            knows_foreign: false,
+            shutdown: Shutdown::Running,
+        }
+    }
+
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// A number for a new consumer of this endpoint.
+    pub(crate) fn new_local(&mut self) -> LocalId {
+        self.next_local += 1;
+        LocalId(self.next_local)
+    }
+
+    /// Keeps a listener's task; `false` says that it came too late.
+    pub(crate) fn add_listener(&mut self, task: tokio::task::JoinHandle<()>) -> bool {
+        let running = matches!(self.shutdown, Shutdown::Running);
+        if running {
+            self.listeners.push(task);
+        } else {
+            task.abort();
+        }
+        running
+    }
+
+    /// Notes that one of the listeners is for native peers.
+    pub(crate) fn listens_to_natives(&mut self) {
+        self.listens_to_natives = true;
+    }
+
+    /// The addresses of foreign peers when there are no others, and none can be expected.
+    pub(crate) fn only_foreign(&self) -> Vec<String> {
+        match self.listens_to_natives || self.machine.expects_native_peers() {
+            true => Vec::new(),
+            false => self.machine.foreign_addresses(),
+        }
+    }
+
+    /// What was agreed on with a native peer.
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls_session(&self, peer: EndpointId) -> Option<TlsSession> {
+        let mut links = self.links.values();
+        let link = links.find(|link| link.peer() == Some(peer))?;
+        link.tls.get().map(TlsSession::from)
+    }
+
+    fn request(&mut self, request: Request) -> RequestId {
+        self.next_request += 1;
+        let id = RequestId(self.next_request);
+        self.requests.insert(id, request);
+        id
+    }
+}
+
+/// Inputs of the machine. Each call locks, acts and carries out what follows.
+impl Shared {
+    pub(crate) fn lock_control(&self) -> Locked<'_, Control> {
+        self.control.lock()
+    }
+
+    fn act<T>(self: &Arc<Self>, action: impl FnOnce(&mut Control, Timestamp) -> T) -> T {
+        let mut control = self.lock_control();
+        let before = control.machine.next_timeout().map(|(at, _)| at);
+        let result = action(&mut control, self.now());
+        let answers = self.carry_out(&mut control);
+        let after = control.machine.next_timeout().map(|(at, _)| at);
+        drop(control);
+        if after.is_some() && after != before {
+            self.timer.notify_one();
+        }
+        for answer in answers {
+            answer.give();
+        }
+        result
+    }
+
+    pub(crate) fn act_on_timeout(self: &Arc<Self>) {
+        self.act(|control, now| control.machine.handle_timeout(now));
+    }
+
+    /// An incoming connection is up. `None`: the endpoint is being shut down.
+    pub(crate) fn accepted(
+        self: &Arc<Self>,
+        remote: broker_proto::NetworkAddress,
+    ) -> Option<(ConnectionId, Arc<Link>)> {
+        self.act(|control, now| {
+            if !matches!(control.shutdown, Shutdown::Running) {
+                return None;
+            }
+            let connection = control.machine.handle_accepted(now, remote);
+            let link = Arc::new(Link::new(self.peer_mailbox(), TargetKind::Peer));
+            control.links.insert(connection, link.clone());
+            Some((connection, link))
+        })
+    }
+
+    /// An incoming connection was refused before it was up.
+    #[cfg(feature = "tls")]
+    pub(crate) fn refused(self: &Arc<Self>, remote: std::net::SocketAddr, cause: &str) {
+        let remote = crate::net::listener::network_address(remote);
+        self.act(|control, now| control.machine.handle_refused(now, remote, cause));
+    }
+
+    /// An incoming connection ended before it was up, and before it sent anything.
+    #[cfg(feature = "tls")]
+    pub(crate) fn left_silently(&self) {
+        self.lock_control().machine.handle_silent();
+    }
+
+    /// An outgoing connection is up; `false` says that nobody wants it any more.
+    pub(crate) fn dialed(self: &Arc<Self>, connection: ConnectionId) -> bool {
+        self.act(|control, now| {
+            let wanted = control.links.contains_key(&connection);
+            if wanted {
+                control.machine.handle_dialed(now, connection);
+            }
+            wanted
+        })
+    }
+
+    /// The other end of a foreign connection is there. Such servers do not say what their clients
+    /// want, so everything is sent to them.
+    #[cfg(feature = "http")]
+    pub(crate) fn joined(self: &Arc<Self>, connection: ConnectionId, peer: EndpointId) {
+        self.act(|control, now| {
+            if control.links.contains_key(&connection) {
+                let everything = [broker_proto::Topic::from("")].into_iter().collect();
+                control
+                    .machine
+                    .handle_joined(now, connection, peer, everything);
+            }
+        });
+    }
+
+    pub(crate) fn dial_failed(self: &Arc<Self>, connection: ConnectionId, cause: Option<String>) {
+        self.act(|control, now| {
+            if control.links.remove(&connection).is_some() {
+                control.machine.handle_dial_failed(now, connection, cause);
+            }
+        });
+    }
+
+    pub(crate) fn control_frame(self: &Arc<Self>, connection: ConnectionId, payload: &[u8]) {
+        self.act(|control, now| {
+            if control.links.contains_key(&connection) {
+                control.machine.handle_frame(now, connection, payload);
+            }
+        });
+    }
+
+    /// A message of a peer for the machine. What it wants may be a large list: it is read without
+    /// the lock, so that a peer that changes its mind all the time holds nobody up.
+    pub(crate) fn peer_message(self: &Arc<Self>, connection: ConnectionId, payload: &[u8]) {
+        match Envelope::parse(payload) {
+            Ok(update) if update.tag == Tag::RoutingUpdate => {
+                let known = self.routes.load().peer_filter(update.sender).cloned();
+                let known = known.unwrap_or_default();
+                match Filter::decode_update_of(update.payload, &known) {
+                    Ok(filter) => self.act(|control, _| {
+                        let sender = update.sender;
+                        control.machine.handle_filter(connection, sender, filter);
+                    }),
+                    Err(error) => {
+                        let connection = connection.0;
+                        tracing::debug!(event = "routing-update-dropped", connection, %error);
+                    }
+                }
+            }
+            _ => self.control_frame(connection, payload),
+        }
+    }
+
+    pub(crate) fn connection_ended(
+        self: &Arc<Self>,
+        connection: ConnectionId,
+        why: broker_proto::endpoint::Closed,
+    ) {
+        self.act(|control, now| {
+            if let Some(link) = control.links.remove(&connection) {
+                link.close();
+                control.machine.handle_closed(now, connection, why);
+            }
+        });
+    }
+}
+
+/// Commands of the application.
+impl Shared {
+    pub(crate) fn peer(
+        self: &Arc<Self>,
+        url: &PeerUrl,
+        retry: broker_proto::Retry,
+        resolver: Option<Resolver<Result<(), Error>>>,
+    ) {
+        let (host, port) = (url.host(), url.port);
+        self.act(|control, now| {
+            if !matches!(control.shutdown, Shutdown::Running) {
+                if let Some(resolver) = resolver {
+                    resolver.resolve(Err(Error::ShutDown));
+                }
+                return;
+            }
+            let request = resolver.map(|resolver| {
+                control.request(Request::Peer {
+                    host: host.clone(),
+                    port,
+                    resolver,
+                })
+            });
+            match url.scheme {
+                Scheme::Native => control.machine.peer(now, &host, port, retry, request),
+                Scheme::WebSocket | Scheme::SecureWebSocket => {
+                    control.knows_foreign = true;
+                    control
+                        .machine
+                        .peer_foreign(now, &host, port, retry, request);
+                }
+            }
+        });
+    }
+
+    pub(crate) fn unpeer(self: &Arc<Self>, host: &str, port: u16, resolver: Resolver<()>) {
+        self.act(|control, now| {
+            let request = control.request(Request::Unpeer(resolver));
+            control.machine.unpeer(now, host, port, Some(request));
+        });
+    }
+
+    pub(crate) fn await_peer(
+        self: &Arc<Self>,
+        peer: EndpointId,
+        timeout: broker_data::Timespan,
+        resolver: Resolver<bool>,
+    ) {
+        self.act(|control, now| {
+            if !matches!(control.shutdown, Shutdown::Running) {
+                resolver.resolve(false);
+                return;
+            }
+            let request = control.request(Request::AwaitPeer(resolver));
+            control.machine.await_peer(now, peer, timeout, request);
+        });
+    }
+
+    /// Sends a ping to a native peer; resolves to the time until its answer.
+    pub(crate) fn ping(self: &Arc<Self>, peer: EndpointId, resolver: Resolver<Option<Duration>>) {
+        self.act(|control, _| {
+            let request = control.request(Request::Ping(Instant::now(), resolver));
+            control.machine.ping(peer, request);
+        });
+    }
+
+    /// Extends the endpoint's own filter and tells the peers.
+    pub(crate) fn subscribe(self: &Arc<Self>, topics: &[broker_proto::Topic]) {
+        self.act(|control, now| control.machine.subscribe(now, topics));
+    }
+
+    /// Reports that an address cannot be listened on; returns the error.
+    pub(crate) fn cannot_listen(
+        self: &Arc<Self>,
+        address: String,
+        port: u16,
+        cause: std::io::Error,
+    ) -> Error {
+        let network = NetworkAddress::new(address.clone(), port);
+        let error = Error::Listen {
+            address,
+            port,
+            cause: Arc::new(cause),
+        };
+        tracing::error!(event = "listen-failed", %error);
+        self.report(Fault {
+            code: error.code(),
+            context: Some(EndpointInfo {
+                id: None,
+                network: Some(network),
+            }),
+            text: error.to_string(),
+        });
+        error
+    }
+
+    /// Reports an error that happened beside the machine.
+    pub(crate) fn report(self: &Arc<Self>, fault: Fault) {
+        self.publish_events(&[Event::Error(fault)]);
+    }
+
+    /// Begins the shutdown, or joins the one under way.
+    pub(crate) fn begin_shutdown(self: &Arc<Self>, resolver: Option<Resolver<()>>) {
+        blocked::forget_audience();
+        let mut begun = None;
+        self.act(|control, now| {
+            let mut resolver = resolver;
+            match &mut control.shutdown {
+                Shutdown::Over => {
+                    if let Some(resolver) = resolver {
+                        resolver.resolve(());
+                    }
+                }
+                Shutdown::Leaving { waiting, .. } => waiting.extend(resolver),
+                Shutdown::Running => {
+                    let (left, through) = oneshot::channel();
+                    control.shutdown = Shutdown::Leaving {
+                        left: Some(left),
+                        waiting: resolver.take().into_iter().collect(),
+                    };
+                    self.mark_shut_down();
+                    begun = Some((through, std::mem::take(&mut control.listeners)));
+                    // What stores still have to say is said before the goodbyes.
+                    if self.stores.is_empty() {
+                        control.machine.shutdown(now);
+                    }
+                }
+            }
+        });
+        if let Some((through, listeners)) = begun {
+            let shared = self.clone();
+            self.runtime
+                .spawn(async move { shared.finish_shutdown(through, listeners).await });
+        }
+    }
+
+    async fn finish_shutdown(
+        self: Arc<Self>,
+        through: oneshot::Receiver<()>,
+        listeners: Vec<tokio::task::JoinHandle<()>>,
+    ) {
+        for listener in listeners {
+            listener.abort();
+            // An aborted task is gone, and its socket with it, when the handle resolves.
+            let _ = listener.await;
+        }
+        if !self.stores.is_empty() {
+            let shared = self.clone();
+            let closed = tokio::task::spawn_blocking(move || shared.stores.close());
+            // Storage that hangs must not keep the peers from being told.
+            let _ = tokio::time::timeout(crate::config::SHUTDOWN_TIMEOUT, closed).await;
+            self.act(|control, now| control.machine.shutdown(now));
+        }
+        let _ = tokio::time::timeout(crate::config::SHUTDOWN_TIMEOUT, through).await;
+        let (links, waiting) = {
+            let mut control = self.lock_control();
+            let links = std::mem::take(&mut control.links);
+            let waiting = match std::mem::replace(&mut control.shutdown, Shutdown::Over) {
+                Shutdown::Leaving { waiting, .. } => waiting,
+                Shutdown::Running | Shutdown::Over => Vec::new(),
+            };
+            control.requests.clear();
+            (links, waiting)
+        };
+        for link in links.values() {
+            link.close();
+        }
+        for (_, _, target) in self.routes.load().locals() {
+            target.mailbox.finish();
+        }
+        self.connections.closed().await;
+        self.mark_over();
+        for resolver in waiting {
+            resolver.resolve(());
+        }
+    }
+}
+
+/// Outputs of the machine.
+impl Shared {
+    fn carry_out(self: &Arc<Self>, control: &mut Control) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        let mut events = Vec::new();
+        while let Some(output) = control.machine.poll_output() {
+            match output {
+                Output::Dial {
+                    connection,
+                    host,
+                    port,
+                } => {
+                    let link = Arc::new(Link::new(self.peer_mailbox(), TargetKind::Peer));
+                    control.links.insert(connection, link.clone());
+                    connector::start(self.clone(), connection, link, host, port);
+                }
+                Output::Join {
+                    connection,
+                    host,
+                    port,
+                } => self.join(control, connection, &host, port),
+                Output::Interest {
+                    connection, filter, ..
+                } => {
+                    if let Some(link) = control.links.get(&connection) {
+                        link.mailbox.set_interest(filter);
+                    }
+                }
+                Output::Send { connection, frame } => {
+                    if let Some(link) = control.links.get(&connection) {
+                        link.mailbox.push_control(Bytes::from(frame));
+                    }
+                }
+                Output::Close { connection, cause } => {
+                    tracing::debug!(
+                        event = "connection-closing",
+                        connection = connection.0,
+                        ?cause
+                    );
+                    if let Some(link) = control.links.remove(&connection) {
+                        link.close();
+                    }
+                }
+                Output::Pause { connection } => {
+                    if let Some(link) = control.links.get(&connection) {
+                        link.set_paused(true);
+                    }
+                }
+                Output::Resume { connection } => {
+                    if let Some(link) = control.links.get(&connection) {
+                        link.set_paused(false);
+                    }
+                }
+                Output::Install {
+                    connection,
+                    peer,
+                    filter,
+                } => {
+                    if let Some(link) = control.links.get(&connection) {
+                        let target = Target {
+                            mailbox: link.mailbox.clone(),
+                            kind: match link.kind {
+                                TargetKind::Peer => TargetKind::native(peer),
+                                kind => kind,
+                            },
+                        };
+                        self.routes
+                            .update(|table| table.add_peer(peer, filter, target));
+                        link.install(peer);
+                        self.stores.routes_changed();
+                    }
+                }
+                Output::Uninstall { peer } => {
+                    self.routes.update(|table| table.remove_peer(peer));
+                    self.stores.routes_changed();
+                }
+                Output::PeerFilter { peer, filter } => {
+                    self.routes
+                        .update(|table| table.set_peer_filter(peer, filter));
+                    self.stores.routes_changed();
+                }
+                Output::Event(event) => {
+                    if let Event::Error(fault) = &event
+                        && fault.code == ErrorCode::PeerRefused
+                    {
+                        tracing::warn!(event = "incoming-refused", "{fault}");
+                    }
+                    events.push(event);
+                }
+                Output::Reply { request, outcome } => {
+                    answers.extend(
+                        control
+                            .requests
+                            .remove(&request)
+                            .and_then(|r| answer(r, outcome)),
+                    );
+                }
+                Output::ShutdownComplete => {
+                    if let Shutdown::Leaving { left, .. } = &mut control.shutdown
+                        && let Some(left) = left.take()
+                    {
+                        let _ = left.send(());
+                    }
+                }
+            }
+        }
+        if control.knows_foreign {
+            self.stores
+                .set_unreached_peers(control.machine.foreign_addresses());
+        }
+        // Events that belong together arrive together: a reader that sees the first of them can
+        // rely on the next being there.
+        for group in events.chunk_by(|a, b| a.topic() == b.topic()) {
+            self.publish_events(group);
+        }
+        answers
+    }
+
+    /// Hands events of one topic to the local consumers as one run. Never waits, never leaves.
+    pub(crate) fn publish_events(&self, events: &[Event]) {
+        let Some(topic) = events.first().map(Event::topic) else {
+            return;
+        };
+        let targets = {
+            let table = self.routes.load();
+            table.targets(Origin::Internal, self.id, topic.as_bytes(), false)
+        };
+        if targets.is_empty() {
+            return;
+        }
+        let mut frames = Vec::new();
+        for event in events {
+            let written = write_envelope(
+                &mut frames,
+                self.id,
+                self.id,
+                Tag::Data,
+                topic.as_bytes(),
+                |out| -> Result<(), EnvelopeError> {
+                    // An event holds short strings only: encoding it cannot fail.
+                    let _ = event.encode(&mut Encoder::new(out));
+                    Ok(())
+                },
+            );
+            debug_assert!(written.is_ok(), "an event fits into a frame");
+        }
+        let run = Bytes::from(frames);
+        for target in targets {
+            // Nobody waits for a reader of events: what does not fit is dropped and counted.
+            target
+                .mailbox
+                .push(Run::shared(&run, events.len()), Patience::Exhausted);
+        }
+    }
+
+    /// Has the one who speaks the protocol of an address join the peer there.
+    #[cfg(feature = "http")]
+    fn join(
+        self: &Arc<Self>,
+        control: &mut Control,
+        connection: ConnectionId,
+        host: &str,
+        _port: u16,
+    ) {
+        let limits = Limits {
+            translated: true,
+            ..self.peer_limits.clone()
+        };
+        let mailbox = Mailbox::new(limits);
+        self.report_bursts_of(&mailbox, TargetKind::Foreign);
+        let link = Arc::new(Link::new(Arc::new(mailbox), TargetKind::Foreign));
+        control.links.insert(connection, link.clone());
+        let interest = control.machine.filter().clone();
+        crate::transport::websocket::join(self.clone(), connection, link, host, interest);
+    }
+
+    /// This build speaks no other protocol; addresses that ask for one are refused before.
+    #[cfg(not(feature = "http"))]
+    fn join(self: &Arc<Self>, _: &mut Control, connection: ConnectionId, host: &str, _: u16) {
+        tracing::error!(event = "no-transport", connection = connection.0, host);
+    }
+
+    /// A mailbox for a connection, with the limits of the options.
+    fn peer_mailbox(self: &Arc<Self>) -> Arc<Mailbox> {
+        let mailbox = Mailbox::new(self.peer_limits.clone());
+        self.report_bursts_of(&mailbox, TargetKind::Peer);
+        Arc::new(mailbox)
+    }
+
+    /// Tells subscribers of errors that a consumer began to lose messages.
+    pub(crate) fn report_drops(self: &Arc<Self>, pushed: Pushed, target: &Target) {
+        let Pushed::Dropped { burst_began: true } = pushed else {
+            return;
+        };
+        let (what, context) = self.consumer(&target.mailbox, target.kind);
+        let which = match target.mailbox.policy() {
+            Overflow::DropOldest => "the oldest",
+            Overflow::DropNewest | Overflow::Disconnect | Overflow::Block => "new ones",
+        };
+        self.report_loss(
+            context,
+            format!("{what} does not take its messages: {which} are being dropped"),
+        );
+    }
+
+    /// Has the end of each burst of drops told, too, with the number of messages.
+    pub(crate) fn report_bursts_of(self: &Arc<Self>, mailbox: &Mailbox, kind: TargetKind) {
+        let shared = Arc::downgrade(self);
+        mailbox.tell_bursts(move |mailbox, burst| {
+            let Some(shared) = shared.upgrade() else {
+                return;
+            };
+            let (what, context) = shared.consumer(mailbox, kind);
+            let text = format!(
+                "{what} lost {} messages within {:.1} s, as it did not take them (policy {})",
+                burst.messages,
+                burst.lasted.as_secs_f64(),
+                mailbox.policy().name(),
+            );
+            // Not here, where the mailbox is locked: it may be that of a reader of events.
+            let runtime = shared.runtime.clone();
+            runtime.spawn(async move { shared.report_loss(context, text) });
+        });
+    }
+
+    fn report_loss(self: &Arc<Self>, context: Option<EndpointInfo>, text: String) {
+        tracing::warn!(event = "messages-lost", "{text}");
+        self.report(Fault {
+            code: ErrorCode::MessagesLost,
+            context,
+            text,
+        });
+    }
+
+    /// A consumer as events name it: a subscriber by its topics, a peer by its id.
+    fn consumer(&self, mailbox: &Mailbox, kind: TargetKind) -> (String, Option<EndpointInfo>) {
+        let what = match kind {
+            TargetKind::Peer | TargetKind::Sibling => "a peer",
+            TargetKind::Local => "a subscriber",
+            TargetKind::Foreign => "a WebSocket server",
+            TargetKind::Client => "a WebSocket client",
+        };
+        let table = self.routes.load();
+        let is_it = |target: &Target| std::ptr::eq(Arc::as_ptr(&target.mailbox), mailbox);
+        if let Some((id, _, _)) = table.peers().find(|(_, _, target)| is_it(target)) {
+            let context = EndpointInfo {
+                id: Some(id),
+                network: None,
+            };
+            return (format!("{what} ({id})"), Some(context));
+        }
+        if let Some((id, _, _)) = table.locals().find(|(_, _, target)| is_it(target)) {
+            let topics: Vec<String> = table
+                .local_topics(id)
+                .take(TOPICS_NAMED_MAX)
+                .map(|topic| format!("`{topic}`"))
+                .collect();
+            let more = match table.local_topics(id).nth(TOPICS_NAMED_MAX) {
+                Some(_) => " and others",
+                None => "",
+            };
+            return (format!("{what} of {}{more}", topics.join(", ")), None);
+        }
+        (what.to_owned(), None)
+    }
+}
+
+fn answer(request: Request, outcome: Outcome) -> Option<Answer> {
+    Some(match (request, outcome) {
+        (Request::Peer { resolver, .. }, Outcome::Peered) => Answer::Peer(resolver, Ok(())),
+        (
+            Request::Peer {
+                host,
+                port,
+                resolver,
+            },
+            Outcome::PeerFailed { code, text },
+        ) => {
+            let error = match code {
+                ErrorCode::ShuttingDown => Error::ShutDown,
+                code => Error::PeerUnavailable {
+                    host,
+                    port,
+                    code,
+                    text,
+                },
+            };
+            Answer::Peer(resolver, Err(error))
+        }
+        (Request::Unpeer(resolver), Outcome::Unpeered) => Answer::Unpeer(resolver),
+        (Request::AwaitPeer(resolver), Outcome::PeerAwaited(there)) => {
+            Answer::AwaitPeer(resolver, there)
+        }
+        (Request::Ping(sent, resolver), Outcome::Pinged(answered)) => {
+            Answer::Ping(resolver, answered.then(|| sent.elapsed()))
+        }
+        // An outcome of another kind would be a defect of the machine; dropping the resolver
+        // answers with the failure of its kind.
+        _ => return None,
+    })
+}

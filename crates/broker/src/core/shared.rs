@@ -1,0 +1,257 @@
+//! What the handles, tasks and subscribers of one endpoint have in common.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use broker_data::Timestamp;
+use broker_proto::endpoint::Endpoint as Machine;
+use broker_proto::routes::{Origin, RoutingTable};
+use broker_proto::{Config, EndpointId};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::config::{MAILBOX_MESSAGES_MAX, Options, Overflow};
+use crate::core::control::Control;
+use crate::error::Error;
+use crate::flow::mailbox::Limits;
+use crate::flow::marking::Marking;
+use crate::flow::routing::{Routes, SharedMemo};
+use crate::lock::Lock;
+use crate::net::socket::Liveness;
+#[cfg(feature = "tls")]
+use crate::net::tls::Tls;
+use crate::store::Stores;
+
+/// Handshake frames above the ordinary limit that may be in memory at once. Only a very large filter
+/// makes one, and strangers must not make us hold many.
+const LARGE_HANDSHAKES_MAX: usize = 2;
+
+/// How long closed connections may take to flush and end before a shutdown stops waiting for them.
+const CONNECTIONS_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) id: EndpointId,
+    pub(crate) options: Options,
+    /// Made with the endpoint when there are certificates, which may be wrong, otherwise by the
+    /// first connection: OpenSSL is half of what a fresh endpoint would cost.
+    #[cfg(feature = "tls")]
+    tls: std::sync::OnceLock<Tls>,
+    /// The set-up of peerings under `wss://`, made by the first of them at the latest.
+    #[cfg(all(feature = "http", feature = "tls"))]
+    pub(crate) web_tls: std::sync::OnceLock<Result<Tls, String>>,
+    pub(crate) runtime: Handle,
+    pub(crate) routes: Routes,
+    pub(crate) control: Lock<Control>,
+    pub(crate) stores: Stores,
+    /// Says that the next timeout of the machine moved.
+    pub(crate) timer: Notify,
+    /// One permit per connection that has not finished its handshake.
+    pub(crate) pending: Arc<Semaphore>,
+    pub(crate) large_handshakes: Semaphore,
+    pub(crate) peer_limits: Limits,
+    pub(crate) local_limits: Limits,
+    pub(crate) connections: Gauge,
+    /// Commands of data stores in somebody else's name.
+    pub(crate) refused_commands: AtomicU64,
+    /// The marks of messages, and those that came already.
+    pub(crate) marking: Marking,
+    #[cfg(feature = "http")]
+    pub(crate) web_sockets: crate::core::websocket_counts::Counters,
+    /// Memo of [`Endpoint::publish`](crate::Endpoint::publish), which any thread may call.
+    pub(crate) publish_memo: SharedMemo,
+    started: Instant,
+    stopping: Notify,
+    shut_down: AtomicBool,
+    over: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(options: Options, runtime: Handle) -> Result<Arc<Self>, Error> {
+        options.check()?;
+        #[cfg(feature = "tls")]
+        let tls = std::sync::OnceLock::new();
+        #[cfg(feature = "tls")]
+        if !options.disable_ssl && options.tls.is_authenticated() {
+            let _first = tls.set(Tls::new(&options.tls)?);
+        }
+        #[cfg(not(feature = "tls"))]
+        if !options.disable_ssl {
+            let cause = "this build has no TLS: set `disable_ssl`".to_owned();
+            return Err(Error::Tls { cause });
+        }
+        let mut random = [0; 48];
+        getrandom::fill(&mut random)
+            .map_err(|error| Error::Start(Arc::new(std::io::Error::other(error))))?;
+        let (mut id, mut seed, mut secret) = ([0; 16], [0; 8], [0; 24]);
+        id.copy_from_slice(&random[..16]);
+        seed.copy_from_slice(&random[16..24]);
+        secret.copy_from_slice(&random[24..]);
+        let id = EndpointId::recognizable(id);
+        let limits = |overflow: Overflow| Limits {
+            bytes_max: options.capacity.bytes_max,
+            messages_max: options.capacity.messages_max,
+            overflow,
+            stall_limit: options.stall_limit,
+            strict: false,
+            translated: false,
+        };
+        let peer_limits = match options.peer_buffer_size {
+            None => limits(options.peer_overflow),
+            Some(messages_max) => Limits {
+                messages_max: messages_max.min(MAILBOX_MESSAGES_MAX),
+                strict: true,
+                ..limits(options.peer_overflow)
+            },
+        };
+        let config = Config::new(id, u64::from_be_bytes(seed));
+        Ok(Arc::new(Self {
+            id,
+            local_limits: limits(options.subscriber_overflow),
+            peer_limits,
+            #[cfg(feature = "tls")]
+            tls,
+            #[cfg(all(feature = "http", feature = "tls"))]
+            web_tls: Tls::prepared_for_web_servers(&options)?,
+            runtime,
+            routes: Routes::new(RoutingTable::new(id)),
+            control: Lock::new(Control::new(Machine::new(config))),
+            stores: Stores::default(),
+            timer: Notify::new(),
+            pending: Arc::new(Semaphore::new(
+                options.pending_connections_max.min(Semaphore::MAX_PERMITS),
+            )),
+            large_handshakes: Semaphore::new(LARGE_HANDSHAKES_MAX),
+            connections: Gauge::default(),
+            refused_commands: AtomicU64::new(0),
+            marking: Marking::new(secret),
+            #[cfg(feature = "http")]
+            web_sockets: crate::core::websocket_counts::Counters::default(),
+            publish_memo: SharedMemo::new(Origin::Endpoint),
+            started: Instant::now(),
+            stopping: Notify::new(),
+            shut_down: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            options,
+        }))
+    }
+
+    /// The set-up of TLS between native peers; `None` where they speak plain TCP.
+    ///
+    /// # Errors
+    ///
+    /// Fails when OpenSSL cannot do what peers without certificates need.
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls(&self) -> Result<Option<&Tls>, Error> {
+        if self.options.disable_ssl {
+            return Ok(None);
+        }
+        if let Some(tls) = self.tls.get() {
+            return Ok(Some(tls));
+        }
+        let tls = Tls::new(&self.options.tls)?;
+        Ok(Some(self.tls.get_or_init(|| tls)))
+    }
+
+    /// Time as the machine counts it: since the endpoint began.
+    pub(crate) fn now(&self) -> Timestamp {
+        let elapsed = self.started.elapsed().as_nanos();
+        Timestamp::from_ns(i64::try_from(elapsed).unwrap_or(i64::MAX))
+    }
+
+    /// When the system's clock reaches a time of the machine.
+    pub(crate) fn instant(&self, at: Timestamp) -> Instant {
+        self.started + Duration::from_nanos(u64::try_from(at.ns()).unwrap_or(0))
+    }
+
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.shut_down.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn mark_shut_down(&self) {
+        self.shut_down.store(true, Ordering::Release);
+        self.stopping.notify_waiters();
+    }
+
+    /// Resolves when the endpoint is being shut down.
+    pub(crate) async fn until_shutdown(&self) {
+        let stopping = self.stopping.notified();
+        if !self.is_shut_down() {
+            stopping.await;
+        }
+    }
+
+    /// How soon a peer that vanished is noticed. Data it does not take counts unless the options ask
+    /// for patience.
+    pub(crate) fn liveness(&self) -> Liveness {
+        Liveness {
+            dead_after: self.options.dead_peer_timeout,
+            unread_counts: self.options.peer_overflow == Overflow::Disconnect,
+        }
+    }
+
+    /// Says that nothing of the endpoint runs any more, and ends its timer.
+    pub(crate) fn mark_over(&self) {
+        self.over.store(true, Ordering::Release);
+        self.timer.notify_one();
+    }
+
+    /// Feeds the machine its timeouts until the endpoint is shut down.
+    pub(crate) async fn run_timer(self: Arc<Self>) {
+        while !self.over.load(Ordering::Acquire) {
+            let next = self.lock_control().machine().next_timeout();
+            let Some((at, reason)) = next else {
+                self.timer.notified().await;
+                continue;
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(self.instant(at).into()) => {
+                    tracing::trace!(event = "timeout", ?reason);
+                    self.act_on_timeout();
+                }
+                () = self.timer.notified() => {}
+            }
+        }
+    }
+}
+
+/// Counts tasks and tells when none is left.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge {
+    count: AtomicUsize,
+    changed: Notify,
+}
+
+/// One counted task.
+#[derive(Debug)]
+pub(crate) struct Counted(Arc<Shared>);
+
+impl Gauge {
+    /// Counts a task until the guard is dropped.
+    pub(crate) fn enter(shared: &Arc<Shared>) -> Counted {
+        shared.connections.count.fetch_add(1, Ordering::AcqRel);
+        Counted(shared.clone())
+    }
+
+    /// Waits until no task is left, for a bounded time.
+    pub(crate) async fn closed(&self) {
+        let all_closed = async {
+            loop {
+                let changed = self.changed.notified();
+                if self.count.load(Ordering::Acquire) == 0 {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        let _ = tokio::time::timeout(CONNECTIONS_CLOSE_TIMEOUT, all_closed).await;
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.count.fetch_sub(1, Ordering::AcqRel);
+        self.0.connections.changed.notify_waiters();
+    }
+}

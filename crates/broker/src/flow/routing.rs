@@ -1,0 +1,360 @@
+//! Who gets a message: the snapshot of the routing table and the memos in front of it.
+//!
+//! The table is replaced as a whole and read without a lock. A publisher and a peer task each keep
+//! a memo from topic to targets, so that a message costs one comparison with the previous topic or
+//! one hash lookup; a memo forgets everything when the table's version moves.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use rustc_hash::FxHashMap;
+
+use broker_proto::json::message::is_reserved;
+use broker_proto::routes::{Origin, RoutingTable};
+use broker_proto::{EndpointId, Topic};
+
+use crate::config::MEMO_TOPICS_MAX;
+use crate::flow::mailbox::Mailbox;
+use crate::flow::mailbox::joint::{JOINT_TARGETS_MIN, JointEnd};
+use crate::lock::Lock;
+
+/// Someone a message can be handed to.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) kind: TargetKind,
+}
+
+/// What stands behind a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TargetKind {
+    Peer,
+    /// A native peer of this implementation: what goes there may carry marks. See ADR 0115.
+    Sibling,
+    /// A peer that another protocol is spoken with. Neither data stores nor the topics that belong
+    /// to an endpoint mean anything to it.
+    Foreign,
+    Local,
+    /// A WebSocket client of this endpoint.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "only WebSocket servers have such targets")
+    )]
+    Client,
+}
+
+impl TargetKind {
+    /// Whether the native protocol is spoken there, data stores included.
+    pub(crate) const fn is_native(self) -> bool {
+        matches!(self, Self::Peer | Self::Sibling)
+    }
+
+    /// What a native peer of that id is.
+    pub(crate) fn native(peer: EndpointId) -> Self {
+        match peer.is_recognizable() {
+            true => Self::Sibling,
+            false => Self::Peer,
+        }
+    }
+
+    /// Whether messages become JSON there.
+    pub(crate) const fn reads_json(self) -> bool {
+        matches!(self, Self::Client | Self::Foreign)
+    }
+}
+
+impl PartialEq for Target {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.mailbox, &other.mailbox)
+    }
+}
+
+impl Eq for Target {}
+
+/// The targets of a topic. Topics with the same targets share one list, so that comparing pointers
+/// tells whether two messages go the same way.
+pub(crate) type TargetList = Arc<Targets>;
+
+/// Those that a message goes to, and what they get together.
+#[derive(Debug)]
+pub(crate) struct Targets {
+    list: Box<[Target]>,
+    /// There if they are many, and their mailboxes can share runs in the making.
+    joint: Option<JointEnd>,
+    /// Whether what goes to the list carries a mark; local consumers do not look at it.
+    is_marked: bool,
+    /// Whether the endpoint has several peers, so that a message may come in several ways.
+    has_several_peers: bool,
+    /// Peers that get the same without the mark.
+    unmarked: Box<[Target]>,
+}
+
+impl Targets {
+    pub(crate) fn new(list: Vec<Target>) -> TargetList {
+        let is_joint =
+            list.len() >= JOINT_TARGETS_MIN && list.iter().all(|target| target.mailbox.may_join());
+        Arc::new(Self {
+            list: list.into(),
+            joint: is_joint.then(JointEnd::default),
+            is_marked: false,
+            has_several_peers: false,
+            unmarked: Box::default(),
+        })
+    }
+
+    /// Those who get a message to everybody: with several peers, siblings get it with a mark.
+    pub(crate) fn of_all(list: Vec<Target>, has_several_peers: bool) -> TargetList {
+        let is_marked =
+            has_several_peers && list.iter().any(|target| target.kind == TargetKind::Sibling);
+        let (unmarked, list) = list
+            .into_iter()
+            .partition(|target| is_marked && target.kind == TargetKind::Peer);
+        let mut targets = Self::new(list);
+        if let Some(targets) = Arc::get_mut(&mut targets) {
+            targets.is_marked = is_marked;
+            targets.has_several_peers = has_several_peers;
+            targets.unmarked = Vec::into_boxed_slice(unmarked);
+        }
+        targets
+    }
+
+    /// Whether this is what [`of_all`](Self::of_all) makes of these.
+    fn is_of(&self, list: &[Target]) -> bool {
+        let is_unmarked = |target: &&Target| self.is_marked && target.kind == TargetKind::Peer;
+        self.list.len() + self.unmarked.len() == list.len()
+            && list.iter().filter(|it| !is_unmarked(it)).eq(&*self.list)
+            && list.iter().filter(is_unmarked).eq(&*self.unmarked)
+    }
+
+    /// Some of them, that get messages without a mark.
+    pub(crate) fn only(&self, wants: impl Fn(&Target) -> bool) -> TargetList {
+        let all = self.list.iter().chain(&self.unmarked);
+        Self::new(all.filter(|target| wants(target)).cloned().collect())
+    }
+
+    /// Whether what goes to the list carries a mark.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.is_marked
+    }
+
+    /// Whether the endpoint had several peers when the list was made.
+    pub(crate) fn has_several_peers(&self) -> bool {
+        self.has_several_peers
+    }
+
+    /// Peers beside the list, that get the same without the mark; none where there is no mark.
+    pub(crate) fn unmarked(&self) -> &[Target] {
+        &self.unmarked
+    }
+
+    /// Where small messages for all of them are collected.
+    pub(crate) fn joint(&self) -> Option<&JointEnd> {
+        self.joint.as_ref()
+    }
+}
+
+impl Deref for Targets {
+    type Target = [Target];
+
+    fn deref(&self) -> &[Target] {
+        &self.list
+    }
+}
+
+/// The routing table of an endpoint.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    table: ArcSwap<RoutingTable<Target>>,
+    /// Tells the tables of one endpoint from those of another.
+    serial: u64,
+    /// That of the table, for memos: looking at it is cheaper than holding the table.
+    version: AtomicU64,
+    /// Changes are made one at a time on a copy.
+    writer: Lock<()>,
+}
+
+/// Names one table among all that this process ever has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TableStamp {
+    serial: u64,
+    version: u64,
+}
+
+impl Routes {
+    pub(crate) fn new(table: RoutingTable<Target>) -> Self {
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        Self {
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+            version: AtomicU64::new(table.version()),
+            table: ArcSwap::from_pointee(table),
+            writer: Lock::new(()),
+        }
+    }
+
+    /// The current snapshot.
+    pub(crate) fn load(&self) -> arc_swap::Guard<Arc<RoutingTable<Target>>> {
+        self.table.load()
+    }
+
+    /// Which table the current one is. What is loaded afterwards may be newer, never older.
+    pub(crate) fn stamp(&self) -> TableStamp {
+        TableStamp {
+            serial: self.serial,
+            version: self.version.load(Ordering::Acquire),
+        }
+    }
+
+    /// Changes the table.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut RoutingTable<Target>)) {
+        let _one_at_a_time = self.writer.lock();
+        let mut table = RoutingTable::clone(&self.table.load());
+        change(&mut table);
+        let version = table.version();
+        self.table.store(Arc::new(table));
+        // Behind the table: whoever sees the version finds the table.
+        self.version.store(version, Ordering::Release);
+    }
+}
+
+/// Everybody a message is handed to. Nothing with an empty topic leaves: older peers close the
+/// connection on it. Spec: wire 12, ADR 0025. What one foreign peer sent is not passed on to
+/// another, which may well be of the same cluster and send it back. See ADR 0085.
+pub(crate) fn audience(
+    table: &RoutingTable<Target>,
+    origin: Origin,
+    receiver: EndpointId,
+    topic: &[u8],
+    forwarding: bool,
+) -> Vec<Target> {
+    let mut targets = table.targets(origin, receiver, topic, forwarding);
+    if topic.is_empty() {
+        targets.retain(|target| !target.kind.is_native() && target.kind != TargetKind::Foreign);
+    }
+    if is_reserved(topic) || came_from_foreign(table, origin) {
+        targets.retain(|target| target.kind != TargetKind::Foreign);
+    }
+    targets
+}
+
+/// Whether a message may come to this endpoint in several ways.
+pub(crate) fn has_several_peers(table: &RoutingTable<Target>) -> bool {
+    table.peer_count() > 1
+}
+
+fn came_from_foreign(table: &RoutingTable<Target>, origin: Origin) -> bool {
+    let (Origin::Peer(hop) | Origin::Spoofed(hop)) = origin else {
+        return false;
+    };
+    let target = table.peer(hop);
+    target.is_some_and(|target| target.kind == TargetKind::Foreign)
+}
+
+/// Remembers the targets of topics for one origin.
+#[derive(Debug)]
+pub(crate) struct TopicMemo {
+    origin: Origin,
+    forwarding: bool,
+    /// Of the table that everything below is from; `None` before the first look-up.
+    version: Option<u64>,
+    topics: FxHashMap<Topic, TargetList>,
+    /// Every distinct list handed out under the current version.
+    lists: Vec<TargetList>,
+    /// The previous message's.
+    last: (Topic, TargetList),
+}
+
+impl TopicMemo {
+    pub(crate) fn new(origin: Origin, forwarding: bool) -> Self {
+        Self {
+            origin,
+            forwarding,
+            version: None,
+            topics: FxHashMap::default(),
+            lists: Vec::new(),
+            last: (Topic::from(""), Targets::new(Vec::new())),
+        }
+    }
+
+    /// The targets of a data message to everybody.
+    pub(crate) fn targets(&mut self, routes: &Routes, topic: &[u8]) -> &TargetList {
+        &self.entry(routes, topic).1
+    }
+
+    /// As [`targets`](Self::targets), with a topic that can be kept.
+    pub(crate) fn entry(&mut self, routes: &Routes, topic: &[u8]) -> &(Topic, TargetList) {
+        let version = Some(routes.version.load(Ordering::Acquire));
+        if self.version != version || self.last.0.as_bytes() != topic {
+            self.last = self.look_up(routes, version, topic);
+        }
+        &self.last
+    }
+
+    fn look_up(
+        &mut self,
+        routes: &Routes,
+        version: Option<u64>,
+        topic: &[u8],
+    ) -> (Topic, TargetList) {
+        if self.version == version
+            && let Some((topic, list)) = self.topics.get_key_value(topic)
+        {
+            return (topic.clone(), list.clone());
+        }
+        // It may be newer than the version, never older.
+        let table = routes.load();
+        let version = Some(table.version());
+        if self.version != version {
+            self.forget();
+            self.version = version;
+        }
+        let targets = audience(&table, self.origin, EndpointId::NIL, topic, self.forwarding);
+        if self.topics.len() >= MEMO_TOPICS_MAX {
+            self.forget();
+        }
+        let known = self.lists.iter().find(|list| list.is_of(&targets)).cloned();
+        let list = known.unwrap_or_else(|| {
+            let list = Targets::of_all(targets, has_several_peers(&table));
+            self.lists.push(list.clone());
+            list
+        });
+        let topic = Topic::from(topic);
+        self.topics.insert(topic.clone(), list.clone());
+        (topic, list)
+    }
+
+    /// Drops everything but the last entry, which the caller replaces, and with it the references to
+    /// mailboxes of those who left.
+    fn forget(&mut self) {
+        self.topics.clear();
+        self.lists.clear();
+    }
+}
+
+/// A memo that several threads look into.
+#[derive(Debug)]
+pub(crate) struct SharedMemo {
+    origin: Origin,
+    memo: Lock<TopicMemo>,
+}
+
+impl SharedMemo {
+    pub(crate) fn new(origin: Origin) -> Self {
+        Self {
+            origin,
+            memo: Lock::new(TopicMemo::new(origin, true)),
+        }
+    }
+
+    /// The origin whose messages it is for.
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The targets of a data message to everybody, and the topic.
+    pub(crate) fn entry(&self, routes: &Routes, topic: &[u8]) -> (Topic, TargetList) {
+        let mut memo = self.memo.lock();
+        memo.entry(routes, topic).clone()
+    }
+}

@@ -1,0 +1,16 @@
+//! The server for WebSocket clients that speak JSON.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `server` | from a TCP connection to a WebSocket: TLS, the HTTP request, refusals |
+//! | `session` | one client: its task, what it gets and what it sends |
+//! | `stream` | messages over a socket; nothing in it knows which side it is on |
+//!
+//! What is said is decided by the state machine of `broker_proto::json::server`; who gets it by the
+//! routing table, in which a client is one more local consumer. Spec: websocket, endpoint 3.
+
+mod server;
+mod session;
+mod stream;
+
+pub(crate) use server::{start, start_configured};

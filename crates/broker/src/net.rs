@@ -1,0 +1,17 @@
+//! TCP and TLS, as all protocols use them.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `listener` | bind and accept |
+//! | `connector` | resolve and connect |
+//! | `socket` | the byte stream of a connection, plain or under TLS |
+//! | `tls` | set-up and handshake of TLS |
+//! | `tls_session` | what both ends of a session agreed on |
+
+pub(crate) mod connector;
+pub(crate) mod listener;
+pub(crate) mod socket;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
+#[cfg(feature = "tls")]
+pub(crate) mod tls_session;

@@ -1,0 +1,91 @@
+//! One connection as the control plane sees it: a mailbox and a few flags beside its task.
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
+
+use broker_proto::EndpointId;
+
+use crate::flow::mailbox::Mailbox;
+use crate::flow::routing::TargetKind;
+#[cfg(feature = "tls")]
+use crate::net::tls_session::Agreed;
+
+/// The shared half of a connection; its task owns the socket, the control plane tells it what to do.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// What is to be written, handshake frames included.
+    pub(crate) mailbox: Arc<Mailbox>,
+    /// Set when the handshake is over and data frames are routed.
+    peer: OnceLock<EndpointId>,
+    paused: AtomicBool,
+    closing: AtomicBool,
+    /// What stands behind the mailbox in the routing table.
+    pub(crate) kind: TargetKind,
+    /// What both ends agreed on, under TLS.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: OnceLock<Agreed>,
+}
+
+impl Link {
+    pub(crate) fn new(mailbox: Arc<Mailbox>, kind: TargetKind) -> Self {
+        Self {
+            mailbox,
+            kind,
+            #[cfg(feature = "tls")]
+            tls: OnceLock::new(),
+            peer: OnceLock::new(),
+            paused: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    /// The peer at the other end, once the handshake is over.
+    pub(crate) fn peer(&self) -> Option<EndpointId> {
+        self.peer.get().copied()
+    }
+
+    /// Ends the handshake.
+    pub(crate) fn install(&self, peer: EndpointId) {
+        // A connection is installed once; the state machine guarantees it.
+        let _ = self.peer.set(peer);
+        self.mailbox.nudge();
+    }
+
+    /// Whether reading is suspended. Spec: wire 7.5.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+        self.mailbox.nudge();
+    }
+
+    /// Whether the control plane is done with the connection.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Resolves when the control plane is done with the connection; for the time before its task
+    /// serves it.
+    pub(crate) async fn closing(&self) {
+        poll_fn(|cx| {
+            // In this order, so that a close in between wakes.
+            self.mailbox.register(cx);
+            match self.is_closing() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+    }
+
+    /// Has the task write what is queued, then close the socket.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.mailbox.finish();
+        self.mailbox.nudge();
+    }
+}

@@ -1,0 +1,15 @@
+//! Peerings with WebSocket servers that speak JSON.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `peering` | the task of one peering |
+//! | `dial` | from a URL to a WebSocket |
+//! | `connection` | messages over it |
+//!
+//! What is said is decided by the state machine of `broker_proto::json::client`. Spec: websocket 6.
+
+mod connection;
+mod dial;
+mod peering;
+
+pub(crate) use peering::start as join;

@@ -1,0 +1,600 @@
+//! A peering with a WebSocket server: one task, and the lines it has open.
+//!
+//! What is said is decided by [`ClientSession`]; this task owns the sockets and the time. Towards the
+//! endpoint it is a connection like any other: the control plane starts and closes it, its mailbox
+//! holds what goes out, and what comes in is routed as that of a peer. See ADR 0085.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use broker_data::Timespan;
+use broker_data::json::Form;
+use broker_proto::endpoint::{Closed, ConnectionId};
+use broker_proto::json::client::{ClientConfig, ClientOutput, ClientSession, LineId, Loss};
+use broker_proto::peer_url::PeerUrl;
+use broker_proto::{EndpointId, EndpointInfo, ErrorCode, Fault, Filter, NetworkAddress, Topic};
+use bytes::Bytes;
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tracing::Instrument;
+
+use super::connection::{Broken, Line, Received};
+use super::dial;
+use crate::core::shared::{Gauge, Shared};
+use crate::core::websocket_counts::{Server, count};
+use crate::flow::mailbox::{Chunk, Taken};
+use crate::flow::translation::Translation;
+use crate::message::Message;
+use crate::net::socket;
+use crate::peer::link::Link;
+use crate::transport::inbox::ForeignInbox;
+
+/// Messages moved in one direction before the other gets its turn.
+const TURN_MESSAGES: usize = 64;
+
+/// Turns before the task yields to others.
+const TURNS_MAX: usize = 8;
+
+/// Bytes taken from the mailbox at once.
+const TAKE_BATCH: usize = 64 * 1024;
+
+/// A buffer that one large message blew up is given back beyond this.
+const SCRATCH_MAX: usize = 64 * 1024;
+
+/// Bytes of messages that are read although consumers have no room for them. Control frames come in
+/// line with messages: a stop that is over before this much has come does not keep a server that
+/// asks for signs of life waiting, as Zeek's does every 5 seconds.
+const BACKLOG_BYTES_MAX: usize = 1024 * 1024;
+
+/// The same for a line whose first message is awaited.
+const AWAITED_BACKLOG_BYTES_MAX: usize = 2 * BACKLOG_BYTES_MAX;
+
+/// How long what is queued may take to be sent when the peering is over.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long the last frames of both sides may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(700);
+
+type Opening = Pin<Box<dyn Future<Output = Result<(Line, Form), Loss>> + Send>>;
+
+enum Wire {
+    Opening(Opening),
+    Open(Box<Line>),
+}
+
+/// A run that is being written.
+struct Reading {
+    translation: Arc<Translation>,
+    /// The next of its messages.
+    index: usize,
+    /// That message and those behind it, for their topics.
+    rest: Bytes,
+}
+
+/// How the task ends.
+enum End {
+    /// The control plane does not want it any more, and everything is said.
+    Left,
+    /// The server does not take its messages.
+    Overflow,
+    /// The session is over.
+    Ended(Option<String>),
+}
+
+struct Remote {
+    shared: Arc<Shared>,
+    connection: ConnectionId,
+    link: Arc<Link>,
+    url: Arc<PeerUrl>,
+    counts: Arc<Server>,
+    /// Whether a connection was opened before.
+    opened: bool,
+    session: ClientSession,
+    wires: Vec<(LineId, Wire)>,
+    peer: Option<EndpointId>,
+    inbox: Option<ForeignInbox>,
+    /// Bound: `TAKE_BATCH`; nothing is taken before it is sent.
+    outgoing: VecDeque<Chunk>,
+    reading: Option<Reading>,
+    payload: Vec<u8>,
+    /// Set when the control plane closed the connection: how long it may still take.
+    leaving: Option<Pin<Box<Sleep>>>,
+    timer: Pin<Box<Sleep>>,
+    end: Option<End>,
+}
+
+/// Starts to join the peer at an address; what becomes of it goes to the control plane.
+pub(crate) fn start(
+    shared: Arc<Shared>,
+    connection: ConnectionId,
+    link: Arc<Link>,
+    host: &str,
+    interest: Filter,
+) {
+    let counted = Gauge::enter(&shared);
+    let runtime = shared.runtime.clone();
+    let span = tracing::info_span!("web-socket-peer", url = host);
+    let url = PeerUrl::parse(host, None);
+    let task = async move {
+        match url {
+            Ok(url) => {
+                Remote::new(shared, connection, link, url, &interest)
+                    .run()
+                    .await
+            }
+            Err(error) => shared.dial_failed(connection, Some(error.to_string())),
+        }
+        drop(counted);
+    };
+    runtime.spawn(task.instrument(span));
+}
+
+/// A duration as the machine counts it.
+fn timespan(duration: Duration) -> Timespan {
+    Timespan::from_ns(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
+}
+
+impl Remote {
+    fn new(
+        shared: Arc<Shared>,
+        connection: ConnectionId,
+        link: Arc<Link>,
+        url: PeerUrl,
+        interest: &Filter,
+    ) -> Self {
+        let options = &shared.options.web_socket_peer;
+        let (start, _) = shared.id.bytes().split_at(8);
+        let seed = start
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        let config = ClientConfig {
+            seed: seed ^ connection.0,
+            ack_timeout: timespan(options.ack_timeout),
+            ping_interval: timespan(options.ping_interval),
+        };
+        Self {
+            session: ClientSession::new(config, interest),
+            counts: shared.web_sockets.server(&url.host()),
+            opened: false,
+            shared,
+            connection,
+            link,
+            url: Arc::new(url),
+            wires: Vec::new(),
+            peer: None,
+            inbox: None,
+            outgoing: VecDeque::new(),
+            reading: None,
+            payload: Vec::new(),
+            leaving: None,
+            timer: Box::pin(sleep(Duration::ZERO)),
+            end: None,
+        }
+    }
+
+    async fn run(mut self) {
+        self.carry_out();
+        let end = poll_fn(|cx| self.poll(cx)).await;
+        if self.peer.is_some() {
+            self.counts.peered.fetch_sub(1, Ordering::Relaxed);
+        }
+        if !matches!(end, End::Left) {
+            count(&self.counts.failures, 1);
+        }
+        match end {
+            End::Left => {}
+            End::Overflow => {
+                self.shared
+                    .connection_ended(self.connection, Closed::Overflow);
+            }
+            End::Ended(cause) => {
+                tracing::debug!(event = "web-socket-peer-ended", ?cause);
+                match (self.session.is_joined(), cause) {
+                    (false, cause) => self.shared.dial_failed(self.connection, cause),
+                    (true, _) => self
+                        .shared
+                        .connection_ended(self.connection, Closed::Remote),
+                }
+            }
+        }
+        self.link.mailbox.close();
+        // The lines that are left were told; what they still say is of no interest.
+        let closing = self.wires.drain(..).filter_map(|(_, wire)| match wire {
+            Wire::Open(line) => Some(line),
+            Wire::Opening(_) => None,
+        });
+        for line in closing.collect::<Vec<_>>() {
+            finish(*line).await;
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        // Before the flags are looked at, so that a change in between wakes.
+        self.link.mailbox.register(cx);
+        for _ in 0..TURNS_MAX {
+            self.look_at_link();
+            let mut moved = self.dial_some(cx);
+            moved |= self.write_some(cx);
+            moved |= self.read_some(cx);
+            moved |= self.keep_time(cx);
+            if let Some(leaving) = &mut self.leaving
+                && (leaving.as_mut().poll(cx).is_ready() || self.wires.is_empty())
+            {
+                return Poll::Ready(End::Left);
+            }
+            if self.is_delivered(cx)
+                && let Some(end) = self.end.take()
+            {
+                return Poll::Ready(end);
+            }
+            if !moved {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    // --- the control plane ----------------------------------------------------------------------
+
+    fn look_at_link(&mut self) {
+        if let Some(filter) = self.link.mailbox.take_interest() {
+            self.session.set_interest(self.shared.now(), &filter);
+            self.carry_out();
+        }
+        if self.leaving.is_none() && self.link.is_closing() {
+            self.leaving = Some(Box::pin(sleep(FLUSH_TIMEOUT)));
+            if !self.session.is_joined() {
+                self.leave();
+            }
+        }
+    }
+
+    /// Says goodbye; the task ends when the server has answered, or soon.
+    fn leave(&mut self) {
+        self.session.leave();
+        self.carry_out();
+        self.leaving = Some(Box::pin(sleep(CLOSE_TIMEOUT)));
+    }
+
+    /// Does what the session wants.
+    fn carry_out(&mut self) {
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                ClientOutput::Open { line } => {
+                    // The first one is the peering's own.
+                    if std::mem::replace(&mut self.opened, true) {
+                        count(&self.counts.renewals, 1);
+                    }
+                    let opening = dial::open(self.shared.clone(), self.url.clone());
+                    self.wires.push((line, Wire::Opening(Box::pin(opening))));
+                }
+                ClientOutput::Send { line, text } => {
+                    self.with_line(line, |it| it.send_text(text.as_bytes()));
+                }
+                ClientOutput::Ping { line, payload } => {
+                    self.with_line(line, |it| it.send_ping(&payload));
+                }
+                ClientOutput::Close { line } => self.with_line(line, |it| it.send_close(1000)),
+                ClientOutput::Drop { line } => self.let_go(line, None),
+                ClientOutput::Joined { peer, version } => self.join(peer, &version),
+                ClientOutput::Complain { code, text } => self.complain(code, text),
+                ClientOutput::Ended { cause } => self.end = Some(End::Ended(cause)),
+            }
+        }
+    }
+
+    fn join(&mut self, peer: EndpointId, version: &str) {
+        tracing::info!(event = "web-socket-peer-joined", %peer, version);
+        self.peer = Some(peer);
+        count(&self.counts.connects, 1);
+        count(&self.counts.peered, 1);
+        self.inbox = Some(ForeignInbox::new(self.shared.clone(), peer));
+        self.shared.joined(self.connection, peer);
+    }
+
+    fn complain(&self, code: ErrorCode, text: String) {
+        tracing::warn!(event = "web-socket-peer-complains", text);
+        count(&self.counts.errors, 1);
+        let network = NetworkAddress::new(self.url.host(), self.url.port);
+        let context = EndpointInfo {
+            id: self.peer,
+            network: Some(network),
+        };
+        self.shared.report(Fault {
+            code,
+            context: Some(context),
+            text,
+        });
+    }
+
+    fn with_line(&mut self, id: LineId, act: impl FnOnce(&mut Line)) {
+        let found = self.wires.iter_mut().find(|(it, _)| *it == id);
+        if let Some((_, Wire::Open(line))) = found {
+            act(line);
+        }
+    }
+
+    /// Forgets a line, telling its server why if it is on us.
+    fn let_go(&mut self, id: LineId, code: Option<u16>) {
+        let Some(index) = self.wires.iter().position(|(it, _)| *it == id) else {
+            return;
+        };
+        let (_, wire) = self.wires.remove(index);
+        if let Wire::Open(mut line) = wire {
+            line.send_close(code.unwrap_or(1001));
+            let counted = Gauge::enter(&self.shared);
+            self.shared.runtime.spawn(async move {
+                finish(*line).await;
+                drop(counted);
+            });
+        }
+    }
+
+    fn lose(&mut self, id: LineId, broken: &Broken) {
+        match broken.code {
+            Some(code) => self.let_go(id, Some(code)),
+            None => self.wires.retain(|(it, _)| *it != id),
+        }
+        self.session
+            .handle_lost(self.shared.now(), id, &broken.loss);
+        self.carry_out();
+    }
+
+    // --- time -----------------------------------------------------------------------------------
+
+    fn keep_time(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some((at, reason)) = self.session.next_timeout() else {
+            return false;
+        };
+        let at = Instant::from_std(self.shared.instant(at));
+        if self.timer.deadline() != at {
+            self.timer.set(sleep_until(at));
+        }
+        if self.timer.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        tracing::trace!(event = "timeout", ?reason);
+        // The system's timers count milliseconds and may be early by a part of one.
+        let now = self.shared.now().max(
+            self.session
+                .next_timeout()
+                .map_or(self.shared.now(), |(at, _)| at),
+        );
+        self.session.handle_timeout(now);
+        self.carry_out();
+        true
+    }
+
+    // --- to the server --------------------------------------------------------------------------
+
+    fn dial_some(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut opened = None;
+        for (id, wire) in &mut self.wires {
+            if let Wire::Opening(opening) = wire
+                && let Poll::Ready(outcome) = opening.as_mut().poll(cx)
+            {
+                opened = Some((*id, outcome));
+                break;
+            }
+        }
+        let Some((id, outcome)) = opened else {
+            return false;
+        };
+        match outcome {
+            Ok((line, form)) => {
+                for (it, wire) in &mut self.wires {
+                    if *it == id {
+                        *wire = Wire::Open(Box::new(line));
+                        break;
+                    }
+                }
+                self.session.handle_opened(self.shared.now(), id, form);
+                self.carry_out();
+            }
+            Err(loss) => self.lose(id, &Broken { loss, code: None }),
+        }
+        true
+    }
+
+    /// Writes some messages; `false` says that there are none, or no room.
+    fn write_some(&mut self, cx: &mut Context<'_>) -> bool {
+        let moved = self.write_data(cx);
+        let mut broken = None;
+        for (id, wire) in &mut self.wires {
+            if let Wire::Open(line) = wire
+                && let Poll::Ready(Err(cause)) = line.poll_flush(cx)
+            {
+                broken = Some((*id, cause));
+                break;
+            }
+        }
+        if let Some((id, cause)) = broken {
+            self.lose(id, &cause);
+            return true;
+        }
+        moved
+    }
+
+    fn write_data(&mut self, cx: &mut Context<'_>) -> bool {
+        // A peer that may not be written to can overflow all the same.
+        if self.link.mailbox.peek() == Taken::Overflowed {
+            self.end = Some(End::Overflow);
+            return false;
+        }
+        let Some((id, form)) = self.session.writer() else {
+            return false;
+        };
+        for written in 0..TURN_MESSAGES {
+            let Some(index) = self.wires.iter().position(|(it, _)| *it == id) else {
+                return written > 0;
+            };
+            match self.wires.get(index) {
+                Some((_, Wire::Open(line))) if line.is_ready() => {}
+                _ => return written > 0,
+            }
+            let Some((topic, text)) = self.next_text(cx, form) else {
+                return written > 0;
+            };
+            self.session.note_sent(topic.topic());
+            self.with_line(id, |line| line.send_text(&text));
+            count(&self.counts.sent, 1);
+            self.link.mailbox.moved();
+        }
+        true
+    }
+
+    /// The next message for the server, and its text.
+    fn next_text(&mut self, cx: &mut Context<'_>, form: Form) -> Option<(Message, Bytes)> {
+        loop {
+            if let Some(reading) = &mut self.reading {
+                let message = Message::split_off(&mut reading.rest);
+                let text = reading.translation.texts(form).get(reading.index);
+                reading.index += 1;
+                match message {
+                    Some(message) if !text.is_empty() => return Some((message, text)),
+                    Some(_) => continue,
+                    None => self.reading = None,
+                }
+            }
+            if let Some(chunk) = self.outgoing.front_mut() {
+                self.reading = chunk.next_translation().map(|(translation, index)| {
+                    let mut rest = translation.run().clone();
+                    for _ in 0..index {
+                        let _dropped = Message::split_off(&mut rest);
+                    }
+                    Reading {
+                        translation,
+                        index,
+                        rest,
+                    }
+                });
+                if self.reading.is_none() {
+                    self.outgoing.pop_front();
+                }
+                continue;
+            }
+            match self
+                .link
+                .mailbox
+                .poll_take(cx, TAKE_BATCH, &mut self.outgoing)
+            {
+                Taken::Messages(_) => {}
+                Taken::Empty => return None,
+                Taken::Closed => {
+                    self.leave();
+                    return None;
+                }
+                Taken::Overflowed => {
+                    self.end = Some(End::Overflow);
+                    return None;
+                }
+            }
+        }
+    }
+
+    // --- from the server ------------------------------------------------------------------------
+
+    /// Whether nothing waits that must be handed on before the session ends.
+    fn is_delivered(&mut self, cx: &mut Context<'_>) -> bool {
+        match (&self.end, &mut self.inbox) {
+            (Some(End::Ended(_)), Some(inbox)) => inbox.poll_delivered(cx).is_ready(),
+            _ => true,
+        }
+    }
+
+    /// Reads and handles some messages; `false` says that there are none, or that it must wait.
+    fn read_some(&mut self, cx: &mut Context<'_>) -> bool {
+        // The old one of two lines comes first: what it holds is older.
+        let lines: Vec<LineId> = self.wires.iter().map(|(id, _)| *id).collect();
+        let mut moved = false;
+        for id in lines {
+            moved |= self.read_line(cx, id);
+        }
+        moved
+    }
+
+    /// Whether what a line brings can be taken.
+    fn has_room(&mut self, cx: &mut Context<'_>, id: LineId) -> bool {
+        let Some(inbox) = &mut self.inbox else {
+            return true;
+        };
+        let backlog_max = match self.session.awaits_ack(id) {
+            true => AWAITED_BACKLOG_BYTES_MAX,
+            false => BACKLOG_BYTES_MAX,
+        };
+        inbox.poll_ready(cx, backlog_max).is_ready()
+    }
+
+    fn read_line(&mut self, cx: &mut Context<'_>, id: LineId) -> bool {
+        for read in 0..TURN_MESSAGES {
+            if !self.has_room(cx, id) {
+                self.session.set_paused(self.shared.now(), id, true);
+                return read > 0;
+            }
+            if read == 0 {
+                self.session.set_paused(self.shared.now(), id, false);
+            }
+            let found = self.wires.iter_mut().find(|(it, _)| *it == id);
+            let Some((_, Wire::Open(line))) = found else {
+                return read > 0;
+            };
+            let polled = line.poll_next(cx);
+            if line.heard() {
+                self.session.handle_heard(self.shared.now(), id);
+            }
+            match polled {
+                Poll::Pending => return read > 0 || line.owes_pong(),
+                Poll::Ready(Ok(Received::Message(text))) => self.handle(id, &text),
+                Poll::Ready(Ok(Received::Pong(payload))) => {
+                    self.session.handle_pong(self.shared.now(), id, &payload);
+                    self.carry_out();
+                }
+                Poll::Ready(Err(broken)) => {
+                    self.lose(id, &broken);
+                    return true;
+                }
+            }
+        }
+        true
+    }
+
+    fn handle(&mut self, id: LineId, text: &[u8]) {
+        self.payload.clear();
+        self.payload.shrink_to(SCRATCH_MAX);
+        let now = self.shared.now();
+        let topic = self.session.handle_text(now, id, text, &mut self.payload);
+        self.carry_out();
+        if let Some(topic) = topic {
+            self.deliver(&topic);
+        }
+    }
+
+    fn deliver(&mut self, topic: &Topic) {
+        // Whom the control plane has let go of is no peer any more.
+        if self.link.is_closing() {
+            return;
+        }
+        let Some(inbox) = &mut self.inbox else { return };
+        match inbox.deliver(topic, &self.payload) {
+            Ok(()) => count(&self.counts.received, 1),
+            Err(error) => tracing::debug!(event = "message-dropped", %error),
+        }
+    }
+}
+
+/// Writes what a line has left, reads what still comes up to the server's close frame, and ends
+/// the stream; all of it for a limited time.
+async fn finish(mut line: Line) {
+    let bye = async {
+        poll_fn(|cx| line.poll_flush(cx)).await?;
+        while poll_fn(|cx| line.poll_next(cx)).await.is_ok() {}
+        Ok::<(), Broken>(())
+    };
+    let _ = timeout(CLOSE_TIMEOUT, bye).await;
+    socket::linger(line.socket()).await;
+}

@@ -1,0 +1,28 @@
+"""Events and logs as Zeek exchanges them."""
+
+import collections.abc as collections
+
+
+import broker as broker
+
+from .. import _broker
+from .._broker.zeek import LogField as LogField
+from .._broker.zeek import LogRecord as LogRecord
+from .._broker.zeek import LogSchema as LogSchema
+from .app import App as App
+from .logs import Logs as Logs
+from .logs import log_topics as log_topics
+from .logs import logs as logs
+from .types import MismatchError as MismatchError
+from .types import event as event
+from .types import pack as pack
+from .types import unpack as unpack
+
+class MetadataType:
+    NetworkTimestamp: _broker.Count
+    UserMetadataStart: _broker.Count
+
+class Event(_broker.zeek.Event): ...
+class SafeEvent(Event): ...
+
+def __dir__() -> list[str]: ...
