@@ -2,6 +2,7 @@
 
 mod completion;
 mod context;
+mod logs;
 mod man;
 mod node;
 mod ping;
@@ -21,6 +22,7 @@ pub(crate) enum Command {
     Sub(subscribe::Sub),
     Pub(publish::Pub),
     Req(request::Req),
+    Logs(logs::Logs),
     Ping(ping::Ping),
     Node(node::Node),
     Value(value::ValueCommand),
@@ -37,6 +39,7 @@ pub(crate) fn run(arguments: Arguments, console: &mut Console) -> Outcome {
         Command::Sub(command) => command.run(global, console),
         Command::Pub(command) => command.run(global, console),
         Command::Req(command) => command.run(global, console),
+        Command::Logs(command) => command.run(global, console),
         Command::Ping(command) => command.run(global, console),
         Command::Node(command) => command.run(global, console),
         Command::Value(command) => command.run(console),

@@ -9,34 +9,58 @@
 //! | `A` | it is there and is neither `none` nor `false` |
 //! | `not X`, `X and Y`, `X or Y`, `(X)` | as usual; also `!`, `&&`, `\|\|` |
 //!
-//! `A` and `B` are parts of the message (see `path`) or values. What compares a part that is not
-//! there is false, and so is what compares kinds that have no order among each other.
+//! `A` and `B` are parts of what is looked at (of a message: see `path`; of a log record: see
+//! `commands::logs::field`) or values. What compares a part that is not there is false, and so is
+//! what compares kinds that have no order among each other.
 
 use std::cmp::Ordering;
+use std::marker::PhantomData;
 
 use broker::Value;
 
-use crate::incoming::Incoming;
 use crate::literal::{LiteralError, Parser};
-use crate::path::{NAMES, Path};
+use crate::path::Path;
 use crate::pattern;
 
 /// Parentheses and negations inside one another; each is a step of recursion.
 const DEPTH_MAX: usize = 100;
 
-/// An expression that is true or false of a message.
+/// What an expression can name.
+pub(crate) trait Part: Sized {
+    /// The names, for those who write one that there is not.
+    const NAMES: &'static str;
+
+    /// Reads a name at a byte of a text; returns it with the byte behind it, or nothing if what
+    /// stands there is no name.
+    ///
+    /// # Errors
+    ///
+    /// When it begins like a name and does not go on like one.
+    fn read(text: &str, at: usize, side: Side) -> Result<Option<(Self, usize)>, LiteralError>;
+}
+
+/// Where in a comparison something stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Before the operator, or without one.
+    Left,
+    /// Behind it.
+    Right,
+}
+
+/// An expression that is true or false of a message or of something else with parts.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Condition {
-    Or(Vec<Condition>),
-    And(Vec<Condition>),
-    Not(Box<Condition>),
-    Compare(Operand, Operator, Operand),
-    Exists(Operand),
+pub(crate) enum Condition<P = Path> {
+    Or(Vec<Condition<P>>),
+    And(Vec<Condition<P>>),
+    Not(Box<Condition<P>>),
+    Compare(Operand<P>, Operator, Operand<P>),
+    Exists(Operand<P>),
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Operand {
-    Part(Path),
+pub(crate) enum Operand<P = Path> {
+    Part(P),
     Value(Value),
 }
 
@@ -66,7 +90,7 @@ const OPERATORS: [(&str, Operator); 9] = [
     ("contains", Operator::Contains),
 ];
 
-impl Condition {
+impl<P: Part> Condition<P> {
     /// Reads an expression.
     ///
     /// # Errors
@@ -77,6 +101,7 @@ impl Condition {
             text,
             at: 0,
             depth: 0,
+            parts: PhantomData,
         };
         let condition = reader.any()?;
         reader.skip_blanks();
@@ -94,31 +119,48 @@ impl Condition {
         })
     }
 
-    /// Whether it is true of a message.
-    pub(crate) fn holds(&self, message: &Incoming<'_>) -> bool {
+    /// Whether it is true of something whose parts `find` looks up.
+    pub(crate) fn holds(&self, find: &dyn Fn(&P) -> Option<Value>) -> bool {
         match self {
-            Self::Or(any) => any.iter().any(|it| it.holds(message)),
-            Self::And(all) => all.iter().all(|it| it.holds(message)),
-            Self::Not(inner) => !inner.holds(message),
+            Self::Or(any) => any.iter().any(|it| it.holds(find)),
+            Self::And(all) => all.iter().all(|it| it.holds(find)),
+            Self::Not(inner) => !inner.holds(find),
             Self::Exists(operand) => !matches!(
-                operand.find(message),
+                operand.find(find),
                 None | Some(Value::None | Value::Boolean(false))
             ),
-            Self::Compare(left, operator, right) => {
-                match (left.find(message), right.find(message)) {
-                    (Some(left), Some(right)) => operator.holds(&left, &right),
-                    _ => false,
-                }
+            Self::Compare(left, operator, right) => match (left.find(find), right.find(find)) {
+                (Some(left), Some(right)) => operator.holds(&left, &right),
+                _ => false,
+            },
+        }
+    }
+
+    /// Visits the parts that it names.
+    pub(crate) fn for_each_part(&self, visit: &mut dyn FnMut(&P)) {
+        match self {
+            Self::Or(all) | Self::And(all) => all.iter().for_each(|it| it.for_each_part(visit)),
+            Self::Not(inner) => inner.for_each_part(visit),
+            Self::Exists(operand) => operand.for_each_part(visit),
+            Self::Compare(left, _, right) => {
+                left.for_each_part(visit);
+                right.for_each_part(visit);
             }
         }
     }
 }
 
-impl Operand {
-    fn find(&self, message: &Incoming<'_>) -> Option<Value> {
+impl<P> Operand<P> {
+    fn find(&self, find: &dyn Fn(&P) -> Option<Value>) -> Option<Value> {
         match self {
             Self::Value(value) => Some(value.clone()),
-            Self::Part(path) => path.find(message).map(|part| part.to_value()),
+            Self::Part(part) => find(part),
+        }
+    }
+
+    fn for_each_part(&self, visit: &mut dyn FnMut(&P)) {
+        if let Self::Part(part) = self {
+            visit(part);
         }
     }
 }
@@ -166,10 +208,12 @@ fn compare(left: &Value, right: &Value) -> Option<Ordering> {
     }
 }
 
+/// A port compares with numbers as the number that Zeek's logs show of it.
 fn whole(value: &Value) -> Option<i128> {
     match value {
         Value::Count(number) => Some((*number).into()),
         Value::Integer(number) => Some((*number).into()),
+        Value::Port(port) => Some(port.number().into()),
         _ => None,
     }
 }
@@ -204,13 +248,14 @@ fn is_in(element: &Value, container: &Value) -> bool {
 }
 
 /// Where the reading is.
-struct Reading<'t> {
+struct Reading<'t, P> {
     text: &'t str,
     at: usize,
     depth: usize,
+    parts: PhantomData<P>,
 }
 
-impl<'t> Reading<'t> {
+impl<'t, P: Part> Reading<'t, P> {
     fn rest(&self) -> &'t str {
         self.text.get(self.at..).unwrap_or_default()
     }
@@ -239,7 +284,7 @@ impl<'t> Reading<'t> {
         true
     }
 
-    fn any(&mut self) -> Result<Condition, LiteralError> {
+    fn any(&mut self) -> Result<Condition<P>, LiteralError> {
         let mut parts = vec![self.all()?];
         while self.take("or") || self.take("||") {
             parts.push(self.all()?);
@@ -250,7 +295,7 @@ impl<'t> Reading<'t> {
         })
     }
 
-    fn all(&mut self) -> Result<Condition, LiteralError> {
+    fn all(&mut self) -> Result<Condition<P>, LiteralError> {
         let mut parts = vec![self.one()?];
         while self.take("and") || self.take("&&") {
             parts.push(self.one()?);
@@ -261,7 +306,7 @@ impl<'t> Reading<'t> {
         })
     }
 
-    fn one(&mut self) -> Result<Condition, LiteralError> {
+    fn one(&mut self) -> Result<Condition<P>, LiteralError> {
         self.skip_blanks();
         if self.depth >= DEPTH_MAX {
             return Err(self.error(1, "expected fewer parts inside one another"));
@@ -272,7 +317,7 @@ impl<'t> Reading<'t> {
         Ok(condition)
     }
 
-    fn one_inside(&mut self) -> Result<Condition, LiteralError> {
+    fn one_inside(&mut self) -> Result<Condition<P>, LiteralError> {
         let is_unequal = self.rest().starts_with("!=");
         if self.take("not") || (!is_unequal && self.take("!")) {
             return Ok(Condition::Not(Box::new(self.one()?)));
@@ -284,26 +329,30 @@ impl<'t> Reading<'t> {
                 false => Err(self.error(0, "expected `)`")),
             };
         }
-        let left = self.operand()?;
+        let left = self.operand(Side::Left)?;
         let operator = OPERATORS.iter().find(|(token, _)| self.take(token));
         let Some((_, operator)) = operator else {
             return Ok(Condition::Exists(left));
         };
-        Ok(Condition::Compare(left, *operator, self.operand()?))
+        Ok(Condition::Compare(
+            left,
+            *operator,
+            self.operand(Side::Right)?,
+        ))
     }
 
-    fn operand(&mut self) -> Result<Operand, LiteralError> {
+    fn operand(&mut self, side: Side) -> Result<Operand<P>, LiteralError> {
         self.skip_blanks();
-        if let Some((path, end)) = Path::read(self.text, self.at)? {
+        if let Some((part, end)) = P::read(self.text, self.at, side)? {
             self.at = end;
-            return Ok(Operand::Part(path));
+            return Ok(Operand::Part(part));
         }
         if self.rest().is_empty() || self.rest().starts_with(['=', '<', '>', '&', '|', ')', '~']) {
             let error = self.error(
                 1.min(self.rest().len()),
-                "expected a part of the message or a value",
+                "expected the name of a part or a value",
             );
-            return Err(error.hint(format!("the parts are {NAMES}")));
+            return Err(error.hint(format!("the parts are {}", P::NAMES)));
         }
         let mut parser = Parser::new(self.text, self.at);
         let value = parser.operand()?;
@@ -320,10 +369,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::incoming::Incoming;
     use crate::literal;
 
     fn holds(condition: &str, arguments: &str) -> bool {
-        let condition = Condition::parse(condition).unwrap_or_else(|error| panic!("{error}"));
+        let condition: Condition =
+            Condition::parse(condition).unwrap_or_else(|error| panic!("{error}"));
         let Ok(Value::Vector(arguments)) = literal::parse(arguments) else {
             panic!("arguments are a vector");
         };
@@ -332,7 +383,8 @@ mod tests {
             .fold(EventBuilder::new("Log::ev"), EventBuilder::argument);
         let bytes = to_bytes(&event).expect("an event");
         let view = View::new(&bytes).expect("an encoded value");
-        condition.holds(&Incoming::new(Timestamp::EPOCH, b"/a/b", view))
+        let message = Incoming::new(Timestamp::EPOCH, b"/a/b", view);
+        condition.holds(&|path| path.value(&message))
     }
 
     #[test]
@@ -355,6 +407,7 @@ mod tests {
             ("args[0] in 10.0.0.0/8", "[10.1.2.3]", true),
             ("args[0] in 10.0.0.0/8", "[11.1.2.3]", false),
             ("args[0] in {22/tcp, 443/tcp}", "[443/tcp]", true),
+            ("args[0] == 443", "[443/tcp]", true),
             ("5 in args[0]", "[{5c}]", true),
             ("args[0] contains k", "[{k: v}]", true),
             ("args[0][k] == v", "[{k: v}]", true),
@@ -403,11 +456,11 @@ mod tests {
             ("", "\n^"),
             ("a b", "a b\n  ^"),
         ] {
-            let error = Condition::parse(condition).expect_err(condition);
+            let error = Condition::<Path>::parse(condition).expect_err(condition);
             assert_eq!(error.excerpt(), excerpt, "{error}");
         }
-        assert!(Condition::parse(&"(".repeat(1000)).is_err());
-        assert!(Condition::parse(&"!".repeat(1000)).is_err());
+        assert!(Condition::<Path>::parse(&"(".repeat(1000)).is_err());
+        assert!(Condition::<Path>::parse(&"!".repeat(1000)).is_err());
     }
 
     proptest! {
@@ -417,7 +470,7 @@ mod tests {
         fn no_text_makes_it_panic(
             text in "(?:[a-z0-9 \"é]|==|!=|[()<>!~]|args\\[|\\]|name| and | or | not | in ){0,16}"
         ) {
-            if let Err(error) = Condition::parse(&text) {
+            if let Err(error) = Condition::<Path>::parse(&text) {
                 prop_assert!(!error.excerpt().is_empty());
             }
         }

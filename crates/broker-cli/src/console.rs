@@ -86,6 +86,20 @@ impl Console {
         self.json
     }
 
+    /// Whether the output is a terminal.
+    pub(crate) fn output_is_terminal(&self) -> bool {
+        self.output_is_terminal
+    }
+
+    /// Characters of a line of the terminal that the output is.
+    pub(crate) fn width(&self) -> Option<usize> {
+        if !self.output_is_terminal {
+            return None;
+        }
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+        (size.ws_col > 0).then(|| size.ws_col.into())
+    }
+
     fn is_colored(&self, is_terminal: bool) -> bool {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         match self.color {

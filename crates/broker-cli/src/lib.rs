@@ -13,7 +13,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `commands` | one file per command: its options, what it does |
+//! | `commands` | one file per command: its options, what it does; what only one needs is in a folder of its name |
 //! | `arguments` | the command line as a whole; options that several commands have |
 //! | [`literal`] | values as text, read and written |
 //! | `condition`, `template`, `path`, `pattern` | `--where`, `--format`, and what they have in common |

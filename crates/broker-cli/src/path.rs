@@ -3,6 +3,7 @@
 use broker::data::json::{self, Form};
 use broker::{Timestamp, Value, View};
 
+use crate::condition::{self, Side};
 use crate::incoming::Incoming;
 use crate::literal::{LiteralError, Parser};
 
@@ -104,6 +105,11 @@ impl Path {
         Ok(Some((path, end)))
     }
 
+    /// Looks the part up as a value.
+    pub(crate) fn value(&self, message: &Incoming<'_>) -> Option<Value> {
+        self.find(message).map(|part| part.to_value())
+    }
+
     /// Looks the part up.
     pub(crate) fn find<'a>(&self, message: &Incoming<'a>) -> Option<Part<'a>> {
         let mut keys = self.keys.as_slice();
@@ -128,6 +134,14 @@ impl Path {
         keys.iter()
             .try_fold(start, |view, key| element(view, key))
             .map(Part::Value)
+    }
+}
+
+impl condition::Part for Path {
+    const NAMES: &'static str = NAMES;
+
+    fn read(text: &str, at: usize, _: Side) -> Result<Option<(Self, usize)>, LiteralError> {
+        Self::read(text, at)
     }
 }
 

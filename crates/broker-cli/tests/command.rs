@@ -2,12 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail wherever it likes")]
 
+#[path = "command/document.rs"]
+mod document;
 #[path = "command/ends.rs"]
 mod ends;
+#[path = "../../broker/tests/outside/files.rs"]
+mod files;
 #[path = "command/help.rs"]
 mod help;
 #[path = "command/local.rs"]
 mod local;
+#[path = "command/logs.rs"]
+mod logs;
 #[path = "command/node.rs"]
 mod node;
 #[path = "command/ping.rs"]

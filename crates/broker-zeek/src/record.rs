@@ -206,7 +206,7 @@ impl LogRecord {
     }
 }
 
-fn to_value(value: Option<LogValue<'_>>) -> broker_data::Value {
+pub(super) fn to_value(value: Option<LogValue<'_>>) -> broker_data::Value {
     use broker_data::{ByteString, EnumValue, Timespan, Timestamp, Value};
     let Some(value) = value else {
         return Value::None;

@@ -112,6 +112,14 @@ impl<'a> LogValue<'a> {
         }
     }
 
+    /// Returns it as a value of Broker.
+    ///
+    /// Functions and files become strings, times that do not fit the nearest that do, and nan none.
+    #[must_use]
+    pub fn to_value(&self) -> broker_data::Value {
+        super::record::to_value(Some(*self))
+    }
+
     /// Returns the elements of a set or vector.
     #[must_use]
     pub const fn as_elements(&self) -> Option<LogElements<'a>> {

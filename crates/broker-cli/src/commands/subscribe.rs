@@ -295,7 +295,7 @@ impl Printer {
     fn is_wanted(&self, message: &Incoming<'_>) -> bool {
         let is_named = |name: &[u8]| self.events.iter().any(|it| pattern::matches(it, name));
         (self.events.is_empty() || message.event.is_some_and(|event| is_named(event.name())))
-            && self.condition.as_ref().is_none_or(|it| it.holds(message))
+            && (self.condition.as_ref()).is_none_or(|it| it.holds(&|path| path.value(message)))
     }
 
     fn put_stats(&mut self, console: &mut Console) -> Result<(), Failure> {

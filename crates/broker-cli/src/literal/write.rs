@@ -138,7 +138,7 @@ fn put_char(out: &mut Vec<u8>, sign: char) {
 }
 
 /// Marks that turn the direction of what follows, or have no width.
-fn is_invisible(sign: char) -> bool {
+pub(crate) fn is_invisible(sign: char) -> bool {
     matches!(
         sign,
         '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'

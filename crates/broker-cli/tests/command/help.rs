@@ -2,10 +2,11 @@
 
 use crate::process::{Ended, Running, command};
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 11] = [
     "sub",
     "pub",
     "req",
+    "logs",
     "ping",
     "node",
     "value",

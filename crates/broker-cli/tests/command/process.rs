@@ -112,15 +112,18 @@ impl Running {
         std::mem::take(&mut self.said)
     }
 
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
     }
 
     /// Stops the process and waits until none of its threads runs.
     pub(crate) fn stop(&self) {
         self.signal(Signal::STOP);
-        let pid = Some(Pid::from_child(&self.child));
+        let pid = Some(self.pid());
         let (_, status) = waitpid(pid, WaitOptions::UNTRACED).unwrap().unwrap();
         assert!(status.stopped());
     }
@@ -218,6 +221,11 @@ impl Peer {
                 None => panic!("no peer came"),
             }
         }
+    }
+
+    /// Takes the events so far.
+    pub(crate) fn forget_events(&self) {
+        while self.statuses.try_recv().is_some() {}
     }
 
     /// Runs the command with `-u` of this peer and without TLS.

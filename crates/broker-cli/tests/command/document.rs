@@ -1,0 +1,134 @@
+//! The examples of docs/command.md, as they stand there but for addresses and folders.
+//!
+//! They run one after the other in one folder, against an endpoint that has what they ask for.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use broker::zeek::{EventBuilder, Message};
+use broker::{Backend, Endpoint};
+use rustix::process::{Signal, kill_process_group};
+
+use crate::process::{Peer, Running};
+
+/// Commands that go on until they are ended.
+const ENDLESS: [&str; 3] = ["sub", "logs", "node"];
+
+/// What makes one of them end.
+const ENDING: [&str; 8] = [
+    "-n",
+    "--timeout",
+    "--check",
+    "--print-config",
+    "--import-conf",
+    "-h",
+    "--help",
+    "--info",
+];
+
+/// Lines with commands in blocks that begin with one; others show what is printed.
+fn examples() -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/command.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let blocks = text.split("\n```").skip(1).step_by(2);
+    let lines = blocks.flat_map(str::lines).filter_map(|line| {
+        let line = line.strip_prefix("$ ").unwrap_or(line);
+        let line = line.split("  #").next().unwrap_or_default().trim();
+        let is_command = line.starts_with("broker ") || line.contains("| broker ");
+        is_command.then(|| line.to_owned())
+    });
+    lines.collect()
+}
+
+fn is_endless(line: &str) -> bool {
+    line.split('|').any(|part| {
+        let words: Vec<_> = part.split_whitespace().collect();
+        let is_named = |names: &[&str], word: &str| {
+            names
+                .iter()
+                .any(|name| word == *name || word.starts_with(&format!("{name}=")))
+        };
+        words.iter().any(|word| ENDLESS.contains(word))
+            && !words.iter().any(|word| is_named(&ENDING, word))
+    })
+}
+
+/// Answers questions on `/ping`.
+fn answer(endpoint: &Endpoint) {
+    let questions = endpoint.subscriber(["/ping"]).unwrap();
+    let endpoint = endpoint.clone();
+    std::thread::spawn(move || {
+        while let Ok(question) = questions.recv() {
+            if let Message::Event(event) = Message::parse(question.view())
+                && event.name() == b"ping"
+            {
+                let answer = EventBuilder::new("pong").argument(&1u64);
+                let _ = endpoint.publish("/pong", &answer);
+            }
+        }
+    });
+}
+
+#[test]
+fn every_example_works() {
+    let peer = Peer::at(false, 0);
+    answer(&peer.endpoint);
+    let _everything = peer.endpoint.subscriber(["/"]).unwrap();
+    let _hosts = peer
+        .endpoint
+        .attach_master("hosts", Backend::Memory)
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("broker.conf"),
+        "broker { disable-ssl = true }\n",
+    )
+    .unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_broker"), folder.path().join("broker")).unwrap();
+    let search_path = format!(
+        "{}:{}",
+        folder.path().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let listed = examples();
+    assert!(listed.len() > 20, "{listed:?}");
+    for line in listed {
+        let mut script = line.clone();
+        for (written, meant) in [
+            ("sensor:9999", peer.url.as_str()),
+            ("localhost:9999", peer.url.as_str()),
+            ("127.0.0.1:9997", "127.0.0.1:0"),
+            (":9999 ", "127.0.0.1:0 "),
+            ("/var/log/zeek", "logs"),
+            ("--rate 10/s", "--rate 1000/s"),
+            ("wss://lab:9997 --cafile ca.pem", peer.url.as_str()),
+        ] {
+            script = script.replace(written, meant);
+        }
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &script])
+            .current_dir(folder.path())
+            .process_group(0);
+        shell.env("PATH", &search_path).env("BROKER_URL", &peer.url);
+        shell.env("BROKER_CONFIG", folder.path().join("contexts.toml"));
+        shell.env_remove("NO_COLOR").stdin(Stdio::null());
+        shell.stdout(Stdio::piped()).stderr(Stdio::piped());
+        peer.forget_events();
+        let mut running = Running::start(&mut shell);
+        if is_endless(&line) {
+            match line.starts_with("broker node") {
+                true => drop(running.says("listening")),
+                false => peer.await_peer(),
+            }
+            kill_process_group(running.pid(), Signal::TERM).unwrap();
+        }
+        let ended = running.end();
+        let is_good = match is_endless(&line) {
+            true => matches!(ended.code, Some(0 | 130 | 143) | None),
+            false => ended.code == Some(0),
+        };
+        assert!(is_good, "{line}: {ended:#?}");
+    }
+}
