@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::argument::{Whole, file_name, flag, string};
 use crate::error::from_broker;
-use crate::websocket::duration;
+use crate::websocket::{duration, overflow};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -22,6 +22,9 @@ struct Flags {
     ttl: u16,
     ignore_broker_conf: bool,
     use_real_time: bool,
+    /// 0 for the limits in bytes and messages that every endpoint has.
+    peer_buffer_size: usize,
+    peer_overflow: broker::Overflow,
     web_socket_peer: broker::WebSocketPeerOptions,
 }
 
@@ -33,6 +36,8 @@ impl Default for Flags {
             ttl: 16,
             ignore_broker_conf: false,
             use_real_time: true,
+            peer_buffer_size: 0,
+            peer_overflow: broker::Overflow::default(),
             web_socket_peer: broker::WebSocketPeerOptions::default(),
         }
     }
@@ -229,6 +234,33 @@ impl BrokerOptions {
         Ok(())
     }
 
+    /// Messages that wait for a peer at most, strictly: the policy applies at once when there are
+    /// more. 0 for no such limit: then 64 MiB or 1,048,576 messages wait, and the policy applies to
+    /// a peer that takes nothing for five seconds. Default: 0.
+    #[getter]
+    fn peer_buffer_size(&self) -> usize {
+        lock(&self.0).peer_buffer_size
+    }
+
+    #[setter]
+    fn set_peer_buffer_size(&self, value: Whole<usize>) {
+        lock(&self.0).peer_buffer_size = value.0;
+    }
+
+    /// What happens to a peer that does not take its messages: "disconnect", "drop_newest",
+    /// "drop_oldest" or "block" (publishers wait for as long as it takes). Default: "disconnect".
+    #[getter]
+    fn peer_overflow_policy(&self) -> &'static str {
+        lock(&self.0).peer_overflow.name()
+    }
+
+    #[setter]
+    fn set_peer_overflow_policy(&self, value: &str) -> PyResult<()> {
+        let value = overflow(value)?;
+        lock(&self.0).peer_overflow = value;
+        Ok(())
+    }
+
     /// Whom peerings under `wss://` trust: "certificate" (signed by an authority, for the host of
     /// the URL; see `web_socket_cafile`), "anonymous" (any server, also by the anonymous ciphers of native peers) or
     /// "anybody" (any server). Default: "certificate".
@@ -398,6 +430,8 @@ pub(crate) fn options(
     Ok(broker::Options {
         disable_ssl: flags.disable_ssl,
         disable_forwarding: flags.disable_forwarding,
+        peer_buffer_size: (flags.peer_buffer_size > 0).then_some(flags.peer_buffer_size),
+        peer_overflow: flags.peer_overflow,
         web_socket_peer: flags.web_socket_peer,
         tls: files.options(),
         ..defaults

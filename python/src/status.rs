@@ -347,6 +347,28 @@ impl Error {
         self.context.as_ref().map(|context| context.clone_ref(py))
     }
 
+    /// Of `EC.MessagesLost`: how many messages; None in the event that tells of the beginning, and of
+    /// other errors.
+    #[getter]
+    fn count(&self) -> Option<u64> {
+        self.loss().and_then(|loss| loss.count)
+    }
+
+    /// Of `EC.MessagesLost`: the first few topics of the subscriber. Empty if it is a peer, which
+    /// `context()` names, and of other errors.
+    #[getter]
+    fn topics(&self) -> Vec<&str> {
+        let topics = self.loss().map_or(&[][..], |loss| &loss.topics);
+        topics.iter().map(String::as_str).collect()
+    }
+
+    /// Of `EC.MessagesLost`: the overflow policy that dropped them, `drop_newest`, `drop_oldest` or
+    /// `block`. None of other errors.
+    #[getter]
+    fn reason(&self) -> Option<&str> {
+        self.loss().map(|loss| loss.reason.as_str())
+    }
+
     /// The error in words.
     fn message(&self) -> &str {
         self.event.as_ref().map_or("", |event| &event.text)
@@ -357,6 +379,12 @@ impl Error {
             Some(event) => broker::Event::Error(event.clone()).to_string(),
             None => "none".to_owned(),
         }
+    }
+}
+
+impl Error {
+    fn loss(&self) -> Option<&broker::Loss> {
+        self.event.as_ref()?.loss.as_ref()
     }
 }
 

@@ -63,6 +63,6 @@ pub use crate::frame::{Envelope, EnvelopeError, Tag};
 pub use crate::id::EndpointId;
 pub use crate::routes::{LocalId, LocalKind, Origin, RoutingTable};
 pub use crate::status::{
-    EndpointInfo, ErrorCode, Event, Fault, NetworkAddress, PeerStatus, Status, StatusCode,
+    EndpointInfo, ErrorCode, Event, Fault, Loss, NetworkAddress, PeerStatus, Status, StatusCode,
 };
 pub use crate::topic::Topic;

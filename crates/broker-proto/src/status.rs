@@ -294,6 +294,31 @@ pub struct Fault {
     pub context: Option<EndpointInfo>,
     /// In words.
     pub text: String,
+    /// Of [`ErrorCode::MessagesLost`]: what was lost.
+    pub loss: Option<Loss>,
+}
+
+impl Fault {
+    /// A failure that is no loss of messages.
+    pub const fn new(code: ErrorCode, context: Option<EndpointInfo>, text: String) -> Self {
+        Self {
+            code,
+            context,
+            text,
+            loss: None,
+        }
+    }
+}
+
+/// What a consumer lost, in an event that tells of it. See ADR 0155.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// How many messages; `None` in the event that tells of the beginning, when more may follow.
+    pub count: Option<u64>,
+    /// Topics of the consumer if it is a subscriber, the first few of them; of others none.
+    pub topics: Vec<String>,
+    /// The overflow policy that dropped them, by the name that configuration files use.
+    pub reason: String,
 }
 
 /// Something an endpoint tells its application.
@@ -335,12 +360,7 @@ impl Event {
             }
             b"error" => {
                 let code = ErrorCode::from_name(name)?;
-                let (context, text) = read_fault_context(fields.next()?)?;
-                Some(Self::Error(Fault {
-                    code,
-                    context,
-                    text,
-                }))
+                read_fault(code, fields.next()?).map(Self::Error)
             }
             _ => None,
         }
@@ -393,17 +413,44 @@ impl Source for Fault {
         enc.vector::<EncodeError>(3, |enc| {
             enc.string(b"error")?;
             enc.enum_value(self.code.name().as_bytes())?;
-            match &self.context {
-                Some(info) => enc.vector::<EncodeError>(2, |enc| {
+            match (&self.context, &self.loss) {
+                (context, Some(loss)) => enc.vector::<EncodeError>(3, |enc| {
+                    match context {
+                        Some(info) => info.encode(enc)?,
+                        None => enc.none(),
+                    }
+                    enc.string(self.text.as_bytes())?;
+                    loss.encode(enc)
+                }),
+                (Some(info), None) => enc.vector::<EncodeError>(2, |enc| {
                     info.encode(enc)?;
                     enc.string(self.text.as_bytes())
                 }),
-                None if self.text.is_empty() => {
+                (None, None) if self.text.is_empty() => {
                     enc.none();
                     Ok(())
                 }
-                None => enc.vector::<EncodeError>(1, |enc| enc.string(self.text.as_bytes())),
+                (None, None) => {
+                    enc.vector::<EncodeError>(1, |enc| enc.string(self.text.as_bytes()))
+                }
             }
+        })
+    }
+}
+
+impl Source for Loss {
+    fn encode(&self, enc: &mut Encoder<'_>) -> Result<(), EncodeError> {
+        enc.vector::<EncodeError>(3, |enc| {
+            match self.count {
+                Some(count) => enc.count(count),
+                None => enc.none(),
+            }
+            enc.vector::<EncodeError>(self.topics.len(), |enc| {
+                self.topics
+                    .iter()
+                    .try_for_each(|topic| enc.string(topic.as_bytes()))
+            })?;
+            enc.string(self.reason.as_bytes())
         })
     }
 }
@@ -437,15 +484,38 @@ fn read_text(view: View<'_>) -> Option<String> {
         .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
 }
 
-/// `none`, a text, or an endpoint and a text.
-fn read_fault_context(view: View<'_>) -> Option<(Option<EndpointInfo>, String)> {
+/// The context of an error is `none`, a text, an endpoint and a text, or, of a loss, an endpoint or
+/// `none`, a text, and what was lost.
+fn read_fault(code: ErrorCode, context: View<'_>) -> Option<Fault> {
+    let mut fields = context.elements();
+    let (context, text, loss) = match (fields.next(), fields.next(), fields.next()) {
+        (None, ..) => (None, String::new(), None),
+        (Some(text), None, _) => (None, read_text(text)?, None),
+        (Some(info), Some(text), None) => (Some(read_info(info)?), read_text(text)?, None),
+        (Some(info), Some(text), Some(loss)) => {
+            let context = match info.is_none() {
+                true => None,
+                false => Some(read_info(info)?),
+            };
+            (context, read_text(text)?, Some(read_loss(loss)?))
+        }
+    };
+    Some(Fault {
+        code,
+        context,
+        text,
+        loss,
+    })
+}
+
+fn read_loss(view: View<'_>) -> Option<Loss> {
     let mut fields = view.elements();
-    match (fields.next(), fields.next()) {
-        (None, None) => Some((None, String::new())),
-        (Some(text), None) => Some((None, read_text(text)?)),
-        (Some(info), Some(text)) => Some((Some(read_info(info)?), read_text(text)?)),
-        (None, Some(_)) => None,
-    }
+    let (count, topics, reason) = (fields.next()?, fields.next()?, fields.next()?);
+    Some(Loss {
+        count: count.as_count(),
+        topics: topics.elements().map(read_text).collect::<Option<_>>()?,
+        reason: read_text(reason)?,
+    })
 }
 
 /// The id may be any 16 bytes: an event about a peer with an odd id is better than none.
@@ -583,14 +653,27 @@ mod tests {
         };
         for (context, text) in [(None, ""), (None, "text"), (Some(info), "text")] {
             let code = ErrorCode::PeerUnavailable;
-            round_trip(
-                &Fault {
-                    code,
-                    context,
-                    text: text.to_owned(),
-                }
-                .into(),
-            );
+            round_trip(&Fault::new(code, context, text.to_owned()).into());
+        }
+    }
+
+    #[test]
+    fn losses_survive_encoding() {
+        let peer = EndpointInfo {
+            id: Some(id()),
+            network: None,
+        };
+        let topics = vec!["/a".to_owned(), "/b".to_owned()];
+        for (context, count, topics) in [(Some(peer), Some(7), vec![]), (None, None, topics)] {
+            let fault = Fault {
+                loss: Some(Loss {
+                    count,
+                    topics,
+                    reason: "drop_newest".to_owned(),
+                }),
+                ..Fault::new(ErrorCode::MessagesLost, context, "text".to_owned())
+            };
+            round_trip(&fault.into());
         }
     }
 
@@ -653,14 +736,12 @@ mod tests {
             "peer_added(afcb7c93-9038-52ac-b62b-07e90c4070c3, 127.0.0.1:1947, \
              \"handshake successful\")"
         );
-        let unavailable = Fault {
-            code: ErrorCode::PeerUnavailable,
-            context: Some(EndpointInfo {
-                id: None,
-                network: Some(network()),
-            }),
-            text: TEXT_UNAVAILABLE.into(),
+        let nameless = EndpointInfo {
+            id: None,
+            network: Some(network()),
         };
+        let code = ErrorCode::PeerUnavailable;
+        let unavailable = Fault::new(code, Some(nameless), TEXT_UNAVAILABLE.into());
         assert_eq!(
             unavailable.to_string(),
             "peer_unavailable(endpoint_info(00000000-0000-0000-0000-000000000000, \
@@ -672,11 +753,7 @@ mod tests {
             text: String::new(),
         };
         assert_eq!(unspecified.to_string(), "unspecified(\"\")");
-        let none = Fault {
-            code: ErrorCode::None,
-            context: None,
-            text: String::new(),
-        };
+        let none = Fault::new(ErrorCode::None, None, String::new());
         assert_eq!(none.to_string(), "none");
     }
 

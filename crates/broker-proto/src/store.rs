@@ -272,10 +272,7 @@ impl Names {
 
     /// An error event about this store.
     pub(crate) fn fault(&self, failure: &Failure) -> Fault {
-        Fault {
-            code: failure.code,
-            context: None,
-            text: format!("store `{}`: {}", self.store, failure.text),
-        }
+        let text = format!("store `{}`: {}", self.store, failure.text);
+        Fault::new(failure.code, None, text)
     }
 }

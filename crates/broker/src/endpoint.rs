@@ -321,14 +321,14 @@ impl Endpoint {
     pub fn peer_nosync(&self, host: &str, port: u16, retry: Retry) {
         match address(host, Some(port)) {
             Ok(url) => self.shared().peer(&url, retry.into(), None),
-            Err(error) => self.shared().report(Fault {
-                code: error.code(),
-                context: Some(EndpointInfo {
+            Err(error) => {
+                let place = EndpointInfo {
                     id: None,
                     network: Some(NetworkAddress::new(host, port)),
-                }),
-                text: error.to_string(),
-            }),
+                };
+                let fault = Fault::new(error.code(), Some(place), error.to_string());
+                self.shared().report(fault);
+            }
         }
     }
 

@@ -79,7 +79,7 @@ pub use broker_data::{
 #[cfg(feature = "serde")]
 pub use broker_data::{SerdeError, from_value, to_value};
 pub use broker_proto::{
-    EndpointId, EndpointInfo, ErrorCode, Event, Fault, NetworkAddress, PeerInfo, PeerStatus,
+    EndpointId, EndpointInfo, ErrorCode, Event, Fault, Loss, NetworkAddress, PeerInfo, PeerStatus,
     RefusalCounts, Status, StatusCode, Topic,
 };
 

@@ -4,11 +4,11 @@
 use std::time::{Duration, Instant};
 
 use broker::{
-    Capacity, Endpoint, Error, ErrorCode, Event, Options, Overflow, Retry, StatusCode, Value,
+    Capacity, Endpoint, Error, ErrorCode, Event, Loss, Options, Overflow, Retry, StatusCode, Value,
 };
 
 /// Nothing here takes that long unless it is broken.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 fn endpoint(ssl: bool) -> Endpoint {
     Endpoint::builder()
@@ -417,6 +417,12 @@ fn a_stalled_subscriber_loses_messages_and_says_so_once() {
         panic!("no error event");
     };
     assert_eq!(began.code, ErrorCode::MessagesLost);
+    let loss = |count| Loss {
+        count,
+        topics: vec!["/flood".to_owned()],
+        reason: "drop_newest".to_owned(),
+    };
+    assert_eq!(began.loss, Some(loss(None)));
     assert_eq!(
         began.text,
         "a subscriber of `/flood` does not take its messages: new ones are being dropped"
@@ -445,6 +451,7 @@ fn a_stalled_subscriber_loses_messages_and_says_so_once() {
         panic!("no error event");
     };
     assert_eq!(ended.code, ErrorCode::MessagesLost);
+    assert_eq!(ended.loss, Some(loss(Some(lost))));
     let said = format!("a subscriber of `/flood` lost {lost} messages within ");
     assert!(ended.text.starts_with(&said), "{}", ended.text);
     assert!(
@@ -485,6 +492,51 @@ fn a_strict_buffer_disconnects_a_peer_that_does_not_read() {
         "{}",
         status.text
     );
+    // That is all: the end of a peering is no loss that goes on.
+    assert_eq!(statuses(&events, 1), [StatusCode::EndpointUnreachable]);
+    assert_eq!(events.available(), 0);
+}
+
+#[test]
+fn a_strict_buffer_that_drops_says_how_many_the_peer_lost() {
+    for policy in [Overflow::DropNewest, Overflow::DropOldest] {
+        let options = Options {
+            disable_ssl: true,
+            peer_buffer_size: Some(16),
+            peer_overflow: policy,
+            ..Options::default()
+        };
+        let left = Endpoint::builder().options(options).build().unwrap();
+        let events = left.status_subscriber(false).unwrap();
+        let port = left.listen("127.0.0.1", 0).wait().unwrap();
+        let right = endpoint(false);
+        let messages = right.subscriber(["/flood"]).unwrap();
+        connect(&right, &left, port);
+        let large = "x".repeat(1 << 20);
+        let deadline = Instant::now() + DEADLINE;
+        while events.available() == 0 {
+            left.publish("/flood", large.as_str()).unwrap();
+            assert!(Instant::now() < deadline, "nothing is lost");
+        }
+        let mut told = 0;
+        loop {
+            let Some(Event::Error(fault)) = events.recv_timeout(DEADLINE).unwrap() else {
+                panic!("no error event");
+            };
+            assert_eq!(fault.code, ErrorCode::MessagesLost);
+            let peer = fault.context.as_ref().unwrap();
+            assert_eq!(peer.id, Some(right.id()));
+            let loss = fault.loss.unwrap();
+            assert_eq!((&*loss.topics, &*loss.reason), (&[][..], policy.name()));
+            told += loss.count.unwrap_or(0);
+            if told > 0 {
+                break;
+            }
+            while messages.try_recv().is_some() {}
+        }
+        // More may have been lost after that.
+        assert!(told <= left.dropped_for_peer(right.id()));
+    }
 }
 
 #[tokio::test]

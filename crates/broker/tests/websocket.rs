@@ -139,23 +139,25 @@ fn requests_that_are_refused_get_a_text_once() {
 
 #[test]
 fn strangers_that_say_nothing_are_given_up() {
+    // Short, and yet long enough for those that do say something on a busy machine.
     let options = Options {
         disable_ssl: true,
-        handshake_timeout: Duration::from_millis(200),
+        handshake_timeout: Duration::from_secs(1),
         pending_connections_max: 2,
         ..Options::default()
     };
     let endpoint = Endpoint::builder().options(options).build().unwrap();
     let short = WebSocketOptions {
-        subscription_timeout: Duration::from_millis(200),
+        subscription_timeout: Duration::from_secs(1),
         ..plain()
     };
     let port = endpoint
         .listen_ws_with("127.0.0.1", 0, short)
         .wait()
         .unwrap();
-    let mut silent: Vec<_> = (0..4).map(|_| Client::dial(port)).collect();
+    let mut silent = vec![Client::dial(port)];
     silent[0].send(b"GET / HT");
+    silent.extend((1..4).map(|_| Client::dial(port)));
     for client in &mut silent {
         assert!(client.read_all().starts_with("HTTP/1.1 408 "));
     }
@@ -602,9 +604,10 @@ fn a_client_that_does_not_listen_is_told_and_holds_nobody_up() {
     assert_eq!(counts.clients, 1);
     assert!(counts.dropped > 0);
     let codes: Vec<_> = std::iter::from_fn(|| events.recv_timeout(DEADLINE).unwrap())
-        .filter_map(|event| match event {
-            Event::Status(status) => Some((status.code, status.text)),
-            Event::Error(_) => None,
+        .map(|event| match event {
+            Event::Status(status) => (status.code, status.text),
+            // Its end is told as an end, and not as a loss too.
+            Event::Error(fault) => panic!("{fault}"),
         })
         .skip(4)
         .take(2)
@@ -644,6 +647,24 @@ fn messages_may_be_dropped_instead() {
         "{}",
         fault.text
     );
+    let loss = |count| broker::Loss {
+        count,
+        topics: vec!["/t".to_owned()],
+        reason: "drop_oldest".to_owned(),
+    };
+    assert_eq!(fault.loss, Some(loss(None)));
+    // What was not told for being too soon after something else is told at the end.
+    drop(client);
+    let mut told = 0;
+    while told < endpoint.web_socket_counts()["unknown"].dropped {
+        let Some(Event::Error(fault)) = events.recv_timeout(DEADLINE).unwrap() else {
+            panic!("{told} of all are told")
+        };
+        let loss = fault.loss.unwrap();
+        assert_eq!(loss.reason, "drop_oldest");
+        told += loss.count.unwrap_or(0);
+    }
+    assert_eq!(told, endpoint.web_socket_counts()["unknown"].dropped);
 }
 
 #[test]
@@ -683,16 +704,20 @@ fn strangers_cannot_send_large_messages() {
 fn a_client_without_a_sign_of_life_is_given_up_if_it_must_give_one() {
     let (endpoint, port) = server_with(WebSocketOptions {
         ping_interval: Duration::from_millis(100),
-        ping_timeout: Duration::from_millis(100),
+        // Long enough that an answer comes in time on a busy machine.
+        ping_timeout: Duration::from_secs(2),
         ..plain()
     });
     let mut silent = Client::subscribed(port, &[]);
     assert_eq!(silent.read(PING), b"");
     let mut alive = Client::subscribed(port, &["/t"]);
-    for _ in 0..5 {
-        let payload = alive.read(PING);
-        alive.send_frame(FIN | PONG, &payload);
-    }
+    let answering = std::thread::spawn(move || {
+        while let Received::Frame { first, payload } = alive.receive() {
+            if first == FIN | PING {
+                alive.send_frame(FIN | PONG, &payload);
+            }
+        }
+    });
     let close = loop {
         match silent.receive() {
             Received::Frame { first, payload } if first == FIN | CLOSE => break payload,
@@ -704,6 +729,8 @@ fn a_client_without_a_sign_of_life_is_given_up_if_it_must_give_one() {
     eventually("only one is left", || {
         endpoint.web_socket_counts()["unknown"].clients == 1
     });
+    endpoint.shutdown().wait();
+    answering.join().unwrap();
 }
 
 #[test]
@@ -778,8 +805,25 @@ fn what_is_dropped_is_counted_at_once() {
     assert!(after >= dropped && after <= 300);
 }
 
+/// One of several attempts takes less than the limit.
+///
+/// On a busy machine any one of them may be slow. What waits for a time that it need not wait for
+/// is slow in all.
+fn quick(limit: Duration, mut attempt: impl FnMut() -> Duration) {
+    let mut taken = Vec::new();
+    while taken.last().is_none_or(|took| *took >= limit) {
+        assert!(taken.len() < 5, "not once within {limit:?}: {taken:?}");
+        taken.push(attempt());
+    }
+}
+
 #[test]
 fn a_shutdown_says_goodbye_after_what_was_published() {
+    quick(Duration::from_secs(4), shut_down_with_clients);
+}
+
+/// How long a shutdown takes with clients that say goodbye as well.
+fn shut_down_with_clients() -> Duration {
     let (endpoint, port) = server();
     let mut client = Client::subscribed(port, &["/t"]);
     let mut undecided = Client::connect(port);
@@ -793,17 +837,20 @@ fn a_shutdown_says_goodbye_after_what_was_published() {
     assert_eq!(before.len(), 100);
     assert_eq!(undecided.read_close().0, 1001);
     shutdown.wait();
-    assert!(begin.elapsed() < Duration::from_secs(4));
+    let took = begin.elapsed();
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
+    took
 }
 
 #[test]
 fn a_shutdown_does_not_wait_for_clients_that_do_not_answer() {
-    let (endpoint, port) = server();
-    let _deaf: Vec<_> = (0..8).map(|_| Client::subscribed(port, &["/t"])).collect();
-    let begin = Instant::now();
-    endpoint.shutdown().wait();
-    assert!(begin.elapsed() < Duration::from_secs(4));
+    quick(Duration::from_secs(4), || {
+        let (endpoint, port) = server();
+        let _deaf: Vec<_> = (0..8).map(|_| Client::subscribed(port, &["/t"])).collect();
+        let begin = Instant::now();
+        endpoint.shutdown().wait();
+        begin.elapsed()
+    });
 }
 
 #[test]

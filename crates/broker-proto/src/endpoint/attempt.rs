@@ -223,11 +223,7 @@ impl Endpoint {
                 .remove(&id)
                 .and_then(|attempt| attempt.request),
         };
-        self.event(Fault {
-            code,
-            context,
-            text: text.clone(),
-        });
+        self.event(Fault::new(code, context, text.clone()));
         if let Some(request) = request {
             self.reply(request, Outcome::PeerFailed { code, text });
         }
@@ -291,11 +287,7 @@ impl Endpoint {
         let network = Some(NetworkAddress::new(host, port));
         let context = Some(EndpointInfo { id: None, network });
         let text = TEXT_INVALID.to_owned();
-        self.event(Fault {
-            code: ErrorCode::PeerInvalid,
-            context,
-            text,
-        });
+        self.event(Fault::new(ErrorCode::PeerInvalid, context, text));
     }
 
     pub(super) fn reply_refused(&mut self, request: Option<RequestId>) {

@@ -124,14 +124,12 @@ impl Endpoint {
             0 => String::new(),
             count => format!(" ({count} others were refused since the last such event)"),
         };
-        self.event(Fault {
-            code: ErrorCode::PeerRefused,
-            context: Some(EndpointInfo {
-                id: peer,
-                network: Some(remote),
-            }),
-            text: format!("{TEXT_REFUSED}: {cause}{others}"),
-        });
+        let stranger = EndpointInfo {
+            id: peer,
+            network: Some(remote),
+        };
+        let text = format!("{TEXT_REFUSED}: {cause}{others}");
+        self.event(Fault::new(ErrorCode::PeerRefused, Some(stranger), text));
     }
 }
 

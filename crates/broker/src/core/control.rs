@@ -19,23 +19,19 @@ use broker_proto::{EndpointId, EndpointInfo, ErrorCode, Event, Fault, Filter, Ne
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::config::Overflow;
 use crate::core::pending::Resolver;
 use crate::core::shared::Shared;
 use crate::error::Error;
 use crate::flow::blocked;
 #[cfg(feature = "http")]
 use crate::flow::mailbox::Limits;
-use crate::flow::mailbox::{Mailbox, Patience, Pushed, Run};
+use crate::flow::mailbox::{Mailbox, Patience, Run};
 use crate::flow::routing::{Target, TargetKind};
 use crate::lock::Locked;
 use crate::net::connector;
 #[cfg(feature = "tls")]
 use crate::net::tls_session::TlsSession;
 use crate::peer::link::Link;
-
-/// Topics of a subscriber that an event names: enough to tell which it is.
-const TOPICS_NAMED_MAX: usize = 4;
 
 /// Everything the mutex protects.
 pub(crate) struct Control {
@@ -385,14 +381,11 @@ impl Shared {
             cause: Arc::new(cause),
         };
         tracing::error!(event = "listen-failed", %error);
-        self.report(Fault {
-            code: error.code(),
-            context: Some(EndpointInfo {
-                id: None,
-                network: Some(network),
-            }),
-            text: error.to_string(),
-        });
+        let place = EndpointInfo {
+            id: None,
+            network: Some(network),
+        };
+        self.report(Fault::new(error.code(), Some(place), error.to_string()));
         error
     }
 
@@ -665,83 +658,6 @@ impl Shared {
         let mailbox = Mailbox::new(self.peer_limits.clone());
         self.report_bursts_of(&mailbox, TargetKind::Peer);
         Arc::new(mailbox)
-    }
-
-    /// Tells subscribers of errors that a consumer began to lose messages.
-    pub(crate) fn report_drops(self: &Arc<Self>, pushed: Pushed, target: &Target) {
-        let Pushed::Dropped { burst_began: true } = pushed else {
-            return;
-        };
-        let (what, context) = self.consumer(&target.mailbox, target.kind);
-        let which = match target.mailbox.policy() {
-            Overflow::DropOldest => "the oldest",
-            Overflow::DropNewest | Overflow::Disconnect | Overflow::Block => "new ones",
-        };
-        self.report_loss(
-            context,
-            format!("{what} does not take its messages: {which} are being dropped"),
-        );
-    }
-
-    /// Has the end of each burst of drops told, too, with the number of messages.
-    pub(crate) fn report_bursts_of(self: &Arc<Self>, mailbox: &Mailbox, kind: TargetKind) {
-        let shared = Arc::downgrade(self);
-        mailbox.tell_bursts(move |mailbox, burst| {
-            let Some(shared) = shared.upgrade() else {
-                return;
-            };
-            let (what, context) = shared.consumer(mailbox, kind);
-            let text = format!(
-                "{what} lost {} messages within {:.1} s, as it did not take them (policy {})",
-                burst.messages,
-                burst.lasted.as_secs_f64(),
-                mailbox.policy().name(),
-            );
-            // Not here, where the mailbox is locked: it may be that of a reader of events.
-            let runtime = shared.runtime.clone();
-            runtime.spawn(async move { shared.report_loss(context, text) });
-        });
-    }
-
-    fn report_loss(self: &Arc<Self>, context: Option<EndpointInfo>, text: String) {
-        tracing::warn!(event = "messages-lost", "{text}");
-        self.report(Fault {
-            code: ErrorCode::MessagesLost,
-            context,
-            text,
-        });
-    }
-
-    /// A consumer as events name it: a subscriber by its topics, a peer by its id.
-    fn consumer(&self, mailbox: &Mailbox, kind: TargetKind) -> (String, Option<EndpointInfo>) {
-        let what = match kind {
-            TargetKind::Peer | TargetKind::Sibling => "a peer",
-            TargetKind::Local => "a subscriber",
-            TargetKind::Foreign => "a WebSocket server",
-            TargetKind::Client => "a WebSocket client",
-        };
-        let table = self.routes.load();
-        let is_it = |target: &Target| std::ptr::eq(Arc::as_ptr(&target.mailbox), mailbox);
-        if let Some((id, _, _)) = table.peers().find(|(_, _, target)| is_it(target)) {
-            let context = EndpointInfo {
-                id: Some(id),
-                network: None,
-            };
-            return (format!("{what} ({id})"), Some(context));
-        }
-        if let Some((id, _, _)) = table.locals().find(|(_, _, target)| is_it(target)) {
-            let topics: Vec<String> = table
-                .local_topics(id)
-                .take(TOPICS_NAMED_MAX)
-                .map(|topic| format!("`{topic}`"))
-                .collect();
-            let more = match table.local_topics(id).nth(TOPICS_NAMED_MAX) {
-                Some(_) => " and others",
-                None => "",
-            };
-            return (format!("{what} of {}{more}", topics.join(", ")), None);
-        }
-        (what.to_owned(), None)
     }
 }
 

@@ -315,11 +315,8 @@ impl Store {
         if matches!(error, StoreError::Closed) {
             return;
         }
-        self.shared.report(Fault {
-            code: error.code(),
-            context: None,
-            text: format!("store `{}`: {error}", self.name()),
-        });
+        let text = format!("store `{}`: {error}", self.name());
+        self.shared.report(Fault::new(error.code(), None, text));
     }
 
     pub(super) fn put_unique_encoded(

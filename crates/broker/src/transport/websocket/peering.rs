@@ -305,11 +305,7 @@ impl Remote {
             id: self.peer,
             network: Some(network),
         };
-        self.shared.report(Fault {
-            code,
-            context: Some(context),
-            text,
-        });
+        self.shared.report(Fault::new(code, Some(context), text));
     }
 
     fn with_line(&mut self, id: LineId, act: impl FnOnce(&mut Line)) {
