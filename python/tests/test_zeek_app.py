@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import Any, Dict, FrozenSet, List, Set, Union
+from typing import Any, Dict, FrozenSet, List, Optional, Set, Union
 
 import pytest
 
@@ -135,6 +135,27 @@ def test_topics_of_answers(scene, other):
     other.send(Event("a"), Event("b"))
     assert other.answers(2) == [("/other", "by-app", []), (TOPIC, "by-handler", [])]
     app.stop()
+
+
+@dataclasses.dataclass
+class Chain:
+    rest: "Optional[Chain]"
+
+
+def test_records_that_are_deeper_than_python_can_go_are_a_mismatch(scene, other, app):
+    """The sender decides how deep they are; the events after them are handled all the same."""
+    @app.on("x")
+    def x(rest: Optional[Chain]):
+        return Event("taken", rest is not None)
+
+    run(scene, app)
+    deep = None
+    for _ in range(250):
+        deep = (deep,)
+    other.send(Event("x", deep), Event("x", (None,)))
+    assert other.answers(1) == [(TOPIC, "taken", [True])]
+    [(name, error)] = app.errors
+    assert name == "x" and isinstance(error, MismatchError) and "recursion limit" in str(error)
 
 
 def test_what_goes_wrong_ends_nothing(scene, other, app):

@@ -293,6 +293,48 @@ def test_records_can_be_recursive():
     assert unpack(pack(tree, "tree"), Tree) == tree
 
 
+@dataclasses.dataclass
+class Chain:
+    rest: "Optional[Chain]"
+
+
+@dataclasses.dataclass
+class Loose:
+    rest: Any
+
+
+def chained(length, make=lambda rest: (rest,)):
+    rest = None
+    for _ in range(length):
+        rest = make(rest)
+    return rest
+
+
+def test_records_are_as_deep_as_they_are_sent():
+    event = Event("x", chained(100))
+    assert unpack(event, Chain) == Chain(chained(100, Chain))
+    assert pack(Chain(chained(100, Chain)), "x").args() == event.args()
+
+
+def test_records_that_are_deeper_than_python_can_go_do_not_fit():
+    with pytest.raises(MismatchError, match="recursion limit"):
+        unpack(Event("x", chained(250)), Chain)
+
+
+def test_objects_that_hold_themselves_cannot_be_sent(endpoint):
+    endless = Chain(None)
+    endless.rest = endless
+    with pytest.raises(MismatchError, match="recursion limit"):
+        pack(endless, "x")
+    with pytest.raises(TypeError, match="record `Chain`: expected .* recursion limit"):
+        endpoint.publish("/t", endless)
+    # Here each level is a conversion of its own.
+    loose = Loose(None)
+    loose.rest = loose
+    with pytest.raises(ValueError, match="256"):
+        endpoint.publish("/t", loose)
+
+
 def test_a_typed_dict_takes_arguments():
     assert unpack(Event("x", V4, Port(1, Port.TCP)), Place) == {"host": V4, "port": Port(1, Port.TCP)}
 

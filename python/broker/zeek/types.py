@@ -58,6 +58,17 @@ class _Misfit(Exception):
         self.found = found if isinstance(found, str) else zeek_type(found[0])
 
 
+# What is expected of values whose conversion would exceed Python's limit of recursion: records that
+# contain themselves are as deep as the sender makes them, or endless where an object holds itself.
+_SHALLOW = "records inside one another as deep as the recursion limit of Python allows"
+
+
+def _mismatch(event: str, failure: _Misfit | RecursionError) -> MismatchError:
+    if isinstance(failure, _Misfit):
+        return MismatchError(event, failure.place, failure.expected, failure.found)
+    return MismatchError(event, "", _SHALLOW, "deeper ones")
+
+
 def zeek_type(value: object) -> str:
     """The name of the Zeek type that a value has."""
     for kinds, name in _NAMES:
@@ -657,8 +668,8 @@ def pack(arguments: Any, name: str | None = None, metadata: Any = None) -> Any:
                         % cls.__name__)
     try:
         values = _record(cls).write(arguments, "")
-    except _Misfit as misfit:
-        raise MismatchError(name, misfit.place, misfit.expected, misfit.found) from None
+    except (_Misfit, RecursionError) as failure:
+        raise _mismatch(name, failure) from None
     return Event(name, *values, metadata=metadata)
 
 
@@ -681,8 +692,8 @@ def unpack(received: Any, cls: type[_T]) -> _T:
         raise MismatchError(name, "", "%d" % len(record.readers), "%d" % len(values))
     try:
         return typing.cast(_T, record.read(values, ""))
-    except _Misfit as misfit:
-        raise MismatchError(name, misfit.place, misfit.expected, misfit.found) from None
+    except (_Misfit, RecursionError) as failure:
+        raise _mismatch(name, failure) from None
 
 
 def as_value(value: Any) -> Any:
@@ -698,6 +709,8 @@ def as_value(value: Any) -> Any:
     except _Misfit as misfit:
         raise TypeError("record `%s`: field `%s`: expected %s, found %s" % (
             cls.__name__, misfit.place, misfit.expected, misfit.found)) from None
+    except RecursionError:
+        raise TypeError("record `%s`: expected %s, found deeper ones" % (cls.__name__, _SHALLOW)) from None
 
 
 class Parameters:
@@ -746,7 +759,7 @@ class Parameters:
                 arguments += [self.rest(value, "[%d]" % index)
                               for index, value in enumerate(values[most:], most)]
             return arguments
-        except _Misfit as misfit:
-            raise MismatchError(name, misfit.place, misfit.expected, misfit.found) from None
+        except (_Misfit, RecursionError) as failure:
+            raise _mismatch(name, failure) from None
 
 
