@@ -40,7 +40,7 @@ FRAME_SIZE_MAX = 2**31 - 1 - 4
 DEPTH_MAX = 256
 
 # Only a failure waits this long.
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 class Violation(Exception):
@@ -873,6 +873,14 @@ class Peer:
         self.ping(payload)
         self.expect_pong(payload)
         return self
+
+    def expect_nothing(self):
+        """Nothing came: what was sent so far has been worked on, and the answer to this is the next message."""
+        payload = os.urandom(8)
+        self.ping(payload)
+        message = self.next()
+        if message.tag != Tag.PONG or message.payload != payload:
+            raise Violation("%r instead of nothing" % (message,))
 
     def unread_data(self):
         """Data that came so far, without waiting; call `sync` first."""

@@ -8,6 +8,7 @@ import pytest
 
 import broker
 import recordings
+from deadline import DEADLINE_S
 
 MODULES = recordings.load("python-api.json")["modules"]
 # Containers and result holders of the original's binding layer that users never get hold of, and names that
@@ -193,7 +194,7 @@ def test_left_over_message_class():
 
 def test_the_zeek_module_comes_along():
     script = "import broker; broker.zeek.Event; broker._broker.zeek.Message"
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=DEADLINE_S)
 
 
 def test_the_package_says_where_it_is():

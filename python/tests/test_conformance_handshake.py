@@ -4,7 +4,7 @@ import pytest
 
 import broker
 import peer as scripted
-from deadline import take, take_one
+from deadline import DEADLINE_S, take, take_one
 from peer import (Code, Tag, count, drop_conn, frame, hello, id_octets, originator_ack, originator_syn, probe,
                   responder_syn_ack, version_select)
 from scene import call, listen, meet
@@ -53,7 +53,7 @@ def test_peer_returns_true_once_the_handshake_is_done(scene, small):
         peer.send(hello(peer.id))
         peer.expect(Tag.VERSION_SELECT)
         peer.follow()
-    assert peering.result(scripted.DEADLINE_S) is True
+    assert peering.result(DEADLINE_S) is True
     # Their subscriptions are known now: this is not lost.
     endpoint.publish("/x", 1)
     peer.expect_data("/x")
@@ -243,7 +243,7 @@ def test_the_reason_of_a_refusal_reaches_the_user(scene, endpoint, payload, caus
     peer = scene.peer()
     peering = call(scene, endpoint, peer)
     peer.send(payload)
-    assert peering.result(scripted.DEADLINE_S) is False
+    assert peering.result(DEADLINE_S) is False
     error = take_one(errors)
     assert error.code() == broker.EC.PeerUnavailable
     assert "unable to connect to remote peer" in repr(error)
@@ -256,7 +256,7 @@ def test_a_stranger_who_speaks_something_else_is_named_as_such(scene):
     peer = scene.peer(tls=False)
     peering = call(scene, endpoint, peer)
     peer.send_octets(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
-    assert peering.result(scripted.DEADLINE_S) is False
+    assert peering.result(DEADLINE_S) is False
     text = repr(take_one(errors))
     assert "not a Broker endpoint" in text, text
 
@@ -268,7 +268,7 @@ def test_being_refused_by_a_stranger_is_a_failure_and_gets_no_answer(scene, endp
     peer.expect(Tag.HELLO)
     peer.send(drop_conn(peer.id, code, "no"))
     peer.expect_end()
-    assert peering.result(scripted.DEADLINE_S) is False
+    assert peering.result(DEADLINE_S) is False
 
 
 def test_a_refused_attempt_is_repeated_after_the_retry_interval(scene, endpoint):
@@ -352,7 +352,7 @@ def test_illegal_messages_end_a_dialed_connection(scene, endpoint, message):
     peer.expect(Tag.HELLO)
     peer.send(MESSAGES[message](peer))
     peer.expect_end()
-    assert peering.result(scripted.DEADLINE_S) is False
+    assert peering.result(DEADLINE_S) is False
 
 
 def test_an_empty_frame_ends_the_connection_without_a_word(scene, endpoint, small):
@@ -412,7 +412,7 @@ def test_peering_again_succeeds_when_the_other_side_calls_it_redundant(scene, en
     peering = call(scene, endpoint, second)
     second.expect(Tag.HELLO)
     second.send(probe(), drop_conn(second.id, Code.REDUNDANT_CONNECTION, "redundant connection"))
-    assert peering.result(scripted.DEADLINE_S) is True
+    assert peering.result(DEADLINE_S) is True
     second.expect_end()
     first.sync()
     assert statuses.poll() == []
@@ -426,7 +426,7 @@ def test_peering_again_succeeds_when_we_call_it_redundant(scene, endpoint):
     second.expect(Tag.HELLO)
     second.send(probe(), hello(second.id))
     second.expect_refusal(Code.REDUNDANT_CONNECTION, "redundant connection")
-    assert peering.result(scripted.DEADLINE_S) is True
+    assert peering.result(DEADLINE_S) is True
     assert len(endpoint.peers()) == 1
 
 
@@ -496,7 +496,7 @@ def test_both_sides_connecting_at_once_make_one_peering(scene):
         messages = scene.use(two.make_subscriber("/x"))
         calls = [scene.background(one.peer, "127.0.0.1", ports[1], 0.0),
                  scene.background(two.peer, "127.0.0.1", ports[0], 0.0)]
-        assert [made.result(scripted.DEADLINE_S) for made in calls] == [True, True]
+        assert [made.result(DEADLINE_S) for made in calls] == [True, True]
         assert one.await_peer(two.node_id()) and two.await_peer(one.node_id())
         assert (len(one.peers()), len(two.peers())) == (1, 1)
         one.publish("/x", "once")

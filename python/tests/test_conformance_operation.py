@@ -240,9 +240,7 @@ def test_pings_come_back(peer, payload):
 def test_absurd_pings_do_not_come_back(peer):
     """Nobody needs them, and answering would let a peer fill our buffers."""
     peer.ping(bytes(1 << 20))
-    peer.sync()
-    with pytest.raises(scripted.Late):
-        peer.expect_pong(bytes(1 << 20), 0.05)
+    peer.expect_nothing()
 
 
 def test_pings_need_neither_topic_nor_receiver(peer):
@@ -289,9 +287,7 @@ def test_what_changes_nothing_is_not_announced(scene, endpoint, peer):
     endpoint.forward("/a/c")
     messages.remove_topic("/a", block=True)
     messages.add_topic("/a", block=True)
-    peer.sync()
-    with pytest.raises(scripted.Late):
-        peer.expect_message(lambda message: message.tag == Tag.ROUTING_UPDATE, "update", 0.2)
+    peer.expect_nothing()
 
 
 def test_the_filter_never_shrinks(scene, endpoint, peer):
@@ -545,9 +541,7 @@ def test_data_in_our_name_is_delivered_when_it_is_for_us(neighbours, messages, o
 @pytest.mark.parametrize("own", [False, True], ids=["nobody", "own-id"])
 def test_pings_in_our_name_are_not_answered(peer, own):
     peer.ping(b"hello?", sender=peer.remote if own else NOBODY)
-    peer.sync()
-    with pytest.raises(scripted.Late):
-        peer.expect_pong(b"hello?", 0.05)
+    peer.expect_nothing()
 
 
 def test_status_topics_of_strangers_do_not_become_events(scene, endpoint, peer):

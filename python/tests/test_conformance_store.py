@@ -1,5 +1,7 @@
 """Stores on the wire: our master with a scripted clone, our clone with a scripted master. Spec: stores 3 to 6."""
 
+import threading
+
 import pytest
 
 import broker
@@ -753,15 +755,17 @@ def test_the_scripted_stores_understand_each_other(scene):
     clone.dial(port)
     clone.shake_hands()
     shaking.result(DEADLINE_S)
-    running = scene.background(master.run, 3.0)
+    over = threading.Event()
+    running = scene.background(master.run, DEADLINE_S, over.is_set)
     clone.lose(Op.PUT)
     clone.lose(Op.PUT, incoming=True)
-    clone.attach(3.0)
+    clone.attach()
     clone.put("l", 2)
     clone.put("m", 3)
     clone.await_value("m", 3)
     clone.catch_up()
     assert clone.entries == {string("k"): integer(1), string("l"): integer(2), string("m"): integer(3)}
+    over.set()
     running.result(DEADLINE_S)
 
 

@@ -151,11 +151,15 @@ def test_the_store(scene, tmp_path, monkeypatch):
         assert clone.get("10.0.0.1") == "printer"
         # The master may not yet look at its events when the first change comes.
         number = 0
-        while not keeping.done() and number < 100:
+
+        def change_again():
+            nonlocal number
             number += 1
             clone.put("new", number)
-            concurrent.futures.wait([keeping], 0.1)
-        keeping.result(DEADLINE_S)
+            return concurrent.futures.wait([keeping], 0.1).done
+
+        wait_until(change_again, "the example has seen a change")
+        keeping.result()
     finally:
         # Whatever failed, the example ends.
         if "ep" in names:
@@ -254,8 +258,8 @@ class Overrun:
         sender = self.scene.endpoint()
         connect(sender, self.endpoint)
         flood = self.scene.background(lambda: [sender.publish(topic, "x" * (1 << 20)) for _ in range(200)])
-        wait_until(lambda: messages.dropped > 0, "messages are dropped", 60)
-        flood.result(60)
+        wait_until(lambda: messages.dropped > 0, "messages are dropped")
+        flood.result(DEADLINE_S)
         return messages
 
 

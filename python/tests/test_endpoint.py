@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 import broker
-from deadline import DEADLINE_S, Stopwatch, take, take_one, wait_until
+from deadline import DEADLINE_S, FOR_EVER_S, Stopwatch, take, take_one, wait_until
 from peer import id_octets
 from scene import connect, listen
 
@@ -238,7 +238,7 @@ def test_peer_waits_for_a_listener_that_comes_later(scene, endpoint):
     peering = scene.background(endpoint.peer, LOCALHOST, port, 1.0)
     take_one(errors)
     assert late.listen(LOCALHOST, port) == port
-    assert peering.result(10) is True
+    assert peering.result(DEADLINE_S) is True
 
 
 def test_peer_nosync_returns_at_once(scene, endpoint):
@@ -250,10 +250,10 @@ def test_peer_nosync_returns_at_once(scene, endpoint):
 
 def test_await_peer_before_the_peering(scene, endpoint):
     other = scene.endpoint()
-    waiting = scene.background(endpoint.await_peer, other.node_id(), 10)
+    waiting = scene.background(endpoint.await_peer, other.node_id(), DEADLINE_S)
     assert not waiting.done()
     assert other.peer(LOCALHOST, listen(endpoint), 0.0)
-    assert waiting.result(10) is True
+    assert waiting.result(DEADLINE_S) is True
 
 
 @pytest.mark.parametrize("timeout", [0.05, "0.05"], ids=repr)
@@ -575,8 +575,8 @@ def test_publishing_after_shutdown_is_an_error(endpoint):
 def test_shutdown_ends_waiting_calls(scene, endpoint):
     other = scene.endpoint()
     errors = scene.use(endpoint.make_status_subscriber())
-    waiting = [scene.background(endpoint.await_peer, other.node_id(), 30),
-               scene.background(endpoint.peer, LOCALHOST, unused_port(), 30.0)]
+    waiting = [scene.background(endpoint.await_peer, other.node_id(), FOR_EVER_S),
+               scene.background(endpoint.peer, LOCALHOST, unused_port(), FOR_EVER_S)]
     take_one(errors)
     with Stopwatch() as took:
         endpoint.shutdown()

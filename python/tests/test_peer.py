@@ -5,6 +5,7 @@ import concurrent.futures
 import pytest
 
 import peer as scripted
+from deadline import DEADLINE_S
 from peer import Late, Tag, Violation, count, string, vector
 
 
@@ -21,7 +22,7 @@ def couple(thread, tls, small):
         port = listener.listen()
         accepted = thread(lambda: listener.accept().shake_hands())
         dialer.dial(port).shake_hands()
-        accepted.result(scripted.DEADLINE_S)
+        accepted.result(DEADLINE_S)
         yield dialer, listener
 
 
@@ -52,15 +53,27 @@ def test_pings_are_answered(couple, thread):
     dialer, listener = couple
     answered = thread(listener.next)
     dialer.sync()
-    assert answered.result(scripted.DEADLINE_S).tag == Tag.PING
+    assert answered.result(DEADLINE_S).tag == Tag.PING
 
 
 def test_leaving_waits_for_the_pong(couple, thread):
     dialer, listener = couple
     left = thread(dialer.leave)
     listener.expect_bye()
-    left.result(scripted.DEADLINE_S)
+    left.result(DEADLINE_S)
     listener.expect_end()
+
+
+def test_nothing_is_told_from_something(couple, thread):
+    dialer, listener = couple
+    answered = thread(listener.next)
+    dialer.expect_nothing()
+    assert answered.result(DEADLINE_S).tag == Tag.PING
+    listener.publish("/one", count(1))
+    answered = thread(listener.next)
+    with pytest.raises(Violation):
+        dialer.expect_nothing()
+    assert answered.result(DEADLINE_S).tag == Tag.PING
 
 
 def test_silence_is_told_from_noise(couple):
@@ -68,7 +81,7 @@ def test_silence_is_told_from_noise(couple):
     listener.expect_silence(0.02)
     dialer.publish("/two", count(1))
     with pytest.raises(Violation):
-        listener.expect_silence(1.0)
+        listener.expect_silence(DEADLINE_S)
     with pytest.raises(Late):
         listener.next(0.02)
 

@@ -5,7 +5,7 @@ import select
 import pytest
 
 import broker
-from deadline import take, take_one
+from deadline import DEADLINE_S, take, take_one
 from scene import connect
 
 
@@ -74,7 +74,7 @@ def test_the_descriptor_is_readable_while_there_is_room(channel):
     publisher, _ = channel
     descriptor = publisher.fd()
     assert type(descriptor) is int
-    assert select.select([descriptor], [], [], 5.0)[0] == [descriptor]
+    assert select.select([descriptor], [], [], DEADLINE_S)[0] == [descriptor]
 
 
 def test_reset(channel):

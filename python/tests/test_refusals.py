@@ -10,7 +10,7 @@ import broker
 import certificates
 import peer as scripted
 from certificates import configuration
-from deadline import take_one, wait_until
+from deadline import DEADLINE_S, take_one, wait_until
 from scene import call, listen
 
 EC = broker.EC
@@ -208,6 +208,6 @@ def test_a_peer_that_nobody_accepts_is_told(scene, endpoint):
     peer = scene.peer()
     peering = call(scene, endpoint, peer)
     peer.send(scripted.drop_conn(peer.id, 2, "too old"))
-    assert peering.result(10) is False
+    assert peering.result(DEADLINE_S) is False
     assert "too old" in take_one(errors).message()
     assert endpoint.refusal_counts() == {"refused": 0, "silent": 0}

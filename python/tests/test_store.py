@@ -10,7 +10,7 @@ import time
 import pytest
 
 import broker
-from deadline import DEADLINE_S, Stopwatch, take, take_one, wait_until
+from deadline import DEADLINE_S, FOR_EVER_S, Stopwatch, take, take_one, wait_until
 from scene import connect
 
 
@@ -512,13 +512,16 @@ def test_what_is_over_is_gone_for_every_read(store):
 
 
 def test_what_ended_while_its_file_was_closed_is_not_there_again(scene, tmp_path):
-    first = scene.endpoint()
-    store = attach(first, "file", tmp_path)
-    store.put("blocked", 1, expiry=0.05)
-    store.put("for ever", 1)
-    first.shutdown()
-    ended = time.time() + 0.05
-    wait_until(lambda: time.time() > ended, "its time is over")
+    ended = 0.0
+    # On a busy machine the entry may end before its file is closed; then once more.
+    while time.time() > ended:
+        first = scene.endpoint()
+        store = attach(first, "file", tmp_path)
+        ended = time.time() + 0.2
+        store.put("blocked", 1, expiry=0.2)
+        store.put("for ever", 1)
+        first.shutdown()
+    wait_until(lambda: time.time() > ended + 0.01, "its time is over")
     endpoint = scene.endpoint()
     events = scene.use(endpoint.store_events())
     store = attach(endpoint, "file", tmp_path)
@@ -530,12 +533,19 @@ def test_what_ended_while_its_file_was_closed_is_not_there_again(scene, tmp_path
 
 def test_a_change_without_expiry_cancels_it(store, scene, endpoint):
     events = scene.use(store.events())
-    store.put("k", 1, 0.3)
-    store.increment("k", 1)
-    store.put("short", 1, 0.3)
-    kinds = []
-    while "expire" not in kinds:
-        kinds.append(take_event(events).kind)
+    in_time = False
+    while not in_time:
+        began = time.monotonic()
+        store.put("k", 1, 0.3)
+        store.increment("k", 1)
+        # On a busy machine the entry may have ended before the change; then this says nothing.
+        in_time = time.monotonic() - began < 0.3
+        store.put("short", 1, 0.3)
+        ended = set()
+        while "short" not in ended:
+            event = take_event(events)
+            ended |= {event.key} if event.kind == "expire" else set()
+    assert ended == {"short"}
     assert store.get("k") == 2
 
 
@@ -663,11 +673,11 @@ def test_a_proxy_tells_errors(endpoint):
 
 def test_a_clone_without_a_master(endpoint, scene):
     errors = errors_of(scene, endpoint)
-    store = endpoint.attach_clone("nowhere", resync_interval=datetime.timedelta(seconds=0.3))
-    waiting = scene.background(store.put_unique, "k", 1)
     with Stopwatch() as took:
+        store = endpoint.attach_clone("nowhere", resync_interval=datetime.timedelta(seconds=0.3))
+        waiting = scene.background(store.put_unique, "k", 1)
         assert store.get("k") is None
-    assert 0.2 < took.seconds < DEADLINE_S
+    assert 0.3 <= took.seconds < DEADLINE_S
     assert waiting.result(DEADLINE_S) is None
     assert (store.keys(), store.get("k", 1)) == (None, 1)
     assert store.await_idle() is False
@@ -693,9 +703,11 @@ def test_a_clone_that_was_silent_for_long_is_stale(scene, endpoint):
     other.attach_master("store").put("k", 5)
     connect(endpoint, other)
     clone = endpoint.attach_clone("store", stale_interval=1, resync_interval=100, mutation_buffer_interval=broker.Timespan(1.0))
-    assert clone.get("k") == 5
+    wait_until(lambda: clone.get("k") == 5, "the first copy")
+    began = time.monotonic()
     other.shutdown()
-    assert clone.get("k") == 5
+    # A busy machine may have taken all of the second for the shutdown.
+    assert clone.get("k") == 5 or time.monotonic() - began >= 1
 
     def is_stale():
         try:
@@ -719,7 +731,7 @@ def test_await_idle(scene, pair):
     one, other = pair
     master = one.attach_master("store")
     clone = other.attach_clone("store")
-    for timeout in (None, 0, 5, 5.0, "5", datetime.timedelta(seconds=5), broker.Timespan(5.0)):
+    for timeout in (None, 0, 60, 60.0, "60", datetime.timedelta(seconds=60), broker.Timespan(60.0)):
         clone.increment("n", 1)
         assert clone.await_idle(timeout)
         assert master.await_idle(timeout=timeout)
@@ -764,7 +776,7 @@ def test_put_unique_of_many_threads_has_one_winner(scene, pair):
 
 
 def test_a_wait_lets_other_threads_run(scene, endpoint):
-    clone = endpoint.attach_clone("nowhere")
+    clone = endpoint.attach_clone("nowhere", resync_interval=FOR_EVER_S)
     waiting = scene.background(clone.get, "k")
     ticks = 0
     while not waiting.done() and ticks < 50:

@@ -6,7 +6,7 @@ import select
 import pytest
 
 import broker
-from deadline import DEADLINE_S, Stopwatch, take, take_one, wait_until
+from deadline import DEADLINE_S, FOR_EVER_S, Stopwatch, take, take_one, wait_until
 from scene import connect, listen
 
 BOTH = ["make_subscriber", "make_safe_subscriber"]
@@ -47,16 +47,16 @@ def test_get_waits(scene, source):
     waiting = scene.background(source.messages.get)
     assert not waiting.done()
     source.sender.publish("/t", 1)
-    assert waiting.result(10) == ("/t", 1)
+    assert waiting.result(DEADLINE_S) == ("/t", 1)
 
 
-@pytest.mark.parametrize("timeout", [5.0, 1e9, math.inf], ids=repr)
+@pytest.mark.parametrize("timeout", [FOR_EVER_S, 1e9, math.inf], ids=repr)
 def test_get_float_is_a_tuple_within_that_time(scene, source, timeout):
     source.send("a")
     assert source.messages.get(timeout) == ("/t", "a")
     waiting = scene.background(source.messages.get, timeout)
     source.sender.publish("/t", "b")
-    assert waiting.result(10) == ("/t", "b")
+    assert waiting.result(DEADLINE_S) == ("/t", "b")
 
 
 def test_get_float_is_none_after_that_time(source):
@@ -80,10 +80,10 @@ def test_get_int_is_a_list_of_exactly_that_many(scene, source):
     waiting = scene.background(source.messages.get, 3)
     source.sender.publish("/t", 4)
     source.sender.publish("/t", 5)
-    assert waiting.result(10) == [("/t", 3), ("/t", 4), ("/t", 5)]
+    assert waiting.result(DEADLINE_S) == [("/t", 3), ("/t", 4), ("/t", 5)]
 
 
-@pytest.mark.parametrize("timeout", [60, 60.0, math.inf], ids=repr)
+@pytest.mark.parametrize("timeout", [int(FOR_EVER_S), FOR_EVER_S, math.inf], ids=repr)
 def test_get_int_with_time_is_a_list_once_it_is_complete(source, timeout):
     source.send(1, 2, 3)
     with Stopwatch() as took:
@@ -174,13 +174,13 @@ def test_the_descriptor_is_readable_while_there_is_something(source):
     assert type(descriptor) is int
     assert not is_readable(descriptor)
     source.send(1, 2, 3)
-    assert is_readable(descriptor, 5.0)
+    assert is_readable(descriptor, DEADLINE_S)
     source.messages.get()
     assert is_readable(descriptor)
     source.messages.get(2)
     assert not is_readable(descriptor)
     source.send(4)
-    assert is_readable(descriptor, 5.0)
+    assert is_readable(descriptor, DEADLINE_S)
     source.messages.poll()
     assert not is_readable(descriptor)
     assert source.messages.fd() == descriptor
@@ -188,7 +188,7 @@ def test_the_descriptor_is_readable_while_there_is_something(source):
 
 def test_the_descriptor_asked_for_late_is_readable_too(source):
     source.send(1)
-    assert is_readable(source.messages.fd(), 5.0)
+    assert is_readable(source.messages.fd(), DEADLINE_S)
 
 
 # --- topics --------------------------------------------------------------------------------------
@@ -288,9 +288,9 @@ def test_normal_values_can_be_changed(scene):
 
 @pytest.mark.parametrize("take_two", [
     lambda messages: messages.get(2),
-    lambda messages: messages.get(2, 5.0),
+    lambda messages: messages.get(2, DEADLINE_S),
     lambda messages: [messages.get(), messages.get()],
-    lambda messages: [messages.get(5.0), messages.get(5.0)],
+    lambda messages: [messages.get(DEADLINE_S), messages.get(DEADLINE_S)],
     lambda messages: messages.poll(),
 ], ids=["get-n", "get-n-t", "get", "get-t", "poll"])
 def test_safe_values_cannot_be_changed(scene, take_two):
@@ -370,7 +370,7 @@ def test_the_descriptor_does_not_forget_what_a_bad_message_left_behind(scene):
     with pytest.raises(TypeError):
         source.messages.poll()
     assert source.messages.available() == 2
-    assert is_readable(descriptor, 1.0)
+    assert is_readable(descriptor, DEADLINE_S)
     assert [data for _, data in source.messages.poll()] == [1, 2]
     assert not is_readable(descriptor)
 
@@ -404,7 +404,7 @@ def test_reset_ends_a_waiting_get(scene, source):
     waiting = scene.background(source.messages.get)
     source.messages.reset()
     with pytest.raises((RuntimeError, AttributeError)):
-        waiting.result(5)
+        waiting.result(DEADLINE_S)
 
 
 def test_after_shutdown_what_is_there_can_still_be_taken(source):
@@ -415,7 +415,7 @@ def test_after_shutdown_what_is_there_can_still_be_taken(source):
     assert source.messages.poll() == []
 
 
-@pytest.mark.parametrize("arguments", [(), (60.0,), (2,), (2, 60.0)], ids=repr)
+@pytest.mark.parametrize("arguments", [(), (FOR_EVER_S,), (2,), (2, FOR_EVER_S)], ids=repr)
 def test_after_the_end_get_says_so(source, arguments):
     source.receiver.shutdown()
     with Stopwatch() as took, pytest.raises(RuntimeError, match="subscriber queue closed"):
@@ -425,17 +425,17 @@ def test_after_the_end_get_says_so(source, arguments):
 
 def test_shutdown_wakes_a_waiting_get(scene, source):
     waiting = [scene.background(source.messages.get), scene.background(source.messages.get, 3),
-               scene.background(source.messages.get, 30.0)]
+               scene.background(source.messages.get, FOR_EVER_S)]
     source.receiver.shutdown()
     for call in waiting:
         with pytest.raises(RuntimeError, match="subscriber queue closed"):
-            call.result(5)
+            call.result(DEADLINE_S)
 
 
 def test_the_descriptor_is_readable_at_the_end(source):
     descriptor = source.messages.fd()
     source.receiver.shutdown()
-    assert is_readable(descriptor, 5.0)
+    assert is_readable(descriptor, DEADLINE_S)
 
 
 def test_subscribers_of_unpeered_endpoints_stay(scene, source):

@@ -113,11 +113,11 @@ def test_the_anonymous_suite_is_what_is_negotiated(scene, endpoint):
 def test_the_client_hello_is_the_one_everybody_sends(scene, endpoint):
     """Suites and groups as native peers offer them. Spec: wire 10."""
     with socket.create_server((LOCALHOST, 0)) as listener:
-        listener.settimeout(scripted.DEADLINE_S)
+        listener.settimeout(DEADLINE_S)
         endpoint.peer_nosync(LOCALHOST, listener.getsockname()[1], 0.0)
         connection, _ = listener.accept()
     with connection:
-        connection.settimeout(scripted.DEADLINE_S)
+        connection.settimeout(DEADLINE_S)
         suites, extensions = read_client_hello(connection)
     assert {0x1302, 0x1303, 0x1301, 0xC019} <= set(suites)
     assert set(suites) <= {0x1302, 0x1303, 0x1301, 0xC019, 0x00FF}

@@ -413,7 +413,7 @@ def test_zeek_client(scene, tls):
         return subprocess.run(
             [str(program), "--controller", "%s:%d" % (LOCALHOST, port),
              "--set", "ssl.enable=%s" % str(tls).lower(), *arguments],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=30, check=False, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=DEADLINE_S, check=False, text=True,
             env={**os.environ, "NO_PROXY": "*"})
 
     try:
@@ -460,7 +460,7 @@ def test_the_commands_of_the_documentation(scene, endpoint):
     path = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])
     shell = subprocess.run(
         ["sh", "-c", commands[0].replace("9997", str(port))], stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, timeout=30, check=True, text=True,
+        stderr=subprocess.STDOUT, timeout=DEADLINE_S, check=True, text=True,
         env={**os.environ, "PATH": path, "NO_PROXY": "*"})
     assert take_one(messages) == ("/topic/test", broker.Count(42))
     assert '{"type":"ack"' in shell.stdout

@@ -11,7 +11,7 @@ import pytest
 import broker
 import recordings
 from broker.zeek import Event, MetadataType, SafeEvent
-from deadline import take_one
+from deadline import DEADLINE_S, take_one
 from peer import Tag, count, encode, event, integer, parse_envelope, set_of, string, table_of, vector
 from scene import connect
 
@@ -219,7 +219,7 @@ class Zeek:
         self.process.stdout.close()
 
     def finish(self):
-        output, _ = self.process.communicate(timeout=20)
+        output, _ = self.process.communicate(timeout=DEADLINE_S)
         assert self.process.returncode == 0, output
 
 

@@ -9,7 +9,7 @@ use broker::{Endpoint, Event, StatusCode};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 /// Nothing here takes that long unless it is broken.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How a command ended and what it said.
 #[derive(Debug)]

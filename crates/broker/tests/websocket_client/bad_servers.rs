@@ -240,6 +240,7 @@ fn messages_that_cannot_be_read_cost_only_themselves() {
     let subscriber = endpoint.subscriber([""]).unwrap();
     let (mut served, topics) = joined(&endpoint, &script);
     assert_eq!(topics, r#"[""]"#);
+    let begun = Instant::now();
     for _ in 0..100 {
         served.send_text("garbage");
         served.send_text(r#"{"type":"data-message","topic":"/t","@data-type":"count","data":-1}"#);
@@ -261,8 +262,15 @@ fn messages_that_cannot_be_read_cost_only_themselves() {
     }
     expect(&next_fault(&events).text, "cannot be read");
     // One event for all of them, and another one a second later at the earliest.
-    let more = events.recv_timeout(Duration::from_millis(100)).unwrap();
-    assert_eq!(more, None);
+    let mut more = 0;
+    while events
+        .recv_timeout(Duration::from_millis(100))
+        .unwrap()
+        .is_some()
+    {
+        more += 1;
+    }
+    assert!(more <= begun.elapsed().as_secs(), "{more} more events");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tungstenite::handshake::derive_accept_key;
 
 /// Nothing here takes that long unless it is broken.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) const TEXT: u8 = 1;
 pub(crate) const BINARY: u8 = 2;

@@ -1,11 +1,8 @@
 //! Renewals step by step, and TLS.
-
-use std::time::Duration;
-
 use broker::{ErrorCode, Value};
 
 use crate::checklist::renewed;
-use crate::script::{ACK, Script, data};
+use crate::script::{ACK, DEADLINE, Script, data};
 use crate::{endpoint, joined, next, next_fault};
 
 #[test]
@@ -134,7 +131,7 @@ fn what_is_published_before_a_shutdown_is_sent() {
     let mut ending = endpoint.shutdown();
     assert_eq!(served.read_text(), data("/t", 1));
     assert_eq!(served.read_close(), 1000);
-    assert!(ending.wait_timeout(Duration::from_secs(10)).is_some());
+    assert!(ending.wait_timeout(DEADLINE).is_some());
 }
 
 #[cfg(feature = "tls")]
