@@ -81,6 +81,8 @@ enum Role {
     StoreJoin(StoreWork),
     /// A clone that comes back to a store that has changed.
     StoreCatchUp(StoreWork),
+    /// Entries that end, and what calls of others take meanwhile.
+    StoreExpire(StoreWork),
     /// Serves WebSocket clients: publishes when told to, passes on what peers publish.
     WsServe(Common),
     /// Answers pings of WebSocket clients.
@@ -118,6 +120,7 @@ fn main() -> anyhow::Result<()> {
         Role::StoreWork(options) => store_roles::work(&options),
         Role::StoreJoin(options) => store_roles::join(&options),
         Role::StoreCatchUp(options) => store_roles::catch_up(&options),
+        Role::StoreExpire(options) => store_roles::expire(&options),
         Role::WsServe(options) => web_socket_roles::serve(&options),
         Role::WsPong(options) => web_socket_roles::pong(&options),
         Role::WsPongTask(options) => web_socket_roles::pong_task(&options),

@@ -1,10 +1,14 @@
 //! Work on data stores. Every role checks at the end that the store holds what it must.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use broker::{Backend, CloneOptions, Endpoint, Retry, Store, Value};
+use broker::{
+    Backend, CloneOptions, Endpoint, Retry, Store, StoreChange, StoreError, StoreEvents, Timespan,
+    Value,
+};
 use clap::{Parser, ValueEnum};
 use serde_json::json;
 
@@ -224,4 +228,86 @@ pub(crate) fn catch_up(options: &StoreWork) -> anyhow::Result<()> {
     one.shutdown().wait();
     other.shutdown().wait();
     Ok(())
+}
+
+/// Entries that end one by one, then `keys` that all end at once. Reports how late the events of
+/// their removal come, and what the slowest calls of other threads took: before, and while the many
+/// are removed.
+pub(crate) fn expire(options: &StoreWork) -> anyhow::Result<()> {
+    const FEW: u64 = 100;
+    const APART: Duration = Duration::from_millis(10);
+    /// Until the many end: what it takes to put them, and a while in which nothing ends.
+    const AHEAD: Duration = Duration::from_secs(4);
+    let endpoint = endpoint()?;
+    let store = attach(&endpoint, options)?;
+    let events = store.events()?;
+    let mut late = Vec::new();
+    for number in 0..FEW {
+        let due = Instant::now() + APART;
+        store.put_for(&number, &number, Some(Timespan::try_from(APART)?))?;
+        await_expiries(&events, 1)?;
+        late.push(due.elapsed());
+    }
+    late.sort();
+    let due = Instant::now() + AHEAD;
+    for number in 0..options.keys {
+        let left = due.saturating_duration_since(Instant::now());
+        store.put_for(&number, &number, Some(Timespan::try_from(left)?))?;
+    }
+    ensure!(store.await_idle(PATIENCE), "the store is not idle");
+    ensure!(Instant::now() < due, "the many end before all are there");
+    let is_over = AtomicBool::new(false);
+    let (slowest, took) = std::thread::scope(|scope| -> anyhow::Result<_> {
+        let get = scope.spawn(|| slowest(due, &is_over, || store.get("other").map(drop)));
+        let put = scope.spawn(|| slowest(due, &is_over, || store.put("other", &1_u64)));
+        let removed = await_expiries(&events, options.keys);
+        let took = due.elapsed();
+        is_over.store(true, Ordering::Relaxed);
+        removed?;
+        let joined = [get.join(), put.join()].map(|it| it.ok().context("a caller panicked"));
+        let [get, put] = joined;
+        Ok(([get??, put??], took))
+    })?;
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let [get, put] = slowest.map(|them| them.map(ms));
+    report::emit(&json!({
+        "one_late_ms_p50": late.get(late.len() / 2).copied().map(ms),
+        "one_late_ms_max": late.last().copied().map(ms),
+        "many_removed_ms": ms(took),
+        "get_ms_max": { "before": get[0], "meanwhile": get[1] },
+        "put_ms_max": { "before": put[0], "meanwhile": put[1] },
+    }))?;
+    endpoint.shutdown().wait();
+    Ok(())
+}
+
+fn await_expiries(events: &StoreEvents, count: u64) -> anyhow::Result<()> {
+    let mut seen = 0;
+    while seen < count {
+        let event = events.recv_timeout(PATIENCE)?;
+        let event = event.with_context(|| format!("{seen} of {count} have ended"))?;
+        seen += u64::from(event.change == StoreChange::Expire);
+    }
+    Ok(())
+}
+
+/// Calls again and again, and returns what the slowest call took that began before an instant, and
+/// of those after it.
+fn slowest(
+    instant: Instant,
+    is_over: &AtomicBool,
+    call: impl Fn() -> Result<(), StoreError>,
+) -> anyhow::Result<[Duration; 2]> {
+    let mut slowest = [Duration::ZERO; 2];
+    while !is_over.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        call()?;
+        let took = began.elapsed();
+        let [before, after] = &mut slowest;
+        let phase = if began < instant { before } else { after };
+        *phase = took.max(*phase);
+        // As programs do that have other work as well.
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    Ok(slowest)
 }
