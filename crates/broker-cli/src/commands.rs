@@ -8,6 +8,7 @@ mod node;
 mod ping;
 mod publish;
 mod request;
+mod store;
 mod subscribe;
 mod value;
 mod version;
@@ -23,6 +24,7 @@ pub(crate) enum Command {
     Pub(publish::Pub),
     Req(request::Req),
     Logs(logs::Logs),
+    Store(store::StoreCommand),
     Ping(ping::Ping),
     Node(node::Node),
     Value(value::ValueCommand),
@@ -39,6 +41,7 @@ pub(crate) fn run(arguments: Arguments, console: &mut Console) -> Outcome {
         Command::Sub(command) => command.run(global, console),
         Command::Pub(command) => command.run(global, console),
         Command::Req(command) => command.run(global, console),
+        Command::Store(command) => command.run(global, console),
         Command::Logs(command) => command.run(global, console),
         Command::Ping(command) => command.run(global, console),
         Command::Node(command) => command.run(global, console),

@@ -26,5 +26,7 @@ mod publish;
 mod request;
 #[path = "command/schema.rs"]
 mod schema;
+#[path = "command/store.rs"]
+mod store;
 #[path = "command/subscribe.rs"]
 mod subscribe;

@@ -15,6 +15,7 @@ mod tables;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::path::Path;
 
 use broker_data::{DecodeErrorKind, Timestamp, canonical};
 use broker_proto::store::backend::{Backend, BackendError, Entry, VisitEntry};
@@ -45,6 +46,8 @@ const BEGIN: &str = "begin immediate";
 const BEGIN_READS: &str = "begin deferred";
 const COMMIT: &str = "commit";
 const ROLLBACK: &str = "rollback";
+const INTEGRITY: &str = "PRAGMA integrity_check(100)";
+const COMPACT: &str = "vacuum";
 
 /// Keys that expire, with their times.
 type Expiries = Vec<(Vec<u8>, Timestamp)>;
@@ -97,12 +100,57 @@ impl SqliteBackend {
             file,
             expiries,
         } = open::open(options)?;
-        Ok(Self {
+        Ok(Self::new(connection, file, expiries))
+    }
+
+    /// Opens a file that is there to look at it. Nothing changes it by a byte: neither opening nor
+    /// closing does, and calls that would write fail.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), and when there is no file, no store in it, or an interrupted writer
+    /// left something to be undone.
+    pub fn open_to_read(path: impl AsRef<Path>) -> Result<Self, SqliteError> {
+        let Opened {
+            connection,
+            file,
+            expiries,
+        } = open::open_to_read(path.as_ref())?;
+        Ok(Self::new(connection, file, expiries))
+    }
+
+    const fn new(connection: Connection, file: Option<DatabaseFile>, expiries: Expiries) -> Self {
+        Self {
             connection,
             file,
             group: Group::Empty,
             expiries_at_open: Some(expiries),
-        })
+        }
+    }
+
+    /// Looks for damage in the whole file; returns what SQLite says about it, at most a hundred
+    /// lines, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read at all.
+    pub fn find_damage(&mut self) -> Result<Vec<String>, BackendError> {
+        let findings = self.read(INTEGRITY, |statement| {
+            let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        Ok(findings.into_iter().filter(|it| it != "ok").collect())
+    }
+
+    /// Writes the file anew without the room that removed entries left.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses: it takes twice the size of the file for a while. Writes that are not
+    /// committed are lost.
+    pub fn compact(&mut self) -> Result<(), BackendError> {
+        self.rollback();
+        self.read(COMPACT, |statement| statement.execute([]).map(drop))
     }
 
     /// Runs one step that reads.

@@ -13,7 +13,7 @@ use rustix::process::{Signal, kill_process_group};
 use crate::process::{Peer, Running};
 
 /// Commands that go on until they are ended.
-const ENDLESS: [&str; 3] = ["sub", "logs", "node"];
+const ENDLESS: [&str; 4] = ["sub", "logs", "watch", "node"];
 
 /// What makes one of them end.
 const ENDING: [&str; 8] = [

@@ -65,6 +65,18 @@ pub enum SqliteOpenError {
     /// The name is not that of a file.
     #[error("not the name of a file")]
     NotAFileName,
+    /// There is nothing.
+    #[error("there is no such file")]
+    Missing,
+    /// A writer was interrupted, and only another one can undo what it had begun.
+    #[error(
+        "a writer was interrupted and left `{}`: a program that writes to the file has to open it \
+         first, this one was not changed", journal.display()
+    )]
+    Interrupted {
+        /// What it left.
+        journal: PathBuf,
+    },
     /// There is a directory.
     #[error("it is a directory")]
     Directory,

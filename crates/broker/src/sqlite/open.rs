@@ -30,6 +30,12 @@ const CACHE_SIZE: &str = "PRAGMA cache_size=-16384";
 /// What SQLite may leave beside a file after a crash. It belongs to that file alone.
 const COMPANIONS: &[&str] = &["-journal", "-wal", "-shm"];
 
+/// What an interrupted transaction leaves; the next writer undoes it.
+const ROLLBACK_JOURNAL: &str = "-journal";
+
+/// Keeps a connection from writing, whatever it is asked to do.
+const QUERY_ONLY: &str = "PRAGMA query_only=ON";
+
 /// The release of the original whose format this is. Nobody reads it. Spec: stores 8.2.
 const VERSION: &str = "2.8.0";
 
@@ -136,6 +142,53 @@ fn open_file(options: &SqliteOptions) -> Result<Opened, Failure> {
         done => done?,
     };
     let found = fs::metadata(&path).map_err(|cause| SqliteOpenError::Path(cause.to_string()))?;
+    let file = DatabaseFile {
+        identity: identity(&found),
+        path,
+        _lock: lock,
+    };
+    Ok(Opened {
+        connection,
+        file: Some(file),
+        expiries,
+    })
+}
+
+/// Opens a file that is there to look at it, without changing a byte of it.
+pub(crate) fn open_to_read(path: &Path) -> Result<Opened, SqliteError> {
+    file_to_read(path).map_err(|failure| SqliteError::Open {
+        path: path.to_owned(),
+        cause: failure.cause,
+    })
+}
+
+fn file_to_read(path: &Path) -> Result<Opened, Failure> {
+    let path = fs::canonicalize(path).map_err(|cause| match cause.kind() {
+        io::ErrorKind::NotFound => SqliteOpenError::Missing,
+        _ => SqliteOpenError::Path(cause.to_string()),
+    })?;
+    let found = fs::metadata(&path).map_err(|cause| SqliteOpenError::Path(cause.to_string()))?;
+    if found.is_dir() {
+        return Err(SqliteOpenError::Directory.into());
+    }
+    if !found.is_file() {
+        return Err(SqliteOpenError::NotAFile.into());
+    }
+    let lock = FileLock::take(&path)?;
+    let mut journal = path.as_os_str().to_owned();
+    journal.push(ROLLBACK_JOURNAL);
+    if fs::metadata(&journal).is_ok_and(|journal| journal.len() > 0) {
+        let journal = PathBuf::from(journal);
+        return Err(SqliteOpenError::Interrupted { journal }.into());
+    }
+    let not_opened = |cause: String| SqliteOpenError::Database {
+        path: path.clone(),
+        cause,
+    };
+    let connection = tables::open_unchanged(&path).map_err(failed(&not_opened))?;
+    run_pragma(&connection, QUERY_ONLY).map_err(failed(&not_opened))?;
+    tables::check(&connection)?;
+    let expiries = load_expiries(&connection).map_err(failed(SqliteOpenError::Expiries))?;
     let file = DatabaseFile {
         identity: identity(&found),
         path,

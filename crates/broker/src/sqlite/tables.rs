@@ -81,7 +81,7 @@ fn named(tables: &[String]) -> String {
 }
 
 /// Opens a file so that neither reading it nor closing it writes anything.
-fn open_unchanged(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn open_unchanged(path: &Path) -> rusqlite::Result<Connection> {
     let beside = |suffix: &str| {
         let mut name = OsString::from(path);
         name.push(suffix);
