@@ -2,6 +2,7 @@
 
 mod completion;
 mod context;
+mod intel;
 mod logs;
 mod man;
 mod node;
@@ -12,6 +13,7 @@ mod store;
 mod subscribe;
 mod value;
 mod version;
+mod zeek;
 
 use crate::arguments::Arguments;
 use crate::console::Console;
@@ -25,6 +27,8 @@ pub(crate) enum Command {
     Req(request::Req),
     Logs(logs::Logs),
     Store(store::StoreCommand),
+    Zeek(zeek::ZeekCommand),
+    Intel(intel::IntelCommand),
     Ping(ping::Ping),
     Node(node::Node),
     Value(value::ValueCommand),
@@ -41,6 +45,8 @@ pub(crate) fn run(arguments: Arguments, console: &mut Console) -> Outcome {
         Command::Sub(command) => command.run(global, console),
         Command::Pub(command) => command.run(global, console),
         Command::Req(command) => command.run(global, console),
+        Command::Zeek(command) => command.run(global, console),
+        Command::Intel(command) => command.run(global, console),
         Command::Store(command) => command.run(global, console),
         Command::Logs(command) => command.run(global, console),
         Command::Ping(command) => command.run(global, console),

@@ -30,3 +30,5 @@ mod schema;
 mod store;
 #[path = "command/subscribe.rs"]
 mod subscribe;
+#[path = "command/zeek.rs"]
+mod zeek;

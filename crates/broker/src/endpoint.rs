@@ -420,6 +420,18 @@ impl Endpoint {
         topics
     }
 
+    /// The topics that one peer is subscribed to, sorted; `None` if there is no such peer, or it is a
+    /// WebSocket server, which does not say.
+    pub fn subscriptions_of(&self, peer: EndpointId) -> Option<Vec<Topic>> {
+        let table = self.shared().routes.load();
+        let (_, filter, _) = table
+            .peers()
+            .find(|(id, _, target)| *id == peer && target.kind != TargetKind::Foreign)?;
+        let mut topics: Vec<Topic> = filter.entries().cloned().collect();
+        topics.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+        Some(topics)
+    }
+
     /// The topics this endpoint asks its peers for. It never shrinks. Spec: wire 8.1.
     pub fn filter(&self) -> Vec<Topic> {
         let filter = self.shared().lock_control().machine().filter().clone();

@@ -99,6 +99,22 @@ enum Format {
 }
 
 impl Logs {
+    /// The log of what the intelligence framework found.
+    pub(super) fn intel(end: EndArguments, connection: ConnectionArguments) -> Self {
+        Self {
+            logs: vec!["intel".to_owned()],
+            condition: None,
+            fields: Vec::new(),
+            format: None,
+            write: None,
+            rotate: None,
+            loggers: Vec::new(),
+            no_retry: false,
+            end,
+            connection,
+        }
+    }
+
     pub(crate) fn run(self, global: &Global, console: &mut Console) -> Outcome {
         let target = Target::find(&self.connection, global)?;
         let condition = self.condition.as_deref().map(Condition::parse).transpose();

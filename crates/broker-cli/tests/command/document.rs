@@ -54,17 +54,24 @@ fn is_endless(line: &str) -> bool {
     })
 }
 
-/// Answers questions on `/ping`.
+/// Answers questions on `/ping`, and those of Zeek's control framework.
 fn answer(endpoint: &Endpoint) {
-    let questions = endpoint.subscriber(["/ping"]).unwrap();
+    let control = format!("zeek/control/{}", endpoint.id());
+    let topics = ["/ping", control.as_str(), "zeek/cluster/manager"];
+    let questions = endpoint.subscriber(topics).unwrap();
     let endpoint = endpoint.clone();
     std::thread::spawn(move || {
         while let Ok(question) = questions.recv() {
-            if let Message::Event(event) = Message::parse(question.view())
-                && event.name() == b"ping"
-            {
+            let Message::Event(event) = Message::parse(question.view()) else {
+                continue;
+            };
+            let name = String::from_utf8_lossy(event.name()).into_owned();
+            if name == "ping" {
                 let answer = EventBuilder::new("pong").argument(&1u64);
                 let _ = endpoint.publish("/pong", &answer);
+            } else if let Some(request) = name.strip_suffix("_request") {
+                let answer = EventBuilder::new(format!("{request}_response")).argument("x");
+                let _ = endpoint.publish("zeek/control/answer", &answer);
             }
         }
     });
@@ -85,6 +92,7 @@ fn every_example_works() {
         "broker { disable-ssl = true }\n",
     )
     .unwrap();
+    std::fs::write(folder.path().join("feed.csv"), "indicator\n192.0.2.66\n").unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_broker"), folder.path().join("broker")).unwrap();
     let search_path = format!(
         "{}:{}",
@@ -97,6 +105,7 @@ fn every_example_works() {
         let mut script = line.clone();
         for (written, meant) in [
             ("sensor:9999", peer.url.as_str()),
+            ("manager:9999", peer.url.as_str()),
             ("localhost:9999", peer.url.as_str()),
             ("127.0.0.1:9997", "127.0.0.1:0"),
             (":9999 ", "127.0.0.1:0 "),

@@ -2,12 +2,14 @@
 
 use crate::process::{Ended, Running, command};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 14] = [
     "sub",
     "pub",
     "req",
     "logs",
     "store",
+    "zeek",
+    "intel",
     "ping",
     "node",
     "value",
