@@ -7,11 +7,15 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 
+#[cfg(feature = "status")]
+mod http;
 #[cfg(feature = "http")]
 mod websocket;
 #[cfg(feature = "http")]
 mod websocket_peer;
 
+#[cfg(feature = "status")]
+pub use http::HttpOptions;
 #[cfg(feature = "http")]
 pub use websocket::{WebSocketOptions, WebSocketTls};
 #[cfg(feature = "http")]
@@ -229,6 +233,9 @@ pub struct Options {
     /// Peerings with WebSocket servers.
     #[cfg(feature = "http")]
     pub web_socket_peer: WebSocketPeerOptions,
+    /// The server for metrics and status that starts with the endpoint.
+    #[cfg(feature = "status")]
+    pub metrics: HttpOptions,
     /// Verbosity of the console log, for programs that print one.
     pub console_verbosity: Verbosity,
     /// Verbosity of the file log, for programs that write one.
@@ -256,6 +263,8 @@ impl Default for Options {
             web_socket: WebSocketOptions::default(),
             #[cfg(feature = "http")]
             web_socket_peer: WebSocketPeerOptions::default(),
+            #[cfg(feature = "status")]
+            metrics: HttpOptions::default(),
             console_verbosity: Verbosity::Error,
             file_verbosity: Verbosity::Quiet,
         }
@@ -305,6 +314,8 @@ impl Options {
             file_verbosity: verbosity("BROKER_FILE_VERBOSITY", default.file_verbosity)?,
             #[cfg(feature = "http")]
             web_socket: WebSocketOptions::from_variables(&variable)?,
+            #[cfg(feature = "status")]
+            metrics: HttpOptions::from_variables(&variable)?,
             ..default
         };
         for (name, form) in WITHOUT_EFFECT {
@@ -348,8 +359,6 @@ impl Options {
 enum Form {
     /// Anything, or a list with commas, which is anything, too.
     Text,
-    /// `N` or `N/tcp`, not 0.
-    Port,
     /// A number and a unit.
     Interval,
     /// Not negative.
@@ -360,8 +369,7 @@ enum Form {
 const UNITS: [&str; 6] = ["ns", "us", "ms", "s", "min", "h"];
 
 /// The original's variables that only have their form checked here. Spec: tools 1.4.
-const WITHOUT_EFFECT: [(&str, Form); 8] = [
-    ("BROKER_METRICS_PORT", Form::Port),
+const WITHOUT_EFFECT: [(&str, Form); 7] = [
     ("BROKER_METRICS_ENDPOINT_NAME", Form::Text),
     ("BROKER_METRICS_EXPORT_TOPIC", Form::Text),
     ("BROKER_METRICS_EXPORT_INTERVAL", Form::Interval),
@@ -375,11 +383,6 @@ impl Form {
     fn check(self, name: &'static str, value: &str) -> Result<(), Error> {
         let (fits, expected) = match self {
             Self::Text => (true, ""),
-            Self::Port => {
-                let number = value.strip_suffix("/tcp").unwrap_or(value);
-                let fits = number.parse::<u16>().is_ok_and(|port| port != 0);
-                (fits, "a port from 1 to 65535, as `N` or `N/tcp`")
-            }
             Self::Interval => {
                 let unit = value.trim_start_matches(|digit: char| digit.is_ascii_digit());
                 let fits = unit.len() < value.len() && UNITS.contains(&unit);
@@ -457,14 +460,9 @@ mod tests {
         };
         for (name, good, bad) in [
             (
-                "BROKER_METRICS_PORT",
-                &["4242", "4242/tcp"][..],
-                &["0", "abc", "", "65536", "1/udp"][..],
-            ),
-            (
                 "BROKER_METRICS_EXPORT_INTERVAL",
-                &["5s", "250ms", "5min"],
-                &["zz", "5", "s", "-5s", "5 s", ""],
+                &["5s", "250ms", "5min"][..],
+                &["zz", "5", "s", "-5s", "5 s", ""][..],
             ),
             (
                 "BROKER_OUTPUT_GENERATOR_FILE_CAP",

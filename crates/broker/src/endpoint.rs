@@ -13,6 +13,8 @@ use broker_proto::{
 };
 use tokio::runtime::Handle;
 
+#[cfg(feature = "status")]
+use crate::config::HttpOptions;
 use crate::config::{Options, TlsOptions};
 use crate::core::pending::Pending;
 use crate::core::runtime;
@@ -20,11 +22,14 @@ use crate::core::shared::Shared;
 use crate::error::Error;
 use crate::flow::blocked::{self, BlockedPublish};
 use crate::flow::routing::TargetKind;
+#[cfg(feature = "status")]
+use crate::http::status;
 use crate::hub::Hub;
 use crate::net::listener;
 #[cfg(feature = "tls")]
 use crate::net::tls_session::TlsSession;
 use crate::publisher::Publisher;
+use crate::stats::{self, Stats};
 use crate::status_subscriber::StatusSubscriber;
 use crate::store::{Backend, Store, StoreError, StoreEvents};
 use crate::subscriber::Subscriber;
@@ -150,6 +155,8 @@ impl Builder {
         let shared = Shared::new(self.options, runtime)?;
         #[cfg(feature = "http")]
         http::start_configured(&shared)?;
+        #[cfg(feature = "status")]
+        status::start_configured(&shared)?;
         shared.runtime.spawn(shared.clone().run_timer());
         Ok(Endpoint {
             handle: Arc::new(LastHandle { shared }),
@@ -247,6 +254,27 @@ impl Endpoint {
     ) -> Pending<Result<u16, Error>> {
         let (resolver, pending) = Pending::new(|| Err(Error::ShutDown));
         http::start(self.shared(), address.to_owned(), port, options, resolver);
+        pending
+    }
+
+    /// Serves metrics, status and health over HTTP and resolves to the port.
+    ///
+    /// An empty address means all interfaces; port and address of the options do not count.
+    /// docs/http.md describes the paths.
+    ///
+    /// # Errors
+    ///
+    /// As [`listen`](Self::listen); also when an option has a value it cannot have, or the TLS
+    /// set-up cannot be used.
+    #[cfg(feature = "status")]
+    pub fn serve_http(
+        &self,
+        address: &str,
+        port: u16,
+        options: HttpOptions,
+    ) -> Pending<Result<u16, Error>> {
+        let (resolver, pending) = Pending::new(|| Err(Error::ShutDown));
+        status::start(self.shared(), address.to_owned(), port, options, resolver);
         pending
     }
 
@@ -397,6 +425,18 @@ impl Endpoint {
     /// or through peers of another implementation. Spec: stores 3.
     pub fn refused_commands(&self) -> u64 {
         self.shared().refused_commands.load(Ordering::Relaxed)
+    }
+
+    /// What the endpoint counted so far, and how its peers, consumers and stores are.
+    pub fn stats(&self) -> Stats {
+        stats::of(self.shared())
+    }
+
+    /// As [`stats`](Self::stats), as a JSON object: what the path `/v1/stats` of
+    /// [`serve_http`](Self::serve_http) tells. docs/http.md describes its keys.
+    #[cfg(feature = "status")]
+    pub fn stats_json(&self) -> String {
+        status::stats_json(self.shared())
     }
 
     /// Copies of messages that were dropped: in a ring or mesh of endpoints a message comes in

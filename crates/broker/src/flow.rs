@@ -8,9 +8,11 @@
 //! | `marking` | what tells copies from news in rings and meshes of endpoints |
 //! | `translation` | a message as JSON, for all who want it so |
 //! | `buffers` | memory used again |
+//! | `counters` | how much of it there was |
 
 pub(crate) mod blocked;
 pub(crate) mod buffers;
+pub(crate) mod counters;
 pub(crate) mod mailbox;
 pub(crate) mod marking;
 pub(crate) mod routing;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `server` | from a TCP connection to a WebSocket: TLS, the HTTP request, refusals |
 //! | `session` | one client: its task, what it gets and what it sends |
+//! | `status` | metrics, status and health |
 //! | `stream` | messages over a socket; nothing in it knows which side it is on |
 //!
 //! What is said is decided by the state machine of `broker_proto::json::server`; who gets it by the
@@ -12,5 +13,8 @@
 mod server;
 mod session;
 mod stream;
+
+#[cfg(feature = "status")]
+pub(crate) mod status;
 
 pub(crate) use server::{start, start_configured};

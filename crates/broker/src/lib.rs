@@ -57,6 +57,7 @@ mod peer;
 mod publisher;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod stats;
 mod status_subscriber;
 pub mod store;
 mod subscriber;
@@ -90,6 +91,8 @@ pub use crate::core::pending::Pending;
 #[cfg(feature = "http")]
 pub use crate::core::websocket_counts::{WebSocketCounts, WebSocketPeerCounts};
 pub use broker_proto::store::{CloneOptions, Contact};
+#[cfg(feature = "status")]
+pub use config::HttpOptions;
 pub use config::{
     AWAIT_PEER_TIMEOUT, CONNECT_TIMEOUT, Capacity, DEAD_PEER_TIMEOUT, FRAME_BYTES_MAX,
     HANDSHAKE_TIMEOUT, MAILBOX_BYTES_MAX, MAILBOX_MESSAGES_MAX, OnLoss, Options, Overflow,
@@ -111,6 +114,10 @@ pub use publisher::Publisher;
 pub use sqlite::{
     BUSY_TIMEOUT, FailureMode, JournalMode, SqliteBackend, SqliteError, SqliteOpenError,
     SqliteOptions, Synchronous,
+};
+pub use stats::{
+    ConsumerKind, ConsumerStats, PeerStats, Processed, QueueStats, Stats, StoreState, StoreStats,
+    Traffic, Transport,
 };
 pub use status_subscriber::StatusSubscriber;
 pub use store::{Backend, Store, StoreChange, StoreError, StoreEvent, StoreEvents};

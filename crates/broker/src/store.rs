@@ -11,6 +11,7 @@ mod proxy;
 mod read;
 mod registry;
 mod request;
+mod stats;
 mod worker;
 
 use std::fmt;
@@ -33,6 +34,7 @@ pub use error::StoreError;
 pub use event::{StoreChange, StoreEvent, StoreEvents};
 pub use proxy::{PROXY_BYTES_MAX, PROXY_REQUESTS_MAX, Response, StoreProxy, StoreReply};
 pub use request::{BlockedRequest, Change, PutUnique};
+pub use stats::{StoreState, StoreStats};
 
 pub(crate) use host::{Host, StoreWait};
 pub(crate) use registry::Stores;

@@ -156,6 +156,14 @@ impl Control {
         link.tls.get().map(TlsSession::from)
     }
 
+    /// The connections that are peerings.
+    pub(crate) fn peer_links(&self) -> BTreeMap<EndpointId, Arc<Link>> {
+        let links = self.links.values();
+        links
+            .filter_map(|link| Some((link.peer()?, link.clone())))
+            .collect()
+    }
+
     fn request(&mut self, request: Request) -> RequestId {
         self.next_request += 1;
         let id = RequestId(self.next_request);
@@ -263,7 +271,11 @@ impl Shared {
     /// A message of a peer for the machine. What it wants may be a large list: it is read without
     /// the lock, so that a peer that changes its mind all the time holds nobody up.
     pub(crate) fn peer_message(self: &Arc<Self>, connection: ConnectionId, payload: &[u8]) {
-        match Envelope::parse(payload) {
+        let envelope = Envelope::parse(payload);
+        if let Ok(envelope) = &envelope {
+            self.totals.count_control(envelope.tag);
+        }
+        match envelope {
             Ok(update) if update.tag == Tag::RoutingUpdate => {
                 let known = self.routes.load().peer_filter(update.sender).cloned();
                 let known = known.unwrap_or_default();

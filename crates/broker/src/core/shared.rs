@@ -14,6 +14,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::config::{MAILBOX_MESSAGES_MAX, Options, Overflow};
 use crate::core::control::Control;
 use crate::error::Error;
+use crate::flow::counters::Totals;
 use crate::flow::mailbox::Limits;
 use crate::flow::marking::Marking;
 use crate::flow::routing::{Routes, SharedMemo};
@@ -55,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) connections: Gauge,
     /// Commands of data stores in somebody else's name.
     pub(crate) refused_commands: AtomicU64,
+    pub(crate) totals: Totals,
     /// The marks of messages, and those that came already.
     pub(crate) marking: Marking,
     #[cfg(feature = "http")]
@@ -125,6 +127,7 @@ impl Shared {
             large_handshakes: Semaphore::new(LARGE_HANDSHAKES_MAX),
             connections: Gauge::default(),
             refused_commands: AtomicU64::new(0),
+            totals: Totals::default(),
             marking: Marking::new(secret),
             #[cfg(feature = "http")]
             web_sockets: crate::core::websocket_counts::Counters::default(),
@@ -232,6 +235,11 @@ impl Gauge {
     pub(crate) fn enter(shared: &Arc<Shared>) -> Counted {
         shared.connections.count.fetch_add(1, Ordering::AcqRel);
         Counted(shared.clone())
+    }
+
+    /// How many tasks there are.
+    pub(crate) fn now(&self) -> usize {
+        self.count.load(Ordering::Acquire)
     }
 
     /// Waits until no task is left, for a bounded time.

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -101,6 +102,7 @@ fn offer_from<E: From<Error>>(
         Failure::Envelope(error) => E::from(error),
         Failure::Value(error) => error,
     })?;
+    shared.totals.published.fetch_add(1, Ordering::Relaxed);
     let direct: TargetList;
     let (targets, is_repeated) = match receiver {
         None => audience_of(last, shared, memo, topic),

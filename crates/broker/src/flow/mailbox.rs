@@ -38,6 +38,7 @@ use broker_proto::Filter;
 use broker_proto::frame::frame_size;
 
 use crate::config::Overflow;
+use crate::flow::counters::QueueStats;
 pub(crate) use crate::flow::mailbox::chunk::Chunk;
 use crate::flow::mailbox::direct_write::Shortcut;
 use crate::flow::mailbox::joint::{JOINT_BYTES_MAX, JOINT_FRAMES_MAX, JointRun};
@@ -178,6 +179,24 @@ struct Inner {
     producers: Producers,
     stall: Stall,
     shortcut: Shortcut,
+    flow: Flow,
+}
+
+/// What the consumer got so far, control frames included in the bytes only.
+#[derive(Debug, Default)]
+struct Flow {
+    messages: u64,
+    bytes: u64,
+    /// The most messages that a take has found. Between two takes the queue only grows.
+    waiting_max: u64,
+}
+
+impl Flow {
+    fn count(&mut self, waiting: usize, messages: usize, bytes: usize) {
+        self.messages = self.messages.wrapping_add(messages as u64);
+        self.bytes = self.bytes.wrapping_add(bytes as u64);
+        self.waiting_max = self.waiting_max.max(waiting as u64);
+    }
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -324,6 +343,7 @@ impl Mailbox {
         let rest = bytes.get(written..).unwrap_or_default();
         let mut inner = self.lock();
         inner.shortcut.release(rest.is_empty());
+        inner.flow.count(1, 1, written);
         if !rest.is_empty() {
             inner.queue.prepend_rest(rest);
         }
@@ -539,7 +559,10 @@ impl Mailbox {
         }
         let mut taken = inner.peek();
         if let Taken::Messages(_) = taken {
+            let (waiting, before) = (inner.queue.count(), out.len());
             let messages = inner.queue.take(budget, out);
+            let bytes = out.iter().skip(before).map(|chunk| chunk.bytes.len()).sum();
+            inner.flow.count(waiting, messages, bytes);
             taken = Taken::Messages(messages);
             inner.shortcut.busy(messages);
             inner.held = messages > 0;
@@ -723,6 +746,21 @@ impl Mailbox {
         self.lock().queue.count()
     }
 
+    /// What went through it so far, and what waits in it.
+    pub(crate) fn stats(&self) -> QueueStats {
+        let inner = self.lock();
+        let waiting = inner.queue.count() as u64;
+        QueueStats {
+            messages: inner.flow.messages,
+            bytes: inner.flow.bytes,
+            waiting_messages: waiting,
+            waiting_bytes: inner.queue.bytes() as u64,
+            waiting_messages_max: inner.flow.waiting_max.max(waiting),
+            dropped: self.dropped(),
+            is_stalled: inner.stall.stalled,
+        }
+    }
+
     /// Number of messages its policy dropped so far.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
@@ -769,6 +807,7 @@ impl Inner {
             producers: Producers::default(),
             stall: Stall::default(),
             shortcut: Shortcut::default(),
+            flow: Flow::default(),
         }
     }
 

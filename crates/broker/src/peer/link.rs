@@ -7,6 +7,7 @@ use std::task::Poll;
 
 use broker_proto::EndpointId;
 
+use crate::flow::counters::Received;
 use crate::flow::mailbox::Mailbox;
 use crate::flow::routing::TargetKind;
 #[cfg(feature = "tls")]
@@ -23,6 +24,8 @@ pub(crate) struct Link {
     closing: AtomicBool,
     /// What stands behind the mailbox in the routing table.
     pub(crate) kind: TargetKind,
+    /// What came from there.
+    pub(crate) received: Received,
     /// What both ends agreed on, under TLS.
     #[cfg(feature = "tls")]
     pub(crate) tls: OnceLock<Agreed>,
@@ -38,6 +41,7 @@ impl Link {
             peer: OnceLock::new(),
             paused: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            received: Received::default(),
         }
     }
 

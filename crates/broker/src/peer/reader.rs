@@ -99,6 +99,26 @@ pub(crate) struct Inbound {
     heard: bool,
     /// Whether a command in somebody else's name came: the log is told of the first one only.
     lied: bool,
+    handed_on: HandedOn,
+}
+
+/// Messages that were handed on and are not counted yet.
+#[derive(Debug, Default)]
+struct HandedOn {
+    messages: usize,
+    bytes: usize,
+}
+
+impl HandedOn {
+    /// Counts them, once for a buffer of them.
+    fn settle(&mut self, shared: &Shared, link: &Link) {
+        let Self { messages, bytes } = std::mem::take(self);
+        if messages > 0 {
+            link.received.count(messages, bytes);
+            let received = &shared.totals.received;
+            received.fetch_add(messages as u64, Ordering::Relaxed);
+        }
+    }
 }
 
 /// One of the few rights to hold a large handshake frame; returned when dropped.
@@ -137,6 +157,7 @@ impl Inbound {
             large: None,
             heard: false,
             lied: false,
+            handed_on: HandedOn::default(),
         }
     }
 
@@ -194,6 +215,7 @@ impl Inbound {
         if self.blocked.is_none() {
             self.gate.give_back();
         }
+        self.handed_on.settle(shared, link);
         verdict
     }
 
@@ -325,7 +347,13 @@ impl Inbound {
             {
                 // Not when what is before it may have to wait: it would be looked at again.
                 consumed += run.end;
-                if !deliver(&mut self.buffer, &mut self.blocked, shared, run) {
+                if !deliver(
+                    &mut self.buffer,
+                    &mut self.blocked,
+                    &mut self.handed_on,
+                    shared,
+                    run,
+                ) {
                     return self.stop(cx, shared, consumed);
                 }
                 continue;
@@ -341,7 +369,13 @@ impl Inbound {
             if needs_gate && !self.gate.is_held() {
                 if let Some(run) = open.take() {
                     consumed += run.end;
-                    if !deliver(&mut self.buffer, &mut self.blocked, shared, run) {
+                    if !deliver(
+                        &mut self.buffer,
+                        &mut self.blocked,
+                        &mut self.handed_on,
+                        shared,
+                        run,
+                    ) {
                         return self.stop(cx, shared, consumed);
                     }
                 }
@@ -403,7 +437,13 @@ impl Inbound {
             let targets = targets.cloned();
             if let Some(run) = open.take() {
                 consumed += run.end;
-                if !deliver(&mut self.buffer, &mut self.blocked, shared, run) {
+                if !deliver(
+                    &mut self.buffer,
+                    &mut self.blocked,
+                    &mut self.handed_on,
+                    shared,
+                    run,
+                ) {
                     if mark.is_some() {
                         // A copy, which the run before it need not wait for.
                         let _copy = self.buffer.split_to(size);
@@ -438,7 +478,13 @@ impl Inbound {
         }
         if let Some(run) = open {
             consumed += run.end;
-            if !deliver(&mut self.buffer, &mut self.blocked, shared, run) {
+            if !deliver(
+                &mut self.buffer,
+                &mut self.blocked,
+                &mut self.handed_on,
+                shared,
+                run,
+            ) {
                 return self.stop(cx, shared, consumed);
             }
         }
@@ -676,6 +722,7 @@ fn hand_to_store(
     lied: &mut bool,
     waits: &mut Vec<StoreWait>,
 ) -> bool {
+    shared.totals.commands.fetch_add(1, Ordering::Relaxed);
     let payload = frame.get(FRAME_LEN_SIZE..).unwrap_or_default();
     let Ok(envelope) = Envelope::parse(payload) else {
         return false;
@@ -754,9 +801,12 @@ fn press(shared: &Arc<Shared>, unsent: &mut Vec<Unsent>, frames: usize) {
 fn deliver(
     buffer: &mut BytesMut,
     blocked: &mut Option<Blocked>,
+    handed_on: &mut HandedOn,
     shared: &Arc<Shared>,
     run: OpenRun,
 ) -> bool {
+    handed_on.messages += run.frames;
+    handed_on.bytes += run.end;
     // A share of a large buffer keeps all of it: a small run is copied out instead.
     let sparse = run.end < buffer.capacity() / 8;
     let bytes = buffer.split_to(run.end);

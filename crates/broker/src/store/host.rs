@@ -27,6 +27,7 @@ use crate::flow::blocked::BlockedPublish;
 use crate::lock::{Lock, Locked};
 use crate::store::delivery::{After, Answer, Delivery, answer_of, is_for, other};
 use crate::store::error::quoted;
+use crate::store::stats::{StoreState, StoreStats};
 use crate::store::worker::{Job, Worker};
 use crate::store::{StoreError, peers_with};
 
@@ -184,6 +185,42 @@ impl Host {
     /// Whether a thread of its own does what can wait for a disk.
     pub(super) fn has_thread(&self) -> bool {
         self.worker.is_some()
+    }
+
+    /// How the store is, as far as it can be said without waiting for a disk.
+    pub(crate) fn stats(&self) -> StoreStats {
+        let state = self.state.try_lock().and_then(|mut state| {
+            let now = time_of_day();
+            let has_thread = self.has_thread();
+            Some(match &mut state.core {
+                Core::Master(master) => StoreState {
+                    entries: if has_thread {
+                        None
+                    } else {
+                        master.entries(now).ok()
+                    },
+                    inputs: master.writers() as u64,
+                    outputs: master.clones() as u64,
+                    unacknowledged: master.unacknowledged().0 as u64,
+                    updates: master.seq(),
+                    is_working: master.is_writable(),
+                },
+                Core::Clone(clone) => StoreState {
+                    entries: Some(clone.entries(now) as u64),
+                    inputs: u64::from(clone.position().is_some()),
+                    outputs: u64::from(clone.master().is_some()),
+                    unacknowledged: clone.unacknowledged().0 as u64,
+                    updates: clone.position().map_or(0, |(_, seq)| seq),
+                    is_working: clone.check_readable().is_ok(),
+                },
+                Core::Closed => return None,
+            })
+        });
+        StoreStats {
+            name: self.name.clone(),
+            role: self.role,
+            state,
+        }
     }
 
     /// A number for a request of a handle.

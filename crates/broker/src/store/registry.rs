@@ -15,6 +15,7 @@ use crate::core::shared::Shared;
 use crate::flow::blocked::BlockedPublish;
 use crate::lock::{Lock, Locked};
 use crate::store::host::{Host, StoreWait};
+use crate::store::stats::StoreStats;
 
 /// Bytes of frames between stores of one endpoint that wait: as much as a mailbox holds. Further
 /// ones are dropped, as on a network: the channels of stores notice and have them sent again.
@@ -120,6 +121,11 @@ impl Stores {
         hosts.push(host.clone());
         self.hosts.store(Arc::new(hosts));
         !self.closed.load(Ordering::Acquire)
+    }
+
+    /// How the stores are, in the order they were attached.
+    pub(crate) fn stats(&self) -> Vec<StoreStats> {
+        self.hosts.load().iter().map(|host| host.stats()).collect()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -1,0 +1,131 @@
+//! Options of the HTTP server for metrics and status.
+
+use std::ffi::OsString;
+use std::fmt;
+
+use crate::config::TlsOptions;
+use crate::error::Error;
+
+/// Connections at a time: a Prometheus or two, and a few people.
+const CONNECTIONS_MAX: usize = 64;
+
+/// The only address by default: what is told is nobody else's business.
+const ADDRESS: &str = "127.0.0.1";
+
+/// Options of the HTTP server that tells metrics, status and health of an endpoint.
+///
+/// ```
+/// use broker::HttpOptions;
+///
+/// let endpoint = broker::Endpoint::new()?;
+/// let port = endpoint.serve_http("127.0.0.1", 0, HttpOptions::default()).wait()?;
+/// assert_ne!(port, 0);
+/// # endpoint.shutdown().wait();
+/// # Ok::<(), broker::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpOptions {
+    /// Port of a server that starts with the endpoint; `None` for none. `BROKER_METRICS_PORT` sets
+    /// it. Spec: tools 1.4.
+    pub port: Option<u16>,
+    /// Address of that server: loopback by default; empty for all interfaces.
+    pub address: String,
+    /// Certificate and key of `https`; clients need a certificate only if there is an authority to
+    /// check it with. `None` for plain HTTP.
+    pub tls: Option<TlsOptions>,
+    /// What requests have to bring as `Authorization: Bearer …`; health is told without it.
+    pub token: Option<String>,
+    /// Connections at a time; others wait.
+    pub connections_max: usize,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            port: None,
+            address: ADDRESS.to_owned(),
+            tls: None,
+            token: None,
+            connections_max: CONNECTIONS_MAX,
+        }
+    }
+}
+
+/// Without the token.
+impl fmt::Debug for HttpOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpOptions")
+            .field("port", &self.port)
+            .field("address", &self.address)
+            .field("tls", &self.tls.is_some())
+            .field("token", &self.token.is_some())
+            .field("connections_max", &self.connections_max)
+            .finish()
+    }
+}
+
+impl HttpOptions {
+    /// The defaults, changed by `BROKER_METRICS_PORT`. Spec: tools 1.4.
+    pub(crate) fn from_variables(
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, Error> {
+        const NAME: &str = "BROKER_METRICS_PORT";
+        let Some(value) = variable(NAME) else {
+            return Ok(Self::default());
+        };
+        let value = value.to_string_lossy();
+        let number = value.strip_suffix("/tcp").unwrap_or(&value);
+        match number.parse() {
+            Ok(port) if port != 0 => Ok(Self {
+                port: Some(port),
+                ..Self::default()
+            }),
+            _ => Err(Error::Option {
+                name: NAME,
+                cause: format!("`{value}` is not a port from 1 to 65535, as `N` or `N/tcp`"),
+            }),
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let wrong = |cause: &str| {
+            Err(Error::Option {
+                name: "http",
+                cause: cause.to_owned(),
+            })
+        };
+        if self.connections_max == 0 {
+            return wrong("`connections_max` must not be 0");
+        }
+        if self.token.as_deref().is_some_and(str::is_empty) {
+            return wrong("`token` must not be empty");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_sets_the_port() {
+        let with = |value: &str| {
+            let value = value.to_owned();
+            HttpOptions::from_variables(move |name| {
+                (name == "BROKER_METRICS_PORT").then(|| value.clone().into())
+            })
+        };
+        for value in ["4242", "4242/tcp"] {
+            let options = with(value).unwrap();
+            assert_eq!(options.port, Some(4242));
+            assert_eq!(options.address, ADDRESS);
+        }
+        for value in ["0", "abc", "", "65536", "1/udp"] {
+            let error = with(value).unwrap_err().to_string();
+            assert!(error.contains("BROKER_METRICS_PORT"), "{error}");
+            assert!(error.contains(&format!("`{value}`")), "{error}");
+        }
+        assert_eq!(HttpOptions::from_variables(|_| None).unwrap().port, None);
+    }
+}

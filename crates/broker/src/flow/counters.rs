@@ -1,0 +1,90 @@
+//! Counters of the data path. Who writes them pays a few instructions, who asks gathers them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use broker_proto::frame::Tag;
+
+/// Messages, and their bytes with envelopes and lengths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Traffic {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// The messages that wait for a consumer, and what became of those before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct QueueStats {
+    /// Messages that were taken: written to a socket, or handed to the reader.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Messages that wait.
+    pub waiting_messages: u64,
+    /// Their bytes.
+    pub waiting_bytes: u64,
+    /// The most messages that ever waited.
+    pub waiting_messages_max: u64,
+    /// Messages that the overflow policy dropped.
+    pub dropped: u64,
+    /// Whether the queue is full and its consumer takes nothing.
+    pub is_stalled: bool,
+}
+
+/// What came from a connection. Its task writes, anybody reads.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    messages: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Received {
+    /// Counts messages, by the one task that reads the connection.
+    pub(crate) fn count(&self, messages: usize, bytes: usize) {
+        add(&self.messages, messages as u64);
+        add(&self.bytes, bytes as u64);
+    }
+
+    pub(crate) fn traffic(&self) -> Traffic {
+        Traffic {
+            messages: self.messages.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Adds to a counter with one writer: a load and a store are cheaper than an atomic addition.
+fn add(counter: &AtomicU64, by: u64) {
+    let before = counter.load(Ordering::Relaxed);
+    counter.store(before.wrapping_add(by), Ordering::Relaxed);
+}
+
+/// The counters of an endpoint that belong to no connection.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    /// Messages that were published here.
+    pub(crate) published: AtomicU64,
+    /// Commands of data stores from peers.
+    pub(crate) commands: AtomicU64,
+    pub(crate) routing_updates: AtomicU64,
+    pub(crate) pings: AtomicU64,
+    pub(crate) pongs: AtomicU64,
+    /// Data messages and commands that came from peers.
+    pub(crate) received: AtomicU64,
+}
+
+impl Totals {
+    /// Counts a message of a peer that is for the endpoint itself.
+    pub(crate) fn count_control(&self, tag: Tag) {
+        let counter = match tag {
+            Tag::RoutingUpdate => &self.routing_updates,
+            Tag::Ping => &self.pings,
+            Tag::Pong => &self.pongs,
+            Tag::Data | Tag::Command => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}

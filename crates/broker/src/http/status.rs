@@ -1,0 +1,91 @@
+//! Metrics, status and health of an endpoint over HTTP.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `server` | connections, their limits, who may ask, which path is what |
+//! | `metrics` | the counters as text for Prometheus |
+//! | `documents` | status, lists and health as JSON |
+//!
+//! Everything is read only. An answer is made from a copy of the counters, so that however slowly
+//! it is read nothing waits for it. docs/http.md describes the paths.
+
+mod documents;
+mod metrics;
+mod server;
+
+use std::collections::BTreeMap;
+use std::env;
+use std::time::SystemTime;
+
+use broker_data::Timestamp;
+use broker_proto::Topic;
+use broker_proto::store::Role;
+
+pub(crate) use server::{start, start_configured};
+
+use crate::core::shared::Shared;
+use crate::core::websocket_counts::{WebSocketCounts, WebSocketPeerCounts};
+use crate::flow::routing::TargetKind;
+use crate::stats::{self, Stats};
+
+/// Everything that is told about an endpoint, at one moment.
+#[derive(Debug)]
+struct Snapshot {
+    stats: Stats,
+    clients: BTreeMap<String, WebSocketCounts>,
+    servers: BTreeMap<String, WebSocketPeerCounts>,
+    web_socket_refusals: u64,
+    /// The topics that peers asked for, with the number of those peers.
+    topics: BTreeMap<Topic, u64>,
+    /// The node's name in a cluster of Zeek.
+    node: String,
+    /// The time of day, as ISO 8601.
+    time: String,
+    is_shut_down: bool,
+}
+
+impl Snapshot {
+    /// Of metrics, status and health: without the topics, which may be many.
+    fn of(shared: &Shared) -> Self {
+        Self {
+            stats: stats::of(shared),
+            clients: shared.web_sockets.by_application(),
+            servers: shared.web_sockets.by_server(),
+            web_socket_refusals: shared.web_sockets.refusals(),
+            topics: BTreeMap::new(),
+            node: env::var("CLUSTER_NODE").unwrap_or_else(|_| "unknown".to_owned()),
+            time: Timestamp::try_from(SystemTime::now())
+                .unwrap_or(Timestamp::EPOCH)
+                .to_string(),
+            is_shut_down: shared.is_shut_down(),
+        }
+    }
+
+    fn with_topics(shared: &Shared) -> Self {
+        let mut snapshot = Self::of(shared);
+        let table = shared.routes.load();
+        for (_, filter, target) in table.peers() {
+            // What a foreign peer wants is not known.
+            if target.kind == TargetKind::Foreign {
+                continue;
+            }
+            for topic in filter.entries() {
+                *snapshot.topics.entry(topic.clone()).or_default() += 1;
+            }
+        }
+        snapshot
+    }
+}
+
+/// Everything that is counted about an endpoint, as a JSON object.
+pub(crate) fn stats_json(shared: &Shared) -> String {
+    documents::stats(&Snapshot::of(shared)).to_string()
+}
+
+/// The role of a store as documents and metrics name it.
+const fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Master => "master",
+        Role::Clone => "clone",
+    }
+}

@@ -1,0 +1,294 @@
+//! Status and health of an endpoint as JSON.
+
+use axum::http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::{Snapshot, role_name};
+use crate::core::websocket_counts::WebSocketCounts;
+use crate::stats::{ConsumerStats, PeerStats, QueueStats, StoreStats, Transport};
+
+/// Things on a page unless the request asks for fewer, and at most.
+pub(super) const PAGE_SIZE: usize = 100;
+pub(super) const PAGE_SIZE_MAX: usize = 1000;
+
+/// A part of a list that is sorted by its keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Page {
+    pub(super) limit: usize,
+    /// The last key of the page before.
+    pub(super) after: Option<String>,
+}
+
+impl Page {
+    /// The page of some things by their keys, as the answer to a request.
+    fn of(&self, name: &str, mut things: Vec<(String, Value)>) -> Value {
+        things.sort_by(|a, b| a.0.cmp(&b.0));
+        let total = things.len();
+        if let Some(after) = &self.after {
+            things.retain(|(key, _)| key > after);
+        }
+        let is_last = things.len() <= self.limit;
+        things.truncate(self.limit);
+        let cursor = match (is_last, things.last()) {
+            (false, Some((key, _))) => json!(key),
+            _ => Value::Null,
+        };
+        let things: Vec<Value> = things.into_iter().map(|(_, thing)| thing).collect();
+        json!({ name: things, "total": total, "cursor": cursor })
+    }
+}
+
+/// The document of the original, with every key of it, and ours under keys of their own.
+/// Spec: tools 7.3.
+pub(super) fn status(snapshot: &Snapshot) -> Value {
+    let stats = &snapshot.stats;
+    let native = stats
+        .peers
+        .iter()
+        .filter(|peer| peer.transport == Transport::Native);
+    let clients: u64 = snapshot.clients.values().map(|it| it.clients).sum();
+    let kind = |processed: u64| json!({ "processed": processed, "buffered": 0 });
+    let processed = stats.processed;
+    let mut document = json!({
+        "id": stats.id.to_string(),
+        "cluster-node": snapshot.node,
+        "time": snapshot.time,
+        "native-connections": native.count(),
+        "web-socket-connections": clients,
+        "local-publishers": 0,
+        "local-subscribers": stats.consumers.len(),
+        "published-via-async-msg": stats.published,
+        "message-metrics": {
+            "data": kind(processed.data),
+            "command": kind(processed.command),
+            "routing_update": kind(processed.routing_update),
+            "ping": kind(processed.ping),
+            "pong": kind(processed.pong),
+        },
+        "peerings": stats.peers.iter().map(|peer| {
+            let waiting = peer.sent.messages.saturating_add(peer.sent.waiting_messages);
+            let ways = json!({
+                "input": { "requested": peer.received.messages, "delivered": peer.received.messages },
+                "output": { "requested": waiting, "delivered": peer.sent.messages },
+            });
+            (peer.id.to_string(), ways)
+        }).collect::<Map<String, Value>>(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime": stats.uptime.as_secs_f64(),
+        "refused-connections": stats.refusals.refused,
+        "silent-connections": stats.refusals.silent,
+        "refused-commands": stats.refused_commands,
+        "duplicates-dropped": stats.duplicates_dropped,
+    });
+    let stores = |is_master| {
+        let stores = stats.stores.iter();
+        let stores = stores.filter(move |store| (role_name(store.role) == "master") == is_master);
+        stores
+            .map(|it| (it.name.clone(), store(it)))
+            .collect::<Map<String, Value>>()
+    };
+    for (name, is_master) in [("masters", true), ("clones", false)] {
+        let stores = stores(is_master);
+        if !stores.is_empty()
+            && let Some(document) = document.as_object_mut()
+        {
+            document.insert(name.to_owned(), stores.into());
+        }
+    }
+    document
+}
+
+fn queue(queue: &QueueStats) -> Value {
+    json!({
+        "messages": queue.messages,
+        "bytes": queue.bytes,
+        "waiting-messages": queue.waiting_messages,
+        "waiting-bytes": queue.waiting_bytes,
+        "waiting-messages-max": queue.waiting_messages_max,
+        "dropped": queue.dropped,
+        "stalled": queue.is_stalled,
+    })
+}
+
+fn peer(peer: &PeerStats) -> (String, Value) {
+    let id = peer.id.to_string();
+    let document = json!({
+        "id": id,
+        "address": peer.address.host,
+        "port": peer.address.port,
+        "retry-seconds": peer.address.retry_seconds,
+        "transport": peer.transport.name(),
+        "topics": peer.topics,
+        "received": { "messages": peer.received.messages, "bytes": peer.received.bytes },
+        "sent": queue(&peer.sent),
+    });
+    (id, document)
+}
+
+fn consumer(consumer: &ConsumerStats) -> (String, Value) {
+    let topics: Vec<_> = consumer
+        .topics
+        .iter()
+        .map(|topic| String::from_utf8_lossy(topic.as_bytes()).into_owned())
+        .collect();
+    let document = json!({
+        "number": consumer.number,
+        "kind": consumer.kind.name(),
+        "topics": topics,
+        "queue": queue(&consumer.queue),
+    });
+    // Of one length, so that they are in order as text.
+    (format!("{:020}", consumer.number), document)
+}
+
+fn store(store: &StoreStats) -> Value {
+    let mut document = json!({ "name": store.name, "role": role_name(store.role) });
+    if let (Some(state), Some(document)) = (store.state, document.as_object_mut()) {
+        let state = json!({
+            "entries": state.entries,
+            "inputs": state.inputs,
+            "outputs": state.outputs,
+            "unacknowledged": state.unacknowledged,
+            "updates": state.updates,
+            "working": state.is_working,
+        });
+        document.extend(state.as_object().cloned().unwrap_or_default());
+    }
+    document
+}
+
+/// Everything that is counted, as [`Endpoint::stats_json`](crate::Endpoint::stats_json) tells it.
+pub(super) fn stats(snapshot: &Snapshot) -> Value {
+    let stats = &snapshot.stats;
+    let all = |things: Vec<(String, Value)>| -> Vec<Value> {
+        things.into_iter().map(|(_, thing)| thing).collect()
+    };
+    let processed = stats.processed;
+    json!({
+        "id": stats.id.to_string(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "time": snapshot.time,
+        "uptime": stats.uptime.as_secs_f64(),
+        "published": stats.published,
+        "processed": {
+            "data": processed.data,
+            "command": processed.command,
+            "routing-update": processed.routing_update,
+            "ping": processed.ping,
+            "pong": processed.pong,
+        },
+        "connections": stats.connections,
+        "refused-connections": stats.refusals.refused,
+        "silent-connections": stats.refusals.silent,
+        "refused-commands": stats.refused_commands,
+        "refused-web-sockets": snapshot.web_socket_refusals,
+        "duplicates-dropped": stats.duplicates_dropped,
+        "peers": all(stats.peers.iter().map(peer).collect()),
+        "subscribers": all(stats.consumers.iter().map(consumer).collect()),
+        "stores": stats.stores.iter().map(store).collect::<Vec<Value>>(),
+        "clients": all(snapshot.clients.iter().map(client).collect()),
+    })
+}
+
+pub(super) fn peers(snapshot: &Snapshot, page: &Page) -> Value {
+    page.of("peers", snapshot.stats.peers.iter().map(peer).collect())
+}
+
+pub(super) fn subscribers(snapshot: &Snapshot, page: &Page) -> Value {
+    let consumers = snapshot.stats.consumers.iter().map(consumer);
+    page.of("subscribers", consumers.collect())
+}
+
+pub(super) fn stores(snapshot: &Snapshot, page: &Page) -> Value {
+    let stores = snapshot.stats.stores.iter().map(|it| {
+        let key = format!("{}/{}", it.name, role_name(it.role));
+        (key, store(it))
+    });
+    page.of("stores", stores.collect())
+}
+
+fn client((name, counts): (&String, &WebSocketCounts)) -> (String, Value) {
+    let document = json!({
+        "application": name,
+        "clients": counts.clients,
+        "subscribed": counts.subscribed,
+        "received": counts.received,
+        "refused": counts.refused,
+        "sent": counts.sent,
+        "overflowed": counts.overflowed,
+        "dropped": counts.dropped,
+    });
+    (name.clone(), document)
+}
+
+pub(super) fn clients(snapshot: &Snapshot, page: &Page) -> Value {
+    page.of("clients", snapshot.clients.iter().map(client).collect())
+}
+
+/// The topics that peers asked for, with the number of peers, and those of this endpoint.
+pub(super) fn topics(snapshot: &Snapshot, page: &Page) -> Value {
+    let topics = snapshot.topics.iter().map(|(topic, peers)| {
+        let topic = String::from_utf8_lossy(topic.as_bytes()).into_owned();
+        let document = json!({ "topic": topic, "peers": peers });
+        (topic, document)
+    });
+    page.of("topics", topics.collect())
+}
+
+/// What is wrong, in the words of the person on call.
+fn complaints(snapshot: &Snapshot) -> Vec<String> {
+    let stats = &snapshot.stats;
+    let mut complaints = Vec::new();
+    if snapshot.is_shut_down {
+        complaints.push("the endpoint is shut down".to_owned());
+    }
+    for peer in stats.peers.iter().filter(|peer| peer.sent.is_stalled) {
+        complaints.push(format!(
+            "the peer {} ({}:{}) takes nothing: {} messages wait",
+            peer.id, peer.address.host, peer.address.port, peer.sent.waiting_messages
+        ));
+    }
+    for store in &stats.stores {
+        let Some(state) = store.state.filter(|state| !state.is_working) else {
+            continue;
+        };
+        let name = &store.name;
+        complaints.push(match role_name(store.role) {
+            "master" => format!("the master of `{name}` applies nothing: there is another master"),
+            _ => format!(
+                "the clone of `{name}` cannot be read: it {}",
+                match state.outputs {
+                    0 => "has no master",
+                    _ => "has not heard from its master for too long",
+                }
+            ),
+        });
+    }
+    complaints
+}
+
+/// Whether the process lives: it does if it can say so, unless its endpoint is shut down.
+pub(super) fn health(snapshot: &Snapshot) -> (StatusCode, Value) {
+    match snapshot.is_shut_down {
+        true => answer(vec!["the endpoint is shut down".to_owned()]),
+        false => answer(Vec::new()),
+    }
+}
+
+/// Whether everything it is there for works.
+pub(super) fn readiness(snapshot: &Snapshot) -> (StatusCode, Value) {
+    answer(complaints(snapshot))
+}
+
+fn answer(reasons: Vec<String>) -> (StatusCode, Value) {
+    match reasons.is_empty() {
+        true => (
+            StatusCode::OK,
+            json!({ "status": "ok", "reasons": reasons }),
+        ),
+        false => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            json!({ "status": "unavailable", "reasons": reasons }),
+        ),
+    }
+}

@@ -1,0 +1,458 @@
+//! The counters of an endpoint as text for Prometheus: in its own format and as OpenMetrics.
+//!
+//! First the families of the original, under their names, labels and help texts, then ours.
+//! Spec: tools 7.1.
+
+use std::fmt::{self, Write};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use super::{Snapshot, role_name};
+use crate::stats::{ConsumerStats, PeerStats, QueueStats, StoreState, Transport};
+
+/// The format that Prometheus has always read.
+pub(super) const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The format of the standard, for those who ask for it.
+pub(super) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Whether a request's `Accept` names the standard's format.
+pub(super) fn wants_open_metrics(accept: &str) -> bool {
+    accept.contains("application/openmetrics-text")
+}
+
+/// Everything as OpenMetrics.
+pub(super) fn open_metrics(snapshot: Snapshot) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(snapshot));
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+/// Everything in the format of Prometheus: the same, but that counters are named as their samples
+/// are, and that nothing marks the end.
+pub(super) fn text(snapshot: Snapshot) -> Result<String, fmt::Error> {
+    let open = open_metrics(snapshot)?;
+    let mut text = String::with_capacity(open.len());
+    let mut lines = open.lines().peekable();
+    while let Some(line) = lines.next() {
+        let counter = line.strip_prefix("# HELP ").zip(lines.peek());
+        let counter = counter.filter(|(_, next)| next.ends_with(" counter"));
+        if line == "# EOF" {
+            continue;
+        } else if let Some(name) = line
+            .strip_prefix("# TYPE ")
+            .and_then(|it| it.strip_suffix(" counter"))
+        {
+            writeln!(text, "# TYPE {name}_total counter")?;
+        } else if let Some((name, help)) = counter.and_then(|(it, _)| it.split_once(' ')) {
+            writeln!(text, "# HELP {name}_total {help}")?;
+        } else {
+            writeln!(text, "{line}")?;
+        }
+    }
+    Ok(text)
+}
+
+/// A label and its value.
+type Label = (&'static str, String);
+
+/// A value as it stands between quotes. The library writes it as it is, and some come from others:
+/// names of applications, topics.
+fn escaped(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for character in value.chars() {
+        match character {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            // A carriage return ends a line for some readers.
+            other if other.is_control() => text.push(char::REPLACEMENT_CHARACTER),
+            other => text.push(other),
+        }
+    }
+    text
+}
+
+/// Writes families, each with all of its samples.
+struct Families<'a>(DescriptorEncoder<'a>);
+
+impl Families<'_> {
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Vec<Label>, u64)>,
+    ) -> fmt::Result {
+        let kind = MetricType::Counter;
+        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        for (labels, value) in samples {
+            sample(&mut family, &labels, &ConstCounter::new(value))?;
+        }
+        Ok(())
+    }
+
+    fn gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Vec<Label>, u64)>,
+    ) -> fmt::Result {
+        let kind = MetricType::Gauge;
+        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        for (labels, value) in samples {
+            let value = i64::try_from(value).unwrap_or(i64::MAX);
+            sample(&mut family, &labels, &ConstGauge::new(value))?;
+        }
+        Ok(())
+    }
+}
+
+fn sample(
+    family: &mut MetricEncoder<'_>,
+    labels: &[Label],
+    metric: &impl EncodeMetric,
+) -> fmt::Result {
+    if labels.is_empty() {
+        // The encoder of a family is used up by a sample.
+        return metric.encode(family.encode_family(&NO_LABELS)?);
+    }
+    metric.encode(family.encode_family(&labels)?)
+}
+
+/// For a family without labels.
+const NO_LABELS: [(&str, &str); 0] = [];
+
+fn label(name: &'static str, value: &str) -> Label {
+    (name, escaped(value))
+}
+
+fn of_peer(peer: &PeerStats) -> Vec<Label> {
+    vec![
+        label("peer", &peer.id.to_string()),
+        label("address", &peer.address.host),
+        label("port", &peer.address.port.to_string()),
+        label("transport", peer.transport.name()),
+    ]
+}
+
+fn of_consumer(consumer: &ConsumerStats) -> Vec<Label> {
+    let topics: Vec<_> = consumer
+        .topics
+        .iter()
+        .map(|topic| String::from_utf8_lossy(topic.as_bytes()))
+        .collect();
+    vec![
+        label("consumer", &consumer.number.to_string()),
+        label("kind", consumer.kind.name()),
+        label("topics", &topics.join(",")),
+    ]
+}
+
+fn of(name: &'static str, value: &str) -> Vec<Label> {
+    vec![label(name, value)]
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut families = Families(encoder);
+        self.encode_original(&mut families)?;
+        self.encode_endpoint(&mut families)?;
+        self.encode_peers(&mut families)?;
+        self.encode_consumers(&mut families)?;
+        self.encode_stores(&mut families)?;
+        self.encode_web_sockets(&mut families)
+    }
+}
+
+impl Snapshot {
+    /// What the original has, too.
+    fn encode_original(&self, families: &mut Families<'_>) -> fmt::Result {
+        let stats = &self.stats;
+        let of_transport = |transport| {
+            let peers = stats.peers.iter();
+            let peers = peers.filter(move |peer| peer.transport == transport);
+            peers.count() as u64
+        };
+        families.gauges(
+            "broker_connections",
+            "Number of active network connections.",
+            [
+                (of("type", "native"), of_transport(Transport::Native)),
+                (
+                    of("type", "web-socket"),
+                    of_transport(Transport::WebSocket)
+                        .saturating_add(self.clients.values().map(|it| it.clients).sum()),
+                ),
+            ],
+        )?;
+        let processed = stats.processed;
+        families.counters(
+            "broker_processed_messages",
+            "Total number of processed messages.",
+            [
+                (of("type", "data"), processed.data),
+                (of("type", "command"), processed.command),
+                (of("type", "routing-update"), processed.routing_update),
+                (of("type", "ping"), processed.ping),
+                (of("type", "pong"), processed.pong),
+            ],
+        )?;
+        let stores: Vec<(&str, StoreState)> = stats
+            .stores
+            .iter()
+            .filter_map(|store| Some((store.name.as_str(), store.state?)))
+            .collect();
+        if stats.stores.is_empty() {
+            return Ok(());
+        }
+        let each = |value: fn(&StoreState) -> Option<u64>| {
+            let samples = stores.iter().filter_map(move |(name, state)| {
+                let value = value(state)?;
+                Some((of("name", name), value))
+            });
+            samples.collect::<Vec<_>>()
+        };
+        families.gauges(
+            "broker_store_input_channels",
+            "Number of active input channels in a data store.",
+            each(|state| Some(state.inputs)),
+        )?;
+        families.gauges(
+            "broker_store_output_channels",
+            "Number of active output channels in a data store.",
+            each(|state| Some(state.outputs)),
+        )?;
+        families.gauges(
+            "broker_store_entries",
+            "Number of entries in the data store.",
+            each(|state| state.entries),
+        )?;
+        families.gauges(
+            "broker_store_unacknowledged_updates",
+            "Number of unacknowledged data store updates.",
+            each(|state| Some(state.unacknowledged)),
+        )?;
+        families.counters(
+            "broker_store_processed_updates",
+            "Total number of processed data store updates.",
+            each(|state| Some(state.updates)),
+        )
+    }
+
+    fn encode_endpoint(&self, families: &mut Families<'_>) -> fmt::Result {
+        let stats = &self.stats;
+        families.gauges(
+            "broker_build_info",
+            "Version of the implementation; the value is always 1.",
+            [(of("version", env!("CARGO_PKG_VERSION")), 1)],
+        )?;
+        families.gauges(
+            "broker_uptime_seconds",
+            "Time since the endpoint began.",
+            [(Vec::new(), stats.uptime.as_secs())],
+        )?;
+        for (name, help, value) in [
+            (
+                "broker_published_messages",
+                "Messages that were published by this process.",
+                stats.published,
+            ),
+            (
+                "broker_duplicates_dropped",
+                "Copies of messages that came in several ways and were dropped.",
+                stats.duplicates_dropped,
+            ),
+            (
+                "broker_refused_commands",
+                "Commands of data stores that cannot be from whom they name.",
+                stats.refused_commands,
+            ),
+            (
+                "broker_refused_connections",
+                "Incoming connections that were refused, broke off or took too long.",
+                stats.refusals.refused,
+            ),
+            (
+                "broker_silent_connections",
+                "Incoming connections that ended without a word.",
+                stats.refusals.silent,
+            ),
+            (
+                "broker_refused_web_sockets",
+                "Requests for a WebSocket that were refused.",
+                self.web_socket_refusals,
+            ),
+        ] {
+            families.counters(name, help, [(Vec::new(), value)])?;
+        }
+        families.gauges(
+            "broker_open_connections",
+            "Connections that are open, handshakes and WebSockets included.",
+            [(Vec::new(), stats.connections)],
+        )
+    }
+
+    fn encode_peers(&self, families: &mut Families<'_>) -> fmt::Result {
+        let peers = &self.stats.peers;
+        let each = |value: fn(&PeerStats) -> u64| {
+            peers
+                .iter()
+                .map(move |peer| (of_peer(peer), value(peer)))
+                .collect::<Vec<_>>()
+        };
+        families.counters(
+            "broker_peer_received_messages",
+            "Messages that came from a peer.",
+            each(|peer| peer.received.messages),
+        )?;
+        families.counters(
+            "broker_peer_received_bytes",
+            "Bytes of messages that came from a peer.",
+            each(|peer| peer.received.bytes),
+        )?;
+        families.gauges(
+            "broker_peer_topics",
+            "Topics that a peer is subscribed to.",
+            each(|peer| peer.topics),
+        )?;
+        encode_queues(
+            families,
+            "broker_peer",
+            peers.iter().map(|peer| (of_peer(peer), &peer.sent)),
+        )
+    }
+
+    fn encode_consumers(&self, families: &mut Families<'_>) -> fmt::Result {
+        let consumers = self.stats.consumers.iter();
+        let queues = consumers.map(|consumer| (of_consumer(consumer), &consumer.queue));
+        encode_queues(families, "broker_consumer", queues)
+    }
+
+    fn encode_stores(&self, families: &mut Families<'_>) -> fmt::Result {
+        let stores = self.stats.stores.iter();
+        let samples = stores.filter_map(|store| {
+            let labels = vec![
+                label("name", &store.name),
+                label("role", role_name(store.role)),
+            ];
+            Some((labels, u64::from(store.state?.is_working)))
+        });
+        families.gauges(
+            "broker_store_working",
+            "Whether a master applies requests, or a clone can be read.",
+            samples,
+        )
+    }
+
+    fn encode_web_sockets(&self, families: &mut Families<'_>) -> fmt::Result {
+        let clients = || self.clients.iter();
+        let application = |name: &str| of("application", name);
+        families.gauges(
+            "broker_web_socket_clients",
+            "WebSocket clients that are subscribed.",
+            clients().map(|(name, it)| (application(name), it.clients)),
+        )?;
+        families.counters(
+            "broker_web_socket_received_messages",
+            "Messages that came from WebSocket clients.",
+            clients().map(|(name, it)| (application(name), it.received)),
+        )?;
+        families.counters(
+            "broker_web_socket_sent_messages",
+            "Messages that were handed to WebSocket clients.",
+            clients().map(|(name, it)| (application(name), it.sent)),
+        )?;
+        families.counters(
+            "broker_web_socket_dropped_messages",
+            "Messages that WebSocket clients did not get because they did not take them.",
+            clients().map(|(name, it)| (application(name), it.dropped)),
+        )?;
+        families.counters(
+            "broker_web_socket_overflows",
+            "WebSocket clients that were cut off because they did not take their messages.",
+            clients().map(|(name, it)| (application(name), it.overflowed)),
+        )?;
+        families.counters(
+            "broker_web_socket_peer_failures",
+            "Attempts to reach a WebSocket server that failed, and peerings that were lost.",
+            self.servers
+                .iter()
+                .map(|(url, it)| (of("url", url), it.failures)),
+        )
+    }
+}
+
+/// The families of everything that has a queue.
+fn encode_queues<'a>(
+    families: &mut Families<'_>,
+    prefix: &str,
+    queues: impl Iterator<Item = (Vec<Label>, &'a QueueStats)> + Clone,
+) -> fmt::Result {
+    let each = |value: fn(&QueueStats) -> u64| {
+        let queues = queues.clone();
+        queues.map(move |(labels, queue)| (labels, value(queue)))
+    };
+    families.counters(
+        &format!("{prefix}_sent_messages"),
+        "Messages that were written to a socket or taken by a reader.",
+        each(|queue| queue.messages),
+    )?;
+    families.counters(
+        &format!("{prefix}_sent_bytes"),
+        "Bytes that were written to a socket or taken by a reader.",
+        each(|queue| queue.bytes),
+    )?;
+    families.counters(
+        &format!("{prefix}_dropped_messages"),
+        "Messages that were dropped because they were not taken.",
+        each(|queue| queue.dropped),
+    )?;
+    families.gauges(
+        &format!("{prefix}_waiting_messages"),
+        "Messages that wait.",
+        each(|queue| queue.waiting_messages),
+    )?;
+    families.gauges(
+        &format!("{prefix}_waiting_bytes"),
+        "Bytes of messages that wait.",
+        each(|queue| queue.waiting_bytes),
+    )?;
+    families.gauges(
+        &format!("{prefix}_waiting_messages_max"),
+        "The most messages that ever waited.",
+        each(|queue| queue.waiting_messages_max),
+    )?;
+    families.gauges(
+        &format!("{prefix}_stalled"),
+        "Whether the queue is full and nothing is taken from it.",
+        each(|queue| u64::from(queue.is_stalled)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_others_cannot_end_a_label_or_a_line() {
+        let name = "a\"} 1\nbroker_faked 2\r\\";
+        assert_eq!(escaped(name), "a\\\"} 1\\nbroker_faked 2\u{fffd}\\\\");
+        assert_eq!(escaped("plain/topic ü"), "plain/topic ü");
+    }
+
+    #[test]
+    fn only_those_who_ask_get_the_standard_format() {
+        assert!(wants_open_metrics(
+            "application/openmetrics-text; version=1.0.0,*/*;q=0.1"
+        ));
+        assert!(!wants_open_metrics("text/plain, */*"));
+    }
+}

@@ -1,0 +1,364 @@
+//! The HTTP server: connections, their limits, who may ask, which path is what.
+//!
+//! A stranger gets one of few connections, a bounded buffer and a deadline for its request; a reader
+//! that does not read is cut off by the system, as a peer is.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Query, Request, State};
+use axum::http::header::{
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
+    REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Router, http};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde_json::Value;
+use subtle::ConstantTimeEq;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::documents::{self, PAGE_SIZE, PAGE_SIZE_MAX, Page};
+use super::{Snapshot, metrics};
+use crate::config::HttpOptions;
+use crate::core::pending::Resolver;
+use crate::core::shared::{Gauge, Shared};
+use crate::error::Error;
+use crate::net::listener;
+use crate::net::socket::{self, Liveness};
+#[cfg(feature = "tls")]
+use crate::net::tls::{Role, Tls};
+
+/// Time for a request's head, from the connection or the answer before.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time after which a reader that takes nothing is given up.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of a request that are held.
+const REQUEST_BYTES_MAX: usize = 16 * 1024;
+
+/// What all connections of one listener have in common.
+#[derive(Debug)]
+struct Server {
+    shared: Arc<Shared>,
+    options: HttpOptions,
+    /// Whether only this machine can reach it: then a request has to name it as this machine, or it
+    /// comes from a page of somebody else that had its name point here.
+    is_loopback: bool,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
+}
+
+/// Binds a listener and starts a server on it; resolves to its port.
+pub(crate) fn start(
+    shared: &Arc<Shared>,
+    address: String,
+    port: u16,
+    options: HttpOptions,
+    resolver: Resolver<Result<u16, Error>>,
+) {
+    let shared = shared.clone();
+    let runtime = shared.runtime.clone();
+    runtime.spawn(async move {
+        let bound = listener::bind(&address, port).await;
+        resolver.resolve(run(&shared, options, bound, address, port));
+    });
+}
+
+/// Starts the server that the options of the endpoint ask for, if any.
+pub(crate) fn start_configured(shared: &Arc<Shared>) -> Result<(), Error> {
+    let options = shared.options.metrics.clone();
+    let Some(port) = options.port else {
+        return Ok(());
+    };
+    let address = options.address.clone();
+    let bound = {
+        let _runtime = shared.runtime.enter();
+        listener::bind_now(&address, port)
+    };
+    run(shared, options, bound, address, port).map(|_| ())
+}
+
+fn run(
+    shared: &Arc<Shared>,
+    options: HttpOptions,
+    bound: io::Result<TcpListener>,
+    address: String,
+    port: u16,
+) -> Result<u16, Error> {
+    options.check()?;
+    let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (bound, listener) = bound.map_err(|cause| shared.cannot_listen(address, port, cause))?;
+    let connections_max = options.connections_max.min(Semaphore::MAX_PERMITS);
+    let server = Arc::new(Server {
+        #[cfg(feature = "tls")]
+        tls: options.tls.as_ref().map(Tls::for_web_clients).transpose()?,
+        shared: shared.clone(),
+        is_loopback: bound.ip().is_loopback(),
+        options,
+    });
+    #[cfg(not(feature = "tls"))]
+    if server.options.tls.is_some() {
+        let cause = "this build has no TLS".to_owned();
+        return Err(Error::Tls { cause });
+    }
+    let mut control = shared.lock_control();
+    let task = accept(server, listener, connections_max);
+    match control.add_listener(shared.runtime.spawn(task)) {
+        true => {
+            tracing::info!(event = "http-listening", address = %bound);
+            Ok(bound.port())
+        }
+        false => Err(Error::ShutDown),
+    }
+}
+
+async fn accept(server: Arc<Server>, listener: TcpListener, connections_max: usize) {
+    let connections = Arc::new(Semaphore::new(connections_max));
+    let router = router(server.clone());
+    let start = |stream, remote, permit| {
+        let counted = Gauge::enter(&server.shared);
+        let (server, router) = (server.clone(), router.clone());
+        let runtime = server.shared.runtime.clone();
+        runtime.spawn(async move {
+            tokio::select! {
+                () = serve(&server, router, stream, remote, permit) => {}
+                () = server.shared.until_shutdown() => {}
+            }
+            drop(counted);
+        });
+    };
+    listener::accept(listener, connections, Duration::ZERO, start).await;
+}
+
+async fn serve(
+    server: &Server,
+    router: Router,
+    stream: TcpStream,
+    remote: SocketAddr,
+    connection: OwnedSemaphorePermit,
+) {
+    let liveness = Liveness {
+        dead_after: UNREAD_TIMEOUT,
+        unread_counts: true,
+    };
+    socket::configure(&stream, liveness);
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &server.tls {
+        let cause = match timeout(REQUEST_TIMEOUT, tls.handshake(stream, Role::Acceptor)).await {
+            Ok(Ok(stream)) => return serve_requests(router, stream, remote).await,
+            Ok(Err(error)) => error.cause,
+            Err(_) => "the TLS handshake took too long".to_owned(),
+        };
+        tracing::info!(event = "http-refused", %remote, cause);
+        return;
+    }
+    #[cfg(not(feature = "tls"))]
+    let _ = server;
+    serve_requests(router, stream, remote).await;
+    drop(connection);
+}
+
+async fn serve_requests<S>(router: Router, stream: S, remote: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(REQUEST_TIMEOUT)
+        .max_buf_size(REQUEST_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(event = "http-connection-ended", %remote, %error);
+    }
+}
+
+fn router(server: Arc<Server>) -> Router {
+    Router::new()
+        .route("/metrics", get(answer_metrics))
+        .route("/v1/status/json", get(answer_status))
+        .route("/v1/stats", get(answer_stats))
+        .route(
+            "/v1/peers",
+            get(|server, page| list(server, page, documents::peers)),
+        )
+        .route(
+            "/v1/topics",
+            get(|server, page| list(server, page, documents::topics)),
+        )
+        .route(
+            "/v1/subscribers",
+            get(|server, page| list(server, page, documents::subscribers)),
+        )
+        .route(
+            "/v1/stores",
+            get(|server, page| list(server, page, documents::stores)),
+        )
+        .route(
+            "/v1/clients",
+            get(|server, page| list(server, page, documents::clients)),
+        )
+        .route("/healthz", get(answer_health))
+        .route("/readyz", get(answer_readiness))
+        .fallback(|| async { refusal(StatusCode::NOT_FOUND, "There is nothing at this path.") })
+        .layer(middleware::from_fn_with_state(server.clone(), guard))
+        .with_state(server)
+}
+
+/// Looks at every request before it is answered, and at every answer.
+async fn guard(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let is_about_health = matches!(path, "/healthz" | "/readyz");
+    let mut response = if server.is_loopback && !names_this_machine(request.headers()) {
+        let text = "This server is for this machine: its name is localhost.";
+        refusal(StatusCode::MISDIRECTED_REQUEST, text)
+    } else if !is_about_health && !server.lets_in(request.headers()) {
+        let mut response = refusal(StatusCode::UNAUTHORIZED, "A token is needed.");
+        let way = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(WWW_AUTHENTICATE, way);
+        response
+    } else {
+        next.run(request).await
+    };
+    for (name, value) in [
+        (CACHE_CONTROL, "no-store"),
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+        (REFERRER_POLICY, "no-referrer"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        let value = HeaderValue::from_static(value);
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+impl Server {
+    /// Whether a request has the token, if one is needed.
+    fn lets_in(&self, headers: &HeaderMap) -> bool {
+        let Some(token) = &self.options.token else {
+            return true;
+        };
+        let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+        let given = given.and_then(|it| it.strip_prefix(b"Bearer "));
+        given.is_some_and(|given| given.ct_eq(token.as_bytes()).into())
+    }
+}
+
+/// Whether the `Host` of a request is a name of this machine that nobody else can give away.
+fn names_this_machine(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) else {
+        return false;
+    };
+    let Ok(authority) = host.parse::<http::uri::Authority>() else {
+        return false;
+    };
+    let name = authority.host();
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    let address: Result<IpAddr, _> = address.parse();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|it| it.is_loopback())
+}
+
+fn refusal(status: StatusCode, text: &'static str) -> Response {
+    (status, [(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
+}
+
+fn json(status: StatusCode, document: &Value) -> Response {
+    let mut text = document.to_string();
+    text.push('\n');
+    (status, [(CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+async fn answer_metrics(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(ACCEPT).and_then(|it| it.to_str().ok());
+    let snapshot = Snapshot::of(&server.shared);
+    let (format, text) = match accept.is_some_and(metrics::wants_open_metrics) {
+        true => (metrics::OPEN_METRICS, metrics::open_metrics(snapshot)),
+        false => (metrics::TEXT, metrics::text(snapshot)),
+    };
+    match text {
+        Ok(text) => ([(CONTENT_TYPE, format)], text).into_response(),
+        Err(_) => refusal(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The metrics cannot be written.",
+        ),
+    }
+}
+
+async fn answer_status(State(server): State<Arc<Server>>) -> Response {
+    let snapshot = Snapshot::of(&server.shared);
+    json(StatusCode::OK, &documents::status(&snapshot))
+}
+
+async fn answer_stats(State(server): State<Arc<Server>>) -> Response {
+    let snapshot = Snapshot::of(&server.shared);
+    json(StatusCode::OK, &documents::stats(&snapshot))
+}
+
+async fn answer_health(State(server): State<Arc<Server>>) -> Response {
+    let (status, document) = documents::health(&Snapshot::of(&server.shared));
+    json(status, &document)
+}
+
+async fn answer_readiness(State(server): State<Arc<Server>>) -> Response {
+    let (status, document) = documents::readiness(&Snapshot::of(&server.shared));
+    json(status, &document)
+}
+
+/// What a request says about the page it wants, before anything is believed.
+type Wanted = Query<std::collections::BTreeMap<String, String>>;
+
+async fn list(
+    State(server): State<Arc<Server>>,
+    Query(wanted): Wanted,
+    document: fn(&Snapshot, &Page) -> Value,
+) -> Response {
+    match page(&wanted) {
+        Ok(page) => {
+            let snapshot = Snapshot::with_topics(&server.shared);
+            json(StatusCode::OK, &document(&snapshot, &page))
+        }
+        Err(text) => (
+            StatusCode::BAD_REQUEST,
+            [(CONTENT_TYPE, "text/plain; charset=utf-8")],
+            text,
+        )
+            .into_response(),
+    }
+}
+
+fn page(wanted: &std::collections::BTreeMap<String, String>) -> Result<Page, String> {
+    let mut page = Page {
+        limit: PAGE_SIZE,
+        after: None,
+    };
+    for (name, value) in wanted {
+        match name.as_str() {
+            "limit" => {
+                let limit = value.parse().ok();
+                page.limit = limit
+                    .filter(|it| (1..=PAGE_SIZE_MAX).contains(it))
+                    .ok_or_else(|| {
+                        format!("`limit` has to be a number from 1 to {PAGE_SIZE_MAX}.\n")
+                    })?;
+            }
+            "cursor" => page.after = Some(value.clone()),
+            _ => return Err("The parameters are `limit` and `cursor`.\n".to_owned()),
+        }
+    }
+    Ok(page)
+}

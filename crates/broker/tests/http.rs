@@ -1,0 +1,428 @@
+//! Metrics, status and health over real sockets: what is told, to whom, and what strangers cost.
+#![cfg(feature = "status")]
+#![expect(clippy::unwrap_used, reason = "a test may fail wherever it likes")]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use broker::{Backend, CloneOptions, Endpoint, HttpOptions, Options, Retry, Value};
+use serde_json::Value as Json;
+
+/// Only ends a test that hangs.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn endpoint() -> Endpoint {
+    Endpoint::builder().disable_ssl(true).build().unwrap()
+}
+
+fn serve(endpoint: &Endpoint, options: HttpOptions) -> u16 {
+    endpoint.serve_http("127.0.0.1", 0, options).wait().unwrap()
+}
+
+/// An answer to a request.
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Json {
+        assert!(self.head.contains("application/json"), "{}", self.head);
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+/// Sends bytes as they are and reads to the end.
+fn exchange(port: u16, request: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(request).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|it| it.parse().ok());
+    Answer {
+        status: status.unwrap_or_default(),
+        head: head.to_ascii_lowercase(),
+        body: body.to_owned(),
+    }
+}
+
+fn request(port: u16, method: &str, path: &str, fields: &str) -> Answer {
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n{fields}\r\n"
+    );
+    exchange(port, head.as_bytes())
+}
+
+fn get(port: u16, path: &str) -> Answer {
+    request(port, "GET", path, "")
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < until, "{what}: never");
+        std::thread::yield_now();
+    }
+}
+
+/// The value of one sample.
+fn sample(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+fn connect(from: &Endpoint, to: &Endpoint) {
+    let port = to.listen("127.0.0.1", 0).wait().unwrap();
+    from.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
+    assert!(to.await_peer(from.id(), DEADLINE).wait());
+}
+
+#[test]
+fn metrics_count_what_flows() {
+    let (here, there) = (endpoint(), endpoint());
+    let subscriber = here.subscriber(["/t"]).unwrap();
+    connect(&there, &here);
+    let _master = here.attach_master("books", Backend::Memory).unwrap();
+    let (port, far) = (
+        serve(&here, HttpOptions::default()),
+        serve(&there, HttpOptions::default()),
+    );
+    for number in 0..100_u64 {
+        there.publish("/t", &Value::Count(number)).unwrap();
+    }
+    for _ in 0..100 {
+        subscriber.recv().unwrap();
+    }
+    let answer = get(port, "/metrics");
+    assert_eq!(answer.status, 200);
+    assert!(
+        answer.head.contains("text/plain; version=0.0.4"),
+        "{}",
+        answer.head
+    );
+    let text = &answer.body;
+    let peer = format!("{{peer=\"{}\"", there.id());
+    for (name, value) in [
+        ("broker_connections{type=\"native\"}", 1),
+        ("broker_connections{type=\"web-socket\"}", 0),
+        ("broker_processed_messages_total{type=\"data\"}", 100),
+        (&format!("broker_peer_received_messages_total{peer}"), 100),
+        (&format!("broker_peer_dropped_messages_total{peer}"), 0),
+        ("broker_consumer_sent_messages_total{", 100),
+        ("broker_consumer_waiting_messages{", 0),
+        ("broker_store_entries{name=\"books\"}", 0),
+        ("broker_store_working{name=\"books\",role=\"master\"}", 1),
+        ("broker_published_messages_total", 0),
+    ] {
+        assert_eq!(sample(text, name), Some(value), "{name} in\n{text}");
+    }
+    assert!(sample(text, &format!("broker_peer_received_bytes_total{peer}")).unwrap() > 100);
+    for line in [
+        "# HELP broker_connections Number of active network connections.",
+        "# TYPE broker_connections gauge",
+        "# HELP broker_processed_messages_total Total number of processed messages.",
+        "# TYPE broker_processed_messages_total counter",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line} in\n{text}");
+    }
+    assert!(!text.contains("# EOF"));
+    // The other side, where they were published and sent.
+    let text = get(far, "/metrics").body;
+    let sent = "broker_peer_sent_messages_total{";
+    assert_eq!(sample(&text, "broker_published_messages_total"), Some(100));
+    assert_eq!(sample(&text, sent), Some(100), "{text}");
+}
+
+#[test]
+fn the_standard_format_comes_on_request() {
+    let here = endpoint();
+    let port = serve(&here, HttpOptions::default());
+    let accept = "Accept: application/openmetrics-text; version=1.0.0,text/plain;q=0.5\r\n";
+    let answer = request(port, "GET", "/metrics", accept);
+    assert!(
+        answer.head.contains("application/openmetrics-text"),
+        "{}",
+        answer.head
+    );
+    assert!(answer.body.ends_with("# EOF\n"), "{}", answer.body);
+    assert!(
+        answer
+            .body
+            .contains("# TYPE broker_processed_messages counter\n")
+    );
+}
+
+#[test]
+fn the_status_has_the_keys_of_the_original() {
+    let (here, there) = (endpoint(), endpoint());
+    let _subscriber = here.subscriber(["/t"]).unwrap();
+    let _master = here.attach_master("books", Backend::Memory).unwrap();
+    connect(&there, &here);
+    let port = serve(&here, HttpOptions::default());
+    let status = get(port, "/v1/status/json").json();
+    assert_eq!(status["id"], here.id().to_string());
+    for key in ["cluster-node", "time"] {
+        assert!(status[key].is_string(), "{key} in {status}");
+    }
+    assert_eq!(status["native-connections"], 1);
+    assert_eq!(status["local-subscribers"], 1);
+    for key in [
+        "web-socket-connections",
+        "local-publishers",
+        "published-via-async-msg",
+    ] {
+        assert_eq!(status[key], 0, "{key}");
+    }
+    for kind in ["data", "command", "routing_update", "ping", "pong"] {
+        assert!(
+            status["message-metrics"][kind]["processed"].is_u64(),
+            "{kind}"
+        );
+    }
+    let ways = &status["peerings"][there.id().to_string()];
+    assert!(ways["input"]["requested"].is_u64() && ways["output"]["delivered"].is_u64());
+    assert_eq!(status["masters"]["books"]["entries"], 0);
+}
+
+#[test]
+fn lists_come_in_pages_that_make_the_whole() {
+    let here = endpoint();
+    let subscribers: Vec<_> = (0..25)
+        .map(|number| here.subscriber([format!("/topic/{number}")]).unwrap())
+        .collect();
+    let port = serve(&here, HttpOptions::default());
+    let mut topics = Vec::new();
+    let mut path = "/v1/subscribers?limit=10".to_owned();
+    let pages = std::iter::from_fn(|| {
+        let page = get(port, &path).json();
+        assert_eq!(page["total"], 25);
+        let list = page["subscribers"].as_array()?.clone();
+        topics.extend(
+            list.iter()
+                .map(|it| it["topics"][0].as_str().unwrap().to_owned()),
+        );
+        let cursor = page["cursor"].as_str()?;
+        path = format!("/v1/subscribers?limit=10&cursor={cursor}");
+        Some(list.len())
+    });
+    assert_eq!(pages.collect::<Vec<_>>(), [10, 10]);
+    assert_eq!(topics.len(), subscribers.len());
+    topics.sort();
+    topics.dedup();
+    assert_eq!(topics.len(), subscribers.len());
+    for (wrong, named) in [
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("limit=x", "limit"),
+        ("other=1", "cursor"),
+    ] {
+        let answer = get(port, &format!("/v1/subscribers?{wrong}"));
+        assert_eq!(answer.status, 400, "{wrong}");
+        assert!(answer.body.contains(named), "{}", answer.body);
+    }
+    for (path, key) in [
+        ("/v1/peers", "peers"),
+        ("/v1/topics", "topics"),
+        ("/v1/stores", "stores"),
+        ("/v1/clients", "clients"),
+    ] {
+        assert!(get(port, path).json()[key].is_array(), "{path}");
+    }
+}
+
+#[test]
+fn topics_that_peers_want_are_counted() {
+    let (here, one, other) = (endpoint(), endpoint(), endpoint());
+    let _first = one.subscriber(["/a", "/b"]).unwrap();
+    let _second = other.subscriber(["/b"]).unwrap();
+    connect(&one, &here);
+    connect(&other, &here);
+    let port = serve(&here, HttpOptions::default());
+    let topics = get(port, "/v1/topics").json();
+    let expected =
+        serde_json::json!([{ "topic": "/a", "peers": 1 }, { "topic": "/b", "peers": 2 }]);
+    assert_eq!(topics["topics"], expected);
+}
+
+#[test]
+fn what_does_not_work_is_said() {
+    let here = endpoint();
+    let port = serve(&here, HttpOptions::default());
+    for path in ["/healthz", "/readyz"] {
+        let answer = get(port, path);
+        assert_eq!(
+            (answer.status, &answer.json()["status"]),
+            (200, &"ok".into()),
+            "{path}"
+        );
+    }
+    let _clone = here.attach_clone("books", CloneOptions::default()).unwrap();
+    let answer = get(port, "/readyz");
+    assert_eq!(answer.status, 503);
+    let reason = answer.json()["reasons"][0].as_str().unwrap().to_owned();
+    assert!(
+        reason.contains("`books`") && reason.contains("no master"),
+        "{reason}"
+    );
+    assert_eq!(get(port, "/healthz").status, 200);
+}
+
+#[test]
+fn wrong_requests_are_told_so() {
+    let here = endpoint();
+    let port = serve(&here, HttpOptions::default());
+    assert_eq!(get(port, "/nothing").status, 404);
+    let answer = request(port, "POST", "/metrics", "");
+    assert_eq!(answer.status, 405);
+    assert!(answer.head.contains("allow: get"), "{}", answer.head);
+    assert_eq!(exchange(port, b"\x16\x03\x01 hello\r\n\r\n").status, 400);
+    // More than a head may have: refused, whatever is behind it.
+    let field = format!("X: {}\r\n", "x".repeat(64 * 1024));
+    assert_eq!(request(port, "GET", "/metrics", &field).status, 431);
+}
+
+#[test]
+fn on_loopback_only_names_of_this_machine_are_served() {
+    let here = endpoint();
+    let port = serve(&here, HttpOptions::default());
+    for (host, status) in [
+        ("localhost", 200),
+        ("LOCALHOST:1", 200),
+        ("127.0.0.1", 200),
+        ("127.8.8.8:99", 200),
+        ("[::1]:99", 200),
+        ("rebound.example", 421),
+        ("localhost.rebound.example", 421),
+        ("10.0.0.1", 421),
+        ("", 421),
+    ] {
+        let head = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        assert_eq!(exchange(port, head.as_bytes()).status, status, "{host}");
+    }
+    let head = b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n";
+    assert_eq!(exchange(port, head).status, 421);
+}
+
+#[test]
+fn a_token_is_asked_for() {
+    let here = endpoint();
+    let options = HttpOptions {
+        token: Some("secret".to_owned()),
+        ..HttpOptions::default()
+    };
+    assert!(!format!("{options:?}").contains("secret"));
+    let port = serve(&here, options);
+    for (field, status) in [
+        ("", 401),
+        ("Authorization: Bearer wrong\r\n", 401),
+        ("Authorization: Bearer secrets\r\n", 401),
+        ("Authorization: Basic secret\r\n", 401),
+        ("Authorization: Bearer secret\r\n", 200),
+    ] {
+        let answer = request(port, "GET", "/metrics", field);
+        assert_eq!(answer.status, status, "{field}");
+        let asks = answer.head.contains("www-authenticate: bearer");
+        assert_eq!(asks, status == 401, "{}", answer.head);
+    }
+    assert_eq!(get(port, "/healthz").status, 200);
+}
+
+#[test]
+fn answers_are_for_nobody_else() {
+    let here = endpoint();
+    let port = serve(&here, HttpOptions::default());
+    for path in ["/metrics", "/nothing"] {
+        let head = get(port, path).head;
+        for field in [
+            "cache-control: no-store",
+            "x-content-type-options: nosniff",
+            "content-security-policy: default-src 'none'",
+            "referrer-policy: no-referrer",
+        ] {
+            assert!(head.contains(field), "{field} in {head}");
+        }
+        assert!(!head.contains("access-control"), "{head}");
+    }
+}
+
+#[test]
+fn strangers_that_say_nothing_give_their_places_back() {
+    let here = endpoint();
+    let options = HttpOptions {
+        connections_max: 2,
+        ..HttpOptions::default()
+    };
+    let port = serve(&here, options);
+    let strangers: Vec<TcpStream> = (0..2)
+        .map(|_| {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            stream.write_all(b"GET /metrics HT").unwrap();
+            stream
+        })
+        .collect();
+    // Waits until one of them is cut off.
+    assert_eq!(get(port, "/healthz").status, 200);
+    drop(strangers);
+}
+
+#[test]
+fn the_server_ends_with_its_endpoint() {
+    let here = endpoint();
+    let port = serve(&here, HttpOptions::default());
+    let mut open = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    open.set_read_timeout(Some(DEADLINE)).unwrap();
+    here.shutdown().wait();
+    let mut rest = Vec::new();
+    // The end of the stream, or a reset.
+    let _ = open.read_to_end(&mut rest);
+    assert!(rest.is_empty());
+    eventually("the port is free", || {
+        TcpStream::connect(("127.0.0.1", port)).is_err()
+    });
+    let late = here.serve_http("127.0.0.1", 0, HttpOptions::default());
+    assert!(matches!(late.wait(), Err(broker::Error::ShutDown)));
+}
+
+#[test]
+fn a_server_that_cannot_be_is_an_error() {
+    let (here, options) = (endpoint(), HttpOptions::default());
+    let port = serve(&here, options.clone());
+    let taken = here.serve_http("127.0.0.1", port, options).wait();
+    let error = taken.unwrap_err().to_string();
+    assert!(error.contains(&port.to_string()), "{error}");
+    let options = HttpOptions {
+        token: Some(String::new()),
+        ..HttpOptions::default()
+    };
+    let empty = here.serve_http("127.0.0.1", 0, options).wait();
+    assert!(empty.unwrap_err().to_string().contains("`token`"));
+}
+
+#[test]
+fn an_option_starts_the_server_with_the_endpoint() {
+    // A port that is free a moment before.
+    let port = {
+        let before = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        before.local_addr().unwrap().port()
+    };
+    let options = Options {
+        disable_ssl: true,
+        metrics: HttpOptions {
+            port: Some(port),
+            ..HttpOptions::default()
+        },
+        ..Options::default()
+    };
+    let here = Endpoint::builder().options(options).build().unwrap();
+    let stats = get(port, "/v1/stats").json();
+    assert_eq!(stats["id"], here.id().to_string());
+    let told: Json = serde_json::from_str(&here.stats_json()).unwrap();
+    for key in stats.as_object().unwrap().keys() {
+        assert!(told.get(key).is_some(), "{key}");
+    }
+}
