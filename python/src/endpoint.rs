@@ -313,6 +313,62 @@ impl Endpoint {
         }
     }
 
+    /// Serves metrics, status and health over HTTP and returns the port; see docs/http.md.
+    ///
+    /// Only this machine can reach the default address; an empty one means all interfaces. With
+    /// `certificate` and `key` it is https; clients need a certificate only with `cafile` or
+    /// `capath`. With `token`, requests need it as `Authorization: Bearer ...`; health is told
+    /// without it. `connections_max`: connections at a time; others wait.
+    ///
+    /// Raises ListenError when the address cannot be listened on, and ConfigurationError for
+    /// options and files that cannot be used.
+    #[pyo3(signature = (address = None, port = None, /, *, certificate = None, key = None,
+                        passphrase = None, cafile = None, capath = None, token = None,
+                        connections_max = None),
+           text_signature = "($self, address='127.0.0.1', port=0, /, *, certificate=None, \
+                             key=None, passphrase=None, cafile=None, capath=None, token=None, \
+                             connections_max=64)")]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords")]
+    fn serve_http(
+        &self,
+        py: Python<'_>,
+        address: Option<&Bound<'_, PyAny>>,
+        port: Option<&Bound<'_, PyAny>>,
+        certificate: Option<PathBuf>,
+        key: Option<PathBuf>,
+        passphrase: Option<String>,
+        cafile: Option<PathBuf>,
+        capath: Option<PathBuf>,
+        token: Option<String>,
+        connections_max: Option<Whole<usize>>,
+    ) -> PyResult<u16> {
+        let files = broker::TlsOptions {
+            certificate,
+            key,
+            passphrase,
+            ca_file: cafile,
+            ca_path: capath,
+        };
+        let defaults = broker::HttpOptions::default();
+        let address = address.map_or_else(|| Ok(defaults.address.clone()), host)?;
+        let port = port.map_or(Ok(0), port_number)?;
+        let options = broker::HttpOptions {
+            tls: files.is_authenticated().then_some(files),
+            token,
+            connections_max: connections_max.map_or(defaults.connections_max, Whole::get),
+            ..defaults
+        };
+        let pending = self.live()?.serve_http(&address, port, options);
+        wait_forever(py, pending)?.map_err(|error| from_broker(&error))
+    }
+
+    /// What the endpoint counted so far, and how its peers, subscribers and stores are: a new dict
+    /// with the keys of /v1/stats, which docs/http.md describes.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let text = self.any()?.stats_json();
+        py.import("json")?.call_method1("loads", (text,))
+    }
+
     /// What went on between WebSocket clients and this endpoint: a new dict from the names of
     /// their applications ("unknown" for those without) to dicts of numbers.
     fn web_socket_counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

@@ -50,6 +50,9 @@ EXAMPLES = {
     "docs/delivery.md": [
         'messages = endpoint.make_subscriber("/topic", on_loss="raise")',
     ],
+    "docs/http.md": [
+        "import broker\n\nwith broker.Endpoint() as endpoint:\n    port = endpoint.serve_http(",
+    ],
     "docs/websocket.md": [
         "import json\n" + ELSEWHERE,
         'ep.peer("ws://localhost:27759", retry=5)',
@@ -298,6 +301,15 @@ def test_events_as_functions(scene):
     assert (topic, event.name(), event.args()) == ("/topic/test", "pong", ["hi", broker.Count(1)])
     names["app"].stop()
     assert running.result(DEADLINE_S) is None
+
+
+# --- docs/http.md --------------------------------------------------------------------------------
+
+
+def test_metrics_and_stats():
+    lines, port = [], free_port()
+    exec(example("docs/http.md", 0, port=("9911", str(port))), {"print": printing(lines)})
+    assert lines == [([],)]
 
 
 # --- docs/websocket.md ---------------------------------------------------------------------------

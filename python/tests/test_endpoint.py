@@ -101,12 +101,12 @@ def test_a_bad_verbosity_in_the_environment_is_an_error(monkeypatch):
 
 
 def test_variables_without_effect_are_checked_and_told(scene, monkeypatch, caplog):
-    for name, value in (("BROKER_METRICS_PORT", "4242"), ("BROKER_RECORDING_DIRECTORY", "/nowhere")):
+    for name, value in (("BROKER_METRICS_ENDPOINT_NAME", "node"), ("BROKER_RECORDING_DIRECTORY", "/nowhere")):
         monkeypatch.setenv(name, value)
     with caplog.at_level(logging.WARNING, "broker"):
         scene.endpoint()
     assert [record.getMessage() for record in caplog.records] == [
-        "environment variable BROKER_METRICS_PORT has no effect",
+        "environment variable BROKER_METRICS_ENDPOINT_NAME has no effect",
         "environment variable BROKER_RECORDING_DIRECTORY has no effect",
     ]
     monkeypatch.setenv("BROKER_METRICS_PORT", "abc")

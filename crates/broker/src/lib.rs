@@ -24,7 +24,8 @@
 //! | `net` | TCP and TLS: listening, connecting, sockets |
 //! | `peer` | one native connection |
 //! | `transport` | connections to peers of other protocols |
-//! | `http` | the server for WebSocket clients |
+//! | `http` | servers: for WebSocket clients, and for metrics and status |
+//! | `stats` | what is counted, gathered |
 //! | [`store`] | data stores: handles, their machines, the thread of a file |
 //! | `sqlite` | entries of a data store in a file |
 //! | [`zeek`] | what Zeek puts into messages: events, log records |

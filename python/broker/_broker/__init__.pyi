@@ -699,6 +699,21 @@ class Endpoint:
         ping_interval: _Timeout = None,
         ping_timeout: _Timeout = None,
     ) -> int: ...
+    def serve_http(
+        self,
+        address: str | bytes = "127.0.0.1",
+        port: _Whole = 0,
+        /,
+        *,
+        certificate: str | PathLike[str] | None = None,
+        key: str | PathLike[str] | None = None,
+        passphrase: str | None = None,
+        cafile: str | PathLike[str] | None = None,
+        capath: str | PathLike[str] | None = None,
+        token: str | None = None,
+        connections_max: _Whole = 64,
+    ) -> int: ...
+    def stats(self) -> dict[str, Any]: ...
     def web_socket_counts(self) -> dict[str, dict[str, int]]: ...
     def refused_commands(self) -> int: ...
     def refusal_counts(self) -> dict[str, int]: ...

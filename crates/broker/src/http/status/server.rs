@@ -26,7 +26,6 @@ use subtle::ConstantTimeEq;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 
 use super::documents::{self, PAGE_SIZE, PAGE_SIZE_MAX, Page};
 use super::{Snapshot, metrics};
@@ -156,7 +155,12 @@ async fn serve(
     socket::configure(&stream, liveness);
     #[cfg(feature = "tls")]
     if let Some(tls) = &server.tls {
-        let cause = match timeout(REQUEST_TIMEOUT, tls.handshake(stream, Role::Acceptor)).await {
+        let cause = match tokio::time::timeout(
+            REQUEST_TIMEOUT,
+            tls.handshake(stream, Role::Acceptor),
+        )
+        .await
+        {
             Ok(Ok(stream)) => return serve_requests(router, stream, remote).await,
             Ok(Err(error)) => error.cause,
             Err(_) => "the TLS handshake took too long".to_owned(),

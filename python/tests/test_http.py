@@ -1,0 +1,112 @@
+"""Metrics, status and health over HTTP, as programs and scrapers ask for them."""
+
+import http.client
+import json
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+
+import broker
+import certificates
+from deadline import DEADLINE_S, take_one, wait_until
+from scene import connect
+
+LOCALHOST = "127.0.0.1"
+
+
+def read(port, path, **fields):
+    request = urllib.request.Request(f"http://{LOCALHOST}:{port}{path}", headers=fields)
+    with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
+        return answer.read().decode()
+
+
+def samples(text):
+    """Names with labels, and values."""
+    lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, value in lines}
+
+
+def test_what_flows_is_counted(scene):
+    here, there = scene.endpoint(), scene.endpoint()
+    messages = scene.use(here.make_subscriber("/t"))
+    connect(there, here)
+    port = here.serve_http()
+    for number in range(10):
+        there.publish("/t", number)
+    for _ in range(10):
+        take_one(messages)
+    # The last one may be in the reader's hands before its connection has counted it.
+    wait_until(lambda: here.stats()["processed"]["data"] == 10)
+    found = samples(read(port, "/metrics"))
+    assert found['broker_connections{type="native"}'] == 1
+    assert found['broker_processed_messages_total{type="data"}'] == 10
+    of_peer = f'broker_peer_received_messages_total{{peer="{there.node_id()}"'
+    assert [value for name, value in found.items() if name.startswith(of_peer)] == [10]
+
+
+def test_stats_are_what_the_path_tells(scene):
+    here, there = scene.endpoint(), scene.endpoint()
+    scene.use(here.make_subscriber(["/t", "/u"]))
+    connect(there, here)
+    told, asked = json.loads(read(here.serve_http(), "/v1/stats")), here.stats()
+    assert set(told) == set(asked)
+    for stats in (told, asked):
+        assert [peer["id"] for peer in stats["peers"]] == [str(there.node_id())]
+        assert sorted(stats["subscribers"][0]["topics"]) == ["/t", "/u"]
+
+
+def test_https_with_a_certificate_and_a_token(scene, tmp_path):
+    authority = certificates.make(tmp_path, "authority")
+    one = certificates.make(tmp_path, "one", authority)
+    endpoint = scene.endpoint()
+    port = endpoint.serve_http(LOCALHOST, 0, certificate=one.certificate, key=one.key, token="secret")
+    context = ssl.create_default_context(cafile=authority.certificate)
+    context.check_hostname = False
+
+    def status(path, **fields):
+        connection = http.client.HTTPSConnection(LOCALHOST, port, context=context, timeout=DEADLINE_S)
+        try:
+            connection.request("GET", path, headers=fields)
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    assert status("/metrics") == 401
+    assert status("/metrics", Authorization="Bearer secret") == 200
+    assert status("/healthz") == 200
+    with pytest.raises((urllib.error.URLError, http.client.HTTPException, OSError)):
+        read(port, "/healthz")
+
+
+def test_what_cannot_be_served_is_an_error(scene):
+    endpoint = scene.endpoint()
+    port = endpoint.serve_http()
+    with pytest.raises(broker.ListenError, match=str(port)):
+        endpoint.serve_http(LOCALHOST, port)
+    with pytest.raises(broker.ConfigurationError, match="token"):
+        endpoint.serve_http(token="")
+    with pytest.raises(broker.ConfigurationError, match="missing.pem"):
+        endpoint.serve_http(certificate="missing.pem", key="missing.pem")
+
+
+def test_the_environment_starts_a_server(scene):
+    port = scene.endpoint().open_listener(LOCALHOST, 0)
+    program = (
+        "import broker, sys, urllib.request\n"
+        "endpoint = broker.Endpoint()\n"
+        "print(urllib.request.urlopen(f'http://localhost:{sys.argv[1]}/v1/stats').read().decode())\n"
+    )
+    free = port + 1 if port < 65535 else port - 1
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(free)],
+        env={"BROKER_METRICS_PORT": str(free), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+    )
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["peers"] == []
