@@ -40,7 +40,7 @@ def test_what_flows_is_counted(scene):
     for _ in range(10):
         take_one(messages)
     # The last one may be in the reader's hands before its connection has counted it.
-    wait_until(lambda: here.stats()["processed"]["data"] == 10)
+    wait_until(lambda: here.stats()["processed"]["data"] == 10, "all are counted")
     found = samples(read(port, "/metrics"))
     assert found['broker_connections{type="native"}'] == 1
     assert found['broker_processed_messages_total{type="data"}'] == 10
@@ -63,8 +63,8 @@ def test_https_with_a_certificate_and_a_token(scene, tmp_path):
     authority = certificates.make(tmp_path, "authority")
     one = certificates.make(tmp_path, "one", authority)
     endpoint = scene.endpoint()
-    port = endpoint.serve_http(LOCALHOST, 0, certificate=one.certificate, key=one.key, token="secret")
-    context = ssl.create_default_context(cafile=authority.certificate)
+    port = endpoint.serve_http(LOCALHOST, 0, certificate=one.certificate_file, key=one.key_file, token="secret")
+    context = ssl.create_default_context(cafile=authority.certificate_file)
     context.check_hostname = False
 
     def status(path, **fields):

@@ -98,6 +98,8 @@ fn metrics_count_what_flows() {
     for _ in 0..100 {
         subscriber.recv().unwrap();
     }
+    // A connection counts what it handed on once per buffer, which may be a moment later.
+    eventually("all are counted", || here.stats().processed.data == 100);
     let answer = get(port, "/metrics");
     assert_eq!(answer.status, 200);
     assert!(
