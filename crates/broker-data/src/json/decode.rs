@@ -451,7 +451,7 @@ impl<'t> Decoder<'t, '_> {
     fn real(&mut self) -> Scanned<()> {
         let start = self.scanner.position();
         let real = if self.scanner.peek() == Some(b'"') {
-            special_real(&self.scanner.string()?.content())
+            scalar::special_real(&self.scanner.string()?.content())
         } else if self.scanner.at_number() {
             match self.scanner.number()? {
                 Number::Real(text) => text.parse().ok().filter(|real: &f64| real.is_finite()),
@@ -459,7 +459,7 @@ impl<'t> Decoder<'t, '_> {
                 Number::Integer {
                     negative,
                     magnitude,
-                } => exact_real(negative, magnitude),
+                } => scalar::exact_real(negative, magnitude),
             }
         } else {
             return Err(self.scanner.mismatch(A_REAL));
@@ -775,29 +775,6 @@ fn kind_of_name(name: &[u8]) -> Option<Kind> {
         b"vector" => Kind::Vector,
         _ => return None,
     })
-}
-
-/// Reads the words that we write for reals that are not finite.
-fn special_real(text: &[u8]) -> Option<f64> {
-    match text {
-        b"inf" => Some(f64::INFINITY),
-        b"-inf" => Some(f64::NEG_INFINITY),
-        b"nan" => Some(f64::NAN),
-        _ => None,
-    }
-}
-
-/// Returns the real that is this integer, unless it would have to be rounded.
-fn exact_real(negative: bool, magnitude: u64) -> Option<f64> {
-    // A real has 53 binary digits; zeros behind them are free.
-    let digits = 64_u32
-        .saturating_sub(magnitude.leading_zeros())
-        .saturating_sub(magnitude.trailing_zeros());
-    if digits > f64::MANTISSA_DIGITS {
-        return None;
-    }
-    let real = magnitude as f64;
-    Some(if negative { -real } else { real })
 }
 
 #[cfg(test)]

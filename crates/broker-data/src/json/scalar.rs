@@ -47,6 +47,29 @@ pub(crate) fn subnet(text: &[u8]) -> Option<Subnet> {
     Subnet::new(address(network)?, decimal(length)?)
 }
 
+/// Reads the words that we write for reals that are not finite.
+pub(crate) fn special_real(text: &[u8]) -> Option<f64> {
+    match text {
+        b"inf" => Some(f64::INFINITY),
+        b"-inf" => Some(f64::NEG_INFINITY),
+        b"nan" => Some(f64::NAN),
+        _ => None,
+    }
+}
+
+/// Returns the real that is this integer, unless it would have to be rounded.
+pub(crate) fn exact_real(negative: bool, magnitude: u64) -> Option<f64> {
+    // A real has 53 binary digits; zeros behind them are free.
+    let digits = 64_u32
+        .saturating_sub(magnitude.leading_zeros())
+        .saturating_sub(magnitude.trailing_zeros());
+    if digits > f64::MANTISSA_DIGITS {
+        return None;
+    }
+    let real = magnitude as f64;
+    Some(if negative { -real } else { real })
+}
+
 /// Reads `number/protocol`; without a protocol it is TCP. Spec: websocket 4.4.
 ///
 /// A protocol that is none of the four would become another port, so it is refused. Only of a
