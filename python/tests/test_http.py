@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import ssl
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import broker
 import certificates
 from deadline import DEADLINE_S, take_one, wait_until
+from recordings import REPOSITORY
 from scene import connect
 
 LOCALHOST = "127.0.0.1"
@@ -110,3 +112,17 @@ def test_the_environment_starts_a_server(scene):
     )
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)["peers"] == []
+
+
+def test_dashboard_and_alerts_use_families_that_exist(scene):
+    here, there = scene.endpoint(), scene.endpoint()
+    scene.use(here.make_subscriber("/t"))
+    here.attach_master("books", broker.Backend.Memory)
+    connect(there, here)
+    text = read(here.serve_http(), "/metrics")
+    families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    for name in ("alerts.yml", "grafana.json"):
+        used = set(re.findall(r"\bbroker_\w+", (REPOSITORY / "monitoring" / name).read_text()))
+        assert used, name
+        assert used <= families, (name, used - families)
+    json.loads((REPOSITORY / "monitoring" / "grafana.json").read_text())
