@@ -46,7 +46,17 @@ impl Keys {
     #[inline]
     pub fn key(&self, mark: Mark, frame: &[u8]) -> Key {
         let (tag, content) = content_of(frame);
-        let mut hash = self.start(mark, u64::from(tag));
+        self.finish(self.start(mark, u64::from(tag)), content)
+    }
+
+    /// Stands for what the complete frame of a message says, whoever sent it and whatever its mark.
+    pub fn content(&self, frame: &[u8]) -> Key {
+        let (tag, content) = content_of(frame);
+        self.finish(self.secret[1] ^ u64::from(tag), content)
+    }
+
+    #[inline]
+    fn finish(&self, mut hash: u64, content: &[u8]) -> Key {
         let (chunks, rest) = content.as_chunks::<16>();
         for chunk in chunks {
             hash = self.mix(hash, *chunk);
@@ -247,7 +257,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::frame::{EnvelopeError, Tag, write_envelope};
+    use crate::frame::{EnvelopeError, Tag, patch_receiver, write_envelope};
     use crate::id::EndpointId;
 
     const KEYS: Keys = Keys::new([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]);
@@ -352,6 +362,10 @@ mod tests {
             let mut changed = payload.clone();
             changed[at.index(payload.len())] ^= 1;
             prop_assert_ne!(KEYS.key(mark(number), &frame(&topic, &changed)), key);
+            prop_assert_ne!(KEYS.content(&frame(&topic, &changed)), KEYS.content(&original));
+            let mut marked = original.clone();
+            patch_receiver(&mut marked, mark(number).to_receiver());
+            prop_assert_eq!(KEYS.content(&marked), KEYS.content(&original));
             let longer = [&payload[..], &[0]].concat();
             prop_assert_ne!(KEYS.key(mark(number), &frame(&topic, &longer)), key);
             let moved = frame(&[&topic[..], &payload[..1]].concat(), &payload[1..]);

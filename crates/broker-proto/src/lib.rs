@@ -12,6 +12,7 @@
 //! | [`filter`] | what an endpoint wants to receive; matching |
 //! | [`frame`] | where a message ends, whom it is from and for |
 //! | [`mark`], [`duplicates`] | what tells copies of one message in a ring of endpoints from new messages |
+//! | [`circle`] | circles through endpoints of other implementations: found and cut |
 //! | [`message`] | the messages of the handshake; routing updates, pings, pongs |
 //! | [`store`] | data stores: their commands, channels that number and repair them, masters, clones |
 //! | [`routes`] | which peers and local consumers get a message |
@@ -35,6 +36,7 @@
 #![forbid(unsafe_code)]
 
 mod backoff;
+pub mod circle;
 pub mod config;
 pub mod duplicates;
 pub mod endpoint;

@@ -73,6 +73,8 @@ pub struct RoutingTable<T> {
     /// The filters of all peers, and the topics of all local consumers.
     peer_index: PrefixIndex<PeerRoute<T>>,
     local_index: PrefixIndex<LocalRoute<T>>,
+    /// Peers that do not take part in a topic, as the same way leads over others. See ADR 0150.
+    closed: Tree<Topic, Arc<[EndpointId]>>,
 }
 
 #[derive(Debug)]
@@ -109,6 +111,7 @@ impl<T: Clone> RoutingTable<T> {
             locals: Tree::new(),
             peer_index: PrefixIndex::default(),
             local_index: PrefixIndex::default(),
+            closed: Tree::new(),
         }
     }
 
@@ -223,6 +226,31 @@ impl<T: Clone> RoutingTable<T> {
         }
     }
 
+    /// Says which peers messages of exactly that topic, unless directed, neither go to nor come from.
+    pub fn set_closed(&mut self, topic: &Topic, peers: &[EndpointId]) {
+        match peers.is_empty() {
+            true => self.closed.remove(topic),
+            false => self.closed.insert(topic.clone(), peers.into()),
+        };
+        self.changed();
+    }
+
+    /// Whether messages of the topic to everybody are not heard from there.
+    pub fn is_closed(&self, origin: Origin, topic: &[u8]) -> bool {
+        match origin {
+            Origin::Peer(hop) | Origin::Spoofed(hop) => self.closed_to(topic).contains(&hop),
+            Origin::Endpoint | Origin::Hub(_) | Origin::Client(_) | Origin::Internal => false,
+        }
+    }
+
+    fn closed_to(&self, topic: &[u8]) -> &[EndpointId] {
+        if self.closed.is_empty() {
+            return &[];
+        }
+        let found = self.closed.find(|it| it.as_bytes().cmp(topic));
+        found.map_or(&[], |(_, peers)| peers)
+    }
+
     /// The peers, in the order of their ids.
     pub fn peers(&self) -> impl Iterator<Item = (EndpointId, &Filter, &T)> {
         self.peers
@@ -272,8 +300,16 @@ impl<T: Clone> RoutingTable<T> {
         forwarding: bool,
     ) -> Vec<T> {
         let is_reserved = topic.starts_with(RESERVED.as_bytes());
+        if receiver.is_nil() && self.is_closed(origin, topic) {
+            return Vec::new();
+        }
         let peers = match receiver.is_nil() {
-            true => self.peer_index.matches(topic),
+            true => {
+                let closed = self.closed_to(topic);
+                let mut peers = self.peer_index.matches(topic);
+                peers.retain(|peer| !closed.contains(&peer.id));
+                peers
+            }
             // That peer, whatever it subscribed to.
             false => {
                 let there = self.peers.get(&receiver);
@@ -327,6 +363,7 @@ impl<T> Clone for RoutingTable<T> {
             locals: self.locals.clone(),
             peer_index: self.peer_index.clone(),
             local_index: self.local_index.clone(),
+            closed: self.closed.clone(),
         }
     }
 }
@@ -503,10 +540,39 @@ mod tests {
     }
 
     #[test]
+    fn closed_peers_take_no_part_in_a_topic() {
+        use Origin::{Client, Endpoint, Peer, Spoofed};
+        let mut table = table();
+        let topic = Topic::from("/t/x");
+        table.set_closed(&topic, &[A]);
+        let targets = |table: &RoutingTable<_>, origin, receiver, topic: &str| {
+            let mut targets = table.targets(origin, receiver, topic.as_bytes(), true);
+            targets.retain(|target: &&str| target.len() == 1);
+            targets
+        };
+        assert_eq!(targets(&table, Endpoint, ALL, "/t/x"), ["B"]);
+        assert_eq!(targets(&table, Client(LocalId(9)), ALL, "/t/x"), ["B"]);
+        assert_eq!(targets(&table, Peer(B), ALL, "/t/x"), [""; 0]);
+        for origin in [Peer(A), Spoofed(A)] {
+            assert!(table.is_closed(origin, b"/t/x"));
+            assert!(table.targets(origin, ALL, b"/t/x", true).is_empty());
+        }
+        // Other topics, and what is directed, go their ways.
+        assert_eq!(targets(&table, Endpoint, ALL, "/t/xy"), ["A", "B"]);
+        assert_eq!(targets(&table, Peer(A), ALL, "/t"), ["B"]);
+        assert_eq!(targets(&table, Endpoint, A, "/t/x"), ["A"]);
+        assert_eq!(table.targets(Peer(A), ME, b"/t/x", true).len(), 3);
+        assert!(!table.is_closed(Peer(B), b"/t/x") && !table.is_closed(Endpoint, b"/t/x"));
+        table.set_closed(&topic, &[]);
+        assert_eq!(targets(&table, Endpoint, ALL, "/t/x"), ["A", "B"]);
+    }
+
+    #[test]
     fn every_change_moves_the_version() {
         let mut table = table();
         let mut versions = vec![table.version()];
-        let changes: [fn(&mut RoutingTable<&'static str>); 7] = [
+        let changes: [fn(&mut RoutingTable<&'static str>); 8] = [
+            |table| table.set_closed(&Topic::from("/t"), &[A]),
             |table| table.set_peer_filter(A, Filter::new()),
             |table| assert!(table.add_local_topics(HUB, topics(&["/u"]))),
             |table| table.remove_local_topic(HUB, &Topic::from("/t")),
