@@ -8,6 +8,8 @@ mod man;
 mod node;
 mod ping;
 mod publish;
+mod record;
+mod replay;
 mod request;
 mod store;
 mod subscribe;
@@ -29,6 +31,8 @@ pub(crate) enum Command {
     Store(store::StoreCommand),
     Zeek(zeek::ZeekCommand),
     Intel(intel::IntelCommand),
+    Record(record::Record),
+    Replay(replay::Replay),
     Ping(ping::Ping),
     Node(node::Node),
     Value(value::ValueCommand),
@@ -45,6 +49,8 @@ pub(crate) fn run(arguments: Arguments, console: &mut Console) -> Outcome {
         Command::Sub(command) => command.run(global, console),
         Command::Pub(command) => command.run(global, console),
         Command::Req(command) => command.run(global, console),
+        Command::Record(command) => command.run(global, console),
+        Command::Replay(command) => command.run(global, console),
         Command::Zeek(command) => command.run(global, console),
         Command::Intel(command) => command.run(global, console),
         Command::Store(command) => command.run(global, console),

@@ -19,11 +19,12 @@
 //! | `condition`, `template`, `path`, `pattern` | `--where`, `--format`, and what they have in common |
 //! | `incoming` | a message that came, as a line and as JSON |
 //! | `target`, `contexts` | where to: URLs, TLS, the file of contexts |
+//! | `recordings` | files with recorded messages |
 //! | `session` | an endpoint with its peers: connect, lose, connect again, leave |
 //! | `console`, `outcome`, `interrupt` | streams, exit codes, signals |
 //! | `duration`, `nearest` | `10s`; what a mistyped name may have meant |
 //!
-//! Everything but `session` and `commands` is free of sockets and clocks.
+//! Everything but `session`, `recordings` and `commands` is free of sockets and clocks.
 
 #![forbid(unsafe_code)]
 
@@ -40,6 +41,7 @@ mod nearest;
 mod outcome;
 mod path;
 mod pattern;
+mod recordings;
 mod session;
 mod target;
 mod template;

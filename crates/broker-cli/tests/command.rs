@@ -22,6 +22,8 @@ mod ping;
 mod process;
 #[path = "command/publish.rs"]
 mod publish;
+#[path = "command/record.rs"]
+mod record;
 #[path = "command/request.rs"]
 mod request;
 #[path = "command/schema.rs"]

@@ -21,6 +21,7 @@
 //! | [`json`] | what WebSocket clients and servers say to each other: messages, and both sides of the conversation |
 //! | [`http`] | heads of HTTP requests; the one that opens a WebSocket, seen from both sides; frames of a WebSocket |
 //! | [`peer_url`] | addresses of peers |
+//! | [`recording`] | messages in files, with the times at which they came |
 //! | [`endpoint`] | the state machine: connections, handshakes, peers, retries, goodbyes |
 //! | `random`, `backoff` | numbers from a seed; pauses between attempts |
 //! | [`config`] | every number somebody might ask about |
@@ -49,6 +50,7 @@ pub mod mark;
 pub mod message;
 pub mod peer_url;
 mod random;
+pub mod recording;
 pub mod routes;
 pub mod status;
 pub mod store;

@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 
 use self::item::Item;
 use super::logs::Logs;
-use super::publish::{await_subscriber, event};
+use super::publish::{await_subscriber, drain, event};
 use crate::arguments::{ConnectionArguments, EndArguments, Global};
 use crate::console::Console;
 use crate::duration::{duration, rate};
@@ -265,20 +265,11 @@ impl Where {
                 }
             }
         }
-        let peers = session.endpoint.peers();
-        for peer in peers.iter().filter(|_| is_native) {
-            // A sign of life comes after everything that was published.
-            let ping = tokio::time::timeout(DRAIN_TIMEOUT, session.endpoint.ping(peer.id));
-            match session.or_signal(ping).await {
-                Waited::Over(Ok(Some(_))) => {}
-                Waited::Ended(_) => return Ok(Exit::Interrupted),
-                Waited::Over(_) => {
-                    let what = format!("{} has not taken everything", peer.network);
-                    return Err(Failure::failed(what));
-                }
-            }
-        }
+        let drained = match is_native {
+            true => drain(&session, DRAIN_TIMEOUT).await,
+            false => Ok(()),
+        };
         session.leave().await;
-        Ok(Exit::Done)
+        drained.map(|()| Exit::Done)
     }
 }

@@ -187,7 +187,7 @@ impl Pub {
             ));
         }
         let drained = match self.drain && ended.is_none() {
-            true => self.await_peers(&session).await,
+            true => drain(&session, self.timeout.unwrap_or(DRAIN_TIMEOUT)).await,
             false => Ok(()),
         };
         session.leave().await;
@@ -276,32 +276,35 @@ impl Pub {
             }
         }
     }
+}
 
-    /// Asks every peer for a sign of life, which comes after everything that was published.
-    async fn await_peers(&self, session: &Session) -> Result<(), Failure> {
-        let limit = self.timeout.unwrap_or(DRAIN_TIMEOUT);
-        let deadline = tokio::time::Instant::now() + limit;
-        let peers = session.endpoint.peers();
-        let pings: Vec<_> = peers
-            .iter()
-            .map(|peer| session.endpoint.ping(peer.id))
-            .collect();
-        let mut behind: Vec<String> = session.lost_peers();
-        for (peer, ping) in peers.iter().zip(pings) {
-            let answer = tokio::time::timeout_at(deadline, ping);
-            let answered = session.or_signal(answer).await;
-            if !matches!(answered, Waited::Over(Ok(Some(_)))) {
-                behind.push(peer.network.to_string());
-            }
+/// Asks every peer for a sign of life, which comes after everything that was published.
+///
+/// # Errors
+///
+/// Names those from which none came in time.
+pub(super) async fn drain(session: &Session, limit: Duration) -> Result<(), Failure> {
+    let deadline = tokio::time::Instant::now() + limit;
+    let peers = session.endpoint.peers();
+    let pings: Vec<_> = peers
+        .iter()
+        .map(|peer| session.endpoint.ping(peer.id))
+        .collect();
+    let mut behind: Vec<String> = session.lost_peers();
+    for (peer, ping) in peers.iter().zip(pings) {
+        let answer = tokio::time::timeout_at(deadline, ping);
+        let answered = session.or_signal(answer).await;
+        if !matches!(answered, Waited::Over(Ok(Some(_)))) {
+            behind.push(peer.network.to_string());
         }
-        match behind.is_empty() {
-            true => Ok(()),
-            false => Err(Failure::failed(format!(
-                "not taken by {} within {} s",
-                behind.join(", "),
-                limit.as_secs_f64()
-            ))),
-        }
+    }
+    match behind.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::failed(format!(
+            "not taken by {} within {} s",
+            behind.join(", "),
+            limit.as_secs_f64()
+        ))),
     }
 }
 

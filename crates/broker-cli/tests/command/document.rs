@@ -13,7 +13,7 @@ use rustix::process::{Signal, kill_process_group};
 use crate::process::{Peer, Running};
 
 /// Commands that go on until they are ended.
-const ENDLESS: [&str; 4] = ["sub", "logs", "watch", "node"];
+const ENDLESS: [&str; 5] = ["sub", "logs", "watch", "node", "--listen"];
 
 /// What makes one of them end.
 const ENDING: [&str; 8] = [
@@ -81,6 +81,13 @@ fn answer(endpoint: &Endpoint) {
 fn every_example_works() {
     let peer = Peer::at(false, 0);
     answer(&peer.endpoint);
+    let zeek = peer.endpoint.clone();
+    std::thread::spawn(move || {
+        // Something to be recorded, at a pace that a recorder sees the end of.
+        while !zeek.is_shut_down() && zeek.publish("zeek/test", &1u64).is_ok() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    });
     let _everything = peer.endpoint.subscriber(["/"]).unwrap();
     let _hosts = peer
         .endpoint
@@ -108,6 +115,7 @@ fn every_example_works() {
             ("manager:9999", peer.url.as_str()),
             ("localhost:9999", peer.url.as_str()),
             ("127.0.0.1:9997", "127.0.0.1:0"),
+            ("127.0.0.1:9999", "127.0.0.1:0"),
             (":9999 ", "127.0.0.1:0 "),
             ("/var/log/zeek", "logs"),
             ("--rate 10/s", "--rate 1000/s"),
@@ -127,7 +135,7 @@ fn every_example_works() {
         peer.forget_events();
         let mut running = Running::start(&mut shell);
         if is_endless(&line) {
-            match line.starts_with("broker node") {
+            match line.contains("--listen") {
                 true => drop(running.says("listening")),
                 false => peer.await_peer(),
             }

@@ -2,7 +2,7 @@
 
 use crate::process::{Ended, Running, command};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 16] = [
     "sub",
     "pub",
     "req",
@@ -10,6 +10,8 @@ const COMMANDS: [&str; 14] = [
     "store",
     "zeek",
     "intel",
+    "record",
+    "replay",
     "ping",
     "node",
     "value",

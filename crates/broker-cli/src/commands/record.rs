@@ -1,0 +1,308 @@
+//! `broker record`: keeps messages in a file, with the times at which they came.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use broker::data::json::put_text;
+use broker::{MessageRef, Subscriber, Timestamp};
+use clap::Args;
+
+use crate::arguments::{ConnectionArguments, EndArguments, Global};
+use crate::console::Console;
+use crate::incoming::{put_topic, time_text};
+use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
+use crate::recordings::{RecordingReader, RecordingWriter};
+use crate::session::{self, Loss, Session};
+use crate::target::Target;
+
+/// Runs of messages that are taken before signals, times and events of the endpoint are looked at.
+const RUNS_AT_ONCE: usize = 64;
+
+/// Begins topics of what an endpoint says about itself. Spec: wire 9.3.
+const INTERNAL: &[u8] = b"<$>/";
+
+/// Topics that `--info` tells apart; messages on others are counted together.
+const TOPICS_MAX: usize = 10_000;
+
+const EXAMPLES: &str = "Examples:
+  broker record day.rec zeek/ -u localhost:9999    until Ctrl-C
+  broker record day.rec zeek/ --timeout 1h         go on with the same file
+  broker record day.rec --info                     topics, numbers, span
+  broker replay day.rec -u localhost:9998          send them again";
+
+/// Keep messages in a file, for `replay`
+///
+/// A file that is there is gone on with. What a recorder that was killed had not finished is cut off
+/// and told.
+#[derive(Debug, Args)]
+#[command(after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct Record {
+    /// The file
+    file: PathBuf,
+    /// Topics, as prefixes: '' is every topic
+    #[arg(value_name = "TOPIC", required_unless_present = "info")]
+    topics: Vec<String>,
+    /// Print what is in the file
+    #[arg(long, conflicts_with = "topics")]
+    info: bool,
+    /// End when a peer is lost, do not connect again
+    #[arg(long)]
+    no_retry: bool,
+    #[command(flatten)]
+    end: EndArguments,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+impl Record {
+    pub(crate) fn run(self, global: &Global, console: &mut Console) -> Outcome {
+        if self.info {
+            return info(&self.file, console);
+        }
+        let target = Target::find(&self.connection, global)?;
+        let (writer, torn) = RecordingWriter::open(&self.file)?;
+        if torn > 0 {
+            console.warn(format_args!(
+                "{torn} bytes of an unfinished block are cut off"
+            ));
+        }
+        let loss = match self.no_retry {
+            true => Loss::End,
+            false => Loss::Reconnect,
+        };
+        let runtime = session::runtime()?;
+        let outcome = runtime.block_on(self.receive(target, loss, writer, console));
+        runtime.shutdown_background();
+        outcome
+    }
+
+    async fn receive(
+        self,
+        target: Target,
+        loss: Loss,
+        mut writer: RecordingWriter,
+        console: &mut Console,
+    ) -> Outcome {
+        let mut session = Session::of(target, loss)?;
+        let mut subscriber = session.subscribe(&self.topics)?;
+        session.connect().await?;
+        let started = tokio::time::Instant::now();
+        let mut counts = Counts::default();
+        let taken = self.take(
+            &mut session,
+            &mut subscriber,
+            &mut writer,
+            &mut counts,
+            console,
+        );
+        let ended = taken.await;
+        // Whatever ended it, what came is kept.
+        let finished = writer.finish();
+        session.leave().await;
+        let exit = ended?;
+        let length = finished?;
+        let Counts { messages, lost } = counts;
+        let took = started.elapsed().as_secs_f64();
+        console.say(format_args!(
+            "{messages} messages in {took:.1} s; the file has {length} bytes"
+        ));
+        match lost {
+            0 => Ok(exit),
+            _ => Err(Failure::failed(format!("{lost} messages are lost"))),
+        }
+    }
+
+    async fn take(
+        &self,
+        session: &mut Session,
+        subscriber: &mut Subscriber,
+        writer: &mut RecordingWriter,
+        counts: &mut Counts,
+        console: &mut Console,
+    ) -> Outcome {
+        let interrupt = session.interrupt.clone();
+        let started = tokio::time::Instant::now();
+        let timeout = self.end.timeout.map(|it| started + it);
+        let mut heard = started;
+        let limit = self.end.count.unwrap_or(u64::MAX);
+        loop {
+            let idle = self.end.idle.map(|it| heard + it);
+            tokio::select! {
+                biased;
+                _ = interrupt.wait() => return Ok(Exit::Interrupted),
+                event = session.event() => {
+                    if let Some(event) = event {
+                        session.on_event(&event, console)?;
+                    }
+                }
+                () = session::until(timeout) => return Ok(self.exit_at_end(counts.messages)),
+                message = session::message(subscriber) => {
+                    let message = message?;
+                    let mut failed = Ok(());
+                    let mut push = |topic: &[u8], frame: &[u8], now| {
+                        let is_wanted = counts.messages < limit && !topic.starts_with(INTERNAL);
+                        if failed.is_ok() && is_wanted {
+                            failed = writer.push(now, frame);
+                            counts.messages += 1;
+                        }
+                    };
+                    push(message.topic(), message.frame(), session::now());
+                    let mut runs = 0;
+                    while runs < RUNS_AT_ONCE && interrupt.came().is_none() {
+                        let now = session::now();
+                        let seen = subscriber.for_each_ready(|message: MessageRef<'_>| {
+                            push(message.topic(), message.frame(), now);
+                        });
+                        if seen == 0 {
+                            break;
+                        }
+                        runs += 1;
+                    }
+                    failed?;
+                    // More will come at once, and fills the block.
+                    if runs < RUNS_AT_ONCE {
+                        writer.flush()?;
+                    }
+                    heard = tokio::time::Instant::now();
+                    let lost = subscriber.take_loss();
+                    if lost > 0 {
+                        counts.lost += lost;
+                        console.warn(format_args!("{lost} messages came too fast and are lost"));
+                    }
+                    if counts.messages >= limit {
+                        return Ok(Exit::Done);
+                    }
+                }
+                () = session::until(idle) => return Ok(self.exit_at_end(counts.messages)),
+            }
+        }
+    }
+
+    fn exit_at_end(&self, count: u64) -> Exit {
+        let is_short = self.end.count.is_some_and(|wanted| count < wanted);
+        match count == 0 || is_short {
+            true => Exit::NothingCame,
+            false => Exit::Done,
+        }
+    }
+}
+
+/// What came.
+#[derive(Debug, Default)]
+struct Counts {
+    messages: u64,
+    /// Dropped before they were taken.
+    lost: u64,
+}
+
+/// What is in a file.
+#[derive(Debug, Default)]
+struct Contents {
+    messages: u64,
+    bytes: u64,
+    blocks: u64,
+    span: Option<(Timestamp, Timestamp)>,
+    topics: BTreeMap<Vec<u8>, u64>,
+    /// Messages on topics that are not told apart.
+    other: u64,
+}
+
+impl Contents {
+    fn add(&mut self, time: Timestamp, topic: &[u8], bytes: usize) {
+        self.messages += 1;
+        self.bytes += bytes as u64;
+        let (first, last) = self.span.unwrap_or((time, time));
+        self.span = Some((first.min(time), last.max(time)));
+        if let Some(count) = self.topics.get_mut(topic) {
+            *count += 1;
+        } else if self.topics.len() < TOPICS_MAX {
+            self.topics.insert(topic.to_vec(), 1);
+        } else {
+            self.other += 1;
+        }
+    }
+
+    /// As an object. See `schema/record.json`.
+    fn json(&self, torn: u64) -> String {
+        let mut line = format!(
+            "{{\"type\":\"recording\",\"messages\":{},\"bytes\":{},\"blocks\":{}",
+            self.messages, self.bytes, self.blocks
+        );
+        for (name, time) in [
+            ("first", self.span.map(|it| it.0)),
+            ("last", self.span.map(|it| it.1)),
+        ] {
+            match time {
+                Some(time) => {
+                    line.push_str(&format!(",\"{name}\":\"{}\"", session::full_time(time)))
+                }
+                None => line.push_str(&format!(",\"{name}\":null")),
+            }
+        }
+        line.push_str(",\"topics\":[");
+        for (index, (topic, count)) in self.topics.iter().enumerate() {
+            line.push_str(if index > 0 { "," } else { "" });
+            line.push_str("{\"topic\":");
+            put_text(&mut line, topic, broker::data::json::Form::Lossless);
+            line.push_str(&format!(",\"messages\":{count}}}"));
+        }
+        line.push_str(&format!(
+            "],\"other\":{},\"torn_bytes\":{torn}}}",
+            self.other
+        ));
+        line
+    }
+
+    fn print(&self, console: &mut Console) -> Result<(), Failure> {
+        console.line(format_args!(
+            "{} messages, {} bytes",
+            self.messages, self.bytes
+        ))?;
+        if let Some((first, last)) = self.span {
+            #[expect(clippy::cast_precision_loss, reason = "it is shown with three digits")]
+            let seconds = last.ns().saturating_sub(first.ns()) as f64 / 1e9;
+            let (first, last) = (time_text(first), time_text(last));
+            console.line(format_args!("from {first} to {last}: {seconds:.3} s"))?;
+        }
+        let mut topics: Vec<_> = self.topics.iter().collect();
+        topics.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        for (topic, count) in topics {
+            let mut text = Vec::new();
+            put_topic(&mut text, topic);
+            console.line(format_args!(
+                "{count:>12} {}",
+                String::from_utf8_lossy(&text)
+            ))?;
+        }
+        if self.other > 0 {
+            console.line(format_args!("{:>12} on further topics", self.other))?;
+        }
+        Ok(())
+    }
+}
+
+fn info(file: &std::path::Path, console: &mut Console) -> Outcome {
+    let mut reader = RecordingReader::open(file)?;
+    let mut contents = Contents::default();
+    loop {
+        let more = reader.next_block(|_, message| {
+            contents.add(message.time, message.topic, message.frame.len());
+            Ok(())
+        });
+        match more? {
+            true => contents.blocks += 1,
+            false => break,
+        }
+    }
+    let damage = reader.damage();
+    match console.is_json() {
+        true => console.line(contents.json(damage.map_or(0, |(_, bytes)| bytes)))?,
+        false => contents.print(console)?,
+    }
+    if let Some((error, bytes)) = damage {
+        console.warn(format_args!(
+            "{bytes} bytes at the end cannot be read: {error}"
+        ));
+    }
+    Ok(Exit::Done)
+}
