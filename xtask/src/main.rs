@@ -5,6 +5,7 @@
 //! - `documents` links and commands named in Markdown files exist
 //! - `citations` sections of the protocol description and decision records that are cited exist
 //! - `maps`      maps of modules and of the repository name what is there, and all of it
+//! - `layers`    which part of the runtime may import which
 //! - `locks`     no task is woken under a lock, no queue is without a limit
 //! - `decisions` the form of decision records, and their index
 //! - `bench_smoke` instruction counts of the hot path against their baseline
@@ -21,6 +22,7 @@ mod ci;
 mod citations;
 mod decisions;
 mod documents;
+mod layers;
 mod locks;
 mod manifests;
 mod maps;

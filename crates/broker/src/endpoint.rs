@@ -16,25 +16,27 @@ use tokio::runtime::Handle;
 #[cfg(feature = "status")]
 use crate::config::HttpOptions;
 use crate::config::{Options, TlsOptions};
+use crate::core::hooks::{ClosingStores, Destination, Dial, Hooks};
 use crate::core::pending::Pending;
 use crate::core::runtime;
 use crate::core::shared::Shared;
 use crate::error::Error;
 use crate::flow::blocked::{self, BlockedPublish};
-use crate::flow::routing::TargetKind;
+use crate::flow::target::TargetKind;
 #[cfg(feature = "status")]
 use crate::http::status;
 use crate::hub::Hub;
 use crate::net::listener;
 #[cfg(feature = "tls")]
 use crate::net::tls_session::TlsSession;
+use crate::peer::{accept, dial};
 use crate::publisher::Publisher;
 use crate::stats::{self, Stats};
 use crate::status_subscriber::StatusSubscriber;
-use crate::store::{Backend, Store, StoreError, StoreEvents};
+use crate::store::{Backend, Node, Store, StoreError, StoreEvents, Stores};
 use crate::subscriber::Subscriber;
 #[cfg(feature = "http")]
-use crate::{WebSocketCounts, WebSocketOptions, WebSocketPeerCounts, http};
+use crate::{WebSocketCounts, WebSocketOptions, WebSocketPeerCounts, http, transport};
 
 /// What to do when an outgoing peering fails or is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -92,12 +94,12 @@ pub struct Endpoint {
 
 /// Dropped with the last handle.
 struct LastHandle {
-    shared: Arc<Shared>,
+    node: Node,
 }
 
 impl Drop for LastHandle {
     fn drop(&mut self) {
-        self.shared.begin_shutdown(None);
+        self.node.shared.begin_shutdown(None);
     }
 }
 
@@ -152,15 +154,60 @@ impl Builder {
             Some(handle) => handle,
             None => runtime::shared().map_err(|error| Error::Start(Arc::new(error)))?,
         };
-        let shared = Shared::new(self.options, runtime)?;
+        let stores = Arc::new(Stores::default());
+        let shared = Shared::new(self.options, runtime, hooks(&stores))?;
+        let told = stores.clone();
+        shared
+            .data
+            .routes
+            .tell_changes(move || told.routes_changed());
         #[cfg(feature = "http")]
         http::start_configured(&shared)?;
+        let node = Node { shared, stores };
         #[cfg(feature = "status")]
-        status::start_configured(&shared)?;
-        shared.runtime.spawn(shared.clone().run_timer());
+        status::start_configured(&node)?;
+        node.shared.runtime.spawn(node.shared.clone().run_timer());
         Ok(Endpoint {
-            handle: Arc::new(LastHandle { shared }),
+            handle: Arc::new(LastHandle { node }),
         })
+    }
+}
+
+/// Starts an outgoing connection with what speaks its protocol.
+fn start(node: Node, dial: Dial) {
+    match &dial.to {
+        Destination::Native { host, port } => {
+            let (host, port) = (host.clone(), *port);
+            dial::start(node, dial, host, port);
+        }
+        #[cfg(feature = "http")]
+        Destination::Foreign { url } => {
+            let url = url.clone();
+            transport::websocket::join(node.shared, dial, &url);
+        }
+        // This build speaks no other protocol; addresses that ask for one are refused before.
+        #[cfg(not(feature = "http"))]
+        Destination::Foreign { url } => {
+            tracing::error!(event = "no-transport", connection = dial.connection.0, url);
+        }
+    }
+}
+
+/// What the control plane has done by the parts of an endpoint above it.
+fn hooks(stores: &Arc<Stores>) -> Hooks {
+    let (dialing, closing) = (stores.clone(), stores.clone());
+    Hooks {
+        dial: Box::new(move |shared, dial| {
+            let node = Node {
+                shared: shared.clone(),
+                stores: dialing.clone(),
+            };
+            start(node, dial);
+        }),
+        closing_stores: Box::new(move || {
+            let stores = closing.clone();
+            (!stores.is_empty()).then(|| -> ClosingStores { Box::new(move || stores.close()) })
+        }),
     }
 }
 
@@ -179,13 +226,17 @@ impl Endpoint {
         Builder::default()
     }
 
+    fn node(&self) -> &Node {
+        &self.handle.node
+    }
+
     fn shared(&self) -> &Arc<Shared> {
-        &self.handle.shared
+        &self.handle.node.shared
     }
 
     /// The id, random and different for every endpoint.
     pub fn id(&self) -> EndpointId {
-        self.shared().id
+        self.shared().data.id
     }
 
     // --- peerings -------------------------------------------------------------------------------
@@ -202,18 +253,17 @@ impl Endpoint {
     /// [`Error::ShutDown`] after a shutdown.
     pub fn listen(&self, address: &str, port: u16) -> Pending<Result<u16, Error>> {
         let (resolver, pending) = Pending::new(|| Err(Error::ShutDown));
-        let shared = self.shared().clone();
+        let node = self.node().clone();
         let address = address.to_owned();
         self.shared().runtime.spawn(async move {
+            let shared = &node.shared;
             let bound = listener::bind(&address, port).await;
             let bound = bound.and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
             resolver.resolve(match bound {
                 Err(cause) => Err(shared.cannot_listen(address, port, cause)),
                 Ok((port, listener)) => {
                     let mut control = shared.lock_control();
-                    let task = shared
-                        .runtime
-                        .spawn(listener::run(shared.clone(), listener));
+                    let task = shared.runtime.spawn(accept::run(node.clone(), listener));
                     control.listens_to_natives();
                     match control.add_listener(task) {
                         true => Ok(port),
@@ -274,7 +324,7 @@ impl Endpoint {
         options: HttpOptions,
     ) -> Pending<Result<u16, Error>> {
         let (resolver, pending) = Pending::new(|| Err(Error::ShutDown));
-        status::start(self.shared(), address.to_owned(), port, options, resolver);
+        status::start(self.node(), address.to_owned(), port, options, resolver);
         pending
     }
 
@@ -355,7 +405,7 @@ impl Endpoint {
                     network: Some(NetworkAddress::new(host, port)),
                 };
                 let fault = Fault::new(error.code(), Some(place), error.to_string());
-                self.shared().report(fault);
+                self.shared().data.report(fault);
             }
         }
     }
@@ -407,7 +457,7 @@ impl Endpoint {
     /// an endpoint that is none. A peer whose policy is to be disconnected loses what waits for it,
     /// and is none any more.
     pub fn dropped_for_peer(&self, peer: EndpointId) -> u64 {
-        let table = self.shared().routes.load();
+        let table = self.shared().data.routes.load();
         table
             .peer(peer)
             .map_or(0, |target| target.mailbox.dropped())
@@ -429,26 +479,26 @@ impl Endpoint {
 
     /// What the endpoint counted so far, and how its peers, consumers and stores are.
     pub fn stats(&self) -> Stats {
-        stats::of(self.shared())
+        stats::of(self.node())
     }
 
     /// As [`stats`](Self::stats), as a JSON object: what the path `/v1/stats` of
     /// [`serve_http`](Self::serve_http) tells. docs/http.md describes its keys.
     #[cfg(feature = "status")]
     pub fn stats_json(&self) -> String {
-        status::stats_json(self.shared())
+        status::stats_json(self.node())
     }
 
     /// Copies of messages that were dropped: in a ring or mesh of endpoints a message comes in
     /// several ways, and once is enough. Copies that come through peers of another implementation
     /// are not recognised.
     pub fn duplicates_dropped(&self) -> u64 {
-        self.shared().marking.dropped()
+        self.shared().data.marking.dropped()
     }
 
     /// The topics that peers are subscribed to, sorted, each once.
     pub fn peer_subscriptions(&self) -> Vec<Topic> {
-        let table = self.shared().routes.load();
+        let table = self.shared().data.routes.load();
         let entries = table
             .peers()
             // What a foreign peer wants is not known.
@@ -463,7 +513,7 @@ impl Endpoint {
     /// The topics that one peer is subscribed to, sorted; `None` if there is no such peer, or it is a
     /// WebSocket server, which does not say.
     pub fn subscriptions_of(&self, peer: EndpointId) -> Option<Vec<Topic>> {
-        let table = self.shared().routes.load();
+        let table = self.shared().data.routes.load();
         let (_, filter, _) = table
             .peers()
             .find(|(id, _, target)| *id == peer && target.kind != TargetKind::Foreign)?;
@@ -550,7 +600,13 @@ impl Endpoint {
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<Option<BlockedPublish>, E> {
         let shared = self.shared();
-        blocked::offer(shared, &shared.publish_memo, receiver, topic, write)
+        blocked::offer(
+            &shared.data,
+            &shared.data.publish_memo,
+            receiver,
+            topic,
+            write,
+        )
     }
 
     fn send<S: Source + ?Sized>(
@@ -614,7 +670,7 @@ impl Endpoint {
     /// [`StoreError::Backend`] when the storage cannot be opened, [`StoreError::Closed`] after a
     /// shutdown.
     pub fn attach_master(&self, name: &str, backend: Backend) -> Result<Store, StoreError> {
-        Store::attach_master(self.shared(), name, backend)
+        Store::attach_master(self.node(), name, backend)
     }
 
     /// Attaches a clone of a store: a copy that follows the master on a peer.
@@ -628,7 +684,7 @@ impl Endpoint {
     /// [`StoreError::MasterIsHere`] when the master is on this endpoint, [`StoreError::Closed`]
     /// after a shutdown.
     pub fn attach_clone(&self, name: &str, options: CloneOptions) -> Result<Store, StoreError> {
-        Store::attach_clone(self.shared(), name, options)
+        Store::attach_clone(self.node(), name, options)
     }
 
     /// The changes of all stores of this endpoint from now on.
@@ -637,9 +693,7 @@ impl Endpoint {
     ///
     /// [`Error::ShutDown`] after a shutdown.
     pub fn store_events(&self) -> Result<StoreEvents, Error> {
-        let events = StoreEvents::new(self.shared(), None);
-        self.shared().stores.routes_changed();
-        events
+        StoreEvents::new(self.shared(), None)
     }
 
     // --- the end --------------------------------------------------------------------------------

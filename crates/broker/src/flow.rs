@@ -2,9 +2,11 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | `data_plane` | what everything needs that hands messages on: id, routes, limits, marks, reports |
+//! | `losses` | what is told of messages that a consumer did not take |
 //! | `blocked` | publishing, and the rest of a message that met a full mailbox |
-//! | `routing` | who gets what |
-//! | `mailbox` | the queue in front of each consumer |
+//! | `routing`, `target` | who gets what; where a message can be handed to |
+//! | `mailbox`, `joint_end` | the queue in front of each consumer; small messages collected for several of them |
 //! | `marking` | what tells copies from news in rings and meshes of endpoints |
 //! | `translation` | a message as JSON, for all who want it so |
 //! | `buffers` | memory used again |
@@ -13,7 +15,11 @@
 pub(crate) mod blocked;
 pub(crate) mod buffers;
 pub(crate) mod counters;
+pub(crate) mod data_plane;
+mod joint_end;
+mod losses;
 pub(crate) mod mailbox;
 pub(crate) mod marking;
 pub(crate) mod routing;
+pub(crate) mod target;
 pub(crate) mod translation;

@@ -45,7 +45,7 @@ impl Hub {
         let write =
             |out: &mut Vec<u8>| -> Result<(), Error> { Ok(value.encode(&mut Encoder::new(out))?) };
         blocked::offer(
-            self.subscriber.shared(),
+            &self.subscriber.shared().data,
             &self.memo,
             None,
             topic.as_ref(),

@@ -19,9 +19,9 @@
 //! |---|---|
 //! | `endpoint`, `publisher`, `subscriber`, `status_subscriber`, `hub` | the public handles, thin |
 //! | `config`, `libraries`, `error`, `message` | options, what is compiled in, failures, what was received |
+//! | `net` | TCP and TLS: listening, connecting, sockets |
 //! | `flow` | the data path: publishing, routing, mailboxes, marks, buffers |
 //! | `core` | the control plane: the protocol's state machine, what its outputs mean, answers that are pending |
-//! | `net` | TCP and TLS: listening, connecting, sockets |
 //! | `peer` | one native connection |
 //! | `transport` | connections to peers of other protocols |
 //! | `http` | servers: for WebSocket clients, and for metrics and status |
@@ -30,6 +30,8 @@
 //! | `sqlite` | entries of a data store in a file |
 //! | [`zeek`] | what Zeek puts into messages: events, log records |
 //! | `lock` | mutexes under which no task is woken |
+//!
+//! Imports go one way: `net <- flow <- core <- {peer, transport, http, store} <- handles`. See ADR 0161.
 //!
 //! # The way of one message
 //!

@@ -5,9 +5,10 @@
 //! | `task` | owns the socket both ways |
 //! | `reader` | from bytes to frames, from frames to mailboxes |
 //! | `read_buffers` | the memory that is read into |
-//! | `link` | the half that the control plane sees |
+//! | `accept`, `dial` | from a listener, or from an address, to a task |
 
-pub(crate) mod link;
-pub(crate) mod read_buffers;
-pub(crate) mod reader;
-pub(crate) mod task;
+pub(crate) mod accept;
+pub(crate) mod dial;
+mod read_buffers;
+mod reader;
+mod task;

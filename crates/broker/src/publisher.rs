@@ -69,12 +69,18 @@ impl Publisher {
         &self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<Option<BlockedPublish>, E> {
-        blocked::offer(&self.shared, &self.memo, None, self.topic.as_bytes(), write)
+        blocked::offer(
+            &self.shared.data,
+            &self.memo,
+            None,
+            self.topic.as_bytes(),
+            write,
+        )
     }
 
     /// Messages that wait for the fullest of those who get this topic.
     pub fn buffered(&self) -> usize {
-        let table = self.shared.routes.load();
+        let table = self.shared.data.routes.load();
         let targets = table.targets(
             Origin::Endpoint,
             broker_proto::EndpointId::NIL,
@@ -90,6 +96,6 @@ impl Publisher {
 
     /// Messages that can wait for one consumer.
     pub fn capacity(&self) -> usize {
-        self.shared.peer_limits.messages_max
+        self.shared.data.peer_limits.messages_max
     }
 }

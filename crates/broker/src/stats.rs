@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use broker_proto::{EndpointId, NetworkAddress, RefusalCounts, Topic};
 
-use crate::core::shared::Shared;
 pub use crate::flow::counters::{QueueStats, Traffic};
-use crate::flow::routing::TargetKind;
+use crate::flow::target::TargetKind;
+use crate::store::Node;
 pub use crate::store::{StoreState, StoreStats};
 
 /// Topics of a subscriber that are named.
@@ -137,10 +137,10 @@ pub struct ConsumerStats {
 }
 
 /// Gathers what is counted.
-pub(crate) fn of(shared: &Shared) -> Stats {
-    let table = shared.routes.load();
+pub(crate) fn of(node: &Node) -> Stats {
+    let table = node.shared.data.routes.load();
     let (infos, links, refusals) = {
-        let control = shared.lock_control();
+        let control = node.shared.lock_control();
         let machine = control.machine();
         (
             machine.peers(),
@@ -183,13 +183,13 @@ pub(crate) fn of(shared: &Shared) -> Stats {
             queue: target.mailbox.stats(),
         })
         .collect();
-    let totals = &shared.totals;
+    let totals = &node.shared.data.totals;
     let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let (published, commands) = (load(&totals.published), load(&totals.commands));
     let received = load(&totals.received);
     Stats {
-        id: shared.id,
-        uptime: Duration::from_nanos(u64::try_from(shared.now().ns()).unwrap_or(0)),
+        id: node.shared.data.id,
+        uptime: Duration::from_nanos(u64::try_from(node.shared.now().ns()).unwrap_or(0)),
         published,
         processed: Processed {
             data: received.saturating_sub(commands).saturating_add(published),
@@ -198,12 +198,12 @@ pub(crate) fn of(shared: &Shared) -> Stats {
             ping: load(&totals.pings),
             pong: load(&totals.pongs),
         },
-        connections: shared.connections.now() as u64,
+        connections: node.shared.connections.now() as u64,
         peers,
         consumers,
-        stores: shared.stores.stats(),
+        stores: node.stores.stats(),
         refusals,
-        refused_commands: load(&shared.refused_commands),
-        duplicates_dropped: shared.marking.dropped(),
+        refused_commands: load(&node.shared.refused_commands),
+        duplicates_dropped: node.shared.data.marking.dropped(),
     }
 }

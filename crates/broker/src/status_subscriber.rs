@@ -95,7 +95,7 @@ impl StatusSubscriber {
     where
         I: IntoIterator<Item = Event, IntoIter: DoubleEndedIterator>,
     {
-        let id = self.subscriber.shared().id;
+        let id = self.subscriber.shared().data.id;
         let messages: Vec<Message> = events
             .into_iter()
             .filter_map(|event| message(id, &event))

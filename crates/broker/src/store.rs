@@ -37,7 +37,7 @@ pub use request::{BlockedRequest, Change, PutUnique};
 pub use stats::{StoreState, StoreStats};
 
 pub(crate) use host::{Host, StoreWait};
-pub(crate) use registry::Stores;
+pub(crate) use registry::{Node, Stores};
 
 use error::quoted;
 use host::Core;
@@ -90,7 +90,7 @@ pub enum Backend {
 /// ```
 #[derive(Clone)]
 pub struct Store {
-    shared: Arc<Shared>,
+    node: Node,
     host: Arc<Host>,
     /// This handle, as the one who asks.
     who: EntityId,
@@ -100,21 +100,21 @@ impl Store {
     // --- attaching ------------------------------------------------------------------------------
 
     pub(crate) fn attach_master(
-        shared: &Arc<Shared>,
+        node: &Node,
         name: &str,
         backend: Backend,
     ) -> Result<Self, StoreError> {
         check_name(name)?;
-        let stores = &shared.stores;
+        let stores = &node.stores;
         let _one_at_a_time = stores.attaching.lock();
-        if shared.is_shut_down() {
+        if node.shared.is_shut_down() {
             return Err(StoreError::Closed);
         }
         if let Some(host) = stores.find(Role::Master, name) {
-            return Ok(Self::new(shared, host));
+            return Ok(Self::new(node, host));
         }
         let topic = broker_proto::store::master_topic(name);
-        if let Some(peer) = peers_with(shared, &topic).first() {
+        if let Some(peer) = peers_with(&node.shared, &topic).first() {
             return Err(StoreError::MasterExists {
                 name: name.to_owned(),
                 peer: *peer,
@@ -132,22 +132,22 @@ impl Store {
                 (Box::new(opened), true)
             }
         };
-        let id = stores.new_entity(shared.id);
-        let master = Master::new(id, name, storage, config(shared))
+        let id = stores.new_entity(node.shared.data.id);
+        let master = Master::new(id, name, storage, config(&node.shared))
             .map_err(|error| StoreError::backend(name, &error))?;
-        let host = Host::master(shared, name, master, blocks)?;
-        Self::start(shared, host, &topic)
+        let host = Host::master(node, name, master, blocks)?;
+        Self::start(node, host, &topic)
     }
 
     pub(crate) fn attach_clone(
-        shared: &Arc<Shared>,
+        node: &Node,
         name: &str,
         options: CloneOptions,
     ) -> Result<Self, StoreError> {
         check_name(name)?;
-        let stores = &shared.stores;
+        let stores = &node.stores;
         let _one_at_a_time = stores.attaching.lock();
-        if shared.is_shut_down() {
+        if node.shared.is_shut_down() {
             return Err(StoreError::Closed);
         }
         if stores.find(Role::Master, name).is_some() {
@@ -158,7 +158,7 @@ impl Store {
         let known = stores.find(Role::Clone, name);
         if known.as_ref().is_none_or(|host| !host.has_copy()) {
             // The search would end no other way, only later.
-            let web_sockets = shared.lock_control().only_foreign();
+            let web_sockets = node.shared.lock_control().only_foreign();
             if !web_sockets.is_empty() {
                 return Err(StoreError::NoNativePeer {
                     name: name.to_owned(),
@@ -167,37 +167,37 @@ impl Store {
             }
         }
         if let Some(host) = known {
-            host.search_again(shared);
-            return Ok(Self::new(shared, host));
+            host.search_again(node);
+            return Ok(Self::new(node, host));
         }
-        let id = mark::clone_id(stores.new_entity(shared.id));
-        let clone = StoreClone::new(id, name, config(shared), options);
+        let id = mark::clone_id(stores.new_entity(node.shared.data.id));
+        let clone = StoreClone::new(id, name, config(&node.shared), options);
         let topic = broker_proto::store::clone_topic(name);
-        Self::start(shared, Host::replica(name, clone), &topic)
+        Self::start(node, Host::replica(name, clone), &topic)
     }
 
     /// Makes a store known: to this endpoint, to its peers, to the clock.
     fn start(
-        shared: &Arc<Shared>,
+        node: &Node,
         host: Arc<Host>,
         topic: &broker_proto::Topic,
     ) -> Result<Self, StoreError> {
-        if !shared.stores.add(&host) {
+        if !node.stores.add(&host) {
             host.close();
             return Err(StoreError::Closed);
         }
-        shared.subscribe(std::slice::from_ref(topic));
+        node.shared.subscribe(std::slice::from_ref(topic));
         // A clone of the same name may have been waiting for this master.
-        shared.stores.routes_changed();
-        shared.runtime.spawn(host.clone().run(shared.clone()));
-        Ok(Self::new(shared, host))
+        node.stores.routes_changed();
+        node.shared.runtime.spawn(host.clone().run(node.clone()));
+        Ok(Self::new(node, host))
     }
 
-    fn new(shared: &Arc<Shared>, host: Arc<Host>) -> Self {
+    fn new(node: &Node, host: Arc<Host>) -> Self {
         Self {
-            shared: shared.clone(),
+            node: node.clone(),
             host,
-            who: shared.stores.new_entity(shared.id),
+            who: node.stores.new_entity(node.shared.data.id),
         }
     }
 
@@ -246,7 +246,7 @@ impl Store {
     ///
     /// [`StoreError::Closed`] after a shutdown.
     pub fn events(&self) -> Result<StoreEvents, StoreError> {
-        let events = StoreEvents::new(&self.shared, Some(self.name()));
+        let events = StoreEvents::new(&self.node.shared, Some(self.name()));
         // What the machine says about changes depends on somebody listening.
         self.host.routes_changed();
         events.map_err(|_| StoreError::Closed)
@@ -257,17 +257,17 @@ impl Store {
     /// Blocks until master and clones have everything of each other, as far as is known here;
     /// `false` when the time is over or the store has no master. Spec: stores 6.5.
     pub fn await_idle(&self, timeout: Duration) -> bool {
-        self.host.wait_idle(&self.shared, timeout)
+        self.host.wait_idle(&self.node, timeout)
     }
 
     /// As [`await_idle`](Self::await_idle), for async code.
     pub async fn await_idle_async(&self, timeout: Duration) -> bool {
-        let idle = self.host.idle(&self.shared);
+        let idle = self.host.idle(&self.node);
         tokio::time::timeout(timeout, idle).await.unwrap_or(false)
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
     }
 }
 
@@ -317,7 +317,7 @@ fn check_name(name: &str) -> Result<(), StoreError> {
 /// The peers that subscribe to exactly that topic, in the order of their ids. A prefix of it says
 /// nothing: many subscribe to everything.
 fn peers_with(shared: &Shared, topic: &broker_proto::Topic) -> Vec<EndpointId> {
-    let table = shared.routes.load();
+    let table = shared.data.routes.load();
     let peers = table
         .peers()
         .filter(|(_, filter, _)| filter.contains(topic));

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::flow::blocked;
 use crate::flow::buffers;
 use crate::flow::mailbox::{Chunk, Mailbox, Taken};
-use crate::flow::routing::{Target, TargetKind};
+use crate::flow::target::{Target, TargetKind};
 use crate::lock::{Lock, Locked};
 use crate::message::{Message, MessageRef};
 
@@ -102,26 +102,15 @@ impl Subscriber {
         kind: LocalKind,
         topics: Vec<Topic>,
     ) -> Result<Self, Error> {
-        let mailbox = Mailbox::new(shared.local_limits.clone());
-        shared.report_bursts_of(&mailbox, TargetKind::Local);
+        let mailbox = Mailbox::new(shared.data.local_limits.clone());
+        shared.data.report_bursts_of(&mailbox, TargetKind::Local);
         let mailbox = Arc::new(mailbox);
         let target = Target {
             mailbox: mailbox.clone(),
             kind: TargetKind::Local,
         };
-        let id = {
-            // Under the control lock: a shutdown either sees the new consumer or refuses it.
-            let mut control = shared.lock_control();
-            if shared.is_shut_down() {
-                return Err(Error::ShutDown);
-            }
-            let id = control.new_local();
-            shared
-                .routes
-                .update(|table| table.add_local(id, kind, topics.clone(), target));
-            id
-        };
-        shared.subscribe(&topics);
+        let added = shared.add_consumer(kind, &topics, target, usize::MAX);
+        let id = added.map_err(|_| Error::ShutDown)?;
         Ok(Self {
             shared: shared.clone(),
             id,
@@ -383,6 +372,7 @@ impl Subscriber {
         let topic = topic.into();
         let mut is_new = false;
         self.shared
+            .data
             .routes
             .update(|table| is_new = table.add_local_topics(self.id, [topic.clone()]));
         if is_new {
@@ -395,6 +385,7 @@ impl Subscriber {
     pub fn remove_topic(&self, topic: impl AsRef<[u8]>) {
         let topic = Topic::from(topic.as_ref());
         self.shared
+            .data
             .routes
             .update(|table| table.remove_local_topic(self.id, &topic));
     }
@@ -402,6 +393,7 @@ impl Subscriber {
     /// Ends the subscription; what has arrived can still be taken.
     pub fn close(&self) {
         self.shared
+            .data
             .routes
             .update(|table| table.remove_local(self.id));
         self.mailbox.finish();
@@ -438,6 +430,7 @@ impl Drop for OpenRun<'_> {
 impl Drop for Subscriber {
     fn drop(&mut self) {
         self.shared
+            .data
             .routes
             .update(|table| table.remove_local(self.id));
         self.mailbox.close();
@@ -466,7 +459,7 @@ impl Stream for Subscriber {
 
 impl fmt::Debug for Subscriber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let table = self.shared.routes.load();
+        let table = self.shared.data.routes.load();
         let topics: Vec<&Topic> = table.local_topics(self.id).collect();
         f.debug_struct("Subscriber")
             .field("topics", &topics)

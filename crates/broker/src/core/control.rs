@@ -10,47 +10,46 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker_data::{Encoder, Source, Timestamp};
+use broker_data::Timestamp;
 use broker_proto::endpoint::{ConnectionId, Endpoint as Machine, Outcome, Output, RequestId};
-use broker_proto::frame::{Envelope, EnvelopeError, Tag, write_envelope};
+use broker_proto::frame::{Envelope, Tag};
 use broker_proto::peer_url::{PeerUrl, Scheme};
-use broker_proto::routes::{LocalId, Origin};
-use broker_proto::{EndpointId, EndpointInfo, ErrorCode, Event, Fault, Filter, NetworkAddress};
+use broker_proto::routes::{LocalId, LocalKind};
+use broker_proto::{
+    EndpointId, EndpointInfo, ErrorCode, Event, Fault, Filter, NetworkAddress, Topic,
+};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::core::hooks::{Destination, Dial};
+use crate::core::link::Link;
 use crate::core::pending::Resolver;
-use crate::core::shared::Shared;
+use crate::core::shared::{Gauge, Shared};
 use crate::error::Error;
-use crate::flow::blocked;
-#[cfg(feature = "http")]
-use crate::flow::mailbox::Limits;
-use crate::flow::mailbox::{Mailbox, Patience, Run};
-use crate::flow::routing::{Target, TargetKind};
+use crate::flow::mailbox::{Limits, Mailbox};
+use crate::flow::target::{Target, TargetKind};
 use crate::lock::Locked;
-use crate::net::connector;
 #[cfg(feature = "tls")]
 use crate::net::tls_session::TlsSession;
-use crate::peer::link::Link;
 
 /// Everything the mutex protects.
 pub(crate) struct Control {
-    machine: Machine,
-    links: BTreeMap<ConnectionId, Arc<Link>>,
-    requests: BTreeMap<RequestId, Request>,
+    pub(super) machine: Machine,
+    pub(super) links: BTreeMap<ConnectionId, Arc<Link>>,
+    pub(super) requests: BTreeMap<RequestId, Request>,
     next_request: u64,
     next_local: u64,
     /// Listener tasks, to be ended by the shutdown.
-    listeners: Vec<tokio::task::JoinHandle<()>>,
+    pub(super) listeners: Vec<tokio::task::JoinHandle<()>>,
     /// Whether native peers may come by themselves.
     listens_to_natives: bool,
     /// Whether a foreign peer was ever asked for.
     knows_foreign: bool,
-    shutdown: Shutdown,
+    pub(super) shutdown: Shutdown,
 }
 
 /// Who waits for an answer of the machine.
-enum Request {
+pub(super) enum Request {
     Peer {
         host: String,
         port: u16,
@@ -61,7 +60,7 @@ enum Request {
     Ping(Instant, Resolver<Option<Duration>>),
 }
 
-enum Shutdown {
+pub(super) enum Shutdown {
     Running,
     /// The machine says goodbye to its peers; the sender fires when it is through.
     Leaving {
@@ -71,7 +70,23 @@ enum Shutdown {
     Over,
 }
 
-/// Answers that are given after the mutex is released: they may run code of the application.
+/// Why a local consumer was not added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotAdded {
+    /// The endpoint is being shut down.
+    ShutDown,
+    /// The filter of the endpoint would grow beyond what the consumer may make of it.
+    TooManyTopics,
+}
+
+/// What is left to do after the mutex is released.
+#[derive(Default)]
+struct After {
+    dials: Vec<Dial>,
+    answers: Vec<Answer>,
+}
+
+/// Answers may run code of the application.
 enum Answer {
     Peer(Resolver<Result<(), Error>>, Result<(), Error>),
     Unpeer(Resolver<()>),
@@ -119,7 +134,7 @@ impl Control {
     }
 
     /// A number for a new consumer of this endpoint.
-    pub(crate) fn new_local(&mut self) -> LocalId {
+    fn new_local(&mut self) -> LocalId {
         self.next_local += 1;
         LocalId(self.next_local)
     }
@@ -178,17 +193,20 @@ impl Shared {
         self.control.lock()
     }
 
-    fn act<T>(self: &Arc<Self>, action: impl FnOnce(&mut Control, Timestamp) -> T) -> T {
+    pub(super) fn act<T>(self: &Arc<Self>, action: impl FnOnce(&mut Control, Timestamp) -> T) -> T {
         let mut control = self.lock_control();
         let before = control.machine.next_timeout().map(|(at, _)| at);
         let result = action(&mut control, self.now());
-        let answers = self.carry_out(&mut control);
-        let after = control.machine.next_timeout().map(|(at, _)| at);
+        let after = self.carry_out(&mut control);
+        let next = control.machine.next_timeout().map(|(at, _)| at);
         drop(control);
-        if after.is_some() && after != before {
+        if next.is_some() && next != before {
             self.timer.notify_one();
         }
-        for answer in answers {
+        for dial in after.dials {
+            (self.hooks.dial)(self, dial);
+        }
+        for answer in after.answers {
             answer.give();
         }
         result
@@ -244,7 +262,7 @@ impl Shared {
     pub(crate) fn joined(self: &Arc<Self>, connection: ConnectionId, peer: EndpointId) {
         self.act(|control, now| {
             if control.links.contains_key(&connection) {
-                let everything = [broker_proto::Topic::from("")].into_iter().collect();
+                let everything = [Topic::from("")].into_iter().collect();
                 control
                     .machine
                     .handle_joined(now, connection, peer, everything);
@@ -273,11 +291,11 @@ impl Shared {
     pub(crate) fn peer_message(self: &Arc<Self>, connection: ConnectionId, payload: &[u8]) {
         let envelope = Envelope::parse(payload);
         if let Ok(envelope) = &envelope {
-            self.totals.count_control(envelope.tag);
+            self.data.totals.count_control(envelope.tag);
         }
         match envelope {
             Ok(update) if update.tag == Tag::RoutingUpdate => {
-                let known = self.routes.load().peer_filter(update.sender).cloned();
+                let known = self.data.routes.load().peer_filter(update.sender).cloned();
                 let known = known.unwrap_or_default();
                 match Filter::decode_update_of(update.payload, &known) {
                     Ok(filter) => self.act(|control, _| {
@@ -374,8 +392,39 @@ impl Shared {
         });
     }
 
+    /// Adds a local consumer of some topics, and tells the peers what it wants, unless all topics that
+    /// this endpoint asks its peers for would then have more than `filter_bytes_max` bytes.
+    pub(crate) fn add_consumer(
+        self: &Arc<Self>,
+        kind: LocalKind,
+        topics: &[Topic],
+        target: Target,
+        filter_bytes_max: usize,
+    ) -> Result<LocalId, NotAdded> {
+        let id = {
+            // Under the control lock: a shutdown either sees the new consumer or refuses it.
+            let mut control = self.lock_control();
+            if self.is_shut_down() {
+                return Err(NotAdded::ShutDown);
+            }
+            let known = control.machine.filter().size();
+            let more: usize = topics.iter().map(|it| it.as_bytes().len()).sum();
+            if known.saturating_add(more) > filter_bytes_max {
+                return Err(NotAdded::TooManyTopics);
+            }
+            let id = control.new_local();
+            let topics = topics.to_vec();
+            self.data
+                .routes
+                .update(|table| table.add_local(id, kind, topics, target));
+            id
+        };
+        self.subscribe(topics);
+        Ok(id)
+    }
+
     /// Extends the endpoint's own filter and tells the peers.
-    pub(crate) fn subscribe(self: &Arc<Self>, topics: &[broker_proto::Topic]) {
+    pub(crate) fn subscribe(self: &Arc<Self>, topics: &[Topic]) {
         self.act(|control, now| control.machine.subscribe(now, topics));
     }
 
@@ -397,96 +446,16 @@ impl Shared {
             id: None,
             network: Some(network),
         };
-        self.report(Fault::new(error.code(), Some(place), error.to_string()));
+        self.data
+            .report(Fault::new(error.code(), Some(place), error.to_string()));
         error
-    }
-
-    /// Reports an error that happened beside the machine.
-    pub(crate) fn report(self: &Arc<Self>, fault: Fault) {
-        self.publish_events(&[Event::Error(fault)]);
-    }
-
-    /// Begins the shutdown, or joins the one under way.
-    pub(crate) fn begin_shutdown(self: &Arc<Self>, resolver: Option<Resolver<()>>) {
-        blocked::forget_audience();
-        let mut begun = None;
-        self.act(|control, now| {
-            let mut resolver = resolver;
-            match &mut control.shutdown {
-                Shutdown::Over => {
-                    if let Some(resolver) = resolver {
-                        resolver.resolve(());
-                    }
-                }
-                Shutdown::Leaving { waiting, .. } => waiting.extend(resolver),
-                Shutdown::Running => {
-                    let (left, through) = oneshot::channel();
-                    control.shutdown = Shutdown::Leaving {
-                        left: Some(left),
-                        waiting: resolver.take().into_iter().collect(),
-                    };
-                    self.mark_shut_down();
-                    begun = Some((through, std::mem::take(&mut control.listeners)));
-                    // What stores still have to say is said before the goodbyes.
-                    if self.stores.is_empty() {
-                        control.machine.shutdown(now);
-                    }
-                }
-            }
-        });
-        if let Some((through, listeners)) = begun {
-            let shared = self.clone();
-            self.runtime
-                .spawn(async move { shared.finish_shutdown(through, listeners).await });
-        }
-    }
-
-    async fn finish_shutdown(
-        self: Arc<Self>,
-        through: oneshot::Receiver<()>,
-        listeners: Vec<tokio::task::JoinHandle<()>>,
-    ) {
-        for listener in listeners {
-            listener.abort();
-            // An aborted task is gone, and its socket with it, when the handle resolves.
-            let _ = listener.await;
-        }
-        if !self.stores.is_empty() {
-            let shared = self.clone();
-            let closed = tokio::task::spawn_blocking(move || shared.stores.close());
-            // Storage that hangs must not keep the peers from being told.
-            let _ = tokio::time::timeout(crate::config::SHUTDOWN_TIMEOUT, closed).await;
-            self.act(|control, now| control.machine.shutdown(now));
-        }
-        let _ = tokio::time::timeout(crate::config::SHUTDOWN_TIMEOUT, through).await;
-        let (links, waiting) = {
-            let mut control = self.lock_control();
-            let links = std::mem::take(&mut control.links);
-            let waiting = match std::mem::replace(&mut control.shutdown, Shutdown::Over) {
-                Shutdown::Leaving { waiting, .. } => waiting,
-                Shutdown::Running | Shutdown::Over => Vec::new(),
-            };
-            control.requests.clear();
-            (links, waiting)
-        };
-        for link in links.values() {
-            link.close();
-        }
-        for (_, _, target) in self.routes.load().locals() {
-            target.mailbox.finish();
-        }
-        self.connections.closed().await;
-        self.mark_over();
-        for resolver in waiting {
-            resolver.resolve(());
-        }
     }
 }
 
 /// Outputs of the machine.
 impl Shared {
-    fn carry_out(self: &Arc<Self>, control: &mut Control) -> Vec<Answer> {
-        let mut answers = Vec::new();
+    fn carry_out(self: &Arc<Self>, control: &mut Control) -> After {
+        let mut after = After::default();
         let mut events = Vec::new();
         while let Some(output) = control.machine.poll_output() {
             match output {
@@ -495,15 +464,17 @@ impl Shared {
                     host,
                     port,
                 } => {
-                    let link = Arc::new(Link::new(self.peer_mailbox(), TargetKind::Peer));
-                    control.links.insert(connection, link.clone());
-                    connector::start(self.clone(), connection, link, host, port);
+                    let link = Link::new(self.peer_mailbox(), TargetKind::Peer);
+                    let to = Destination::Native { host, port };
+                    after.dials.push(self.dial(control, connection, link, to));
                 }
                 Output::Join {
-                    connection,
-                    host,
-                    port,
-                } => self.join(control, connection, &host, port),
+                    connection, host, ..
+                } => {
+                    let link = Link::new(self.foreign_mailbox(), TargetKind::Foreign);
+                    let to = Destination::Foreign { url: host };
+                    after.dials.push(self.dial(control, connection, link, to));
+                }
                 Output::Interest {
                     connection, filter, ..
                 } => {
@@ -549,20 +520,19 @@ impl Shared {
                                 kind => kind,
                             },
                         };
-                        self.routes
+                        self.data
+                            .routes
                             .update(|table| table.add_peer(peer, filter, target));
                         link.install(peer);
-                        self.stores.routes_changed();
                     }
                 }
                 Output::Uninstall { peer } => {
-                    self.routes.update(|table| table.remove_peer(peer));
-                    self.stores.routes_changed();
+                    self.data.routes.update(|table| table.remove_peer(peer));
                 }
                 Output::PeerFilter { peer, filter } => {
-                    self.routes
+                    self.data
+                        .routes
                         .update(|table| table.set_peer_filter(peer, filter));
-                    self.stores.routes_changed();
                 }
                 Output::Event(event) => {
                     if let Event::Error(fault) = &event
@@ -573,7 +543,7 @@ impl Shared {
                     events.push(event);
                 }
                 Output::Reply { request, outcome } => {
-                    answers.extend(
+                    after.answers.extend(
                         control
                             .requests
                             .remove(&request)
@@ -590,85 +560,48 @@ impl Shared {
             }
         }
         if control.knows_foreign {
-            self.stores
-                .set_unreached_peers(control.machine.foreign_addresses());
+            self.set_unreached_peers(control.machine.foreign_addresses());
         }
         // Events that belong together arrive together: a reader that sees the first of them can
         // rely on the next being there.
         for group in events.chunk_by(|a, b| a.topic() == b.topic()) {
-            self.publish_events(group);
+            self.data.publish_events(group);
         }
-        answers
+        after
     }
 
-    /// Hands events of one topic to the local consumers as one run. Never waits, never leaves.
-    pub(crate) fn publish_events(&self, events: &[Event]) {
-        let Some(topic) = events.first().map(Event::topic) else {
-            return;
-        };
-        let targets = {
-            let table = self.routes.load();
-            table.targets(Origin::Internal, self.id, topic.as_bytes(), false)
-        };
-        if targets.is_empty() {
-            return;
-        }
-        let mut frames = Vec::new();
-        for event in events {
-            let written = write_envelope(
-                &mut frames,
-                self.id,
-                self.id,
-                Tag::Data,
-                topic.as_bytes(),
-                |out| -> Result<(), EnvelopeError> {
-                    // An event holds short strings only: encoding it cannot fail.
-                    let _ = event.encode(&mut Encoder::new(out));
-                    Ok(())
-                },
-            );
-            debug_assert!(written.is_ok(), "an event fits into a frame");
-        }
-        let run = Bytes::from(frames);
-        for target in targets {
-            // Nobody waits for a reader of events: what does not fit is dropped and counted.
-            target
-                .mailbox
-                .push(Run::shared(&run, events.len()), Patience::Exhausted);
-        }
-    }
-
-    /// Has the one who speaks the protocol of an address join the peer there.
-    #[cfg(feature = "http")]
-    fn join(
+    /// Makes an outgoing connection known; it begins once the mutex is released.
+    fn dial(
         self: &Arc<Self>,
         control: &mut Control,
         connection: ConnectionId,
-        host: &str,
-        _port: u16,
-    ) {
-        let limits = Limits {
-            translated: true,
-            ..self.peer_limits.clone()
-        };
-        let mailbox = Mailbox::new(limits);
-        self.report_bursts_of(&mailbox, TargetKind::Foreign);
-        let link = Arc::new(Link::new(Arc::new(mailbox), TargetKind::Foreign));
+        link: Link,
+        to: Destination,
+    ) -> Dial {
+        let link = Arc::new(link);
         control.links.insert(connection, link.clone());
-        let interest = control.machine.filter().clone();
-        crate::transport::websocket::join(self.clone(), connection, link, host, interest);
-    }
-
-    /// This build speaks no other protocol; addresses that ask for one are refused before.
-    #[cfg(not(feature = "http"))]
-    fn join(self: &Arc<Self>, _: &mut Control, connection: ConnectionId, host: &str, _: u16) {
-        tracing::error!(event = "no-transport", connection = connection.0, host);
+        Dial {
+            connection,
+            link,
+            counted: Gauge::enter(self),
+            to,
+        }
     }
 
     /// A mailbox for a connection, with the limits of the options.
-    fn peer_mailbox(self: &Arc<Self>) -> Arc<Mailbox> {
-        let mailbox = Mailbox::new(self.peer_limits.clone());
-        self.report_bursts_of(&mailbox, TargetKind::Peer);
+    fn peer_mailbox(&self) -> Arc<Mailbox> {
+        let mailbox = Mailbox::new(self.data.peer_limits.clone());
+        self.data.report_bursts_of(&mailbox, TargetKind::Peer);
+        Arc::new(mailbox)
+    }
+
+    /// The same for a peer that reads JSON.
+    fn foreign_mailbox(&self) -> Arc<Mailbox> {
+        let mailbox = Mailbox::new(Limits {
+            translated: true,
+            ..self.data.peer_limits.clone()
+        });
+        self.data.report_bursts_of(&mailbox, TargetKind::Foreign);
         Arc::new(mailbox)
     }
 }

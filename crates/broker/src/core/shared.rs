@@ -4,25 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use broker_data::Timestamp;
 use broker_proto::endpoint::Endpoint as Machine;
-use broker_proto::routes::{Origin, RoutingTable};
 use broker_proto::{Config, EndpointId};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::config::{MAILBOX_MESSAGES_MAX, Options, Overflow};
+use crate::config::{Options, Overflow};
 use crate::core::control::Control;
+use crate::core::hooks::Hooks;
 use crate::error::Error;
-use crate::flow::counters::Totals;
-use crate::flow::mailbox::Limits;
-use crate::flow::marking::Marking;
-use crate::flow::routing::{Routes, SharedMemo};
+use crate::flow::data_plane::DataPlane;
 use crate::lock::Lock;
 use crate::net::socket::Liveness;
 #[cfg(feature = "tls")]
 use crate::net::tls::Tls;
-use crate::store::Stores;
 
 /// Handshake frames above the ordinary limit that may be in memory at once. Only a very large filter
 /// makes one, and strangers must not make us hold many.
@@ -33,8 +30,9 @@ const CONNECTIONS_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) id: EndpointId,
+    pub(crate) data: Arc<DataPlane>,
     pub(crate) options: Options,
+    pub(super) hooks: Hooks,
     /// Made with the endpoint when there are certificates, which may be wrong, otherwise by the
     /// first connection: OpenSSL is half of what a fresh endpoint would cost.
     #[cfg(feature = "tls")]
@@ -43,34 +41,26 @@ pub(crate) struct Shared {
     #[cfg(all(feature = "http", feature = "tls"))]
     pub(crate) web_tls: std::sync::OnceLock<Result<Tls, String>>,
     pub(crate) runtime: Handle,
-    pub(crate) routes: Routes,
     pub(crate) control: Lock<Control>,
-    pub(crate) stores: Stores,
     /// Says that the next timeout of the machine moved.
     pub(crate) timer: Notify,
     /// One permit per connection that has not finished its handshake.
     pub(crate) pending: Arc<Semaphore>,
     pub(crate) large_handshakes: Semaphore,
-    pub(crate) peer_limits: Limits,
-    pub(crate) local_limits: Limits,
     pub(crate) connections: Gauge,
     /// Commands of data stores in somebody else's name.
     pub(crate) refused_commands: AtomicU64,
-    pub(crate) totals: Totals,
-    /// The marks of messages, and those that came already.
-    pub(crate) marking: Marking,
     #[cfg(feature = "http")]
     pub(crate) web_sockets: crate::core::websocket_counts::Counters,
-    /// Memo of [`Endpoint::publish`](crate::Endpoint::publish), which any thread may call.
-    pub(crate) publish_memo: SharedMemo,
+    /// The addresses of peers whose protocol knows no stores.
+    unreached_peers: ArcSwap<Vec<String>>,
     started: Instant,
     stopping: Notify,
-    shut_down: AtomicBool,
     over: AtomicBool,
 }
 
 impl Shared {
-    pub(crate) fn new(options: Options, runtime: Handle) -> Result<Arc<Self>, Error> {
+    pub(crate) fn new(options: Options, runtime: Handle, hooks: Hooks) -> Result<Arc<Self>, Error> {
         options.check()?;
         #[cfg(feature = "tls")]
         let tls = std::sync::OnceLock::new();
@@ -91,35 +81,17 @@ impl Shared {
         seed.copy_from_slice(&random[16..24]);
         secret.copy_from_slice(&random[24..]);
         let id = EndpointId::recognizable(id);
-        let limits = |overflow: Overflow| Limits {
-            bytes_max: options.capacity.bytes_max,
-            messages_max: options.capacity.messages_max,
-            overflow,
-            stall_limit: options.stall_limit,
-            strict: false,
-            translated: false,
-        };
-        let peer_limits = match options.peer_buffer_size {
-            None => limits(options.peer_overflow),
-            Some(messages_max) => Limits {
-                messages_max: messages_max.min(MAILBOX_MESSAGES_MAX),
-                strict: true,
-                ..limits(options.peer_overflow)
-            },
-        };
         let config = Config::new(id, u64::from_be_bytes(seed));
         Ok(Arc::new(Self {
-            id,
-            local_limits: limits(options.subscriber_overflow),
-            peer_limits,
+            data: DataPlane::new(id, secret, &options, runtime.clone()),
+            hooks,
+            unreached_peers: ArcSwap::default(),
             #[cfg(feature = "tls")]
             tls,
             #[cfg(all(feature = "http", feature = "tls"))]
             web_tls: Tls::prepared_for_web_servers(&options)?,
             runtime,
-            routes: Routes::new(RoutingTable::new(id)),
             control: Lock::new(Control::new(Machine::new(config))),
-            stores: Stores::default(),
             timer: Notify::new(),
             pending: Arc::new(Semaphore::new(
                 options.pending_connections_max.min(Semaphore::MAX_PERMITS),
@@ -127,14 +99,10 @@ impl Shared {
             large_handshakes: Semaphore::new(LARGE_HANDSHAKES_MAX),
             connections: Gauge::default(),
             refused_commands: AtomicU64::new(0),
-            totals: Totals::default(),
-            marking: Marking::new(secret),
             #[cfg(feature = "http")]
             web_sockets: crate::core::websocket_counts::Counters::default(),
-            publish_memo: SharedMemo::new(Origin::Endpoint),
             started: Instant::now(),
             stopping: Notify::new(),
-            shut_down: AtomicBool::new(false),
             over: AtomicBool::new(false),
             options,
         }))
@@ -169,11 +137,11 @@ impl Shared {
     }
 
     pub(crate) fn is_shut_down(&self) -> bool {
-        self.shut_down.load(Ordering::Acquire)
+        self.data.is_shut_down()
     }
 
     pub(crate) fn mark_shut_down(&self) {
-        self.shut_down.store(true, Ordering::Release);
+        self.data.mark_shut_down();
         self.stopping.notify_waiters();
     }
 
@@ -182,6 +150,17 @@ impl Shared {
         let stopping = self.stopping.notified();
         if !self.is_shut_down() {
             stopping.await;
+        }
+    }
+
+    /// The addresses of peers whose protocol knows no data stores.
+    pub(crate) fn unreached_peers(&self) -> arc_swap::Guard<Arc<Vec<String>>> {
+        self.unreached_peers.load()
+    }
+
+    pub(super) fn set_unreached_peers(&self, addresses: Vec<String>) {
+        if **self.unreached_peers.load() != addresses {
+            self.unreached_peers.store(Arc::new(addresses));
         }
     }
 

@@ -12,11 +12,12 @@ use broker_proto::{EndpointId, Origin, Topic};
 use bytes::Bytes;
 
 use crate::config::deadline;
-use crate::core::shared::Shared;
 use crate::error::Error;
+use crate::flow::data_plane::DataPlane;
 use crate::flow::mailbox::run::PUBLISHED_TRANSLATION_MIN;
 use crate::flow::mailbox::{Patience, Pushed, Run, SHARED_RUN_MIN};
-use crate::flow::routing::{SharedMemo, TableStamp, Target, TargetList, Targets, audience};
+use crate::flow::routing::{SharedMemo, TableStamp, TargetList, Targets, audience};
+use crate::flow::target::{Target, json_readers};
 use crate::flow::translation::Slot;
 
 /// The longest nap of a waiting publisher. It is woken when there is room; the nap only bounds how
@@ -57,19 +58,19 @@ pub(crate) fn forget_audience() {
 
 /// Encodes a message and hands it to everybody who has room; what remains is returned. Never waits.
 pub(crate) fn offer<E: From<Error>>(
-    shared: &Arc<Shared>,
+    data: &Arc<DataPlane>,
     memo: &SharedMemo,
     receiver: Option<EndpointId>,
     topic: &[u8],
     write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
 ) -> Result<Option<BlockedPublish>, E> {
-    if shared.is_shut_down() {
+    if data.is_shut_down() {
         return Err(Error::ShutDown.into());
     }
     // Taken, not borrowed: `write` may be code of the application, and may publish itself.
     let mut desk = DESK.take().unwrap_or_default();
     desk.frame.clear();
-    let outcome = offer_from(shared, memo, receiver, topic, write, &mut desk);
+    let outcome = offer_from(data, memo, receiver, topic, write, &mut desk);
     DESK.set(Some(desk));
     outcome
 }
@@ -87,7 +88,7 @@ impl<E> From<broker_proto::EnvelopeError> for Failure<E> {
 }
 
 fn offer_from<E: From<Error>>(
-    shared: &Arc<Shared>,
+    data: &Arc<DataPlane>,
     memo: &SharedMemo,
     receiver: Option<EndpointId>,
     topic: &[u8],
@@ -95,19 +96,19 @@ fn offer_from<E: From<Error>>(
     Desk { frame, last }: &mut Desk,
 ) -> Result<Option<BlockedPublish>, E> {
     let to = receiver.unwrap_or(EndpointId::NIL);
-    write_envelope(frame, shared.id, to, Tag::Data, topic, |out| {
+    write_envelope(frame, data.id, to, Tag::Data, topic, |out| {
         write(out).map_err(Failure::Value)
     })
     .map_err(|failure| match failure {
         Failure::Envelope(error) => E::from(error),
         Failure::Value(error) => error,
     })?;
-    shared.totals.published.fetch_add(1, Ordering::Relaxed);
+    data.totals.published.fetch_add(1, Ordering::Relaxed);
     let direct: TargetList;
     let (targets, is_repeated) = match receiver {
-        None => audience_of(last, shared, memo, topic),
+        None => audience_of(last, data, memo, topic),
         Some(receiver) => {
-            let table = shared.routes.load();
+            let table = data.routes.load();
             direct = Targets::new(audience(&table, memo.origin(), receiver, topic, true));
             (&*direct, false)
         }
@@ -116,7 +117,7 @@ fn offer_from<E: From<Error>>(
         return Ok(None);
     }
     if targets.is_marked() {
-        patch_receiver(frame, shared.marking.next().to_receiver());
+        patch_receiver(frame, data.marking.next().to_receiver());
     }
     let shared_frame;
     let run = if frame.len() < SHARED_RUN_MIN {
@@ -130,18 +131,18 @@ fn offer_from<E: From<Error>>(
         .filter(|_| is_repeated && run.len() < SHARED_RUN_MIN);
     let is_alone = targets.len() == 1;
     let mut unsent = match joint.and_then(|joint| joint.push(run.as_slice(), targets)) {
-        None => push_to(shared, run.alone_if(is_alone), targets.iter()),
+        None => push_to(data, run.alone_if(is_alone), targets.iter()),
         Some(mut handed) => {
             handed.wake();
-            push_to(shared, run, handed.apart.iter().copied())
+            push_to(data, run, handed.apart.iter().copied())
         }
     };
     if !targets.unmarked().is_empty() {
         let bytes = unmarked(run.as_slice());
         let run = Run::shared(&bytes, 1);
-        unsent.extend(push_to(shared, run, targets.unmarked().iter()));
+        unsent.extend(push_to(data, run, targets.unmarked().iter()));
     }
-    Ok(BlockedPublish::unless_empty(shared, unsent))
+    Ok(BlockedPublish::unless_empty(data, unsent))
 }
 
 /// A copy of complete frames for peers that know no marks.
@@ -160,17 +161,17 @@ pub(crate) fn unmarked(frames: &[u8]) -> Bytes {
 /// went to the same.
 fn audience_of<'a>(
     last: &'a mut Option<Addressed>,
-    shared: &Shared,
+    data: &DataPlane,
     memo: &SharedMemo,
     topic: &[u8],
 ) -> (&'a Targets, bool) {
-    let (table, origin) = (shared.routes.stamp(), memo.origin());
+    let (table, origin) = (data.routes.stamp(), memo.origin());
     let mut is_repeated = last.as_ref().is_some_and(|last| {
         last.table == table && last.origin == origin && last.topic.as_bytes() == topic
     });
     let before = if is_repeated { None } else { last.take() };
     let look_up = || {
-        let (topic, targets) = memo.entry(&shared.routes, topic);
+        let (topic, targets) = memo.entry(&data.routes, topic);
         is_repeated = before.is_some_and(|before| Arc::ptr_eq(&before.targets, &targets));
         Addressed {
             table,
@@ -192,13 +193,17 @@ pub(crate) struct Unsent {
 
 /// Hands a run to everybody who has room; returns what remains.
 pub(crate) fn push_to<'a>(
-    shared: &Arc<Shared>,
+    data: &Arc<DataPlane>,
     run: Run<'_>,
     targets: impl Iterator<Item = &'a Target> + Clone,
 ) -> Vec<Unsent> {
     let mut unsent: Vec<Unsent> = Vec::new();
     let slot = Slot::default();
-    let run = run.translated_in(&slot, targets.clone(), PUBLISHED_TRANSLATION_MIN);
+    let run = run.translated_in(
+        &slot,
+        json_readers(targets.clone()),
+        PUBLISHED_TRANSLATION_MIN,
+    );
     for target in targets {
         match target.mailbox.push(run, Patience::Waits) {
             Pushed::Full { .. } => unsent.push(Unsent {
@@ -208,7 +213,7 @@ pub(crate) fn push_to<'a>(
                     None => run.to_bytes(),
                 },
             }),
-            pushed => shared.report_drops(pushed, target),
+            pushed => data.report_drops(pushed, target),
         }
     }
     unsent
@@ -217,27 +222,19 @@ pub(crate) fn push_to<'a>(
 /// As [`push_to`], for one message without a mark, to those targets of a list that `wants` picks:
 /// it gets its mark on the way.
 pub(crate) fn push_to_list(
-    shared: &Arc<Shared>,
+    data: &Arc<DataPlane>,
     run: Run<'_>,
     targets: &Targets,
     wants: impl Fn(&&Target) -> bool + Copy,
 ) -> Vec<Unsent> {
     if !targets.is_marked() {
-        return push_to(shared, run, targets.iter().filter(wants));
+        return push_to(data, run, targets.iter().filter(wants));
     }
     let mut marked = run.as_slice().to_vec();
-    patch_receiver(&mut marked, shared.marking.next().to_receiver());
+    patch_receiver(&mut marked, data.marking.next().to_receiver());
     let marked = Bytes::from(marked);
-    let mut unsent = push_to(
-        shared,
-        Run::shared(&marked, 1),
-        targets.iter().filter(wants),
-    );
-    unsent.extend(push_to(
-        shared,
-        run,
-        targets.unmarked().iter().filter(wants),
-    ));
+    let mut unsent = push_to(data, Run::shared(&marked, 1), targets.iter().filter(wants));
+    unsent.extend(push_to(data, run, targets.unmarked().iter().filter(wants)));
     unsent
 }
 
@@ -246,14 +243,14 @@ pub(crate) fn push_to_list(
 /// Dropping it gives the rest up.
 #[must_use = "some consumers have not got the message yet"]
 pub struct BlockedPublish {
-    shared: Arc<Shared>,
+    data: Arc<DataPlane>,
     unsent: Vec<Unsent>,
 }
 
 impl BlockedPublish {
-    pub(crate) fn unless_empty(shared: &Arc<Shared>, unsent: Vec<Unsent>) -> Option<Self> {
+    pub(crate) fn unless_empty(data: &Arc<DataPlane>, unsent: Vec<Unsent>) -> Option<Self> {
         (!unsent.is_empty()).then(|| Self {
-            shared: shared.clone(),
+            data: data.clone(),
             unsent,
         })
     }
@@ -309,7 +306,7 @@ impl BlockedPublish {
                     true
                 }
                 pushed => {
-                    self.shared.report_drops(pushed, target);
+                    self.data.report_drops(pushed, target);
                     false
                 }
             }

@@ -19,6 +19,7 @@
 pub(crate) mod chunk;
 pub(crate) mod direct_write;
 pub(crate) mod joint;
+mod limits;
 pub(crate) mod queue;
 mod ready_fd;
 pub(crate) mod run;
@@ -42,15 +43,12 @@ use crate::flow::counters::QueueStats;
 pub(crate) use crate::flow::mailbox::chunk::Chunk;
 use crate::flow::mailbox::direct_write::Shortcut;
 use crate::flow::mailbox::joint::{JOINT_BYTES_MAX, JOINT_FRAMES_MAX, JointRun};
+pub(crate) use crate::flow::mailbox::limits::Limits;
 use crate::flow::mailbox::queue::Queue;
 use crate::flow::mailbox::ready_fd::ReadyFd;
 pub(crate) use crate::flow::mailbox::run::{Run, SHARED_RUN_MIN};
 use crate::lock::{Lock, Locked, wake};
 use crate::net::socket::Door;
-
-/// Room for control frames however small the limit for messages is: two of the largest filters.
-/// Also for what endpoints in a circle have under way, when all of them wait for each other.
-const CONTROL_BYTES_MIN: usize = 32 * 1024 * 1024;
 
 /// Tasks that are remembered to wait for room. Some of them may have given up without a word, so
 /// beyond this all are woken, and those that still wait come again.
@@ -59,27 +57,6 @@ const WAITING_TASKS_MAX: usize = 1024;
 /// Bursts of drops are told at most that often, and later ones together: a consumer whose limit is
 /// strict may have thousands in a second.
 const BURST_REPORT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What a mailbox may hold and what happens beyond that.
-#[derive(Debug, Clone)]
-pub(crate) struct Limits {
-    pub(crate) bytes_max: usize,
-    pub(crate) messages_max: usize,
-    pub(crate) overflow: Overflow,
-    /// How long a consumer may take nothing from a full mailbox before the policy applies.
-    pub(crate) stall_limit: Duration,
-    /// `true`: the policy applies as soon as the mailbox is full, nobody waits.
-    pub(crate) strict: bool,
-    /// `true`: the consumer reads JSON, so runs keep a translation that they share with others.
-    pub(crate) translated: bool,
-}
-
-impl Limits {
-    /// Bytes that are never exceeded, control frames included.
-    fn control_bytes_max(&self) -> usize {
-        self.bytes_max.max(CONTROL_BYTES_MIN).saturating_mul(2)
-    }
-}
 
 /// How a producer deals with a full mailbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -842,9 +819,10 @@ mod tests {
     use super::*;
     #[cfg(feature = "http")]
     use crate::flow::mailbox::chunk::TRANSLATED_BYTES_MAX;
+    use crate::flow::mailbox::limits::CONTROL_BYTES_MIN;
     use crate::flow::mailbox::queue::TAIL_SIZE_MAX;
     #[cfg(feature = "http")]
-    use crate::flow::routing::{Target, TargetKind};
+    use crate::flow::target::{Target, TargetKind, json_readers};
 
     /// A frame with that many bytes behind its length prefix.
     fn frame(size: usize) -> Bytes {
@@ -1190,7 +1168,7 @@ mod tests {
         });
         let bytes = Bytes::from([frame(500), frame(500), frame(500)].concat());
         let slot = crate::flow::translation::Slot::default();
-        let run = Run::shared(&bytes, 3).translated_in(&slot, targets.iter(), 1024);
+        let run = Run::shared(&bytes, 3).translated_in(&slot, json_readers(targets.iter()), 1024);
         let single = frame(4);
         for target in &targets {
             target.mailbox.push(run, Patience::Waits);
@@ -1233,7 +1211,7 @@ mod tests {
         let frames = [4000, 8000, 5000, 3000].map(frame);
         for frame in &frames {
             let targets = [&others, &target, &others].into_iter();
-            let run = Run::copied(frame, 1).translated_in(&slot, targets, 1024);
+            let run = Run::copied(frame, 1).translated_in(&slot, json_readers(targets), 1024);
             target.mailbox.push(run, Patience::Waits);
         }
         let mut chunks = VecDeque::new();

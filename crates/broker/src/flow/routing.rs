@@ -5,8 +5,8 @@
 //! one hash lookup; a memo forgets everything when the table's version moves.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use rustc_hash::FxHashMap;
@@ -16,62 +16,9 @@ use broker_proto::routes::{Origin, RoutingTable};
 use broker_proto::{EndpointId, Topic};
 
 use crate::config::MEMO_TOPICS_MAX;
-use crate::flow::mailbox::Mailbox;
-use crate::flow::mailbox::joint::{JOINT_TARGETS_MIN, JointEnd};
+use crate::flow::joint_end::{JOINT_TARGETS_MIN, JointEnd};
+use crate::flow::target::{Target, TargetKind};
 use crate::lock::Lock;
-
-/// Someone a message can be handed to.
-#[derive(Debug, Clone)]
-pub(crate) struct Target {
-    pub(crate) mailbox: Arc<Mailbox>,
-    pub(crate) kind: TargetKind,
-}
-
-/// What stands behind a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TargetKind {
-    Peer,
-    /// A native peer of this implementation: what goes there may carry marks. See ADR 0115.
-    Sibling,
-    /// A peer that another protocol is spoken with. Neither data stores nor the topics that belong
-    /// to an endpoint mean anything to it.
-    Foreign,
-    Local,
-    /// A WebSocket client of this endpoint.
-    #[cfg_attr(
-        not(feature = "http"),
-        expect(dead_code, reason = "only WebSocket servers have such targets")
-    )]
-    Client,
-}
-
-impl TargetKind {
-    /// Whether the native protocol is spoken there, data stores included.
-    pub(crate) const fn is_native(self) -> bool {
-        matches!(self, Self::Peer | Self::Sibling)
-    }
-
-    /// What a native peer of that id is.
-    pub(crate) fn native(peer: EndpointId) -> Self {
-        match peer.is_recognizable() {
-            true => Self::Sibling,
-            false => Self::Peer,
-        }
-    }
-
-    /// Whether messages become JSON there.
-    pub(crate) const fn reads_json(self) -> bool {
-        matches!(self, Self::Client | Self::Foreign)
-    }
-}
-
-impl PartialEq for Target {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.mailbox, &other.mailbox)
-    }
-}
-
-impl Eq for Target {}
 
 /// The targets of a topic. Topics with the same targets share one list, so that comparing pointers
 /// tells whether two messages go the same way.
@@ -164,7 +111,6 @@ impl Deref for Targets {
 }
 
 /// The routing table of an endpoint.
-#[derive(Debug)]
 pub(crate) struct Routes {
     table: ArcSwap<RoutingTable<Target>>,
     /// Tells the tables of one endpoint from those of another.
@@ -173,6 +119,18 @@ pub(crate) struct Routes {
     version: AtomicU64,
     /// Changes are made one at a time on a copy.
     writer: Lock<()>,
+    changed: OnceLock<OnChange>,
+}
+
+/// Is told of every change, on the thread that made it. It must not wait.
+type OnChange = Box<dyn Fn() + Send + Sync>;
+
+impl std::fmt::Debug for Routes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Routes")
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Names one table among all that this process ever has.
@@ -190,6 +148,7 @@ impl Routes {
             version: AtomicU64::new(table.version()),
             table: ArcSwap::from_pointee(table),
             writer: Lock::new(()),
+            changed: OnceLock::new(),
         }
     }
 
@@ -206,15 +165,24 @@ impl Routes {
         }
     }
 
+    /// Has changes told to `told`, from now on. Only the first call counts.
+    pub(crate) fn tell_changes(&self, told: impl Fn() + Send + Sync + 'static) {
+        let _first = self.changed.set(Box::new(told));
+    }
+
     /// Changes the table.
     pub(crate) fn update(&self, change: impl FnOnce(&mut RoutingTable<Target>)) {
-        let _one_at_a_time = self.writer.lock();
+        let one_at_a_time = self.writer.lock();
         let mut table = RoutingTable::clone(&self.table.load());
         change(&mut table);
         let version = table.version();
         self.table.store(Arc::new(table));
         // Behind the table: whoever sees the version finds the table.
         self.version.store(version, Ordering::Release);
+        drop(one_at_a_time);
+        if let Some(told) = self.changed.get() {
+            told();
+        }
     }
 }
 

@@ -34,11 +34,13 @@ use tungstenite::protocol::Message;
 
 use super::server::Server;
 use super::stream::WebSocketStream;
+use crate::core::control::NotAdded;
 use crate::core::shared::Shared;
 use crate::core::websocket_counts::{Application, count};
 use crate::flow::blocked::{BlockedPublish, push_to_list};
 use crate::flow::mailbox::{Chunk, Mailbox, Run, SHARED_RUN_MIN, Taken};
-use crate::flow::routing::{Target, TargetKind, TopicMemo};
+use crate::flow::routing::TopicMemo;
+use crate::flow::target::{Target, TargetKind};
 use crate::flow::translation::Translation;
 use crate::net::socket;
 
@@ -142,7 +144,7 @@ impl Session {
         let mut random = [0; 16];
         getrandom::fill(&mut random).ok()?;
         Some(Self {
-            conversation: ServerSession::new(shared.id, VERSION, form),
+            conversation: ServerSession::new(shared.data.id, VERSION, form),
             counts: shared.web_sockets.application(application),
             shared,
             server,
@@ -263,6 +265,7 @@ impl Session {
         self.draining = true;
         if let Some(consumer) = &self.consumer {
             self.shared
+                .data
                 .routes
                 .update(|table| table.remove_local(consumer.id));
             consumer.mailbox.finish();
@@ -460,30 +463,19 @@ impl Session {
     fn subscribe(&mut self, topics: Vec<Topic>) -> Result<(), End> {
         let shared = &self.shared;
         let mailbox = Mailbox::new(self.server.limits.clone());
-        shared.report_bursts_of(&mailbox, TargetKind::Client);
+        shared.data.report_bursts_of(&mailbox, TargetKind::Client);
         let mailbox = Arc::new(mailbox);
         let target = Target {
             mailbox: mailbox.clone(),
             kind: TargetKind::Client,
         };
-        let id = {
-            // Under the control lock: a shutdown either sees the new consumer or refuses it.
-            let mut control = shared.lock_control();
-            if shared.is_shut_down() {
-                return Err(End::Close(Close::shutdown()));
-            }
-            let known = control.machine().filter().size();
-            let more: usize = topics.iter().map(|it| it.as_bytes().len()).sum();
-            if known + more > FILTER_BYTES_MAX {
-                return Err(End::Close(Close::too_many_subscriptions()));
-            }
-            let id = control.new_local();
-            shared
-                .routes
-                .update(|table| table.add_local(id, LocalKind::Client, topics.clone(), target));
-            id
-        };
-        shared.subscribe(&topics);
+        let added = shared.add_consumer(LocalKind::Client, &topics, target, FILTER_BYTES_MAX);
+        let id = added.map_err(|why| {
+            End::Close(match why {
+                NotAdded::ShutDown => Close::shutdown(),
+                NotAdded::TooManyTopics => Close::too_many_subscriptions(),
+            })
+        })?;
         let forwarding = !shared.options.disable_forwarding;
         self.consumer = Some(Consumer {
             id,
@@ -512,7 +504,7 @@ impl Session {
         let payload = &self.payload;
         let written = write_envelope(
             &mut self.frame,
-            self.shared.id,
+            self.shared.data.id,
             EndpointId::NIL,
             Tag::Data,
             topic.as_bytes(),
@@ -529,7 +521,7 @@ impl Session {
         count(&self.counts.received, 1);
         let targets = consumer
             .memo
-            .targets(&self.shared.routes, topic.as_bytes())
+            .targets(&self.shared.data.routes, topic.as_bytes())
             .clone();
         if targets.is_empty() {
             return;
@@ -541,8 +533,8 @@ impl Session {
             shared_frame = Bytes::from(std::mem::take(&mut self.frame));
             Run::shared(&shared_frame, 1)
         };
-        let unsent = push_to_list(&self.shared, run, &targets, |_| true);
-        if let Some(blocked) = BlockedPublish::unless_empty(&self.shared, unsent) {
+        let unsent = push_to_list(&self.shared.data, run, &targets, |_| true);
+        if let Some(blocked) = BlockedPublish::unless_empty(&self.shared.data, unsent) {
             self.delivery = Some(Box::pin(blocked.finished()));
         }
     }
@@ -581,6 +573,7 @@ impl Session {
             return false;
         };
         self.shared
+            .data
             .routes
             .update(|table| table.remove_local(consumer.id));
         consumer.mailbox.close();
@@ -632,7 +625,9 @@ impl Session {
                 text: format!("{text} {KIND}"),
             })
         };
-        self.shared.publish_events(&[event(first), event(second)]);
+        self.shared
+            .data
+            .publish_events(&[event(first), event(second)]);
     }
 }
 

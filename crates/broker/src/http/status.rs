@@ -23,10 +23,10 @@ use broker_proto::store::Role;
 
 pub(crate) use server::{start, start_configured};
 
-use crate::core::shared::Shared;
 use crate::core::websocket_counts::{WebSocketCounts, WebSocketPeerCounts};
-use crate::flow::routing::TargetKind;
+use crate::flow::target::TargetKind;
 use crate::stats::{self, Stats};
+use crate::store::Node;
 
 /// Everything that is told about an endpoint, at one moment.
 #[derive(Debug)]
@@ -46,24 +46,24 @@ struct Snapshot {
 
 impl Snapshot {
     /// Of metrics, status and health: without the topics, which may be many.
-    fn of(shared: &Shared) -> Self {
+    fn of(node: &Node) -> Self {
         Self {
-            stats: stats::of(shared),
-            clients: shared.web_sockets.by_application(),
-            servers: shared.web_sockets.by_server(),
-            web_socket_refusals: shared.web_sockets.refusals(),
+            stats: stats::of(node),
+            clients: node.shared.web_sockets.by_application(),
+            servers: node.shared.web_sockets.by_server(),
+            web_socket_refusals: node.shared.web_sockets.refusals(),
             topics: BTreeMap::new(),
             node: env::var("CLUSTER_NODE").unwrap_or_else(|_| "unknown".to_owned()),
             time: Timestamp::try_from(SystemTime::now())
                 .unwrap_or(Timestamp::EPOCH)
                 .to_string(),
-            is_shut_down: shared.is_shut_down(),
+            is_shut_down: node.shared.is_shut_down(),
         }
     }
 
-    fn with_topics(shared: &Shared) -> Self {
-        let mut snapshot = Self::of(shared);
-        let table = shared.routes.load();
+    fn with_topics(node: &Node) -> Self {
+        let mut snapshot = Self::of(node);
+        let table = node.shared.data.routes.load();
         for (_, filter, target) in table.peers() {
             // What a foreign peer wants is not known.
             if target.kind == TargetKind::Foreign {
@@ -78,8 +78,8 @@ impl Snapshot {
 }
 
 /// Everything that is counted about an endpoint, as a JSON object.
-pub(crate) fn stats_json(shared: &Shared) -> String {
-    documents::stats(&Snapshot::of(shared)).to_string()
+pub(crate) fn stats_json(node: &Node) -> String {
+    documents::stats(&Snapshot::of(node)).to_string()
 }
 
 /// The role of a store as documents and metrics name it.

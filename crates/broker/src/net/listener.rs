@@ -12,11 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::config::deadline;
-use crate::core::shared::{Gauge, Shared};
 use crate::net::connector::resolve;
-use crate::net::socket::{self, Socket};
-use crate::peer::task::{PeerTask, Side};
 
 /// Connections the system keeps for us while we are busy with others.
 const BACKLOG: i32 = 1024;
@@ -105,13 +101,6 @@ pub(crate) fn network_address(remote: SocketAddr) -> NetworkAddress {
     NetworkAddress::new(remote.ip().to_string(), remote.port())
 }
 
-/// Accepts peers until the task is aborted.
-pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener) {
-    let pending = shared.pending.clone();
-    let start = |stream, remote, permit| start(&shared, stream, remote, permit);
-    accept(listener, pending, Duration::ZERO, start).await;
-}
-
 /// Accepts until the task is aborted: one connection per `pace`, after a burst.
 pub(crate) async fn accept(
     listener: TcpListener,
@@ -177,76 +166,4 @@ impl Spare {
         }
         *self = Self::new();
     }
-}
-
-fn start(
-    shared: &Arc<Shared>,
-    stream: TcpStream,
-    remote: SocketAddr,
-    permit: OwnedSemaphorePermit,
-) {
-    let counted = Gauge::enter(shared);
-    let shared = shared.clone();
-    let runtime = shared.runtime.clone();
-    runtime.spawn(async move {
-        serve(shared, stream, remote, permit).await;
-        drop(counted);
-    });
-}
-
-async fn serve(
-    shared: Arc<Shared>,
-    stream: TcpStream,
-    remote: SocketAddr,
-    permit: OwnedSemaphorePermit,
-) {
-    let deadline = Instant::from_std(deadline(shared.options.handshake_timeout));
-    socket::configure(&stream, shared.liveness());
-    let socket = tokio::select! {
-        socket = secure(&shared, stream, remote, deadline) => socket,
-        () = shared.until_shutdown() => None,
-    };
-    let Some(socket) = socket else { return };
-    let Some((connection, link)) = shared.accepted(network_address(remote)) else {
-        return;
-    };
-    let task = PeerTask::new(shared, connection, link, socket, Side::Acceptor);
-    task.run(deadline.into_std(), Some(permit)).await;
-}
-
-#[cfg(feature = "tls")]
-async fn secure(
-    shared: &Arc<Shared>,
-    stream: TcpStream,
-    remote: SocketAddr,
-    deadline: Instant,
-) -> Option<Socket> {
-    let tls = match shared.tls() {
-        Ok(Some(tls)) => tls,
-        Ok(None) => return Some(Socket::Plain(stream)),
-        Err(error) => {
-            shared.refused(remote, &error.to_string());
-            return None;
-        }
-    };
-    let handshake = tls.handshake(stream, crate::net::tls::Role::Acceptor);
-    let cause = match tokio::time::timeout_at(deadline, handshake).await {
-        Ok(Ok(stream)) => return Some(Socket::Tls(Box::new(stream))),
-        Ok(Err(error)) if error.silent => {
-            shared.left_silently();
-            return None;
-        }
-        Ok(Err(error)) => error.cause,
-        Err(_) => format!(
-            "the TLS handshake was not over within {} s",
-            shared.options.handshake_timeout.as_secs_f64()
-        ),
-    };
-    shared.refused(remote, &cause);
-    None
-}
-
-#[cfg(not(feature = "tls"))]
-async fn secure(_: &Arc<Shared>, stream: TcpStream, _: SocketAddr, _: Instant) -> Option<Socket> {
-    Some(Socket::Plain(stream))
 }

@@ -25,20 +25,18 @@ use broker_proto::topic::LOCAL_PREFIX;
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Sleep, sleep};
 
+use crate::core::link::{Link, Side, ended};
 use crate::core::shared::Shared;
 use crate::flow::blocked::{Unsent, push_to, unmarked};
 use crate::flow::mailbox::run::RECEIVED_TRANSLATION_MIN;
 use crate::flow::mailbox::{Patience, Pushed, Run};
 use crate::flow::marking::{GatePass, PRESS_AFTER};
-use crate::flow::routing::{
-    TargetKind, TargetList, Targets, TopicMemo, audience, has_several_peers,
-};
+use crate::flow::routing::{TargetList, Targets, TopicMemo, audience, has_several_peers};
+use crate::flow::target::{TargetKind, json_readers};
 use crate::flow::translation::Slot;
 use crate::net::socket::{Socket, alert};
-use crate::peer::link::Link;
 use crate::peer::read_buffers::Spares;
-use crate::peer::task::{Side, ended};
-use crate::store::StoreWait;
+use crate::store::{Node, StoreWait};
 
 /// Read buffer of a stranger, and of a connection with little traffic.
 const READ_SIZE_MIN: usize = 4 * 1024;
@@ -100,6 +98,7 @@ pub(crate) struct Inbound {
     /// Whether a command in somebody else's name came: the log is told of the first one only.
     lied: bool,
     handed_on: HandedOn,
+    node: Node,
 }
 
 /// Messages that were handed on and are not counted yet.
@@ -115,7 +114,7 @@ impl HandedOn {
         let Self { messages, bytes } = std::mem::take(self);
         if messages > 0 {
             link.received.count(messages, bytes);
-            let received = &shared.totals.received;
+            let received = &shared.data.totals.received;
             received.fetch_add(messages as u64, Ordering::Relaxed);
         }
     }
@@ -138,7 +137,8 @@ struct OpenRun {
 }
 
 impl Inbound {
-    pub(crate) fn new(shared: &Shared, connection: ConnectionId, side: Side) -> Self {
+    pub(crate) fn new(node: Node, connection: ConnectionId, side: Side) -> Self {
+        let shared = &node.shared;
         Self {
             connection,
             side,
@@ -158,6 +158,7 @@ impl Inbound {
             heard: false,
             lied: false,
             handed_on: HandedOn::default(),
+            node,
         }
     }
 
@@ -314,12 +315,14 @@ impl Inbound {
                 )));
             }
             let Some(frame) = rest.get(..size) else { break };
-            let step = classify(frame, shared.id, peer);
+            let step = classify(frame, shared.data.id, peer);
             let mark = step.mark();
             let targets: Option<&TargetList> = match step {
-                Step::Data { mark: None } => Some(memo.targets(&shared.routes, topic_of(frame))),
+                Step::Data { mark: None } => {
+                    Some(memo.targets(&shared.data.routes, topic_of(frame)))
+                }
                 Step::Data { mark: Some(mark) } => {
-                    let targets = memo.targets(&shared.routes, topic_of(frame));
+                    let targets = memo.targets(&shared.data.routes, topic_of(frame));
                     match mark.is_exhausted() {
                         false => Some(targets),
                         true => {
@@ -329,7 +332,7 @@ impl Inbound {
                     }
                 }
                 Step::Special { origin, receiver } => {
-                    let table = shared.routes.load();
+                    let table = shared.data.routes.load();
                     let targets = audience(&table, origin, receiver, topic_of(frame), forwarding);
                     special = match receiver.is_nil() {
                         true => Targets::of_all(targets, has_several_peers(&table)),
@@ -379,7 +382,7 @@ impl Inbound {
                         return self.stop(cx, shared, consumed);
                     }
                 }
-                if !self.gate.take(cx, &shared.marking) {
+                if !self.gate.take(cx, &shared.data.marking) {
                     return match consumed {
                         0 => Verdict::Blocked,
                         consumed => Verdict::Consumed(consumed),
@@ -390,15 +393,15 @@ impl Inbound {
             let targets = match step {
                 Step::Data { mark: Some(mark) } => targets.filter(|targets| {
                     let is_several = targets.has_several_peers();
-                    shared.marking.is_first(mark, frame, is_several)
+                    shared.data.marking.is_first(mark, frame, is_several)
                 }),
                 Step::Command { receiver, mark } => {
                     let origin = Origin::Peer(peer);
-                    let table = shared.routes.load();
+                    let table = shared.data.routes.load();
                     let is_several = has_several_peers(&table);
                     let news = News { mark, is_several };
                     if hand_to_store(
-                        shared,
+                        &self.node,
                         frame,
                         peer,
                         news,
@@ -521,7 +524,7 @@ impl Inbound {
             let mut look_again = self.stall_limit.saturating_sub(waited);
             let presses = blocked.may_press && waited >= PRESS_AFTER;
             if presses {
-                shared.marking.press(shared.now());
+                shared.data.marking.press(shared.now());
                 press(shared, &mut blocked.unsent, blocked.frames);
             } else if blocked.may_press {
                 look_again = look_again.min(PRESS_AFTER.saturating_sub(waited));
@@ -535,7 +538,7 @@ impl Inbound {
                         true
                     }
                     pushed => {
-                        shared.report_drops(pushed, target);
+                        shared.data.report_drops(pushed, target);
                         false
                     }
                 }
@@ -703,9 +706,9 @@ fn receiver_of(envelope: &Envelope<'_>, peer: EndpointId) -> (EndpointId, Option
 /// Makes a frame what this endpoint sends: to everybody in the list, and with a mark if they take
 /// one.
 fn rewrite(frame: &mut [u8], shared: &Shared, targets: &Targets, mark: Option<Mark>) {
-    patch_hop(frame, shared.id);
+    patch_hop(frame, shared.data.id);
     if targets.is_marked() {
-        let mark = mark.map_or_else(|| shared.marking.next(), Mark::after_hop);
+        let mark = mark.map_or_else(|| shared.data.marking.next(), Mark::after_hop);
         patch_receiver(frame, mark.to_receiver());
     } else if mark.is_some() {
         patch_receiver(frame, EndpointId::NIL);
@@ -715,14 +718,15 @@ fn rewrite(frame: &mut [u8], shared: &Shared, targets: &Targets, mark: Option<Ma
 /// Checks a command and hands it to the store it is for, if that is here. `false`: it is malformed,
 /// a copy, or not from whom it names, and must not be forwarded.
 fn hand_to_store(
-    shared: &Arc<Shared>,
+    node: &Node,
     frame: &[u8],
     peer: EndpointId,
     news: News,
     lied: &mut bool,
     waits: &mut Vec<StoreWait>,
 ) -> bool {
-    shared.totals.commands.fetch_add(1, Ordering::Relaxed);
+    let shared = &node.shared;
+    shared.data.totals.commands.fetch_add(1, Ordering::Relaxed);
     let payload = frame.get(FRAME_LEN_SIZE..).unwrap_or_default();
     let Ok(envelope) = Envelope::parse(payload) else {
         return false;
@@ -737,16 +741,16 @@ fn hand_to_store(
     // Copies first, so that those of honest commands do not count as refused.
     if news
         .mark
-        .is_some_and(|mark| shared.marking.is_copy(mark, frame))
+        .is_some_and(|mark| shared.data.marking.is_copy(mark, frame))
     {
         return false;
     }
     let (receiver, _) = receiver_of(&envelope, peer);
     let is_peer = |id| {
-        let table = shared.routes.load();
+        let table = shared.data.routes.load();
         table.peer(id).is_some_and(|target| target.kind.is_native())
     };
-    if let Err(error) = command.check_sender(shared.id, peer, receiver, is_peer) {
+    if let Err(error) = command.check_sender(shared.data.id, peer, receiver, is_peer) {
         shared.refused_commands.fetch_add(1, Ordering::Relaxed);
         match std::mem::replace(lied, true) {
             false => tracing::warn!(event = "command-refused", %peer, %error),
@@ -756,15 +760,15 @@ fn hand_to_store(
     }
     // What is refused is not noted: it must not keep the true one from being heard.
     if let Some(mark) = news.mark
-        && !shared.marking.is_first(mark, frame, news.is_several)
+        && !shared.data.marking.is_first(mark, frame, news.is_several)
     {
         return false;
     }
-    let to_me = receiver == shared.id;
+    let to_me = receiver == shared.data.id;
     if (to_me || receiver.is_nil())
-        && let Some(store) = shared.stores.find_topic(envelope.topic)
+        && let Some(store) = node.stores.find_topic(envelope.topic)
     {
-        waits.extend(store.handle_command(shared, &command, envelope.payload));
+        waits.extend(store.handle_command(node, &command, envelope.payload));
     }
     to_me || command.check().is_ok()
 }
@@ -790,7 +794,7 @@ fn press(shared: &Arc<Shared>, unsent: &mut Vec<Unsent>, frames: usize) {
         match target.mailbox.push(run, Patience::Presses) {
             Pushed::Full { .. } => true,
             pushed => {
-                shared.report_drops(pushed, target);
+                shared.data.report_drops(pushed, target);
                 false
             }
         }
@@ -820,7 +824,11 @@ fn deliver(
     let mut unsent: Vec<Unsent> = Vec::new();
     let slot = Slot::default();
     let frames = Run::shared(&bytes, run.frames)
-        .translated_in(&slot, run.targets.iter(), RECEIVED_TRANSLATION_MIN)
+        .translated_in(
+            &slot,
+            json_readers(run.targets.iter()),
+            RECEIVED_TRANSLATION_MIN,
+        )
         .alone_if(run.targets.len() == 1);
     for target in run.targets.iter() {
         match target.mailbox.push(frames, Patience::Waits) {
@@ -828,17 +836,17 @@ fn deliver(
                 target: target.clone(),
                 bytes: bytes.clone(),
             }),
-            pushed => shared.report_drops(pushed, target),
+            pushed => shared.data.report_drops(pushed, target),
         }
     }
     let others = run.targets.unmarked();
     if !others.is_empty() {
         let bytes = unmarked(&bytes);
         let frames = Run::shared(&bytes, run.frames);
-        unsent.extend(push_to(shared, frames, others.iter()));
+        unsent.extend(push_to(&shared.data, frames, others.iter()));
     }
-    let may_press = run.targets.is_marked() && shared.marking.is_in_circle();
-    if may_press && !unsent.is_empty() && shared.marking.is_pressing(shared.now()) {
+    let may_press = run.targets.is_marked() && shared.data.marking.is_in_circle();
+    if may_press && !unsent.is_empty() && shared.data.marking.is_pressing(shared.now()) {
         press(shared, &mut unsent, run.frames);
     }
     if unsent.is_empty() {

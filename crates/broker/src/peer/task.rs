@@ -19,14 +19,15 @@ use bytes::{Buf, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep_until};
 
+use crate::core::link::{Link, Side};
 use crate::core::shared::Shared;
 use crate::flow::buffers;
 use crate::flow::mailbox::{Chunk, Taken};
 use crate::net::socket::Socket;
 #[cfg(feature = "tls")]
 use crate::net::tls_session::Agreed;
-use crate::peer::link::Link;
 use crate::peer::reader::{Inbound, Verdict};
+use crate::store::Node;
 
 /// Bytes taken from the mailbox at once: one system call's worth.
 const WRITE_BATCH: usize = 256 * 1024;
@@ -46,13 +47,6 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 /// with unread input makes the system reset the connection, and the reset can overtake our last
 /// frame.
 const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// Which side of the TCP connection this endpoint is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    Acceptor,
-    Connector,
-}
 
 /// The task of one connection.
 pub(crate) struct PeerTask {
@@ -77,13 +71,14 @@ enum End {
 
 impl PeerTask {
     pub(crate) fn new(
-        shared: Arc<Shared>,
+        node: Node,
         connection: ConnectionId,
         link: Arc<Link>,
         socket: Socket,
         side: Side,
     ) -> Self {
-        let inbound = Inbound::new(&shared, connection, side);
+        let shared = node.shared.clone();
+        let inbound = Inbound::new(node, connection, side);
         #[cfg(feature = "tls")]
         if let Socket::Tls(stream) = &socket {
             // Set once: a connection has one socket.
@@ -246,7 +241,7 @@ impl PeerTask {
         let place = place_of_update(&self.outgoing)?;
         let filter = self.link.mailbox.take_interest()?;
         let peer = self.link.peer()?;
-        let frame = routing_update(self.shared.id, peer, &filter);
+        let frame = routing_update(self.shared.data.id, peer, &filter);
         Some((place, Chunk::of_frame(frame.into())))
     }
 
@@ -335,15 +330,6 @@ impl Drop for PeerTask {
 struct Handshake {
     deadline: Pin<Box<Sleep>>,
     permit: Option<OwnedSemaphorePermit>,
-}
-
-/// The end of an established connection, by the error of its socket.
-pub(crate) fn ended(error: &io::Error) -> Closed {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    match error.kind() {
-        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => Closed::Remote,
-        _ => Closed::Broken(error.to_string()),
-    }
 }
 
 #[cfg(test)]

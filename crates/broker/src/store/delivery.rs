@@ -10,8 +10,8 @@ use broker_proto::{EndpointId, Origin, Topic};
 use bytes::Bytes;
 
 use crate::core::pending::Resolver;
-use crate::core::shared::Shared;
 use crate::flow::blocked::{self, BlockedPublish, Unsent};
+use crate::flow::data_plane::DataPlane;
 use crate::flow::mailbox::{Run, SHARED_RUN_MIN};
 use crate::flow::routing::{Targets, TopicMemo};
 use crate::store::StoreError;
@@ -51,27 +51,27 @@ impl Delivery {
     }
 
     /// Whether somebody here listens to the store's events.
-    pub(super) fn is_observed(&mut self, shared: &Shared) -> bool {
+    pub(super) fn is_observed(&mut self, data: &DataPlane) -> bool {
         let topic = self.event_topic.as_bytes();
-        !self.events.targets(&shared.routes, topic).is_empty()
+        !self.events.targets(&data.routes, topic).is_empty()
     }
 
     /// Whether a peer subscribes to this store's commands.
-    pub(super) fn is_reachable(&mut self, shared: &Shared) -> bool {
+    pub(super) fn is_reachable(&mut self, data: &DataPlane) -> bool {
         let topic = self.topic.as_bytes();
-        let targets = self.commands.targets(&shared.routes, topic);
+        let targets = self.commands.targets(&data.routes, topic);
         // Where some get no mark, there is a sibling in the list.
         targets.iter().any(|target| target.kind.is_native())
     }
 
     /// Sends a command to peers. Whether a store on this endpoint gets it, too, is not decided here.
-    pub(super) fn send(&mut self, shared: &Arc<Shared>, message: &Message, after: &mut After) {
+    pub(super) fn send(&mut self, data: &Arc<DataPlane>, message: &Message, after: &mut After) {
         let topic = self.topic.as_bytes();
         let directed;
         let targets: &Targets = if message.receiver.is_nil() {
-            self.commands.targets(&shared.routes, topic)
+            self.commands.targets(&data.routes, topic)
         } else {
-            let table = shared.routes.load();
+            let table = data.routes.load();
             let targets = table.targets(Origin::Endpoint, message.receiver, topic, true);
             directed = Targets::new(targets);
             &directed
@@ -84,22 +84,22 @@ impl Delivery {
             Run::shared(&shared_frame, 1)
         };
         let mut unsent =
-            blocked::push_to_list(shared, run, targets, |target| target.kind.is_native());
+            blocked::push_to_list(data, run, targets, |target| target.kind.is_native());
         if message.must_lead && run.len() <= LEADING_BYTES_MAX {
             for Unsent { target, bytes } in unsent.drain(..) {
                 target.mailbox.push_control(bytes);
             }
         }
-        after.wait_for(shared, unsent);
+        after.wait_for(data, unsent);
     }
 
     /// Publishes a store event to local consumers.
-    pub(super) fn publish_event(&mut self, shared: &Arc<Shared>, value: &[u8], after: &mut After) {
+    pub(super) fn publish_event(&mut self, data: &Arc<DataPlane>, value: &[u8], after: &mut After) {
         let mut frame = Vec::new();
         let written = write_envelope(
             &mut frame,
-            shared.id,
-            shared.id,
+            data.id,
+            data.id,
             Tag::Data,
             self.event_topic.as_bytes(),
             |out| -> Result<(), EnvelopeError> {
@@ -111,18 +111,18 @@ impl Delivery {
             return;
         }
         let topic = self.event_topic.as_bytes();
-        let targets = self.events.targets(&shared.routes, topic);
+        let targets = self.events.targets(&data.routes, topic);
         let frame = Bytes::from(frame);
         let run = Run::shared(&frame, 1);
-        let unsent = blocked::push_to(shared, run, targets.iter());
-        after.wait_for(shared, unsent);
+        let unsent = blocked::push_to(data, run, targets.iter());
+        after.wait_for(data, unsent);
     }
 }
 
 impl After {
-    fn wait_for(&mut self, shared: &Arc<Shared>, unsent: Vec<Unsent>) {
+    fn wait_for(&mut self, data: &Arc<DataPlane>, unsent: Vec<Unsent>) {
         self.blocked
-            .extend(BlockedPublish::unless_empty(shared, unsent));
+            .extend(BlockedPublish::unless_empty(data, unsent));
     }
 
     /// Gives the answers and returns what has to wait for room.

@@ -22,11 +22,11 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::core::pending::{Pending, Resolver};
-use crate::core::shared::Shared;
 use crate::flow::blocked::BlockedPublish;
 use crate::lock::{Lock, Locked};
 use crate::store::delivery::{After, Answer, Delivery, answer_of, is_for, other};
 use crate::store::error::quoted;
+use crate::store::registry::Node;
 use crate::store::stats::{StoreState, StoreStats};
 use crate::store::worker::{Job, Worker};
 use crate::store::{StoreError, peers_with};
@@ -117,7 +117,7 @@ impl StoreWait {
 
 impl Host {
     pub(super) fn master(
-        shared: &Arc<Shared>,
+        node: &Node,
         name: &str,
         master: AnyMaster,
         blocks: bool,
@@ -127,11 +127,11 @@ impl Host {
         let core = Core::Master(Box::new(master));
         let host = Arc::new(Self::new(name, Role::Master, id, core, worker.clone()));
         if let Some(worker) = worker {
-            let (work_host, work_shared) = (host.clone(), shared.clone());
+            let (work_host, work_node) = (host.clone(), node.clone());
             let end_host = host.clone();
             let started = worker.start(
                 name,
-                move |jobs| work_host.work(&work_shared, jobs),
+                move |jobs| work_host.work(&work_node, jobs),
                 move || end_host.drop_core(),
             );
             started.map_err(|error| StoreError::Thread(Arc::new(error)))?;
@@ -233,22 +233,22 @@ impl Host {
     /// Hands something to the machine and carries out what comes of it.
     fn act<T>(
         self: &Arc<Self>,
-        shared: &Arc<Shared>,
+        node: &Node,
         action: impl FnOnce(&mut Core) -> T,
     ) -> (T, Vec<BlockedPublish>) {
         let mut state = self.lock();
-        state.follow_routes(self, shared);
+        state.follow_routes(self, node);
         let result = action(&mut state.core);
         state.core.commit();
         let mut after = After::default();
-        state.carry_out(self, shared, &mut after);
+        state.carry_out(self, node, &mut after);
         let next_expiry = state.core.next_expiry();
         if next_expiry < self.next_expiry.swap(next_expiry, Ordering::AcqRel) {
             self.nudge.notify_one();
         }
         self.announce(state);
         let mut blocked = after.settle();
-        blocked.extend(shared.stores.deliver_locally(shared));
+        blocked.extend(node.stores.deliver_locally(node));
         (result, blocked)
     }
 
@@ -266,7 +266,7 @@ impl Host {
     /// the same connection is handed in.
     pub(crate) fn handle_command(
         self: &Arc<Self>,
-        shared: &Arc<Shared>,
+        node: &Node,
         command: &Command<'_>,
         payload: &[u8],
     ) -> Vec<StoreWait> {
@@ -277,17 +277,17 @@ impl Host {
                 false => vec![StoreWait::Room(self.clone())],
             };
         }
-        let ((), blocked) = self.act(shared, |core| match core {
+        let ((), blocked) = self.act(node, |core| match core {
             Core::Master(master) => master.handle_command(time_of_day(), command, payload),
-            Core::Clone(clone) => clone.handle_command(shared.now(), command, payload),
+            Core::Clone(clone) => clone.handle_command(node.shared.now(), command, payload),
             Core::Closed => {}
         });
         blocked.into_iter().map(StoreWait::Publish).collect()
     }
 
     /// One group of jobs of the thread.
-    fn work(self: &Arc<Self>, shared: &Arc<Shared>, jobs: VecDeque<Job>) {
-        let ((), blocked) = self.act(shared, |core| {
+    fn work(self: &Arc<Self>, node: &Node, jobs: VecDeque<Job>) {
+        let ((), blocked) = self.act(node, |core| {
             let now = time_of_day();
             for job in jobs {
                 core.handle_job(now, &job);
@@ -299,12 +299,12 @@ impl Host {
     }
 
     /// `late` is the number of ticks that should have come before this one.
-    fn tick(self: &Arc<Self>, shared: &Arc<Shared>, late: u64) -> Vec<BlockedPublish> {
+    fn tick(self: &Arc<Self>, node: &Node, late: u64) -> Vec<BlockedPublish> {
         if let Some(worker) = &self.worker {
             worker.push(Job::Tick);
             return Vec::new();
         }
-        let ((), blocked) = self.act(shared, |core| {
+        let ((), blocked) = self.act(node, |core| {
             if let Core::Clone(clone) = core {
                 clone.skip_ticks(late);
             }
@@ -314,14 +314,14 @@ impl Host {
     }
 
     /// Removes some of what is over.
-    fn expire(self: &Arc<Self>, shared: &Arc<Shared>) -> Vec<BlockedPublish> {
+    fn expire(self: &Arc<Self>, node: &Node) -> Vec<BlockedPublish> {
         if let Some(worker) = &self.worker {
             // Its thread says when the next entry ends, once it has done this.
             self.next_expiry.store(NEVER, Ordering::Release);
             worker.push(Job::Expire);
             return Vec::new();
         }
-        let ((), blocked) = self.act(shared, |core| core.handle_job(time_of_day(), &Job::Expire));
+        let ((), blocked) = self.act(node, |core| core.handle_job(time_of_day(), &Job::Expire));
         blocked
     }
 
@@ -337,7 +337,7 @@ impl Host {
     /// [`wait_room`](Self::wait_room).
     pub(super) fn request(
         self: &Arc<Self>,
-        shared: &Arc<Shared>,
+        node: &Node,
         command: &Command<'_>,
     ) -> Result<Vec<BlockedPublish>, StoreError> {
         if self.is_closed() {
@@ -354,21 +354,21 @@ impl Host {
                 false => Err(StoreError::Closed),
             };
         }
-        let (result, blocked) = self.act(shared, |core| core.request(command));
+        let (result, blocked) = self.act(node, |core| core.request(command));
         result.map(|()| blocked)
     }
 
     /// Registers who waits for the result of a `put_unique`, then makes the request.
     pub(super) fn request_answer(
         self: &Arc<Self>,
-        shared: &Arc<Shared>,
+        node: &Node,
         who: EntityId,
         request: u64,
         command: &Command<'_>,
     ) -> Result<(Pending<Answer>, Vec<BlockedPublish>), StoreError> {
         let (resolver, pending) = Pending::new(|| Err(StoreError::Closed));
         self.lock().answers.insert((who, request), resolver);
-        match self.request(shared, command) {
+        match self.request(node, command) {
             Ok(blocked) => Ok((pending, blocked)),
             Err(error) => {
                 // Told by the error; the resolver has nothing to say any more.
@@ -393,8 +393,8 @@ impl Host {
         }
     }
 
-    pub(super) fn search_again(self: &Arc<Self>, shared: &Arc<Shared>) {
-        let ((), _) = self.act(shared, |core| {
+    pub(super) fn search_again(self: &Arc<Self>, node: &Node) {
+        let ((), _) = self.act(node, |core| {
             if let Core::Clone(clone) = core {
                 clone.search_again();
             }
@@ -492,30 +492,30 @@ impl Host {
     }
 
     /// Asks the other side to say how far it is.
-    pub(super) fn probe(self: &Arc<Self>, shared: &Arc<Shared>) {
+    pub(super) fn probe(self: &Arc<Self>, node: &Node) {
         match &self.worker {
             Some(worker) => {
                 worker.push(Job::Probe);
             }
             None => {
                 // What has no room now is asked again at the next look.
-                let _ = self.act(shared, |core| core.handle_job(time_of_day(), &Job::Probe));
+                let _ = self.act(node, |core| core.handle_job(time_of_day(), &Job::Probe));
             }
         }
     }
 
     /// Blocks until both sides have everything, as far as is known here, or the time is over.
-    pub(super) fn wait_idle(self: &Arc<Self>, shared: &Arc<Shared>, timeout: Duration) -> bool {
+    pub(super) fn wait_idle(self: &Arc<Self>, node: &Node, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         if !self.wait_done(timeout) {
             return false;
         }
         // The way to the other side may just have gone. What has no room now is said again later.
-        let _ = self.look_at_routes(shared);
+        let _ = self.look_at_routes(node);
         if let Some(idle) = is_idle(&mut self.lock().core) {
             return idle;
         }
-        self.probe(shared);
+        self.probe(node);
         let left = deadline.saturating_duration_since(Instant::now());
         self.wait_until(left, is_idle).unwrap_or(false)
     }
@@ -527,16 +527,16 @@ impl Host {
     }
 
     /// As [`wait_idle`](Self::wait_idle), for async code.
-    pub(super) async fn idle(self: &Arc<Self>, shared: &Arc<Shared>) -> bool {
+    pub(super) async fn idle(self: &Arc<Self>, node: &Node) -> bool {
         if let Some(worker) = &self.worker {
             worker.done(worker.ticket()).await;
         }
         // The way to the other side may just have gone. What has no room now is said again later.
-        let _ = self.look_at_routes(shared);
+        let _ = self.look_at_routes(node);
         if let Some(idle) = is_idle(&mut self.lock().core) {
             return idle;
         }
-        self.probe(shared);
+        self.probe(node);
         self.until(is_idle).await
     }
 
@@ -549,8 +549,8 @@ impl Host {
 
     /// Feeds the machine its ticks, and removes entries when they are over, until the store is
     /// closed. The time of day may jump, so it is looked at again with each tick.
-    pub(super) async fn run(self: Arc<Self>, shared: Arc<Shared>) {
-        let interval = shared.options.store.tick_interval;
+    pub(super) async fn run(self: Arc<Self>, node: Node) {
+        let interval = node.shared.options.store.tick_interval;
         let mut next = tokio::time::Instant::now() + interval;
         let mut expire_from = next - interval;
         // What subscribers and peers have no room for. Bounded by the stall limit of mailboxes;
@@ -564,15 +564,15 @@ impl Host {
                     let now = tokio::time::Instant::now();
                     let late = (now - next).as_nanos() / interval.as_nanos().max(1);
                     next = now + interval;
-                    self.tick(&shared, u64::try_from(late).unwrap_or_default())
+                    self.tick(&node, u64::try_from(late).unwrap_or_default())
                 }
                 () = tokio::time::sleep_until(expiry.unwrap_or(next)), if expiry.is_some() => {
-                    let blocked = self.expire(&shared);
+                    let blocked = self.expire(&node);
                     expire_from = tokio::time::Instant::now() + EXPIRY_PAUSE;
                     blocked
                 }
                 Some(_) = unsent.join_next() => Vec::new(),
-                () = self.nudge.notified() => self.look_at_routes(&shared),
+                () = self.nudge.notified() => self.look_at_routes(&node),
             };
             for blocked in blocked {
                 unsent.spawn(blocked.finished());
@@ -581,12 +581,12 @@ impl Host {
         unsent.detach_all();
     }
 
-    fn look_at_routes(self: &Arc<Self>, shared: &Arc<Shared>) -> Vec<BlockedPublish> {
+    fn look_at_routes(self: &Arc<Self>, node: &Node) -> Vec<BlockedPublish> {
         if self.worker.is_some() {
             // Its thread looks at them at its next job.
             return Vec::new();
         }
-        let ((), blocked) = self.act(shared, |_| {});
+        let ((), blocked) = self.act(node, |_| {});
         blocked
     }
 
@@ -616,50 +616,51 @@ impl Host {
 
 impl State {
     /// Derives from the routes what the machine has to know.
-    fn follow_routes(&mut self, host: &Host, shared: &Arc<Shared>) {
+    fn follow_routes(&mut self, host: &Host, node: &Node) {
         if let Core::Clone(clone) = &mut self.core {
-            let unreached = shared.stores.unreached_peers();
+            let unreached = node.shared.unreached_peers();
             if !Arc::ptr_eq(&unreached, &self.unreached_peers) {
                 clone.set_unreached_peers(quoted(&unreached));
                 self.unreached_peers = unreached.clone();
             }
         }
-        let version = shared.routes.load().version();
+        let version = node.shared.data.routes.load().version();
         if self.routes_version == version {
             return;
         }
         self.routes_version = version;
-        let observed = self.delivery.is_observed(shared);
+        let observed = self.delivery.is_observed(&node.shared.data);
         match &mut self.core {
             Core::Master(master) => {
                 master.set_observed(observed);
-                master.set_suspects(&peers_with(shared, &host.topic));
+                master.set_suspects(&peers_with(&node.shared, &host.topic));
             }
             Core::Clone(clone) => {
                 clone.set_observed(observed);
-                let local = shared.stores.find(Role::Master, &host.name).is_some();
-                clone.set_reachable(local || self.delivery.is_reachable(shared));
+                let local = node.stores.find(Role::Master, &host.name).is_some();
+                clone.set_reachable(local || self.delivery.is_reachable(&node.shared.data));
             }
             Core::Closed => {}
         }
     }
 
-    fn carry_out(&mut self, host: &Arc<Host>, shared: &Arc<Shared>, after: &mut After) {
+    fn carry_out(&mut self, host: &Arc<Host>, node: &Node, after: &mut After) {
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::Send(message) => {
-                    self.delivery.send(shared, &message, after);
-                    if is_for(&message, shared.id) {
+                    self.delivery.send(&node.shared.data, &message, after);
+                    if is_for(&message, node.shared.data.id) {
                         let role = other(host.role);
-                        shared
-                            .stores
-                            .queue_locally(role, &host.name, &message.frame);
+                        node.stores.queue_locally(role, &host.name, &message.frame);
                     }
                 }
-                Output::Event(value) => self.delivery.publish_event(shared, &value, after),
+                Output::Event(value) => {
+                    self.delivery
+                        .publish_event(&node.shared.data, &value, after)
+                }
                 Output::Fault(fault) => {
                     tracing::warn!(event = "store-fault", store = host.name, text = fault.text);
-                    shared.report(fault);
+                    node.shared.data.report(fault);
                 }
                 Output::Answer {
                     who,

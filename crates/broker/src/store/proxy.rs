@@ -134,7 +134,7 @@ type Weighed = (StoreReply, usize);
 
 impl StoreProxy {
     pub(super) fn new(store: Store) -> Self {
-        let who = store.shared().stores.new_entity(store.shared().id);
+        let who = store.node().stores.new_entity(store.node().shared.data.id);
         Self {
             store,
             who,
@@ -165,7 +165,7 @@ impl StoreProxy {
             return Ok(request);
         }
         let permits = self.permits.clone();
-        self.store.shared().runtime.spawn(async move {
+        self.store.node().shared.runtime.spawn(async move {
             let _permit = permits.acquire().await;
             store.readable().await;
             let result = read(&store);
@@ -249,7 +249,7 @@ impl StoreProxy {
             .put_unique_encoded(self.who, request, &key, &value, expiry);
         let pending = made.inspect_err(|_| self.inbox.lock().give_up(asked))?;
         let inbox = self.inbox.clone();
-        self.store.shared().runtime.spawn(async move {
+        self.store.node().shared.runtime.spawn(async move {
             let answer = tokio::time::timeout(STORE_REQUEST_TIMEOUT, pending.answered()).await;
             let answer = answer.unwrap_or(Err(StoreError::Timeout(STORE_REQUEST_TIMEOUT)));
             let result = answer.map(|answer| (StoreReply::Boolean(answer), 0));

@@ -110,7 +110,7 @@ impl Store {
             Core::Master(master) => Ok(master.entries(time_of_day())?),
             Core::Clone(clone) => {
                 clone.check_readable()?;
-                Ok(clone.entries(self.shared.now()) as u64)
+                Ok(clone.entries(self.node.shared.now()) as u64)
             }
             Core::Closed => Err(StoreError::Closed),
         }
@@ -128,7 +128,7 @@ impl Store {
     fn wait_readable_default(&self) {
         let ticket = self.host.ticket();
         if !self.host.is_readable(ticket) {
-            let timeout = self.shared.options.store.get_delay_max;
+            let timeout = self.node.shared.options.store.get_delay_max;
             self.host.wait_readable(ticket, timeout);
         }
     }
@@ -157,7 +157,7 @@ impl Store {
     /// async code.
     pub async fn readable(&self) {
         let ticket = self.host.ticket();
-        let timeout = self.shared.options.store.get_delay_max;
+        let timeout = self.node.shared.options.store.get_delay_max;
         let _ = tokio::time::timeout(timeout, self.host.readable(ticket)).await;
     }
 
@@ -170,7 +170,7 @@ impl Store {
         let key = canonical(key)?;
         match &mut self.host.lock().core {
             Core::Master(master) => Ok(master.get(time_of_day(), &key)?),
-            Core::Clone(clone) => Ok(clone.get(self.shared.now(), &key)?.to_vec()),
+            Core::Clone(clone) => Ok(clone.get(self.node.shared.now(), &key)?.to_vec()),
             Core::Closed => Err(StoreError::Closed),
         }
     }
@@ -184,7 +184,7 @@ impl Store {
         let key = canonical(key)?;
         match &mut self.host.lock().core {
             Core::Master(master) => Ok(master.exists(time_of_day(), &key)?),
-            Core::Clone(clone) => Ok(clone.exists(self.shared.now(), &key)?),
+            Core::Clone(clone) => Ok(clone.exists(self.node.shared.now(), &key)?),
             Core::Closed => Err(StoreError::Closed),
         }
     }
@@ -198,7 +198,7 @@ impl Store {
         let key = canonical(key)?;
         match &mut self.host.lock().core {
             Core::Master(master) => Ok(master.get_index(time_of_day(), &key, index)?),
-            Core::Clone(clone) => Ok(clone.get_index(self.shared.now(), &key, index)?),
+            Core::Clone(clone) => Ok(clone.get_index(self.node.shared.now(), &key, index)?),
             Core::Closed => Err(StoreError::Closed),
         }
     }
@@ -214,9 +214,11 @@ impl Store {
             Core::Master(master) => {
                 master.for_each_key(time_of_day(), &mut |key| keys.push(key.to_vec()))?;
             }
-            Core::Clone(clone) => {
-                keys.extend(clone.iter(self.shared.now())?.map(|(key, _)| key.to_vec()))
-            }
+            Core::Clone(clone) => keys.extend(
+                clone
+                    .iter(self.node.shared.now())?
+                    .map(|(key, _)| key.to_vec()),
+            ),
             Core::Closed => return Err(StoreError::Closed),
         }
         Ok(keys)
@@ -236,7 +238,7 @@ impl Store {
                 master.for_each(time_of_day(), visit)?;
             }
             Core::Clone(clone) => {
-                let all = clone.iter(self.shared.now())?;
+                let all = clone.iter(self.node.shared.now())?;
                 entries.extend(all.map(|(key, value)| (key.to_vec(), value.to_vec())));
             }
             Core::Closed => return Err(StoreError::Closed),

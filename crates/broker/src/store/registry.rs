@@ -71,6 +71,13 @@ impl<T> LocalQueue<T> {
     }
 }
 
+/// An endpoint and its stores.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) stores: Arc<Stores>,
+}
+
 /// The stores of one endpoint, by topic; and what they say to each other.
 #[derive(Debug, Default)]
 pub(crate) struct Stores {
@@ -83,8 +90,6 @@ pub(crate) struct Stores {
     /// Frames from one store of this endpoint to another, in order.
     local: Lock<LocalQueue<Arc<Host>>>,
     delivering: AtomicBool,
-    /// The addresses of peers whose protocol knows no stores.
-    unreached_peers: ArcSwap<Vec<String>>,
 }
 
 impl Stores {
@@ -139,17 +144,6 @@ impl Stores {
         }
     }
 
-    /// Notes the addresses of peers whose protocol knows no stores.
-    pub(crate) fn set_unreached_peers(&self, addresses: Vec<String>) {
-        if **self.unreached_peers.load() != addresses {
-            self.unreached_peers.store(Arc::new(addresses));
-        }
-    }
-
-    pub(super) fn unreached_peers(&self) -> arc_swap::Guard<Arc<Vec<String>>> {
-        self.unreached_peers.load()
-    }
-
     /// Ends all stores: what was asked of them before is done first. Blocks for as long as that
     /// takes.
     pub(crate) fn close(&self) {
@@ -176,7 +170,7 @@ impl Stores {
     }
 
     /// Hands over what is noted, in order. One caller does it for all; none of them holds a store.
-    pub(super) fn deliver_locally(&self, shared: &Arc<Shared>) -> Vec<BlockedPublish> {
+    pub(super) fn deliver_locally(&self, node: &Node) -> Vec<BlockedPublish> {
         let mut blocked = Vec::new();
         while !self.lock_local().is_empty() && !self.delivering.swap(true, Ordering::AcqRel) {
             loop {
@@ -187,7 +181,7 @@ impl Stores {
                     continue;
                 };
                 if let Ok(command) = Command::parse(envelope.payload) {
-                    for wait in host.handle_command(shared, &command, envelope.payload) {
+                    for wait in host.handle_command(node, &command, envelope.payload) {
                         match wait {
                             StoreWait::Publish(one) => blocked.push(one),
                             // Waiting for a store's thread here could mean waiting for oneself.

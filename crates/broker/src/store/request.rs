@@ -248,7 +248,7 @@ impl Store {
         let content = change.content(key, value, publisher);
         match self
             .host
-            .request(&self.shared, &own_command(publisher, content))
+            .request(&self.node, &own_command(publisher, content))
         {
             Ok(blocked) if blocked.is_empty() => Ok(None),
             Ok(blocked) => Ok(Some(BlockedRequest::Publish(blocked))),
@@ -316,7 +316,10 @@ impl Store {
             return;
         }
         let text = format!("store `{}`: {error}", self.name());
-        self.shared.report(Fault::new(error.code(), None, text));
+        self.node
+            .shared
+            .data
+            .report(Fault::new(error.code(), None, text));
     }
 
     pub(super) fn put_unique_encoded(
@@ -339,7 +342,7 @@ impl Store {
         let command = own_command(publisher, content);
         let (pending, blocked) = self
             .host
-            .request_answer(&self.shared, who, request, &command)?;
+            .request_answer(&self.node, who, request, &command)?;
         Ok(PutUnique {
             host: self.host.clone(),
             who,

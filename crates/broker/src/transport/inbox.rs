@@ -1,7 +1,7 @@
 //! What a peer of another protocol brings into this endpoint.
 //!
 //! The half of the seam between transports that carries data; the other half, what is to be sent,
-//! is the mailbox of the connection's [`Link`](crate::peer::link::Link). Whoever speaks another protocol
+//! is the mailbox of the connection's [`Link`](crate::core::link::Link). Whoever speaks another protocol
 //! turns it into a topic and an encoded value, and from there on the message is one of a peer like
 //! any other. See ADR 0085.
 
@@ -88,7 +88,7 @@ impl ForeignInbox {
         // As native peers have it: the sender of what is passed on is whoever passes it on.
         write_envelope(
             &mut self.frame,
-            self.shared.id,
+            self.shared.data.id,
             EndpointId::NIL,
             Tag::Data,
             topic.as_bytes(),
@@ -125,10 +125,10 @@ impl ForeignInbox {
     fn push(&mut self, topic: &Topic, run: Run<'_>) {
         let targets = self
             .memo
-            .targets(&self.shared.routes, topic.as_bytes())
+            .targets(&self.shared.data.routes, topic.as_bytes())
             .clone();
-        let unsent = push_to_list(&self.shared, run, &targets, |_| true);
-        if let Some(blocked) = BlockedPublish::unless_empty(&self.shared, unsent) {
+        let unsent = push_to_list(&self.shared.data, run, &targets, |_| true);
+        if let Some(blocked) = BlockedPublish::unless_empty(&self.shared.data, unsent) {
             self.delivery = Some(Box::pin(blocked.finished()));
         }
     }

@@ -10,9 +10,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use broker_proto::frame::frame_size;
 
 use crate::flow::buffers;
-use crate::flow::mailbox::Limits;
 use crate::flow::mailbox::chunk::Chunk;
 use crate::flow::mailbox::joint::JointRun;
+use crate::flow::mailbox::limits::Limits;
 use crate::flow::mailbox::run::{Run, RunBytes, SHARED_RUN_MIN};
 
 /// Largest tail that small runs are collected in: large enough that one system call moves hundreds

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::flow::routing::Target;
 use crate::flow::translation::{Slot, Translation};
 
 /// Runs from this size on are shared between targets instead of copied: below it a copy is cheaper
@@ -50,15 +49,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The same run, translated once for all of these targets if that spares at least so many bytes of
-    /// frames from being translated again. Otherwise those of them that read JSON translate what they take, many messages at a time.
-    pub(crate) fn translated_in<'t>(
-        self,
-        slot: &'a Slot,
-        targets: impl Iterator<Item = &'t Target>,
-        spared_min: usize,
-    ) -> Self {
-        let readers = targets.filter(|target| target.kind.reads_json()).count();
+    /// The same run, translated once for so many readers of JSON if that spares at least so many bytes
+    /// of frames from being translated again. Otherwise they translate what they take, many messages at
+    /// a time.
+    pub(crate) fn translated_in(self, slot: &'a Slot, readers: usize, spared_min: usize) -> Self {
         let spared = readers.saturating_sub(1).saturating_mul(self.len());
         Self {
             slot: (spared >= spared_min).then_some(slot),

@@ -31,12 +31,13 @@ use super::documents::{self, PAGE_SIZE, PAGE_SIZE_MAX, Page};
 use super::{Snapshot, metrics};
 use crate::config::HttpOptions;
 use crate::core::pending::Resolver;
-use crate::core::shared::{Gauge, Shared};
+use crate::core::shared::Gauge;
 use crate::error::Error;
 use crate::net::listener;
 use crate::net::socket::{self, Liveness};
 #[cfg(feature = "tls")]
 use crate::net::tls::{Role, Tls};
+use crate::store::Node;
 
 /// Time for a request's head, from the connection or the answer before.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,7 +51,7 @@ const REQUEST_BYTES_MAX: usize = 16 * 1024;
 /// What all connections of one listener have in common.
 #[derive(Debug)]
 struct Server {
-    shared: Arc<Shared>,
+    node: Node,
     options: HttpOptions,
     /// Whether only this machine can reach it: then a request has to name it as this machine, or it
     /// comes from a page of somebody else that had its name point here.
@@ -61,36 +62,36 @@ struct Server {
 
 /// Binds a listener and starts a server on it; resolves to its port.
 pub(crate) fn start(
-    shared: &Arc<Shared>,
+    node: &Node,
     address: String,
     port: u16,
     options: HttpOptions,
     resolver: Resolver<Result<u16, Error>>,
 ) {
-    let shared = shared.clone();
-    let runtime = shared.runtime.clone();
+    let node = node.clone();
+    let runtime = node.shared.runtime.clone();
     runtime.spawn(async move {
         let bound = listener::bind(&address, port).await;
-        resolver.resolve(run(&shared, options, bound, address, port));
+        resolver.resolve(run(&node, options, bound, address, port));
     });
 }
 
 /// Starts the server that the options of the endpoint ask for, if any.
-pub(crate) fn start_configured(shared: &Arc<Shared>) -> Result<(), Error> {
-    let options = shared.options.metrics.clone();
+pub(crate) fn start_configured(node: &Node) -> Result<(), Error> {
+    let options = node.shared.options.metrics.clone();
     let Some(port) = options.port else {
         return Ok(());
     };
     let address = options.address.clone();
     let bound = {
-        let _runtime = shared.runtime.enter();
+        let _runtime = node.shared.runtime.enter();
         listener::bind_now(&address, port)
     };
-    run(shared, options, bound, address, port).map(|_| ())
+    run(node, options, bound, address, port).map(|_| ())
 }
 
 fn run(
-    shared: &Arc<Shared>,
+    node: &Node,
     options: HttpOptions,
     bound: io::Result<TcpListener>,
     address: String,
@@ -98,12 +99,13 @@ fn run(
 ) -> Result<u16, Error> {
     options.check()?;
     let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
-    let (bound, listener) = bound.map_err(|cause| shared.cannot_listen(address, port, cause))?;
+    let (bound, listener) =
+        bound.map_err(|cause| node.shared.cannot_listen(address, port, cause))?;
     let connections_max = options.connections_max.min(Semaphore::MAX_PERMITS);
     let server = Arc::new(Server {
         #[cfg(feature = "tls")]
         tls: options.tls.as_ref().map(Tls::for_web_clients).transpose()?,
-        shared: shared.clone(),
+        node: node.clone(),
         is_loopback: bound.ip().is_loopback(),
         options,
     });
@@ -112,9 +114,9 @@ fn run(
         let cause = "this build has no TLS".to_owned();
         return Err(Error::Tls { cause });
     }
-    let mut control = shared.lock_control();
+    let mut control = node.shared.lock_control();
     let task = accept(server, listener, connections_max);
-    match control.add_listener(shared.runtime.spawn(task)) {
+    match control.add_listener(node.shared.runtime.spawn(task)) {
         true => {
             tracing::info!(event = "http-listening", address = %bound);
             Ok(bound.port())
@@ -127,13 +129,13 @@ async fn accept(server: Arc<Server>, listener: TcpListener, connections_max: usi
     let connections = Arc::new(Semaphore::new(connections_max));
     let router = router(server.clone());
     let start = |stream, remote, permit| {
-        let counted = Gauge::enter(&server.shared);
+        let counted = Gauge::enter(&server.node.shared);
         let (server, router) = (server.clone(), router.clone());
-        let runtime = server.shared.runtime.clone();
+        let runtime = server.node.shared.runtime.clone();
         runtime.spawn(async move {
             tokio::select! {
                 () = serve(&server, router, stream, remote, permit) => {}
-                () = server.shared.until_shutdown() => {}
+                () = server.node.shared.until_shutdown() => {}
             }
             drop(counted);
         });
@@ -289,7 +291,7 @@ fn json(status: StatusCode, document: &Value) -> Response {
 
 async fn answer_metrics(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
     let accept = headers.get(ACCEPT).and_then(|it| it.to_str().ok());
-    let snapshot = Snapshot::of(&server.shared);
+    let snapshot = Snapshot::of(&server.node);
     let (format, text) = match accept.is_some_and(metrics::wants_open_metrics) {
         true => (metrics::OPEN_METRICS, metrics::open_metrics(snapshot)),
         false => (metrics::TEXT, metrics::text(snapshot)),
@@ -304,22 +306,22 @@ async fn answer_metrics(State(server): State<Arc<Server>>, headers: HeaderMap) -
 }
 
 async fn answer_status(State(server): State<Arc<Server>>) -> Response {
-    let snapshot = Snapshot::of(&server.shared);
+    let snapshot = Snapshot::of(&server.node);
     json(StatusCode::OK, &documents::status(&snapshot))
 }
 
 async fn answer_stats(State(server): State<Arc<Server>>) -> Response {
-    let snapshot = Snapshot::of(&server.shared);
+    let snapshot = Snapshot::of(&server.node);
     json(StatusCode::OK, &documents::stats(&snapshot))
 }
 
 async fn answer_health(State(server): State<Arc<Server>>) -> Response {
-    let (status, document) = documents::health(&Snapshot::of(&server.shared));
+    let (status, document) = documents::health(&Snapshot::of(&server.node));
     json(status, &document)
 }
 
 async fn answer_readiness(State(server): State<Arc<Server>>) -> Response {
-    let (status, document) = documents::readiness(&Snapshot::of(&server.shared));
+    let (status, document) = documents::readiness(&Snapshot::of(&server.node));
     json(status, &document)
 }
 
@@ -333,7 +335,7 @@ async fn list(
 ) -> Response {
     match page(&wanted) {
         Ok(page) => {
-            let snapshot = Snapshot::with_topics(&server.shared);
+            let snapshot = Snapshot::with_topics(&server.node);
             json(StatusCode::OK, &document(&snapshot, &page))
         }
         Err(text) => (

@@ -44,7 +44,7 @@ pub(super) struct Broken {
 
 impl Broken {
     fn io(error: &std::io::Error) -> Self {
-        let loss = match crate::peer::task::ended(error) {
+        let loss = match crate::core::link::ended(error) {
             broker_proto::endpoint::Closed::Broken(cause) => Loss::Failed(cause),
             _ => Loss::Ended,
         };

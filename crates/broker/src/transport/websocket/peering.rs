@@ -24,13 +24,14 @@ use tracing::Instrument;
 
 use super::connection::{Broken, Line, Received};
 use super::dial;
+use crate::core::hooks::Dial;
+use crate::core::link::Link;
 use crate::core::shared::{Gauge, Shared};
 use crate::core::websocket_counts::{Server, count};
 use crate::flow::mailbox::{Chunk, Taken};
 use crate::flow::translation::Translation;
 use crate::message::Message;
 use crate::net::socket;
-use crate::peer::link::Link;
 use crate::transport::inbox::ForeignInbox;
 
 /// Messages moved in one direction before the other gets its turn.
@@ -108,17 +109,18 @@ struct Remote {
 }
 
 /// Starts to join the peer at an address; what becomes of it goes to the control plane.
-pub(crate) fn start(
-    shared: Arc<Shared>,
-    connection: ConnectionId,
-    link: Arc<Link>,
-    host: &str,
-    interest: Filter,
-) {
-    let counted = Gauge::enter(&shared);
+pub(crate) fn start(shared: Arc<Shared>, dial: Dial, url: &str) {
+    let Dial {
+        connection,
+        link,
+        counted,
+        ..
+    } = dial;
     let runtime = shared.runtime.clone();
-    let span = tracing::info_span!("web-socket-peer", url = host);
-    let url = PeerUrl::parse(host, None);
+    // What it is to want from now on comes through the mailbox, perhaps a second time.
+    let interest = shared.lock_control().machine().filter().clone();
+    let span = tracing::info_span!("web-socket-peer", url);
+    let url = PeerUrl::parse(url, None);
     let task = async move {
         match url {
             Ok(url) => {
@@ -147,7 +149,7 @@ impl Remote {
         interest: &Filter,
     ) -> Self {
         let options = &shared.options.web_socket_peer;
-        let (start, _) = shared.id.bytes().split_at(8);
+        let (start, _) = shared.data.id.bytes().split_at(8);
         let seed = start
             .iter()
             .fold(0, |sum, byte| sum << 8 | u64::from(*byte));
@@ -305,7 +307,9 @@ impl Remote {
             id: self.peer,
             network: Some(network),
         };
-        self.shared.report(Fault::new(code, Some(context), text));
+        self.shared
+            .data
+            .report(Fault::new(code, Some(context), text));
     }
 
     fn with_line(&mut self, id: LineId, act: impl FnOnce(&mut Line)) {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use broker_proto::{EndpointInfo, ErrorCode, Fault, Loss};
 
 use crate::config::Overflow;
-use crate::core::shared::Shared;
+use crate::flow::data_plane::DataPlane;
 use crate::flow::mailbox::{Mailbox, Pushed};
-use crate::flow::routing::{Target, TargetKind};
+use crate::flow::target::{Target, TargetKind};
 
 /// Topics of a subscriber that an event names: enough to tell which it is.
 const TOPICS_NAMED_MAX: usize = 4;
@@ -25,9 +25,9 @@ struct Consumer {
     topics: Vec<String>,
 }
 
-impl Shared {
+impl DataPlane {
     /// Tells subscribers of errors that a consumer began to lose messages.
-    pub(crate) fn report_drops(self: &Arc<Self>, pushed: Pushed, target: &Target) {
+    pub(crate) fn report_drops(&self, pushed: Pushed, target: &Target) {
         let Pushed::Dropped { burst_began: true } = pushed else {
             return;
         };
@@ -46,12 +46,12 @@ impl Shared {
 
     /// Has the end of each burst of drops told, too, with the number of messages.
     pub(crate) fn report_bursts_of(self: &Arc<Self>, mailbox: &Mailbox, kind: TargetKind) {
-        let shared = Arc::downgrade(self);
+        let data = Arc::downgrade(self);
         mailbox.tell_bursts(move |mailbox, burst| {
-            let Some(shared) = shared.upgrade() else {
+            let Some(data) = data.upgrade() else {
                 return;
             };
-            let consumer = shared.consumer(mailbox, kind);
+            let consumer = data.consumer(mailbox, kind);
             let policy = mailbox.policy();
             let text = format!(
                 "{} lost {} messages within {:.1} s, as it did not take them (policy {})",
@@ -61,20 +61,14 @@ impl Shared {
                 policy.name(),
             );
             // Not here, where the mailbox is locked: it may be that of a reader of events.
-            let runtime = shared.runtime.clone();
+            let runtime = data.runtime.clone();
             runtime.spawn(async move {
-                shared.report_loss(consumer, Some(burst.messages), policy, text);
+                data.report_loss(consumer, Some(burst.messages), policy, text);
             });
         });
     }
 
-    fn report_loss(
-        self: &Arc<Self>,
-        consumer: Consumer,
-        count: Option<u64>,
-        policy: Overflow,
-        text: String,
-    ) {
+    fn report_loss(&self, consumer: Consumer, count: Option<u64>, policy: Overflow, text: String) {
         tracing::warn!(event = "messages-lost", "{text}");
         self.report(Fault {
             code: ErrorCode::MessagesLost,

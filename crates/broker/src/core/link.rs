@@ -1,15 +1,17 @@
 //! One connection as the control plane sees it: a mailbox and a few flags beside its task.
 
 use std::future::poll_fn;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
 use broker_proto::EndpointId;
+use broker_proto::endpoint::Closed;
 
 use crate::flow::counters::Received;
 use crate::flow::mailbox::Mailbox;
-use crate::flow::routing::TargetKind;
+use crate::flow::target::TargetKind;
 #[cfg(feature = "tls")]
 use crate::net::tls_session::Agreed;
 
@@ -91,5 +93,21 @@ impl Link {
         self.closing.store(true, Ordering::Release);
         self.mailbox.finish();
         self.mailbox.nudge();
+    }
+}
+
+/// Which side of the TCP connection this endpoint is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Acceptor,
+    Connector,
+}
+
+/// The end of an established connection, by the error of its socket.
+pub(crate) fn ended(error: &io::Error) -> Closed {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    match error.kind() {
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => Closed::Remote,
+        _ => Closed::Broken(error.to_string()),
     }
 }
