@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use broker::PeerFailure;
+
 use crate::literal::LiteralError;
 
 /// Exit codes; part of what scripts rely on.
@@ -93,10 +95,10 @@ impl From<io::Error> for Failure {
 impl From<broker::Error> for Failure {
     fn from(error: broker::Error) -> Self {
         match &error {
-            broker::Error::PeerUnavailable { text, .. } => {
-                let exit = match is_refusal(text) {
-                    true => Exit::Refused,
-                    false => Exit::Unreachable,
+            broker::Error::PeerUnavailable { failure, text, .. } => {
+                let exit = match failure {
+                    PeerFailure::Refused => Exit::Refused,
+                    _ => Exit::Unreachable,
                 };
                 let failure = Self::new(exit, error.to_string());
                 match advice(text) {
@@ -113,22 +115,7 @@ impl From<broker::Error> for Failure {
     }
 }
 
-/// Whether a peering failed although the other side was reached: the causes that the library names
-/// for TLS and for refused requests.
-fn is_refusal(text: &str) -> bool {
-    const SIGNS: [&str; 8] = [
-        "TLS",
-        "certificate",
-        "cipher",
-        "CA of our",
-        "incompatible",
-        "refuse",
-        "status 4",
-        "not accept",
-    ];
-    SIGNS.iter().any(|sign| text.contains(sign)) && !text.contains("onnection refused")
-}
-
+/// What to try, by what the library says of TLS.
 fn advice(text: &str) -> Option<&'static str> {
     if text.contains("without TLS") {
         return Some("try --no-tls");

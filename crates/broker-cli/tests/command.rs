@@ -32,5 +32,7 @@ mod schema;
 mod store;
 #[path = "command/subscribe.rs"]
 mod subscribe;
+#[path = "command/tls.rs"]
+mod tls;
 #[path = "command/zeek.rs"]
 mod zeek;

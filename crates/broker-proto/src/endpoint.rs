@@ -99,6 +99,36 @@ pub enum CloseCause {
     Shutdown,
 }
 
+/// What kind of failure a peering came to nothing for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PeerFailure {
+    /// Nobody was reached, or not in time.
+    Unreachable,
+    /// The other side was reached, and one of both does not accept the other: TLS, certificates,
+    /// protocol, access.
+    Refused,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DialFault {
+    /// What kind of failure it is.
+    pub failure: PeerFailure,
+    /// In words.
+    pub text: String,
+}
+
+impl DialFault {
+    /// The other side was reached.
+    pub(crate) fn refused(text: impl Into<String>) -> Self {
+        Self {
+            failure: PeerFailure::Refused,
+            text: text.into(),
+        }
+    }
+}
+
 /// How a request ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -108,6 +138,8 @@ pub enum Outcome {
     PeerFailed {
         /// Why.
         code: ErrorCode,
+        /// What kind of failure it is.
+        failure: PeerFailure,
         /// Why, in words.
         text: String,
     },
@@ -410,7 +442,12 @@ impl Endpoint {
 
     /// A connection could not be made. `cause` is missing when nobody is there, and says what is
     /// wrong when the fault is more than that.
-    pub fn handle_dial_failed(&mut self, now: Timestamp, id: ConnectionId, cause: Option<String>) {
+    pub fn handle_dial_failed(
+        &mut self,
+        now: Timestamp,
+        id: ConnectionId,
+        cause: Option<DialFault>,
+    ) {
         if self
             .connections
             .get(&id)
@@ -461,7 +498,7 @@ impl Endpoint {
                 match silent {
                     true => {
                         self.handle_silent();
-                        self.end_handshake(now, id, None, Some(cause));
+                        self.end_handshake(now, id, None, Some(DialFault::refused(cause)));
                     }
                     false => self.fail_handshake(now, id, None, cause),
                 }

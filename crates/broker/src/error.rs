@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use broker_data::EncodeError;
 use broker_proto::ErrorCode;
+use broker_proto::endpoint::PeerFailure;
 use broker_proto::frame::EnvelopeError;
 use broker_proto::peer_url::PeerUrlError;
 
@@ -48,6 +49,8 @@ pub enum Error {
         port: u16,
         /// The code of the failure; see [`Error::code`].
         code: ErrorCode,
+        /// Whether the other side was reached, which the code does not tell.
+        failure: PeerFailure,
         /// The text of the error event, cause included.
         text: String,
     },
@@ -142,6 +145,7 @@ mod tests {
                 host: host.to_owned(),
                 port: 27759,
                 code: ErrorCode::PeerUnavailable,
+                failure: PeerFailure::Unreachable,
                 text: "refused".to_owned(),
             };
             error.to_string()

@@ -82,6 +82,7 @@ pub use broker_data::{
 };
 #[cfg(feature = "serde")]
 pub use broker_data::{SerdeError, from_value, to_value};
+pub use broker_proto::endpoint::PeerFailure;
 pub use broker_proto::{
     EndpointId, EndpointInfo, ErrorCode, Event, Fault, Loss, NetworkAddress, PeerInfo, PeerStatus,
     RefusalCounts, Status, StatusCode, Topic,

@@ -13,7 +13,10 @@ use crate::status::{
 };
 
 use super::connection::{Connection, Stage};
-use super::{CloseCause, ConnectionId, Endpoint, Outcome, Output, RequestId, Retry, Transport};
+use super::{
+    CloseCause, ConnectionId, DialFault, Endpoint, Outcome, Output, PeerFailure, RequestId, Retry,
+    Transport,
+};
 
 const NS_PER_SECOND: i64 = 1_000_000_000;
 
@@ -190,7 +193,7 @@ impl Endpoint {
     }
 
     /// An attempt came to nothing. Without a cause there was simply nobody. See ADR 0016.
-    pub(super) fn fail_attempt(&mut self, now: Timestamp, id: AttemptId, cause: Option<String>) {
+    pub(super) fn fail_attempt(&mut self, now: Timestamp, id: AttemptId, cause: Option<DialFault>) {
         let chance = match self.attempts.get(&id).map(|attempt| attempt.transport) {
             Some(Transport::Foreign) => self.chance(),
             Some(Transport::Native) | None => 0,
@@ -198,9 +201,9 @@ impl Endpoint {
         let Some(attempt) = self.attempts.get_mut(&id) else {
             return;
         };
-        let text = match cause {
-            Some(cause) => format!("{TEXT_UNAVAILABLE}: {cause}"),
-            None => TEXT_UNAVAILABLE.to_owned(),
+        let (failure, text) = match cause {
+            Some(DialFault { failure, text }) => (failure, format!("{TEXT_UNAVAILABLE}: {text}")),
+            None => (PeerFailure::Unreachable, TEXT_UNAVAILABLE.to_owned()),
         };
         let code = ErrorCode::PeerUnavailable;
         let network = Some(attempt.address.clone());
@@ -225,7 +228,12 @@ impl Endpoint {
         };
         self.event(Fault::new(code, context, text.clone()));
         if let Some(request) = request {
-            self.reply(request, Outcome::PeerFailed { code, text });
+            let outcome = Outcome::PeerFailed {
+                code,
+                failure,
+                text,
+            };
+            self.reply(request, outcome);
         }
     }
 
@@ -237,7 +245,7 @@ impl Endpoint {
             (Some(holder), Some(Stage::Peered { .. })) => self.settle_attempt(id, holder),
             (Some(holder), Some(_)) => self.set_attempt(id, AttemptState::Following(holder)),
             (_, None) | (None, _) => {
-                self.fail_attempt(now, id, Some("redundant connection".to_owned()));
+                self.fail_attempt(now, id, Some(DialFault::refused("redundant connection")));
             }
         }
     }
@@ -275,7 +283,13 @@ impl Endpoint {
             if let Some(request) = attempt.request {
                 let text = format!("{TEXT_UNAVAILABLE}: the peering was cancelled");
                 let code = ErrorCode::PeerUnavailable;
-                self.reply(request, Outcome::PeerFailed { code, text });
+                let failure = PeerFailure::Unreachable;
+                let outcome = Outcome::PeerFailed {
+                    code,
+                    failure,
+                    text,
+                };
+                self.reply(request, outcome);
             }
             if let AttemptState::Connecting(connection) = attempt.state {
                 self.end_handshake(now, connection, Some(CloseCause::Cancelled), None);
@@ -294,7 +308,13 @@ impl Endpoint {
         if let Some(request) = request {
             let text = format!("{TEXT_UNAVAILABLE}: the endpoint is shutting down");
             let code = ErrorCode::ShuttingDown;
-            self.reply(request, Outcome::PeerFailed { code, text });
+            let failure = PeerFailure::Unreachable;
+            let outcome = Outcome::PeerFailed {
+                code,
+                failure,
+                text,
+            };
+            self.reply(request, outcome);
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::status::NetworkAddress;
 
 use super::connection::Stage;
 use super::handshake::TEXT_SELF;
-use super::{CloseCause, ConnectionId, Endpoint, Retry, Transport};
+use super::{CloseCause, ConnectionId, DialFault, Endpoint, Retry, Transport};
 
 /// Longest time by which the first attempt after a loss is put off: enough to spread a thousand
 /// clients of a server, and too short for a person to notice.
@@ -46,7 +46,12 @@ impl Endpoint {
         if peer == me {
             let cause = TEXT_SELF.to_owned();
             self.stop_calling_myself(id);
-            self.end_handshake(now, id, Some(CloseCause::Illegal), Some(cause));
+            self.end_handshake(
+                now,
+                id,
+                Some(CloseCause::Illegal),
+                Some(DialFault::refused(cause)),
+            );
         } else if held {
             self.close(id, CloseCause::Cancelled);
             if let Some(attempt) = self.forget(id).and_then(|connection| connection.attempt) {
@@ -239,7 +244,7 @@ mod tests {
         let (mut endpoint, mut connection) = joining(every_second());
         let mut now = 0;
         for doublings in 0..10 {
-            endpoint.handle_dial_failed(at(now), connection, Some("no".to_owned()));
+            endpoint.handle_dial_failed(at(now), connection, Some(DialFault::refused("no")));
             assert_eq!(outputs(&mut endpoint).len(), 1);
             let (due, _) = endpoint.next_timeout().unwrap();
             let whole = (SECOND << doublings).min(BACKOFF_MAX.ns());

@@ -14,7 +14,7 @@ use crate::status::ErrorCode;
 
 use super::connection::{Connection, Stage};
 use super::departure::is_redundancy;
-use super::{CloseCause, Closed, ConnectionId, Endpoint, Output};
+use super::{CloseCause, Closed, ConnectionId, DialFault, Endpoint, Output};
 
 pub(super) const TEXT_SHUTTING_DOWN: &str = "shutting down";
 pub(super) const TEXT_SELF: &str = "the address leads back to this endpoint";
@@ -253,7 +253,7 @@ impl Endpoint {
             let (code, text) = (ErrorCode::LogicError, TEXT_REDUNDANT_RESPONDER);
             self.send_drop(id, code, text);
             let close = Some(CloseCause::Refused(code));
-            self.end_handshake(now, id, close, Some(text.to_owned()));
+            self.end_handshake(now, id, close, Some(DialFault::refused(text)));
         } else {
             connection.peer = Some(peer);
             connection.stage = Stage::Handshake(Step::OriginatorSyn);
@@ -281,7 +281,7 @@ impl Endpoint {
             self.end_unnoticed(now, id, cause);
         } else if matches!(code, ErrorCode::LogicError | ErrorCode::ShuttingDown) || redundant {
             // What the other side thinks of itself is no matter of this one.
-            self.end_handshake(now, id, Some(cause), Some(text.to_owned()));
+            self.end_handshake(now, id, Some(cause), Some(DialFault::refused(text)));
         } else {
             self.fail_handshake(now, id, Some(cause), text.to_owned());
         }
@@ -320,7 +320,7 @@ impl Endpoint {
         now: Timestamp,
         id: ConnectionId,
         close: Option<CloseCause>,
-        cause: Option<String>,
+        cause: Option<DialFault>,
     ) {
         if let Some(close) = close {
             self.close(id, close);

@@ -10,7 +10,7 @@ use crate::config::{REFUSAL_EVENT_INTERVAL, REFUSAL_EVENTS_BURST};
 use crate::id::EndpointId;
 use crate::status::{EndpointInfo, ErrorCode, Fault, NetworkAddress, TEXT_REFUSED};
 
-use super::{CloseCause, ConnectionId, Endpoint};
+use super::{CloseCause, ConnectionId, DialFault, Endpoint};
 
 /// Incoming connections that did not become peerings, so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl Endpoint {
             .get(&id)
             .filter(|it| it.is_incoming && it.peer != Some(me));
         let stranger = stranger.map(|it| (it.peer, it.address.clone()));
-        self.end_handshake(now, id, close, Some(cause.clone()));
+        self.end_handshake(now, id, close, Some(DialFault::refused(cause.clone())));
         if let Some((peer, remote)) = stranger {
             self.refuse_stranger(now, peer, remote, &cause);
         }

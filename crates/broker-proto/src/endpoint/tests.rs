@@ -675,7 +675,9 @@ fn nobody_there_fails_at_once_or_is_tried_for_ever() {
     let text = "unable to connect to remote peer";
     let nil = EndpointId::NIL;
     let event = format!("peer_unavailable(endpoint_info({nil}, *{HOST}:{PORT}), \"{text}\")");
-    let reply = format!("reply 1 PeerFailed {{ code: PeerUnavailable, text: \"{text}\" }}");
+    let reply = format!(
+        "reply 1 PeerFailed {{ code: PeerUnavailable, failure: Unreachable, text: \"{text}\" }}"
+    );
     assert_eq!(script.log(), [event.clone(), reply]);
     assert_eq!(script.endpoint.next_timeout(), None);
 
@@ -716,7 +718,7 @@ fn a_fault_beyond_absence_is_named() {
     let Some(Output::Dial { connection, .. }) = script.endpoint.poll_output() else {
         panic!()
     };
-    let cause = Some("the peer wants TLS".to_owned());
+    let cause = Some(DialFault::refused("the peer wants TLS"));
     script
         .endpoint
         .handle_dial_failed(script.now, connection, cause);

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use broker_data::Timestamp;
-use broker_proto::endpoint::{ConnectionId, Endpoint as Machine, Outcome, Output, RequestId};
+use broker_proto::endpoint::{
+    ConnectionId, DialFault, Endpoint as Machine, Outcome, Output, RequestId,
+};
 use broker_proto::frame::{Envelope, Tag};
 use broker_proto::peer_url::{PeerUrl, Scheme};
 use broker_proto::routes::{LocalId, LocalKind};
@@ -270,7 +272,11 @@ impl Shared {
         });
     }
 
-    pub(crate) fn dial_failed(self: &Arc<Self>, connection: ConnectionId, cause: Option<String>) {
+    pub(crate) fn dial_failed(
+        self: &Arc<Self>,
+        connection: ConnectionId,
+        cause: Option<DialFault>,
+    ) {
         self.act(|control, now| {
             if control.links.remove(&connection).is_some() {
                 control.machine.handle_dial_failed(now, connection, cause);
@@ -615,7 +621,11 @@ fn answer(request: Request, outcome: Outcome) -> Option<Answer> {
                 port,
                 resolver,
             },
-            Outcome::PeerFailed { code, text },
+            Outcome::PeerFailed {
+                code,
+                failure,
+                text,
+            },
         ) => {
             let error = match code {
                 ErrorCode::ShuttingDown => Error::ShutDown,
@@ -623,6 +633,7 @@ fn answer(request: Request, outcome: Outcome) -> Option<Answer> {
                     host,
                     port,
                     code,
+                    failure,
                     text,
                 },
             };

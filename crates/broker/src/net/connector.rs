@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use broker_proto::endpoint::{DialFault, PeerFailure};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -11,21 +12,32 @@ use tokio::time::timeout;
 pub(crate) enum Failure {
     /// Nobody there; the system's words go to the log only.
     Unreachable(String),
+    /// Nobody was reached, for a reason that the caller is to know.
+    Absent(String),
     /// Somebody is there, but something is wrong with them or with our set-up.
-    Cause(String),
+    Refused(String),
 }
 
 impl Failure {
-    pub(crate) fn cause(self) -> Option<String> {
+    pub(crate) const fn kind(&self) -> PeerFailure {
+        match self {
+            Self::Unreachable(_) | Self::Absent(_) => PeerFailure::Unreachable,
+            Self::Refused(_) => PeerFailure::Refused,
+        }
+    }
+
+    /// What the state machine is told.
+    pub(crate) fn fault(self) -> Option<DialFault> {
+        let failure = self.kind();
         match self {
             Self::Unreachable(_) => None,
-            Self::Cause(cause) => Some(cause),
+            Self::Absent(text) | Self::Refused(text) => Some(DialFault { failure, text }),
         }
     }
 
     pub(crate) fn log(&self) -> &str {
         match self {
-            Self::Unreachable(cause) | Self::Cause(cause) => cause,
+            Self::Unreachable(cause) | Self::Absent(cause) | Self::Refused(cause) => cause,
         }
     }
 }
@@ -34,8 +46,8 @@ impl Failure {
 pub(crate) async fn connect(host: &str, port: u16, limit: Duration) -> Result<TcpStream, Failure> {
     let addresses = resolve(host, port)
         .await
-        .map_err(|error| Failure::Cause(unresolved(host, &error)))?;
-    let mut last = Failure::Cause(format!("`{host}` has no address"));
+        .map_err(|error| Failure::Absent(unresolved(host, &error)))?;
+    let mut last = Failure::Absent(format!("`{host}` has no address"));
     for address in addresses {
         last = match timeout(limit, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
@@ -43,8 +55,8 @@ pub(crate) async fn connect(host: &str, port: u16, limit: Duration) -> Result<Tc
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 Failure::Unreachable(format!("{address}: {error}"))
             }
-            Ok(Err(error)) => Failure::Cause(format!("cannot connect to {address}: {error}")),
-            Err(_) => Failure::Cause(format!(
+            Ok(Err(error)) => Failure::Absent(format!("cannot connect to {address}: {error}")),
+            Err(_) => Failure::Absent(format!(
                 "no answer from {address} within {} s",
                 limit.as_secs_f64()
             )),

@@ -40,7 +40,7 @@ pub(crate) fn start(node: Node, dial: Dial, host: String, port: u16) {
             }
             Err(failure) => {
                 tracing::debug!(event = "dial-failed", host, port, cause = %failure.log());
-                shared.dial_failed(connection, failure.cause());
+                shared.dial_failed(connection, failure.fault());
             }
         }
         drop(counted);
@@ -58,7 +58,7 @@ async fn reach(
         Ok(connected) => connected?,
         // Each address has its own limit, so it is the name that takes so long.
         Err(_) => {
-            return Err(Failure::Cause(format!(
+            return Err(Failure::Absent(format!(
                 "`{host}` was not resolved and reached in time"
             )));
         }
@@ -70,13 +70,13 @@ async fn reach(
 #[cfg(feature = "tls")]
 async fn secure(shared: &Shared, stream: TcpStream, deadline: Instant) -> Result<Socket, Failure> {
     let set_up = shared.tls();
-    let Some(tls) = set_up.map_err(|error| Failure::Cause(error.to_string()))? else {
+    let Some(tls) = set_up.map_err(|error| Failure::Refused(error.to_string()))? else {
         return Ok(Socket::Plain(stream));
     };
     match timeout_at(deadline, tls.handshake(stream, Role::Connector)).await {
         Ok(Ok(stream)) => Ok(Socket::Tls(Box::new(stream))),
-        Ok(Err(error)) => Err(Failure::Cause(error.cause)),
-        Err(_) => Err(Failure::Cause(format!(
+        Ok(Err(error)) => Err(Failure::Refused(error.cause)),
+        Err(_) => Err(Failure::Refused(format!(
             "the other side did not answer the TLS handshake within {} s",
             shared.options.handshake_timeout.as_secs_f64()
         ))),

@@ -28,20 +28,20 @@ impl From<Failure> for Loss {
                 tracing::debug!(event = "dial-failed", cause);
                 Self::Unreachable
             }
-            Failure::Cause(cause) => Self::Failed(cause),
+            Failure::Absent(cause) | Failure::Refused(cause) => Self::Failed(cause),
         }
     }
 }
 
 /// Opens a line; the form is the one that was agreed on.
-pub(super) async fn open(shared: Arc<Shared>, url: Arc<PeerUrl>) -> Result<(Line, Form), Loss> {
+pub(super) async fn open(shared: Arc<Shared>, url: Arc<PeerUrl>) -> Result<(Line, Form), Failure> {
     let deadline = Instant::from_std(deadline(shared.options.handshake_timeout));
     let connecting = connector::connect(&url.name, url.port, shared.options.connect_timeout);
     let stream = match timeout_at(deadline, connecting).await {
         Ok(connected) => connected?,
         Err(_) => {
             let cause = format!("`{}` was not resolved and reached in time", url.name);
-            return Err(Loss::Failed(cause));
+            return Err(Failure::Absent(cause));
         }
     };
     socket::configure(&stream, shared.liveness());
@@ -50,8 +50,8 @@ pub(super) async fn open(shared: Arc<Shared>, url: Arc<PeerUrl>) -> Result<(Line
         upgrade(&shared, socket, &url).await
     };
     match timeout_at(deadline, opening).await {
-        Ok(opened) => opened.map_err(Loss::Failed),
-        Err(_) => Err(Loss::Failed(format!(
+        Ok(opened) => opened.map_err(Failure::Refused),
+        Err(_) => Err(Failure::Refused(format!(
             "the server did not answer the request within {} s",
             shared.options.handshake_timeout.as_secs_f64()
         ))),

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use broker_data::Timespan;
 use broker_data::json::Form;
-use broker_proto::endpoint::{Closed, ConnectionId};
-use broker_proto::json::client::{ClientConfig, ClientOutput, ClientSession, LineId, Loss};
+use broker_proto::endpoint::{Closed, ConnectionId, DialFault, PeerFailure};
+use broker_proto::json::client::{ClientConfig, ClientOutput, ClientSession, LineId};
 use broker_proto::peer_url::PeerUrl;
 use broker_proto::{EndpointId, EndpointInfo, ErrorCode, Fault, Filter, NetworkAddress, Topic};
 use bytes::Bytes;
@@ -31,6 +31,7 @@ use crate::core::websocket_counts::{Server, count};
 use crate::flow::mailbox::{Chunk, Taken};
 use crate::flow::translation::Translation;
 use crate::message::Message;
+use crate::net::connector::Failure;
 use crate::net::socket;
 use crate::transport::inbox::ForeignInbox;
 
@@ -60,7 +61,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the last frames of both sides may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(700);
 
-type Opening = Pin<Box<dyn Future<Output = Result<(Line, Form), Loss>> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = Result<(Line, Form), Failure>> + Send>>;
 
 enum Wire {
     Opening(Opening),
@@ -94,6 +95,8 @@ struct Remote {
     counts: Arc<Server>,
     /// Whether a connection was opened before.
     opened: bool,
+    /// What an end before the session has begun means.
+    failure: PeerFailure,
     session: ClientSession,
     wires: Vec<(LineId, Wire)>,
     peer: Option<EndpointId>,
@@ -128,7 +131,10 @@ pub(crate) fn start(shared: Arc<Shared>, dial: Dial, url: &str) {
                     .run()
                     .await
             }
-            Err(error) => shared.dial_failed(connection, Some(error.to_string())),
+            Err(error) => {
+                let (failure, text) = (PeerFailure::Unreachable, error.to_string());
+                shared.dial_failed(connection, Some(DialFault { failure, text }));
+            }
         }
         drop(counted);
     };
@@ -162,6 +168,7 @@ impl Remote {
             session: ClientSession::new(config, interest),
             counts: shared.web_sockets.server(&url.host()),
             opened: false,
+            failure: PeerFailure::Refused,
             shared,
             connection,
             link,
@@ -196,7 +203,11 @@ impl Remote {
             End::Ended(cause) => {
                 tracing::debug!(event = "web-socket-peer-ended", ?cause);
                 match (self.session.is_joined(), cause) {
-                    (false, cause) => self.shared.dial_failed(self.connection, cause),
+                    (false, cause) => {
+                        let failure = self.failure;
+                        let fault = cause.map(|text| DialFault { failure, text });
+                        self.shared.dial_failed(self.connection, fault);
+                    }
                     (true, _) => self
                         .shared
                         .connection_ended(self.connection, Closed::Remote),
@@ -396,7 +407,11 @@ impl Remote {
                 self.session.handle_opened(self.shared.now(), id, form);
                 self.carry_out();
             }
-            Err(loss) => self.lose(id, &Broken { loss, code: None }),
+            Err(failure) => {
+                self.failure = failure.kind();
+                let loss = failure.into();
+                self.lose(id, &Broken { loss, code: None });
+            }
         }
         true
     }
