@@ -1,12 +1,20 @@
-//! Any bytes as a command of a data store: read without a panic, and what was read is written back
+//! Any bytes as a command of a data store, or a probe for circles: read without a panic, and what was read is written back
 //! byte for byte.
 
 #![no_main]
 
+use broker_proto::circle::Probe;
 use broker_proto::store::command::{Command, check};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
+    // What looks for circles has the form of a command.
+    if let Ok(Some(probe)) = Probe::parse(bytes) {
+        let mut written = Vec::new();
+        probe.encode(&mut written);
+        assert_eq!(Probe::parse(&written), Ok(Some(probe)));
+        assert!(check(&written).is_ok());
+    }
     let Ok(command) = Command::parse(bytes) else {
         assert!(check(bytes).is_err());
         return;

@@ -515,6 +515,12 @@ impl Endpoint {
         Ok(self.any()?.duplicates_dropped())
     }
 
+    /// How many circles through peers of another implementation were found; an Error event with the
+    /// code ForwardingLoop told of each, and it was cut.
+    fn loops_found(&self) -> PyResult<u64> {
+        Ok(self.any()?.loops_found())
+    }
+
     /// The topics that peers subscribed to, a new list of Topic.
     fn peer_subscriptions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let list = PyList::empty(py);

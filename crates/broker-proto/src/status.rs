@@ -192,6 +192,9 @@ codes! {
         MessagesLost = 200 "messages_lost",
         /// An incoming connection did not become a peering. As [`MessagesLost`](Self::MessagesLost).
         PeerRefused = 201 "peer_refused",
+        /// Messages go round in a circle through endpoints of other implementations. As
+        /// [`MessagesLost`](Self::MessagesLost). See ADR 0150.
+        ForwardingLoop = 202 "forwarding_loop",
     }
 }
 

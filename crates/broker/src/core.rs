@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `shared` | what all parts of an endpoint have in common |
 //! | `control` | the protocol's state machine, and what its outputs mean out here |
+//! | `circles` | circles through peers of other implementations |
 //! | `link` | one connection as the control plane sees it |
 //! | `hooks` | what parts above do for it: outgoing connections, the end of data stores |
 //! | `shutdown` | the end of an endpoint |
@@ -11,6 +12,7 @@
 //! | `runtime` | where the tasks of an endpoint run |
 //! | `websocket_counts` | counters of WebSocket clients and servers |
 
+pub(crate) mod circles;
 pub(crate) mod control;
 pub(crate) mod hooks;
 pub(crate) mod link;

@@ -491,9 +491,16 @@ impl Endpoint {
 
     /// Copies of messages that were dropped: in a ring or mesh of endpoints a message comes in
     /// several ways, and once is enough. Copies that come through peers of another implementation
-    /// are not recognised.
+    /// are not recognised; circles of such peers are cut instead, see
+    /// [`loops_found`](Self::loops_found).
     pub fn duplicates_dropped(&self) -> u64 {
         self.shared().data.marking.dropped()
+    }
+
+    /// Circles through peers of other implementations that were found so far; each was told in an
+    /// error event ([`ErrorCode::ForwardingLoop`](broker_proto::ErrorCode::ForwardingLoop)) and cut.
+    pub fn loops_found(&self) -> u64 {
+        self.shared().circles.lock().found()
     }
 
     /// The topics that peers are subscribed to, sorted, each once.

@@ -45,6 +45,10 @@ pub struct Stats {
     pub refused_commands: u64,
     /// Copies of messages that came in several ways.
     pub duplicates_dropped: u64,
+    /// Circles through peers of other implementations that were found.
+    pub loops_found: u64,
+    /// Commands of data stores that were not passed on as the same came too often.
+    pub commands_stopped: u64,
 }
 
 /// Messages that came through an endpoint, by what they are. Spec: tools 7.1.
@@ -187,6 +191,10 @@ pub(crate) fn of(node: &Node) -> Stats {
     let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let (published, commands) = (load(&totals.published), load(&totals.commands));
     let received = load(&totals.received);
+    let (loops_found, commands_stopped) = {
+        let circles = node.shared.circles.lock();
+        (circles.found(), circles.commands_stopped())
+    };
     Stats {
         id: node.shared.data.id,
         uptime: Duration::from_nanos(u64::try_from(node.shared.now().ns()).unwrap_or(0)),
@@ -205,5 +213,7 @@ pub(crate) fn of(node: &Node) -> Stats {
         refusals,
         refused_commands: load(&node.shared.refused_commands),
         duplicates_dropped: node.shared.data.marking.dropped(),
+        loops_found,
+        commands_stopped,
     }
 }

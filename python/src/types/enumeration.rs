@@ -234,6 +234,7 @@ enumeration!(
         "InvalidJson" = 41,
         "MessagesLost" = 200,
         "PeerRefused" = 201,
+        "ForwardingLoop" = 202,
     ]
 );
 

@@ -530,15 +530,18 @@ impl Shared {
                             .routes
                             .update(|table| table.add_peer(peer, filter, target));
                         link.install(peer);
+                        self.peers_changed(None);
                     }
                 }
                 Output::Uninstall { peer } => {
                     self.data.routes.update(|table| table.remove_peer(peer));
+                    self.peers_changed(Some(peer));
                 }
                 Output::PeerFilter { peer, filter } => {
                     self.data
                         .routes
                         .update(|table| table.set_peer_filter(peer, filter));
+                    self.peers_changed(None);
                 }
                 Output::Event(event) => {
                     if let Event::Error(fault) = &event

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use broker_data::Timestamp;
+use broker_proto::circle::Circles;
+use broker_proto::duplicates::Keys;
 use broker_proto::endpoint::Endpoint as Machine;
 use broker_proto::{Config, EndpointId};
 use tokio::runtime::Handle;
@@ -50,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) connections: Gauge,
     /// Commands of data stores in somebody else's name.
     pub(crate) refused_commands: AtomicU64,
+    /// Taken behind `control`, if both are.
+    pub(crate) circles: Lock<Circles>,
     #[cfg(feature = "http")]
     pub(crate) web_sockets: crate::core::websocket_counts::Counters,
     /// The addresses of peers whose protocol knows no stores.
@@ -73,13 +77,17 @@ impl Shared {
             let cause = "this build has no TLS: set `disable_ssl`".to_owned();
             return Err(Error::Tls { cause });
         }
-        let mut random = [0; 48];
+        let mut random = [0; 64];
         getrandom::fill(&mut random)
             .map_err(|error| Error::Start(Arc::new(std::io::Error::other(error))))?;
         let (mut id, mut seed, mut secret) = ([0; 16], [0; 8], [0; 24]);
+        let mut keys = [[0; 8]; 2];
         id.copy_from_slice(&random[..16]);
         seed.copy_from_slice(&random[16..24]);
-        secret.copy_from_slice(&random[24..]);
+        secret.copy_from_slice(&random[24..48]);
+        keys[0].copy_from_slice(&random[48..56]);
+        keys[1].copy_from_slice(&random[56..]);
+        let keys = Keys::new(keys.map(u64::from_be_bytes));
         let id = EndpointId::recognizable(id);
         let config = Config::new(id, u64::from_be_bytes(seed));
         Ok(Arc::new(Self {
@@ -99,6 +107,7 @@ impl Shared {
             large_handshakes: Semaphore::new(LARGE_HANDSHAKES_MAX),
             connections: Gauge::default(),
             refused_commands: AtomicU64::new(0),
+            circles: Lock::new(Circles::new(id, keys, Box::new(unforeseeable))),
             #[cfg(feature = "http")]
             web_sockets: crate::core::websocket_counts::Counters::default(),
             started: Instant::now(),
@@ -182,20 +191,36 @@ impl Shared {
     /// Feeds the machine its timeouts until the endpoint is shut down.
     pub(crate) async fn run_timer(self: Arc<Self>) {
         while !self.over.load(Ordering::Acquire) {
-            let next = self.lock_control().machine().next_timeout();
-            let Some((at, reason)) = next else {
+            let machine = self.lock_control().machine().next_timeout();
+            let circles = self.circles.lock().next_timeout();
+            let next = machine.map(|(at, _)| at).into_iter().chain(circles).min();
+            let Some(at) = next else {
                 self.timer.notified().await;
                 continue;
             };
             tokio::select! {
                 () = tokio::time::sleep_until(self.instant(at).into()) => {
-                    tracing::trace!(event = "timeout", ?reason);
-                    self.act_on_timeout();
+                    if let Some((_, reason)) = machine.filter(|(due, _)| *due <= at) {
+                        tracing::trace!(event = "timeout", ?reason);
+                        self.act_on_timeout();
+                    }
+                    if circles.is_some_and(|due| due <= at) {
+                        self.act_on_circles();
+                    }
                 }
                 () = self.timer.notified() => {}
             }
         }
     }
+}
+
+/// The number of a probe. The system had random numbers when the endpoint got its id; should it have
+/// none any more, the numbers differ at least.
+fn unforeseeable() -> u64 {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let mut bytes = COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let _ = getrandom::fill(&mut bytes);
+    u64::from_be_bytes(bytes)
 }
 
 /// Counts tasks and tells when none is left.

@@ -34,6 +34,10 @@ pub(crate) struct Targets {
     is_marked: bool,
     /// Whether the endpoint has several peers, so that a message may come in several ways.
     has_several_peers: bool,
+    /// Whether they are nobody because the peer is not heard under the topic. See ADR 0150.
+    is_closed: bool,
+    /// Whether messages may circle: they go on to peers, and not all peers know marks.
+    is_watched: bool,
     /// Peers that get the same without the mark.
     unmarked: Box<[Target]>,
 }
@@ -47,6 +51,8 @@ impl Targets {
             joint: is_joint.then(JointEnd::default),
             is_marked: false,
             has_several_peers: false,
+            is_closed: false,
+            is_watched: false,
             unmarked: Box::default(),
         })
     }
@@ -63,6 +69,26 @@ impl Targets {
             targets.is_marked = is_marked;
             targets.has_several_peers = has_several_peers;
             targets.unmarked = Vec::into_boxed_slice(unmarked);
+        }
+        targets
+    }
+
+    /// Those who get a message to everybody from there.
+    fn of_origin(
+        table: &RoutingTable<Target>,
+        origin: Origin,
+        list: Vec<Target>,
+        is_closed: bool,
+    ) -> TargetList {
+        let has_several_peers = has_several_peers(table);
+        let is_watched = has_several_peers
+            && matches!(origin, Origin::Peer(_))
+            && list.iter().any(|target| target.kind.is_peer())
+            && has_strangers(table);
+        let mut targets = Self::of_all(list, has_several_peers);
+        if let Some(targets) = Arc::get_mut(&mut targets) {
+            targets.is_closed = is_closed;
+            targets.is_watched = is_watched;
         }
         targets
     }
@@ -89,6 +115,16 @@ impl Targets {
     /// Whether the endpoint had several peers when the list was made.
     pub(crate) fn has_several_peers(&self) -> bool {
         self.has_several_peers
+    }
+
+    /// Whether the peer that messages come from is not heard under the topic.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Whether it is looked out for messages that circle.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.is_watched
     }
 
     /// Peers beside the list, that get the same without the mark; none where there is no mark.
@@ -211,6 +247,13 @@ pub(crate) fn has_several_peers(table: &RoutingTable<Target>) -> bool {
     table.peer_count() > 1
 }
 
+/// Whether there are peers that know no marks.
+pub(crate) fn has_strangers(table: &RoutingTable<Target>) -> bool {
+    table
+        .peers()
+        .any(|(_, _, target)| target.kind != TargetKind::Sibling)
+}
+
 fn came_from_foreign(table: &RoutingTable<Target>, origin: Origin) -> bool {
     let (Origin::Peer(hop) | Origin::Spoofed(hop)) = origin else {
         return false;
@@ -281,9 +324,11 @@ impl TopicMemo {
         if self.topics.len() >= MEMO_TOPICS_MAX {
             self.forget();
         }
-        let known = self.lists.iter().find(|list| list.is_of(&targets)).cloned();
+        let is_closed = table.is_closed(self.origin, topic);
+        let is_same = |list: &&TargetList| list.is_closed == is_closed && list.is_of(&targets);
+        let known = self.lists.iter().find(is_same).cloned();
         let list = known.unwrap_or_else(|| {
-            let list = Targets::of_all(targets, has_several_peers(&table));
+            let list = Targets::of_origin(&table, self.origin, targets, is_closed);
             self.lists.push(list.clone());
             list
         });

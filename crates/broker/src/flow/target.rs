@@ -45,6 +45,11 @@ impl TargetKind {
         }
     }
 
+    /// Whether it is a peer, of whatever protocol.
+    pub(crate) const fn is_peer(self) -> bool {
+        matches!(self, Self::Peer | Self::Sibling | Self::Foreign)
+    }
+
     /// Whether messages become JSON there.
     pub(crate) const fn reads_json(self) -> bool {
         matches!(self, Self::Client | Self::Foreign)

@@ -12,16 +12,12 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use broker_data::validate;
 use broker_proto::EndpointId;
 use broker_proto::endpoint::{Closed, ConnectionId};
-use broker_proto::frame::{
-    ENVELOPE_SIZE, Envelope, FRAME_LEN_SIZE, Tag, frame_size, patch_hop, patch_receiver,
-};
+use broker_proto::frame::{Envelope, FRAME_LEN_SIZE, frame_size, patch_hop, patch_receiver};
 use broker_proto::mark::Mark;
 use broker_proto::routes::Origin;
 use broker_proto::store::command::Command;
-use broker_proto::topic::LOCAL_PREFIX;
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Sleep, sleep};
 
@@ -31,11 +27,14 @@ use crate::flow::blocked::{Unsent, push_to, unmarked};
 use crate::flow::mailbox::run::RECEIVED_TRANSLATION_MIN;
 use crate::flow::mailbox::{Patience, Pushed, Run};
 use crate::flow::marking::{GatePass, PRESS_AFTER};
-use crate::flow::routing::{TargetList, Targets, TopicMemo, audience, has_several_peers};
+use crate::flow::routing::{
+    TargetList, Targets, TopicMemo, audience, has_several_peers, has_strangers,
+};
 use crate::flow::target::{TargetKind, json_readers};
 use crate::flow::translation::Slot;
 use crate::net::socket::{Socket, alert};
 use crate::peer::read_buffers::Spares;
+use crate::peer::step::{Step, classify, receiver_of, topic_of};
 use crate::store::{Node, StoreWait};
 
 /// Read buffer of a stranger, and of a connection with little traffic.
@@ -97,6 +96,8 @@ pub(crate) struct Inbound {
     heard: bool,
     /// Whether a command in somebody else's name came: the log is told of the first one only.
     lied: bool,
+    /// Whether a copy of a message came: so is this.
+    had_copies: bool,
     handed_on: HandedOn,
     node: Node,
 }
@@ -157,6 +158,7 @@ impl Inbound {
             large: None,
             heard: false,
             lied: false,
+            had_copies: false,
             handed_on: HandedOn::default(),
             node,
         }
@@ -340,9 +342,11 @@ impl Inbound {
                     };
                     Some(&special)
                 }
-                Step::Command { .. } | Step::Control | Step::Drop => None,
+                Step::Command { .. } | Step::Probe(_) | Step::Control | Step::Drop => None,
             };
-            let is_handled_once = mark.is_some() || matches!(step, Step::Command { .. });
+            let is_watched = targets.is_some_and(|targets| targets.is_watched());
+            let is_handled_once =
+                mark.is_some() || is_watched || matches!(step, Step::Command { .. });
             if is_handled_once
                 && let Some(run) = open.take_if(|run| {
                     targets.is_none_or(|targets| !Arc::ptr_eq(&run.targets, targets))
@@ -365,9 +369,11 @@ impl Inbound {
                 // With one peer there is nobody to overtake.
                 Step::Data { mark: Some(_) } => targets.is_some_and(|it| it.has_several_peers()),
                 Step::Command { mark, .. } => mark.is_some(),
-                Step::Data { mark: None } | Step::Special { .. } | Step::Control | Step::Drop => {
-                    false
-                }
+                Step::Data { mark: None }
+                | Step::Special { .. }
+                | Step::Probe(_)
+                | Step::Control
+                | Step::Drop => false,
             };
             if needs_gate && !self.gate.is_held() {
                 if let Some(run) = open.take() {
@@ -392,8 +398,16 @@ impl Inbound {
             }
             let targets = match step {
                 Step::Data { mark: Some(mark) } => targets.filter(|targets| {
+                    // What is not heard here comes over another link, and is first there.
+                    if targets.is_closed() {
+                        return false;
+                    }
                     let is_several = targets.has_several_peers();
-                    shared.data.marking.is_first(mark, frame, is_several)
+                    let is_first = shared.data.marking.is_first(mark, frame, is_several);
+                    if !is_first && !std::mem::replace(&mut self.had_copies, true) {
+                        tell_copies(peer, frame);
+                    }
+                    is_first
                 }),
                 Step::Command { receiver, mark } => {
                     let origin = Origin::Peer(peer);
@@ -414,6 +428,13 @@ impl Inbound {
                         if mark.is_some_and(|mark| mark.is_exhausted()) {
                             targets.clear();
                         }
+                        if !targets.is_empty()
+                            && receiver.is_nil()
+                            && has_strangers(&table)
+                            && !shared.may_pass_command(peer, frame)
+                        {
+                            targets.clear();
+                        }
                         special = match receiver.is_nil() {
                             true => Targets::of_all(targets, is_several),
                             false => Targets::new(targets),
@@ -423,10 +444,17 @@ impl Inbound {
                         None
                     }
                 }
-                Step::Data { mark: None } | Step::Special { .. } | Step::Control | Step::Drop => {
-                    targets
-                }
+                Step::Data { mark: None }
+                | Step::Special { .. }
+                | Step::Probe(_)
+                | Step::Control
+                | Step::Drop => targets,
             };
+            // Those who would get a message that is held instead.
+            let held_from = targets
+                .filter(|_| is_watched && shared.is_held(peer, topic_of(frame), frame))
+                .cloned();
+            let targets = targets.filter(|_| held_from.is_none());
             if let (Some(run), Some(targets)) = (&mut open, targets) {
                 // The common case: one more frame for the same targets.
                 if Arc::ptr_eq(&run.targets, targets) {
@@ -447,10 +475,13 @@ impl Inbound {
                     shared,
                     run,
                 ) {
-                    if mark.is_some() {
+                    if mark.is_some() || held_from.is_some() {
                         // A copy, which the run before it need not wait for.
-                        let _copy = self.buffer.split_to(size);
+                        let copy = self.buffer.split_to(size).freeze();
                         consumed += size;
+                        if let Some(targets) = held_from {
+                            shared.give_to_locals(&copy, &targets);
+                        }
                     }
                     // Any other frame stays where it is and is looked at again.
                     return self.stop(cx, shared, consumed);
@@ -467,6 +498,14 @@ impl Inbound {
             }
             let frame = self.buffer.split_to(size);
             consumed += size;
+            if let Some(targets) = held_from {
+                shared.give_to_locals(&frame.freeze(), &targets);
+                continue;
+            }
+            if let Step::Probe(probe) = step {
+                shared.handle_probe(peer, topic_of(&frame), probe);
+                continue;
+            }
             if step == Step::Control {
                 let payload = frame.get(FRAME_LEN_SIZE..).unwrap_or_default();
                 if payload.len() > CONTROL_FRAME_MAX {
@@ -612,36 +651,6 @@ impl Inbound {
     }
 }
 
-/// What a frame asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    /// A data message to everybody.
-    Data { mark: Option<Mark> },
-    /// A data message to one endpoint, or with a sender that changes who gets it.
-    Special {
-        origin: Origin,
-        receiver: EndpointId,
-    },
-    /// A command of a data store: for a store here, and for peers.
-    Command {
-        receiver: EndpointId,
-        mark: Option<Mark>,
-    },
-    /// For the state machine.
-    Control,
-    /// Malformed, or of no use; only this message is lost. Spec: wire 6.3.
-    Drop,
-}
-
-impl Step {
-    const fn mark(self) -> Option<Mark> {
-        match self {
-            Self::Data { mark } | Self::Command { mark, .. } => mark,
-            Self::Special { .. } | Self::Control | Self::Drop => None,
-        }
-    }
-}
-
 /// What tells a command of a data store from a copy of it.
 #[derive(Debug, Clone, Copy)]
 struct News {
@@ -649,58 +658,16 @@ struct News {
     is_several: bool,
 }
 
-fn classify(frame: &[u8], me: EndpointId, peer: EndpointId) -> Step {
-    let payload = frame.get(FRAME_LEN_SIZE..).unwrap_or_default();
-    if payload.is_empty() {
-        return Step::Drop;
-    }
-    let envelope = match Envelope::parse(payload) {
-        Ok(envelope) => envelope,
-        Err(error) => {
-            tracing::debug!(event = "message-dropped", %peer, %error);
-            return Step::Drop;
-        }
-    };
-    match envelope.tag {
-        Tag::RoutingUpdate | Tag::Ping | Tag::Pong => Step::Control,
-        Tag::Command => {
-            let (receiver, mark) = receiver_of(&envelope, peer);
-            Step::Command { receiver, mark }
-        }
-        Tag::Data => {
-            if envelope.topic.starts_with(LOCAL_PREFIX.as_bytes()) {
-                // Nobody but this endpoint makes its events. Spec: wire 8.2.
-                tracing::debug!(event = "message-dropped", %peer, error = "local topic");
-                return Step::Drop;
-            }
-            if let Err(error) = validate(envelope.payload) {
-                tracing::debug!(event = "message-dropped", %peer, %error);
-                return Step::Drop;
-            }
-            let spoofed = envelope.sender == EndpointId::NIL || envelope.sender == me;
-            if !spoofed && envelope.receiver == EndpointId::NIL {
-                return Step::Data { mark: None };
-            }
-            let (receiver, mark) = receiver_of(&envelope, peer);
-            if !spoofed && mark.is_some() {
-                return Step::Data { mark };
-            }
-            let origin = if spoofed {
-                Origin::Spoofed(peer)
-            } else {
-                Origin::Peer(peer)
-            };
-            Step::Special { origin, receiver }
-        }
-    }
-}
-
-/// Whom a message is for, and its mark if it has one instead. Only siblings make marks.
-fn receiver_of(envelope: &Envelope<'_>, peer: EndpointId) -> (EndpointId, Option<Mark>) {
-    match Mark::from_receiver(envelope.receiver).filter(|_| peer.is_recognizable()) {
-        Some(mark) => (EndpointId::NIL, Some(mark)),
-        None => (envelope.receiver, None),
-    }
+/// Says that messages come in several ways, which is what rings and meshes are for.
+#[cold]
+fn tell_copies(peer: EndpointId, frame: &[u8]) {
+    let topic = String::from_utf8_lossy(topic_of(frame));
+    tracing::info!(
+        event = "copies-dropped",
+        %peer,
+        %topic,
+        "messages from this peer come in another way, too: copies are dropped"
+    );
 }
 
 /// Makes a frame what this endpoint sends: to everybody in the list, and with a mark if they take
@@ -771,17 +738,6 @@ fn hand_to_store(
         waits.extend(store.handle_command(node, &command, envelope.payload));
     }
     to_me || command.check().is_ok()
-}
-
-/// The topic of a frame that was parsed before.
-fn topic_of(frame: &[u8]) -> &[u8] {
-    const LENGTH: usize = FRAME_LEN_SIZE + 35;
-    const TOPIC: usize = FRAME_LEN_SIZE + ENVELOPE_SIZE;
-    let Some(&[high, low]) = frame.get(LENGTH..LENGTH + 2) else {
-        return &[];
-    };
-    let length = usize::from(u16::from_be_bytes([high, low]));
-    frame.get(TOPIC..TOPIC + length).unwrap_or_default()
 }
 
 /// Hands siblings what they have no room for, as far as it goes.

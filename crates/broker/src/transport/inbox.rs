@@ -19,6 +19,7 @@ use crate::core::shared::Shared;
 use crate::flow::blocked::{BlockedPublish, push_to_list};
 use crate::flow::mailbox::{Run, SHARED_RUN_MIN};
 use crate::flow::routing::TopicMemo;
+use crate::flow::target::Target;
 
 /// Buffers that one large message blew up are given back beyond this.
 const SCRATCH_MAX: usize = 64 * 1024;
@@ -29,6 +30,7 @@ const BACKLOG_ENTRY_BYTES: usize = 128;
 /// Hands on what one foreign peer sends.
 pub(crate) struct ForeignInbox {
     shared: Arc<Shared>,
+    peer: EndpointId,
     memo: TopicMemo,
     frame: Vec<u8>,
     /// What some consumers have no room for.
@@ -45,6 +47,7 @@ impl ForeignInbox {
         Self {
             memo: TopicMemo::new(Origin::Peer(peer), forwarding),
             shared,
+            peer,
             frame: Vec::new(),
             delivery: None,
             backlog: VecDeque::new(),
@@ -127,7 +130,11 @@ impl ForeignInbox {
             .memo
             .targets(&self.shared.data.routes, topic.as_bytes())
             .clone();
-        let unsent = push_to_list(&self.shared.data, run, &targets, |_| true);
+        let frame = run.as_slice();
+        let is_held =
+            targets.is_watched() && self.shared.is_held(self.peer, topic.as_bytes(), frame);
+        let gets_it = |target: &&Target| !(is_held && target.kind.is_peer());
+        let unsent = push_to_list(&self.shared.data, run, &targets, gets_it);
         if let Some(blocked) = BlockedPublish::unless_empty(&self.shared.data, unsent) {
             self.delivery = Some(Box::pin(blocked.finished()));
         }

@@ -183,6 +183,8 @@ pub(super) fn stats(snapshot: &Snapshot) -> Value {
         "refused-commands": stats.refused_commands,
         "refused-web-sockets": snapshot.web_socket_refusals,
         "duplicates-dropped": stats.duplicates_dropped,
+        "loops-found": stats.loops_found,
+        "commands-stopped": stats.commands_stopped,
         "peers": all(stats.peers.iter().map(peer).collect()),
         "subscribers": all(stats.consumers.iter().map(consumer).collect()),
         "stores": stats.stores.iter().map(store).collect::<Vec<Value>>(),

@@ -271,6 +271,16 @@ impl Snapshot {
                 stats.duplicates_dropped,
             ),
             (
+                "broker_loops_found",
+                "Circles through peers of other implementations that were found.",
+                stats.loops_found,
+            ),
+            (
+                "broker_stopped_commands",
+                "Commands of data stores that were not passed on as the same came too often.",
+                stats.commands_stopped,
+            ),
+            (
                 "broker_refused_commands",
                 "Commands of data stores that cannot be from whom they name.",
                 stats.refused_commands,
