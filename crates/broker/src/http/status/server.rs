@@ -193,6 +193,9 @@ where
 
 fn router(server: Arc<Server>) -> Router {
     Router::new()
+        .route("/", get(|| page(&INDEX)))
+        .route("/page.css", get(|| page(&STYLE)))
+        .route("/page.js", get(|| page(&SCRIPT)))
         .route("/metrics", get(answer_metrics))
         .route("/v1/status/json", get(answer_status))
         .route("/v1/stats", get(answer_stats))
@@ -226,11 +229,13 @@ fn router(server: Arc<Server>) -> Router {
 /// Looks at every request before it is answered, and at every answer.
 async fn guard(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    let is_about_health = matches!(path, "/healthz" | "/readyz");
+    let is_page = matches!(path, "/" | "/page.css" | "/page.js");
+    // Health is for load balancers; the page itself says nothing, and asks for the token.
+    let is_for_all = is_page || matches!(path, "/healthz" | "/readyz");
     let mut response = if server.is_loopback && !names_this_machine(request.headers()) {
         let text = "This server is for this machine: its name is localhost.";
         refusal(StatusCode::MISDIRECTED_REQUEST, text)
-    } else if !is_about_health && !server.lets_in(request.headers()) {
+    } else if !is_for_all && !server.lets_in(request.headers()) {
         let mut response = refusal(StatusCode::UNAUTHORIZED, "A token is needed.");
         let way = HeaderValue::from_static("Bearer");
         response.headers_mut().insert(WWW_AUTHENTICATE, way);
@@ -238,12 +243,13 @@ async fn guard(State(server): State<Arc<Server>>, request: Request, next: Next) 
     } else {
         next.run(request).await
     };
+    let policy = match is_page {
+        true => PAGE_POLICY,
+        false => "default-src 'none'; frame-ancestors 'none'",
+    };
     for (name, value) in [
+        (CONTENT_SECURITY_POLICY, policy),
         (CACHE_CONTROL, "no-store"),
-        (
-            CONTENT_SECURITY_POLICY,
-            "default-src 'none'; frame-ancestors 'none'",
-        ),
         (REFERRER_POLICY, "no-referrer"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ] {
@@ -251,6 +257,36 @@ async fn guard(State(server): State<Arc<Server>>, request: Request, next: Next) 
         response.headers_mut().insert(name, value);
     }
     response
+}
+
+/// A file of the live page.
+struct File {
+    kind: &'static str,
+    text: &'static str,
+}
+
+static INDEX: File = File {
+    kind: "text/html; charset=utf-8",
+    text: include_str!("page/index.html"),
+};
+
+static STYLE: File = File {
+    kind: "text/css; charset=utf-8",
+    text: include_str!("page/page.css"),
+};
+
+static SCRIPT: File = File {
+    kind: "text/javascript; charset=utf-8",
+    text: include_str!("page/page.js"),
+};
+
+/// The page needs its own files and answers, and nothing from elsewhere.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+                           connect-src 'self'; img-src data:; base-uri 'none'; \
+                           form-action 'none'; frame-ancestors 'none'";
+
+async fn page(File { kind, text }: &'static File) -> Response {
+    ([(CONTENT_TYPE, *kind)], *text).into_response()
 }
 
 impl Server {
@@ -333,7 +369,7 @@ async fn list(
     Query(wanted): Wanted,
     document: fn(&Snapshot, &Page) -> Value,
 ) -> Response {
-    match page(&wanted) {
+    match part_of_list(&wanted) {
         Ok(page) => {
             let snapshot = Snapshot::with_topics(&server.node);
             json(StatusCode::OK, &document(&snapshot, &page))
@@ -347,7 +383,7 @@ async fn list(
     }
 }
 
-fn page(wanted: &std::collections::BTreeMap<String, String>) -> Result<Page, String> {
+fn part_of_list(wanted: &std::collections::BTreeMap<String, String>) -> Result<Page, String> {
     let mut page = Page {
         limit: PAGE_SIZE,
         after: None,

@@ -1,0 +1,399 @@
+// The live page: asks for /v1/stats once a second and draws what it tells. Whatever comes from the
+// endpoint is set as text, never as markup: topics and addresses are chosen by others.
+
+const PERIOD_MS = 1000;
+// Five minutes of rates.
+const HISTORY = 300;
+// Rows drawn at once; the search finds the others.
+const ROWS_MAX = 300;
+// Peers in the picture; more would be a blot.
+const DRAWN_MAX = 48;
+// Topics asked for: as many pages as that takes.
+const TOPICS_MAX = 10000;
+// Topics change seldom and may be many.
+const TOPICS_PERIOD_MS = 5000;
+
+const $ = (id) => document.getElementById(id);
+const number = new Intl.NumberFormat("en");
+const whole = (value) => number.format(Math.round(value));
+const rate = (value) => value >= 100 || value === 0 ? whole(value) : value.toFixed(1);
+
+function bytes(value) {
+  let unit = 0;
+  while (value >= 1024 && unit < 4) { value /= 1024; unit += 1; }
+  return `${unit ? value.toFixed(1) : value} ${["B", "KiB", "MiB", "GiB", "TiB"][unit]}`;
+}
+
+function age(seconds) {
+  const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const first = parts.findIndex(([size]) => seconds >= size);
+  if (first < 0) return "0 s";
+  return parts.slice(first, first + 2).map(([size, unit]) => {
+    const count = Math.floor(seconds / size);
+    seconds -= count * size;
+    return `${count} ${unit}`;
+  }).join(" ");
+}
+
+let token = sessionStorage.getItem("broker-token");
+let view = "Peers";
+let order = null;
+let before = null;
+let topics = { at: 0, list: [], total: 0 };
+const history = { in: [], out: [] };
+
+async function ask(path) {
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const answer = await fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(10000) });
+  if (answer.status === 401) throw new Refused();
+  if (!answer.ok && answer.status !== 503) throw new Error(`${path}: ${answer.status}`);
+  return answer.json();
+}
+
+class Refused extends Error {}
+
+async function askTopics() {
+  const list = [];
+  let cursor = null;
+  let total = 0;
+  do {
+    const after = cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`;
+    const page = await ask(`v1/topics?limit=1000${after}`);
+    list.push(...page.topics);
+    ({ cursor, total } = page);
+  } while (cursor !== null && list.length < TOPICS_MAX);
+  topics = { at: Date.now(), list, total };
+}
+
+// --- what is drawn ------------------------------------------------------------------------------
+
+function text(id, value, isBad = false) {
+  const place = $(id);
+  if (place.textContent !== value) place.textContent = value;
+  place.classList.toggle("bad", isBad);
+}
+
+function svg(name, attributes, content) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (content !== undefined) made.textContent = content;
+  return made;
+}
+
+function spark(id, values) {
+  const place = $(id);
+  const top = Math.max(1, ...values);
+  const points = values.map((value, at) => `${HISTORY - values.length + at},${30 - 28 * value / top}`);
+  place.setAttribute("viewBox", `0 0 ${HISTORY} 32`);
+  place.setAttribute("preserveAspectRatio", "none");
+  place.replaceChildren(svg("polyline", { points: points.join(" ") }));
+}
+
+function sum(list, value) {
+  return list.reduce((all, one) => all + value(one), 0);
+}
+
+// Per second since the stats before, by the key of each thing.
+function rates(list, old, key, value, seconds) {
+  const known = new Map(old.map((one) => [one[key], value(one)]));
+  return new Map(list.map((one) => {
+    const past = known.get(one[key]);
+    const risen = past === undefined ? 0 : Math.max(0, value(one) - past);
+    return [one[key], seconds > 0 ? risen / seconds : 0];
+  }));
+}
+
+// A column: title, the text, what it is sorted by, and how it looks.
+const words = (title, value) => ({ title, show: value, by: value, kind: "long" });
+const figure = (title, value, show = whole, isBad = () => false) =>
+  ({ title, show: (row) => show(value(row)), by: value, kind: "number", isBad });
+
+const queue = (of) => [
+  figure("waiting", (row) => of(row)["waiting-messages"], whole, (row) => of(row).stalled),
+  figure("most", (row) => of(row)["waiting-messages-max"]),
+  figure("lost", (row) => of(row).dropped, whole, (row) => of(row).dropped > 0),
+];
+
+const VIEWS = {
+  Peers: {
+    none: "Nobody is connected.",
+    rows: (now) => now.peers,
+    columns: [
+      words("address", (row) => row.transport === "native" ? `${row.address}:${row.port}` : row.address),
+      words("id", (row) => row.id),
+      words("transport", (row) => row.transport),
+      figure("in/s", (row) => row.in, rate),
+      figure("out/s", (row) => row.out, rate),
+      figure("received", (row) => row.received.messages),
+      figure("sent", (row) => row.sent.messages),
+      figure("bytes in", (row) => row.received.bytes, bytes),
+      figure("bytes out", (row) => row.sent.bytes, bytes),
+      ...queue((row) => row.sent),
+      figure("topics", (row) => row.topics),
+    ],
+  },
+  Topics: {
+    none: "No peer is subscribed to anything.",
+    rows: () => topics.list,
+    columns: [words("topic", (row) => row.topic), figure("peers that want it", (row) => row.peers)],
+  },
+  Subscribers: {
+    none: "Nothing is subscribed here.",
+    rows: (now) => now.subscribers,
+    columns: [
+      figure("number", (row) => row.number),
+      words("kind", (row) => row.kind),
+      words("topics", (row) => row.topics.join(", ")),
+      figure("taken/s", (row) => row.taken, rate),
+      figure("taken", (row) => row.queue.messages),
+      ...queue((row) => row.queue),
+    ],
+  },
+  Stores: {
+    none: "There are no data stores here.",
+    rows: (now) => now.stores,
+    columns: [
+      words("name", (row) => row.name),
+      words("role", (row) => row.role),
+      words("state", (row) => row.working === undefined ? "busy" : row.working ? "works" : "does not work"),
+      figure("entries", (row) => row.entries ?? -1, (value) => value < 0 ? "not counted" : whole(value)),
+      figure("clones", (row) => row.role === "master" ? row.outputs ?? 0 : 0),
+      figure("changes", (row) => row.updates ?? 0),
+      figure("not acknowledged", (row) => row.unacknowledged ?? 0),
+    ],
+  },
+  Clients: {
+    none: "No WebSocket client has been here.",
+    rows: (now) => now.clients,
+    columns: [
+      words("application", (row) => row.application),
+      figure("connected", (row) => row.clients),
+      figure("ever", (row) => row.subscribed),
+      figure("received", (row) => row.received),
+      figure("sent", (row) => row.sent),
+      figure("refused", (row) => row.refused),
+      figure("cut off", (row) => row.overflowed, whole, (row) => row.overflowed > 0),
+      figure("lost", (row) => row.dropped, whole, (row) => row.dropped > 0),
+    ],
+  },
+};
+
+function drawTabs() {
+  const names = Object.keys(VIEWS);
+  const buttons = names.map((name) => {
+    const button = document.createElement("button");
+    button.textContent = name;
+    button.type = "button";
+    button.setAttribute("role", "tab");
+    button.setAttribute("aria-controls", "scroll");
+    button.addEventListener("click", () => choose(name));
+    button.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!step) return;
+      const next = (names.indexOf(name) + step + names.length) % names.length;
+      choose(names[next]);
+      $("tabs").children[next].focus();
+    });
+    return button;
+  });
+  $("tabs").replaceChildren(...buttons);
+}
+
+function choose(name) {
+  view = name;
+  order = null;
+  draw();
+}
+
+function drawTable(now) {
+  const { columns, rows, none } = VIEWS[view];
+  for (const button of $("tabs").children) {
+    const isChosen = button.textContent === view;
+    button.setAttribute("aria-selected", isChosen);
+    button.tabIndex = isChosen ? 0 : -1;
+  }
+  drawHead(columns);
+  const wanted = $("search").value.toLowerCase();
+  const found = rows(now).filter((row) =>
+    !wanted || columns.some(({ kind, show }) => kind === "long" && show(row).toLowerCase().includes(wanted)));
+  if (order) {
+    const { by } = columns[order.column];
+    found.sort((a, b) => (by(a) < by(b) ? -1 : by(a) > by(b) ? 1 : 0) * order.way);
+  }
+  const body = found.slice(0, ROWS_MAX).map((row) => {
+    const line = document.createElement("tr");
+    for (const column of columns) {
+      const cell = document.createElement("td");
+      cell.className = column.kind;
+      cell.textContent = column.show(row);
+      if (column.isBad?.(row)) cell.classList.add("bad");
+      line.append(cell);
+    }
+    return line;
+  });
+  if (!found.length) {
+    const line = document.createElement("tr");
+    const cell = document.createElement("td");
+    cell.className = "empty";
+    cell.colSpan = columns.length;
+    cell.textContent = wanted ? "Nothing here has that in it." : none;
+    line.append(cell);
+    body.push(line);
+  }
+  $("body").replaceChildren(...body);
+  const shown = Math.min(found.length, ROWS_MAX);
+  const all = view === "Topics" ? topics.total : rows(now).length;
+  text("count", all === 0 ? "" : shown === all ? `${whole(all)}` : `${whole(shown)} of ${whole(all)}`);
+}
+
+function drawHead(columns) {
+  const head = $("head");
+  const drawn = `${view} ${order?.column} ${order?.way}`;
+  // Kept while nothing changes, so that the focus stays on it.
+  if (head.dataset.drawn === drawn) return;
+  head.dataset.drawn = drawn;
+  const focused = [...head.querySelectorAll("button")].indexOf(document.activeElement);
+  const line = document.createElement("tr");
+  columns.forEach((column, at) => {
+    const cell = document.createElement("th");
+    cell.scope = "col";
+    cell.className = column.kind === "number" ? "number" : "";
+    const isSorted = order?.column === at;
+    cell.setAttribute("aria-sort", !isSorted ? "none" : order.way > 0 ? "ascending" : "descending");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = column.title + (!isSorted ? "" : order.way > 0 ? " ▲" : " ▼");
+    button.addEventListener("click", () => {
+      const first = column.kind === "number" ? -1 : 1;
+      order = { column: at, way: isSorted ? -order.way : first };
+      draw();
+    });
+    cell.append(button);
+    line.append(cell);
+  });
+  head.replaceChildren(line);
+  if (focused >= 0) head.querySelectorAll("button")[focused]?.focus();
+}
+
+function drawGraph(now) {
+  $("graph").hidden = view !== "Peers" || !now.peers.length;
+  if ($("graph").hidden) return;
+  const traffic = (peer) => peer.in + peer.out;
+  const isBad = (peer) => peer.sent.stalled;
+  const peers = [...now.peers]
+    .sort((a, b) => isBad(b) - isBad(a) || traffic(b) - traffic(a) || (a.id < b.id ? -1 : 1))
+    .slice(0, DRAWN_MAX)
+    .sort((a, b) => (a.id < b.id ? -1 : 1));
+  const picture = svg("svg", { viewBox: "0 0 800 320" });
+  const lines = [];
+  const knots = [];
+  peers.forEach((peer, at) => {
+    const angle = 2 * Math.PI * at / peers.length - Math.PI / 2;
+    const [x, y] = [400 + 310 * Math.cos(angle), 155 + 115 * Math.sin(angle)];
+    const name = peer.transport === "native" ? `${peer.address}:${peer.port}` : peer.address;
+    const tells = `${name}, ${peer.transport}: ${rate(peer.in)} in/s, ${rate(peer.out)} out/s` +
+      (isBad(peer) ? ", takes nothing" : "");
+    const look = isBad(peer) ? "bad" : traffic(peer) > 0 ? "busy" : "";
+    lines.push(svg("line", { x1: 400, y1: 155, x2: x, y2: y, class: look }));
+    const knot = svg("circle", { cx: x, cy: y, r: 7, class: isBad(peer) ? "bad" : "" });
+    knot.append(svg("title", {}, tells));
+    knots.push(knot);
+    if (peers.length <= 16) {
+      const below = y > 155 ? 22 : -14;
+      knots.push(svg("text", { x, y: y + below }, name.length > 28 ? `${name.slice(0, 27)}…` : name));
+    }
+  });
+  picture.append(...lines, ...knots, svg("circle", { cx: 400, cy: 155, r: 11, class: "self" }));
+  if (now.peers.length > peers.length) {
+    picture.append(svg("text", { x: 400, y: 315 }, `the busiest ${peers.length} of ${now.peers.length}`));
+  }
+  $("graph").replaceChildren(picture);
+}
+
+function drawFigures(now) {
+  const stalled = now.peers.filter((peer) => peer.sent.stalled).length;
+  text("who", `${now.id} · ${now.version} · up ${age(now.uptime)}`);
+  text("n-peers", whole(now.peers.length), stalled > 0);
+  const clients = sum(now.clients, (one) => one.clients);
+  text("n-peers-note", stalled ? `${stalled} take nothing` : `${whole(clients)} WebSocket clients`);
+  text("rate-in", `${rate(now.in)}/s`);
+  text("rate-out", `${rate(now.out)}/s`);
+  spark("spark-in", history.in);
+  spark("spark-out", history.out);
+  const queues = [...now.peers.map((one) => one.sent), ...now.subscribers.map((one) => one.queue)];
+  text("n-waiting", whole(sum(queues, (one) => one["waiting-messages"])));
+  text("n-waiting-note", bytes(sum(queues, (one) => one["waiting-bytes"])));
+  const lost = sum(queues, (one) => one.dropped);
+  text("n-lost", whole(lost), lost > 0);
+  const refused = now["refused-connections"] + now["refused-commands"];
+  text("n-lost-note", refused ? `${whole(refused)} refused` : "none refused");
+  const idle = now.stores.filter((one) => one.working === false).length;
+  text("n-stores", whole(now.stores.length), idle > 0);
+  text("n-stores-note", idle ? `${idle} do not work` : now.stores.length ? "all work" : "none here");
+}
+
+function draw() {
+  if (!before) return;
+  drawFigures(before);
+  drawGraph(before);
+  drawTable(before);
+}
+
+// --- the clock ----------------------------------------------------------------------------------
+
+function compare(now) {
+  const old = before?.id === now.id ? before : null;
+  const seconds = old ? now.uptime - old.uptime : 0;
+  const since = (list, of, key, value) => rates(list, of ?? [], key, value, seconds);
+  const came = since(now.peers, old?.peers, "id", (one) => one.received.messages);
+  const went = since(now.peers, old?.peers, "id", (one) => one.sent.messages);
+  const taken = since(now.subscribers, old?.subscribers, "number", (one) => one.queue.messages);
+  for (const peer of now.peers) Object.assign(peer, { in: came.get(peer.id), out: went.get(peer.id) });
+  for (const one of now.subscribers) one.taken = taken.get(one.number);
+  now.in = sum(now.peers, (one) => one.in);
+  now.out = sum(now.peers, (one) => one.out);
+  if (!old) return;
+  for (const way of ["in", "out"]) {
+    history[way].push(now[way]);
+    if (history[way].length > HISTORY) history[way].shift();
+  }
+}
+
+async function look() {
+  try {
+    const [now, ready] = await Promise.all([ask("v1/stats"), ask("readyz")]);
+    if (view === "Topics" && Date.now() - topics.at > TOPICS_PERIOD_MS) await askTopics();
+    compare(now);
+    before = now;
+    $("login").hidden = true;
+    $("main").hidden = false;
+    text("state", "live");
+    const reasons = $("reasons");
+    reasons.hidden = !ready.reasons.length;
+    const told = ready.reasons.map((reason) => Object.assign(document.createElement("p"), { textContent: reason }));
+    reasons.replaceChildren(...told);
+    draw();
+  } catch (error) {
+    if (error instanceof Refused) {
+      text("refused", token ? "That is not the token." : "");
+      token = null;
+      $("main").hidden = true;
+      $("login").hidden = false;
+      text("state", "a token is needed", true);
+      return;
+    }
+    text("state", "no answer from the endpoint", true);
+  }
+  setTimeout(look, PERIOD_MS);
+}
+
+$("login").addEventListener("submit", (event) => {
+  event.preventDefault();
+  token = $("token").value;
+  $("token").value = "";
+  sessionStorage.setItem("broker-token", token);
+  look();
+});
+$("search").addEventListener("input", draw);
+drawTabs();
+look();
