@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import shutil
 import ssl
 import subprocess
 import sys
@@ -126,3 +127,54 @@ def test_dashboard_and_alerts_use_families_that_exist(scene):
         assert used, name
         assert used <= families, (name, used - families)
     json.loads((REPOSITORY / "monitoring" / "grafana.json").read_text())
+
+
+def test_the_page_needs_nothing_from_elsewhere(scene):
+    port = scene.endpoint().serve_http(token="secret")
+    index = read(port, "/")
+    files = re.findall(r'(?:href|src)="([^"]+)"', index)
+    assert {"page.css", "page.js"} <= set(files)
+    assert not [name for name in files if "//" in name]
+    for name in ("page.css", "page.js"):
+        assert "://" not in read(port, "/" + name).replace("http://www.w3.org/2000/svg", "")
+    with urllib.request.urlopen(f"http://{LOCALHOST}:{port}/", timeout=DEADLINE_S) as answer:
+        policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def browse(port, profile, script_time_ms=6000):
+    """The document of the page as a browser has it after a while, and what its console said."""
+    run = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         "--enable-logging=stderr", f"--user-data-dir={profile}",
+         f"--virtual-time-budget={script_time_ms}", "--dump-dom", f"http://localhost:{port}/"],
+        capture_output=True, text=True, timeout=10 * DEADLINE_S,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout, [line for line in run.stderr.splitlines() if "CONSOLE" in line]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: install Debian's package chromium to test the live page")
+def test_a_browser_shows_peers_and_what_does_not_work(scene, tmp_path):
+    here, there = scene.endpoint(), scene.endpoint()
+    topic = "/<img src=x onerror=alert(1)>"
+    scene.use(here.make_subscriber(topic))
+    here.attach_clone("lost-books")
+    connect(there, here)
+    page, console = browse(here.serve_http(), tmp_path)
+    assert str(there.node_id()) in page
+    assert "lost-books" in page and "has no master" in page
+    assert "<img" not in page
+    assert console == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: install Debian's package chromium to test the live page")
+def test_a_browser_asks_for_the_token(scene, tmp_path):
+    endpoint = scene.endpoint()
+    page, _ = browse(endpoint.serve_http(token="secret"), tmp_path)
+    assert "a token is needed" in page
+    assert str(endpoint.node_id()) not in page

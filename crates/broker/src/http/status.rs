@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `server` | connections, their limits, who may ask, which path is what |
 //! | `metrics` | the counters as text for Prometheus |
+//! | `page` | the live page: a document, its style, its script |
 //! | `documents` | status, lists and health as JSON |
 //!
 //! Everything is read only. An answer is made from a copy of the counters, so that however slowly

@@ -315,7 +315,7 @@ function drawFigures(now) {
   text("who", `${now.id} · ${now.version} · up ${age(now.uptime)}`);
   text("n-peers", whole(now.peers.length), stalled > 0);
   const clients = sum(now.clients, (one) => one.clients);
-  text("n-peers-note", stalled ? `${stalled} take nothing` : `${whole(clients)} WebSocket clients`);
+  text("n-peers-note", stalled ? `${stalled} ${stalled === 1 ? "takes" : "take"} nothing` : `${whole(clients)} WebSocket clients`);
   text("rate-in", `${rate(now.in)}/s`);
   text("rate-out", `${rate(now.out)}/s`);
   spark("spark-in", history.in);
@@ -329,7 +329,7 @@ function drawFigures(now) {
   text("n-lost-note", refused ? `${whole(refused)} refused` : "none refused");
   const idle = now.stores.filter((one) => one.working === false).length;
   text("n-stores", whole(now.stores.length), idle > 0);
-  text("n-stores-note", idle ? `${idle} do not work` : now.stores.length ? "all work" : "none here");
+  text("n-stores-note", idle ? `${idle} ${idle === 1 ? "does" : "do"} not work` : now.stores.length ? "all work" : "none here");
 }
 
 function draw() {
