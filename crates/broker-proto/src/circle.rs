@@ -785,3 +785,6 @@ fn can_be_probed(topic: &[u8]) -> bool {
         && !topic.starts_with(RESERVED.as_bytes())
         && !topic.windows(STORES.len()).any(|part| part == STORES)
 }
+
+#[cfg(test)]
+mod tests;

@@ -283,6 +283,24 @@ fn honest_repetition_is_passed_on_and_asks_nobody() {
 }
 
 #[test]
+fn what_cannot_be_proved_is_suspected_once() {
+    // As through a WebSocket server: nothing that is sent over one link comes back over the other.
+    let mut world = world(1, &[Original, Ours, Original], &[(0, 1), (1, 2)]);
+    for _ in 0..20 * 40 {
+        world.publish_payload(0, "/t", b"again");
+        world.publish_payload(2, "/t", b"again");
+        world.run(25 * MS);
+    }
+    let [Report::Suspected { topic, .. }] = &*world.nodes[1].reports else {
+        panic!("{:?}", world.nodes[1].reports);
+    };
+    assert_eq!(topic.as_bytes(), b"/t");
+    world.run(S);
+    assert_eq!(world.copies(0, b"again"), 20 * 40);
+    assert!(world.probes_sent < 10, "{} probes", world.probes_sent);
+}
+
+#[test]
 fn a_circle_of_originals_alone_is_reported() {
     let kinds = [Ours, Original, Original, Original, Original];
     let links = [(0, 1), (1, 2), (2, 3), (3, 1), (0, 4)];
