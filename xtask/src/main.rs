@@ -7,6 +7,7 @@
 //! - `maps`      maps of modules and of the repository name what is there, and all of it
 //! - `layers`    which part of the runtime may import which
 //! - `locks`     no task is woken under a lock, no queue is without a limit
+//! - `walks`     the functions that the walks of ARCHITECTURE.md name are where it says
 //! - `decisions` the form of decision records, and their index
 //! - `bench_smoke` instruction counts of the hot path against their baseline
 //! - `tidy`      runs the checks of the tree and reports
@@ -28,6 +29,7 @@ mod manifests;
 mod maps;
 mod sources;
 mod tidy;
+mod walks;
 
 #[derive(Parser)]
 #[command(about = "Repository chores; `make help` lists the everyday commands")]

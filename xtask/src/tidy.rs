@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::citations::Library;
-use crate::{bench_smoke, decisions, documents, layers, locks, manifests, maps, sources};
+use crate::{bench_smoke, decisions, documents, layers, locks, manifests, maps, sources, walks};
 
 /// Directories that hold no source of ours.
 const SKIPPED: &[&str] = &[
@@ -83,6 +83,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
     let makefile = fs::read_to_string(root.join("Makefile")).context("cannot read `Makefile`")?;
     findings.extend(decisions::check(&files));
     findings.extend(layers::check(&files));
+    findings.extend(walks::check(&files));
     let library = Library::of(&files);
     for file in &files {
         findings.extend(sources::check(file));
