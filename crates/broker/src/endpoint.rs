@@ -21,7 +21,8 @@ use crate::core::pending::Pending;
 use crate::core::runtime;
 use crate::core::shared::Shared;
 use crate::error::Error;
-use crate::flow::blocked::{self, BlockedPublish};
+use crate::flow::blocked::BlockedPublish;
+use crate::flow::publish;
 use crate::flow::target::TargetKind;
 #[cfg(feature = "status")]
 use crate::http::status;
@@ -607,7 +608,7 @@ impl Endpoint {
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<Option<BlockedPublish>, E> {
         let shared = self.shared();
-        blocked::offer(
+        publish::offer(
             &shared.data,
             &shared.data.publish_memo,
             receiver,

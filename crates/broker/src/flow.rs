@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `data_plane` | what everything needs that hands messages on: id, routes, limits, marks, reports |
 //! | `losses` | what is told of messages that a consumer did not take |
-//! | `blocked` | publishing, and the rest of a message that met a full mailbox |
+//! | `publish`, `inject` | a value into a frame, on the caller's thread; encoded messages of any origin into mailboxes |
+//! | `blocked` | the rest of a message that met a full mailbox |
 //! | `routing`, `target` | who gets what; where a message can be handed to |
 //! | `mailbox`, `joint_end` | the queue in front of each consumer; small messages collected for several of them |
 //! | `marking` | what tells copies from news in rings and meshes of endpoints |
@@ -16,10 +17,12 @@ pub(crate) mod blocked;
 pub(crate) mod buffers;
 pub(crate) mod counters;
 pub(crate) mod data_plane;
+pub(crate) mod inject;
 mod joint_end;
 mod losses;
 pub(crate) mod mailbox;
 pub(crate) mod marking;
+pub(crate) mod publish;
 pub(crate) mod routing;
 pub(crate) mod target;
 pub(crate) mod translation;

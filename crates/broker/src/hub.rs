@@ -8,7 +8,7 @@ use broker_proto::{LocalKind, Origin, Topic};
 use crate::core::shared::Shared;
 use crate::endpoint::finish;
 use crate::error::Error;
-use crate::flow::blocked;
+use crate::flow::publish;
 use crate::flow::routing::SharedMemo;
 use crate::subscriber::Subscriber;
 
@@ -44,7 +44,7 @@ impl Hub {
     ) -> Result<(), Error> {
         let write =
             |out: &mut Vec<u8>| -> Result<(), Error> { Ok(value.encode(&mut Encoder::new(out))?) };
-        blocked::offer(
+        publish::offer(
             &self.subscriber.shared().data,
             &self.memo,
             None,

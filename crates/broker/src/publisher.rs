@@ -8,7 +8,8 @@ use broker_proto::{Origin, Topic};
 use crate::core::shared::Shared;
 use crate::endpoint::finish;
 use crate::error::Error;
-use crate::flow::blocked::{self, BlockedPublish};
+use crate::flow::blocked::BlockedPublish;
+use crate::flow::publish;
 use crate::flow::routing::SharedMemo;
 
 /// Publishes values under one topic. Shorter to write and, from several threads, faster than
@@ -69,7 +70,7 @@ impl Publisher {
         &self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<Option<BlockedPublish>, E> {
-        blocked::offer(
+        publish::offer(
             &self.shared.data,
             &self.memo,
             None,

@@ -16,9 +16,9 @@ use futures_core::Stream;
 use crate::config::OnLoss;
 use crate::core::shared::Shared;
 use crate::error::Error;
-use crate::flow::blocked;
 use crate::flow::buffers;
 use crate::flow::mailbox::{Chunk, Mailbox, Taken};
+use crate::flow::publish;
 use crate::flow::target::{Target, TargetKind};
 use crate::lock::{Lock, Locked};
 use crate::message::{Message, MessageRef};
@@ -434,7 +434,7 @@ impl Drop for Subscriber {
             .routes
             .update(|table| table.remove_local(self.id));
         self.mailbox.close();
-        blocked::forget_audience();
+        publish::forget_audience();
     }
 }
 

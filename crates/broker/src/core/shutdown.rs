@@ -9,12 +9,12 @@ use crate::config::SHUTDOWN_TIMEOUT;
 use crate::core::control::Shutdown;
 use crate::core::pending::Resolver;
 use crate::core::shared::Shared;
-use crate::flow::blocked;
+use crate::flow::publish;
 
 impl Shared {
     /// Begins the shutdown, or joins the one under way.
     pub(crate) fn begin_shutdown(self: &Arc<Self>, resolver: Option<Resolver<()>>) {
-        blocked::forget_audience();
+        publish::forget_audience();
         let mut begun = None;
         self.act(|control, now| {
             let mut resolver = resolver;

@@ -37,8 +37,8 @@ use super::stream::WebSocketStream;
 use crate::core::control::NotAdded;
 use crate::core::shared::Shared;
 use crate::core::websocket_counts::{Application, count};
-use crate::flow::blocked::{BlockedPublish, push_to_list};
-use crate::flow::mailbox::{Chunk, Mailbox, Run, SHARED_RUN_MIN, Taken};
+use crate::flow::inject::inject;
+use crate::flow::mailbox::{Chunk, Mailbox, Taken};
 use crate::flow::routing::TopicMemo;
 use crate::flow::target::{Target, TargetKind};
 use crate::flow::translation::Translation;
@@ -526,15 +526,7 @@ impl Session {
         if targets.is_empty() {
             return;
         }
-        let shared_frame;
-        let run = if self.frame.len() < SHARED_RUN_MIN {
-            Run::copied(&self.frame, 1)
-        } else {
-            shared_frame = Bytes::from(std::mem::take(&mut self.frame));
-            Run::shared(&shared_frame, 1)
-        };
-        let unsent = push_to_list(&self.shared.data, run, &targets, |_| true);
-        if let Some(blocked) = BlockedPublish::unless_empty(&self.shared.data, unsent) {
+        if let Some(blocked) = inject(&self.shared.data, &mut self.frame, &targets) {
             self.delivery = Some(Box::pin(blocked.finished()));
         }
     }

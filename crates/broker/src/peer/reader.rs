@@ -23,7 +23,8 @@ use tokio::time::{Sleep, sleep};
 
 use crate::core::link::{Link, Side, ended};
 use crate::core::shared::Shared;
-use crate::flow::blocked::{Unsent, push_to, unmarked};
+use crate::flow::blocked::Unsent;
+use crate::flow::inject::{push_to, unmarked};
 use crate::flow::mailbox::run::RECEIVED_TRANSLATION_MIN;
 use crate::flow::mailbox::{Patience, Pushed, Run};
 use crate::flow::marking::{GatePass, PRESS_AFTER};

@@ -10,8 +10,9 @@ use broker_proto::{EndpointId, Origin, Topic};
 use bytes::Bytes;
 
 use crate::core::pending::Resolver;
-use crate::flow::blocked::{self, BlockedPublish, Unsent};
+use crate::flow::blocked::{BlockedPublish, Unsent};
 use crate::flow::data_plane::DataPlane;
+use crate::flow::inject::{inject, push_to_list};
 use crate::flow::mailbox::{Run, SHARED_RUN_MIN};
 use crate::flow::routing::{Targets, TopicMemo};
 use crate::store::StoreError;
@@ -83,8 +84,7 @@ impl Delivery {
             shared_frame = Bytes::from_owner(message.frame.clone());
             Run::shared(&shared_frame, 1)
         };
-        let mut unsent =
-            blocked::push_to_list(data, run, targets, |target| target.kind.is_native());
+        let mut unsent = push_to_list(data, run, targets, |target| target.kind.is_native());
         if message.must_lead && run.len() <= LEADING_BYTES_MAX {
             for Unsent { target, bytes } in unsent.drain(..) {
                 target.mailbox.push_control(bytes);
@@ -112,10 +112,7 @@ impl Delivery {
         }
         let topic = self.event_topic.as_bytes();
         let targets = self.events.targets(&data.routes, topic);
-        let frame = Bytes::from(frame);
-        let run = Run::shared(&frame, 1);
-        let unsent = blocked::push_to(data, run, targets.iter());
-        after.wait_for(data, unsent);
+        after.blocked.extend(inject(data, &mut frame, targets));
     }
 }
 

@@ -16,8 +16,8 @@ use broker_proto::{EndpointId, Origin, Topic};
 use bytes::Bytes;
 
 use crate::core::shared::Shared;
-use crate::flow::blocked::{BlockedPublish, push_to_list};
-use crate::flow::mailbox::{Run, SHARED_RUN_MIN};
+use crate::flow::inject::inject_run;
+use crate::flow::mailbox::Run;
 use crate::flow::routing::TopicMemo;
 use crate::flow::target::Target;
 
@@ -105,24 +105,18 @@ impl ForeignInbox {
             self.backlog_bytes = self.backlog_bytes.saturating_add(size);
             let frame = Bytes::from(std::mem::take(&mut self.frame));
             self.backlog.push_back((topic.clone(), frame));
-        } else if self.frame.len() < SHARED_RUN_MIN {
-            let frame = std::mem::take(&mut self.frame);
-            self.push(topic, Run::copied(&frame, 1));
-            self.frame = frame;
         } else {
-            let frame = Bytes::from(std::mem::take(&mut self.frame));
-            self.push(topic, Run::shared(&frame, 1));
+            let mut frame = std::mem::take(&mut self.frame);
+            let mut shared = Bytes::new();
+            self.push(topic, Run::of_buffer(&mut frame, &mut shared));
+            self.frame = frame;
         }
         Ok(())
     }
 
     /// Hands on a message that has waited.
     fn hand_on(&mut self, topic: &Topic, frame: &Bytes) {
-        let run = match frame.len() < SHARED_RUN_MIN {
-            true => Run::copied(frame, 1),
-            false => Run::shared(frame, 1),
-        };
-        self.push(topic, run);
+        self.push(topic, Run::shared(frame, 1));
     }
 
     fn push(&mut self, topic: &Topic, run: Run<'_>) {
@@ -134,8 +128,7 @@ impl ForeignInbox {
         let is_held =
             targets.is_watched() && self.shared.is_held(self.peer, topic.as_bytes(), frame);
         let gets_it = |target: &&Target| !(is_held && target.kind.is_peer());
-        let unsent = push_to_list(&self.shared.data, run, &targets, gets_it);
-        if let Some(blocked) = BlockedPublish::unless_empty(&self.shared.data, unsent) {
+        if let Some(blocked) = inject_run(&self.shared.data, run, &targets, gets_it) {
             self.delivery = Some(Box::pin(blocked.finished()));
         }
     }

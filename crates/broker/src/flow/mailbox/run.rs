@@ -49,6 +49,15 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// One frame in a buffer: borrowed where a copy is cheaper, otherwise moved to `shared`.
+    pub(crate) fn of_buffer(frame: &'a mut Vec<u8>, shared: &'a mut Bytes) -> Self {
+        if frame.len() < SHARED_RUN_MIN {
+            return Self::copied(frame, 1);
+        }
+        *shared = Bytes::from(std::mem::take(frame));
+        Self::shared(shared, 1)
+    }
+
     /// The same run, translated once for so many readers of JSON if that spares at least so many bytes
     /// of frames from being translated again. Otherwise they translate what they take, many messages at
     /// a time.

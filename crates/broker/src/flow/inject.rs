@@ -1,0 +1,202 @@
+//! Encoded messages of any origin on their way into the mailboxes of their targets.
+
+use std::sync::Arc;
+
+use broker_proto::EndpointId;
+use broker_proto::frame::{frame_size, patch_receiver};
+use bytes::Bytes;
+
+use crate::flow::blocked::{BlockedPublish, Unsent};
+use crate::flow::data_plane::DataPlane;
+use crate::flow::mailbox::run::PUBLISHED_TRANSLATION_MIN;
+use crate::flow::mailbox::{Patience, Pushed, Run};
+use crate::flow::routing::Targets;
+use crate::flow::target::{Target, json_readers};
+use crate::flow::translation::Slot;
+
+/// Hands one frame without a mark to all targets of a list; what remains is returned. Never waits. A
+/// large frame is taken out of its buffer, so that the targets can share it.
+pub(crate) fn inject(
+    data: &Arc<DataPlane>,
+    frame: &mut Vec<u8>,
+    targets: &Targets,
+) -> Option<BlockedPublish> {
+    let mut shared = Bytes::new();
+    inject_run(data, Run::of_buffer(frame, &mut shared), targets, |_| true)
+}
+
+/// As [`inject`], for a frame that is a run already, to those targets of a list that `wants` picks.
+pub(crate) fn inject_run(
+    data: &Arc<DataPlane>,
+    run: Run<'_>,
+    targets: &Targets,
+    wants: impl Fn(&&Target) -> bool + Copy,
+) -> Option<BlockedPublish> {
+    let unsent = push_to_list(data, run, targets, wants);
+    BlockedPublish::unless_empty(data, unsent)
+}
+
+/// Hands a run to everybody who has room; returns what remains.
+pub(crate) fn push_to<'a>(
+    data: &Arc<DataPlane>,
+    run: Run<'_>,
+    targets: impl Iterator<Item = &'a Target> + Clone,
+) -> Vec<Unsent> {
+    let mut unsent: Vec<Unsent> = Vec::new();
+    let slot = Slot::default();
+    let run = run.translated_in(
+        &slot,
+        json_readers(targets.clone()),
+        PUBLISHED_TRANSLATION_MIN,
+    );
+    for target in targets {
+        match target.mailbox.push(run, Patience::Waits) {
+            Pushed::Full { .. } => unsent.push(Unsent {
+                target: target.clone(),
+                bytes: match unsent.first() {
+                    Some(first) => first.bytes.clone(),
+                    None => run.to_bytes(),
+                },
+            }),
+            pushed => data.report_drops(pushed, target),
+        }
+    }
+    unsent
+}
+
+/// As [`push_to`], for one message without a mark, to those targets of a list that `wants` picks:
+/// it gets its mark on the way.
+pub(crate) fn push_to_list(
+    data: &Arc<DataPlane>,
+    run: Run<'_>,
+    targets: &Targets,
+    wants: impl Fn(&&Target) -> bool + Copy,
+) -> Vec<Unsent> {
+    if !targets.is_marked() {
+        return push_to(data, run, targets.iter().filter(wants));
+    }
+    let mut marked = run.as_slice().to_vec();
+    patch_receiver(&mut marked, data.marking.next().to_receiver());
+    let marked = Bytes::from(marked);
+    let mut unsent = push_to(data, Run::shared(&marked, 1), targets.iter().filter(wants));
+    unsent.extend(push_to(data, run, targets.unmarked().iter().filter(wants)));
+    unsent
+}
+
+/// A copy of complete frames for peers that know no marks.
+pub(crate) fn unmarked(frames: &[u8]) -> Bytes {
+    let mut bytes = frames.to_vec();
+    let mut rest = bytes.as_mut_slice();
+    while let Some(size) = frame_size(rest).filter(|size| *size <= rest.len()) {
+        let (frame, behind) = rest.split_at_mut(size);
+        patch_receiver(frame, EndpointId::NIL);
+        rest = behind;
+    }
+    bytes.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::time::Duration;
+
+    use broker_proto::frame::{Envelope, FRAME_LEN_SIZE, Tag, write_envelope};
+    use broker_proto::mark::Mark;
+
+    use super::*;
+    use crate::config::Options;
+    use crate::flow::mailbox::{Limits, Mailbox, SHARED_RUN_MIN};
+    use crate::flow::target::TargetKind;
+
+    const ID: EndpointId = EndpointId::recognizable([1; 16]);
+
+    /// A data plane, without sockets and without the control plane.
+    fn data_plane() -> (tokio::runtime::Runtime, Arc<DataPlane>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.unwrap();
+        let handle = runtime.handle().clone();
+        let data = DataPlane::new(ID, [7; 24], &Options::default(), handle);
+        (runtime, data)
+    }
+
+    fn target(data: &DataPlane, kind: TargetKind, messages_max: usize) -> Target {
+        let limits = Limits {
+            messages_max,
+            ..data.local_limits.clone()
+        };
+        Target {
+            mailbox: Arc::new(Mailbox::new(limits)),
+            kind,
+        }
+    }
+
+    fn frame(payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        write_envelope(&mut frame, ID, EndpointId::NIL, Tag::Data, b"/t", |out| {
+            out.extend_from_slice(payload);
+            Ok::<(), broker_proto::EnvelopeError>(())
+        })
+        .unwrap();
+        frame
+    }
+
+    fn taken(target: &Target) -> Vec<u8> {
+        let mut chunks = VecDeque::new();
+        target.mailbox.take(usize::MAX, &mut chunks);
+        let chunks = chunks.iter();
+        chunks.flat_map(|chunk| chunk.bytes.to_vec()).collect()
+    }
+
+    fn receiver(frame: &[u8]) -> EndpointId {
+        Envelope::parse(&frame[FRAME_LEN_SIZE..]).unwrap().receiver
+    }
+
+    #[test]
+    fn all_targets_get_a_frame_whatever_its_size() {
+        let (_runtime, data) = data_plane();
+        let list = vec![
+            target(&data, TargetKind::Local, 10),
+            target(&data, TargetKind::Peer, 10),
+        ];
+        let targets = Targets::of_all(list, false);
+        for size in [1, SHARED_RUN_MIN, 4 * SHARED_RUN_MIN] {
+            let mut buffer = frame(&vec![7; size]);
+            let expected = buffer.clone();
+            assert!(inject(&data, &mut buffer, &targets).is_none());
+            for target in targets.iter() {
+                assert_eq!(taken(target), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn only_siblings_get_the_mark() {
+        let (_runtime, data) = data_plane();
+        let list = vec![
+            target(&data, TargetKind::Sibling, 10),
+            target(&data, TargetKind::Peer, 10),
+        ];
+        let (sibling, peer) = (list[0].clone(), list[1].clone());
+        let targets = Targets::of_all(list, true);
+        assert!(inject(&data, &mut frame(b"x"), &targets).is_none());
+        assert!(Mark::from_receiver(receiver(&taken(&sibling))).is_some());
+        assert_eq!(receiver(&taken(&peer)), EndpointId::NIL);
+    }
+
+    #[test]
+    fn what_has_no_room_comes_back_and_goes_on_once_there_is() {
+        let (_runtime, data) = data_plane();
+        let list = vec![
+            target(&data, TargetKind::Local, 1),
+            target(&data, TargetKind::Local, 10),
+        ];
+        let targets = Targets::of_all(list, false);
+        assert!(inject(&data, &mut frame(b"1"), &targets).is_none());
+        let mut blocked = inject(&data, &mut frame(b"2"), &targets).unwrap();
+        assert!(!blocked.wait_timeout(Duration::ZERO));
+        assert_eq!(taken(&targets[0]), frame(b"1"));
+        assert!(blocked.wait_timeout(Duration::ZERO));
+        assert_eq!(taken(&targets[0]), frame(b"2"));
+        assert_eq!(taken(&targets[1]), [frame(b"1"), frame(b"2")].concat());
+    }
+}

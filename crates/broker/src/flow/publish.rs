@@ -1,0 +1,159 @@
+//! Publishing: a value into a frame, and the frame to its targets, on the caller's thread.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use broker_proto::frame::{Tag, patch_receiver, write_envelope};
+use broker_proto::{EndpointId, Origin, Topic};
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::flow::blocked::BlockedPublish;
+use crate::flow::data_plane::DataPlane;
+use crate::flow::inject::{push_to, unmarked};
+use crate::flow::mailbox::{Run, SHARED_RUN_MIN};
+use crate::flow::routing::{SharedMemo, TableStamp, TargetList, Targets, audience};
+
+thread_local! {
+    /// Boxed, so that taking it is taking a pointer.
+    static THREAD_CACHE: Cell<Option<Box<ThreadCache>>> = const { Cell::new(None) };
+}
+
+/// What a thread keeps from one message to the next: a small message needs no allocation, and one
+/// with the same audience as the previous one neither a lock nor a reference count to find it.
+#[derive(Default)]
+struct ThreadCache {
+    frame: Vec<u8>,
+    last: Option<Addressed>,
+}
+
+/// Who gets a topic, as one routing table has it.
+struct Addressed {
+    table: TableStamp,
+    origin: Origin,
+    topic: Topic,
+    targets: TargetList,
+}
+
+/// Drops what this thread remembers of the last audience: a mailbox lives as long as somebody does.
+pub(crate) fn forget_audience() {
+    // A thread that ends may have dropped its cache before its endpoints.
+    let _ = THREAD_CACHE.try_with(|place| {
+        if let Some(mut cache) = place.take() {
+            cache.last = None;
+            place.set(Some(cache));
+        }
+    });
+}
+
+/// Encodes a message and hands it to everybody who has room; what remains is returned. Never waits.
+pub(crate) fn offer<E: From<Error>>(
+    data: &Arc<DataPlane>,
+    memo: &SharedMemo,
+    receiver: Option<EndpointId>,
+    topic: &[u8],
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<Option<BlockedPublish>, E> {
+    if data.is_shut_down() {
+        return Err(Error::ShutDown.into());
+    }
+    // Taken, not borrowed: `write` may be code of the application, and may publish itself.
+    let mut cache = THREAD_CACHE.take().unwrap_or_default();
+    cache.frame.clear();
+    let outcome = offer_from(data, memo, receiver, topic, write, &mut cache);
+    THREAD_CACHE.set(Some(cache));
+    outcome
+}
+
+/// Either kind of failure while a frame is written.
+enum Failure<E> {
+    Envelope(Error),
+    Value(E),
+}
+
+impl<E> From<broker_proto::EnvelopeError> for Failure<E> {
+    fn from(error: broker_proto::EnvelopeError) -> Self {
+        Self::Envelope(error.into())
+    }
+}
+
+fn offer_from<E: From<Error>>(
+    data: &Arc<DataPlane>,
+    memo: &SharedMemo,
+    receiver: Option<EndpointId>,
+    topic: &[u8],
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ThreadCache { frame, last }: &mut ThreadCache,
+) -> Result<Option<BlockedPublish>, E> {
+    let to = receiver.unwrap_or(EndpointId::NIL);
+    write_envelope(frame, data.id, to, Tag::Data, topic, |out| {
+        write(out).map_err(Failure::Value)
+    })
+    .map_err(|failure| match failure {
+        Failure::Envelope(error) => E::from(error),
+        Failure::Value(error) => error,
+    })?;
+    data.totals.published.fetch_add(1, Ordering::Relaxed);
+    let direct: TargetList;
+    let (targets, is_repeated) = match receiver {
+        None => audience_of(last, data, memo, topic),
+        Some(receiver) => {
+            let table = data.routes.load();
+            direct = Targets::new(audience(&table, memo.origin(), receiver, topic, true));
+            (&*direct, false)
+        }
+    };
+    if targets.is_empty() {
+        return Ok(None);
+    }
+    if targets.is_marked() {
+        patch_receiver(frame, data.marking.next().to_receiver());
+    }
+    let mut shared = Bytes::new();
+    let run = Run::of_buffer(frame, &mut shared);
+    let joint = targets
+        .joint()
+        .filter(|_| is_repeated && run.len() < SHARED_RUN_MIN);
+    let is_alone = targets.len() == 1;
+    let mut unsent = match joint.and_then(|joint| joint.push(run.as_slice(), targets)) {
+        None => push_to(data, run.alone_if(is_alone), targets.iter()),
+        Some(mut handed) => {
+            handed.wake();
+            push_to(data, run, handed.apart.iter().copied())
+        }
+    };
+    if !targets.unmarked().is_empty() {
+        let bytes = unmarked(run.as_slice());
+        let run = Run::shared(&bytes, 1);
+        unsent.extend(push_to(data, run, targets.unmarked().iter()));
+    }
+    Ok(BlockedPublish::unless_empty(data, unsent))
+}
+
+/// Who gets a topic, as the thread remembers it or as the memo says, and whether the message before
+/// went to the same.
+fn audience_of<'a>(
+    last: &'a mut Option<Addressed>,
+    data: &DataPlane,
+    memo: &SharedMemo,
+    topic: &[u8],
+) -> (&'a Targets, bool) {
+    let (table, origin) = (data.routes.stamp(), memo.origin());
+    let mut is_repeated = last.as_ref().is_some_and(|last| {
+        last.table == table && last.origin == origin && last.topic.as_bytes() == topic
+    });
+    let before = if is_repeated { None } else { last.take() };
+    let look_up = || {
+        let (topic, targets) = memo.entry(&data.routes, topic);
+        is_repeated = before.is_some_and(|before| Arc::ptr_eq(&before.targets, &targets));
+        Addressed {
+            table,
+            origin,
+            topic,
+            targets,
+        }
+    };
+    let targets = &last.get_or_insert_with(look_up).targets;
+    (targets, is_repeated)
+}
