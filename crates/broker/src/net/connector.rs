@@ -15,6 +15,13 @@ pub(crate) enum Failure {
     /// Nobody was reached, for a reason that the caller is to know.
     Absent(String),
     /// Somebody is there, but something is wrong with them or with our set-up.
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(
+            dead_code,
+            reason = "only TLS finds something wrong before the handshake"
+        )
+    )]
     Refused(String),
 }
 
