@@ -16,11 +16,8 @@ pub(crate) enum Failure {
     Absent(String),
     /// Somebody is there, but something is wrong with them or with our set-up.
     #[cfg_attr(
-        not(feature = "tls"),
-        expect(
-            dead_code,
-            reason = "only TLS finds something wrong before the handshake"
-        )
+        not(any(feature = "tls", feature = "http")),
+        expect(dead_code, reason = "only TLS and WebSocket servers refuse a dial")
     )]
     Refused(String),
 }
