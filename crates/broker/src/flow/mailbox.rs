@@ -41,14 +41,14 @@ use broker_proto::frame::frame_size;
 use crate::config::Overflow;
 use crate::flow::counters::QueueStats;
 pub(crate) use crate::flow::mailbox::chunk::Chunk;
-use crate::flow::mailbox::direct_write::Shortcut;
+use crate::flow::mailbox::direct_write::DirectWrite;
 use crate::flow::mailbox::joint::{JOINT_BYTES_MAX, JOINT_FRAMES_MAX, JointRun};
 pub(crate) use crate::flow::mailbox::limits::Limits;
 use crate::flow::mailbox::queue::Queue;
 use crate::flow::mailbox::ready_fd::ReadyFd;
 pub(crate) use crate::flow::mailbox::run::{Run, SHARED_RUN_MIN};
 use crate::lock::{Lock, Locked, wake};
-use crate::net::socket::Door;
+use crate::net::socket::SocketWriter;
 
 /// Tasks that are remembered to wait for room. Some of them may have given up without a word, so
 /// beyond this all are woken, and those that still wait come again.
@@ -155,7 +155,7 @@ struct Inner {
     wake: Wake,
     producers: Producers,
     stall: Stall,
-    shortcut: Shortcut,
+    direct_write: DirectWrite,
     flow: Flow,
 }
 
@@ -254,7 +254,7 @@ impl Mailbox {
                 && run.is_alone
                 && run.len() < SHARED_RUN_MIN
                 && inner.wake.task.is_some()
-                && let Some(socket) = inner.shortcut.take()
+                && let Some(socket) = inner.direct_write.take()
                 && let Some(task) = inner.wake.task.clone()
             {
                 drop(inner);
@@ -307,25 +307,25 @@ impl Mailbox {
         }
         inner.queue.join(run.clone());
         Joined::Waiting(match was_empty {
-            true => self.rouse(inner),
+            true => self.wake_consumer(inner),
             false => None,
         })
     }
 
     /// Offers a message to the socket; the consumer gets what it does not take.
-    fn write_directly(&self, socket: &Door, task: &Waker, run: Run<'_>) {
+    fn write_directly(&self, socket: &SocketWriter, task: &Waker, run: Run<'_>) {
         let bytes = run.as_slice();
         // An error is met again, and dealt with, by whoever owns the connection.
         let written = socket.try_write(task, bytes).unwrap_or(0);
         let rest = bytes.get(written..).unwrap_or_default();
         let mut inner = self.lock();
-        inner.shortcut.release(rest.is_empty());
+        inner.direct_write.release(rest.is_empty());
         inner.flow.count(1, 1, written);
         if !rest.is_empty() {
             inner.queue.prepend_rest(rest);
         }
         if inner.interest.is_some() {
-            inner.shortcut.busy(0);
+            inner.direct_write.busy(0);
         }
         if !inner.queue.is_empty() || inner.interest.is_some() || inner.state != State::Open {
             self.notify(inner);
@@ -333,13 +333,13 @@ impl Mailbox {
     }
 
     /// Lets producers write to the consumer's socket while it is idle.
-    pub(crate) fn open_shortcut(&self, socket: Door) {
-        self.lock().shortcut.open(socket);
+    pub(crate) fn allow_direct_write(&self, socket: SocketWriter) {
+        self.lock().direct_write.open(socket);
     }
 
     #[cfg(test)]
-    pub(crate) fn with_shortcut(&self, work: impl FnOnce(&mut Shortcut)) {
-        work(&mut self.lock().shortcut);
+    pub(crate) fn with_direct_write(&self, work: impl FnOnce(&mut DirectWrite)) {
+        work(&mut self.lock().direct_write);
     }
 
     /// Appends one control frame, over the limits if need be: the protocol cannot skip one. Only a
@@ -368,7 +368,7 @@ impl Mailbox {
         let before = inner.interest.replace(filter);
         self.has_interest.store(true, Ordering::Relaxed);
         // The next message is not to be written before it.
-        inner.shortcut.busy(0);
+        inner.direct_write.busy(0);
         self.notify(inner);
         drop(before);
     }
@@ -531,7 +531,7 @@ impl Mailbox {
     /// Takes chunks of up to `budget` bytes in total, but at least one if there is any.
     pub(crate) fn take(&self, budget: usize, out: &mut VecDeque<Chunk>) -> Taken {
         let mut inner = self.lock();
-        if inner.shortcut.is_taken() {
+        if inner.direct_write.is_taken() {
             return Taken::Empty;
         }
         let mut taken = inner.peek();
@@ -541,7 +541,7 @@ impl Mailbox {
             let bytes = out.iter().skip(before).map(|chunk| chunk.bytes.len()).sum();
             inner.flow.count(waiting, messages, bytes);
             taken = Taken::Messages(messages);
-            inner.shortcut.busy(messages);
+            inner.direct_write.busy(messages);
             inner.held = messages > 0;
             self.moved();
             if inner.stall.burst > 0 && !inner.stall.was_told_lately() {
@@ -571,7 +571,7 @@ impl Mailbox {
         if taken == Taken::Empty {
             let mut inner = self.lock();
             if inner.interest.is_none() {
-                inner.shortcut.idle();
+                inner.direct_write.idle();
             }
         }
         taken
@@ -585,7 +585,7 @@ impl Mailbox {
             return None;
         }
         let mut inner = self.lock();
-        if inner.shortcut.is_taken() {
+        if inner.direct_write.is_taken() {
             return None;
         }
         self.has_interest.store(false, Ordering::Relaxed);
@@ -703,7 +703,7 @@ impl Mailbox {
         if inner.state == State::Open {
             inner.state = State::Finished;
         }
-        inner.shortcut.close();
+        inner.direct_write.close();
         // Whoever remembers the mailbox must not keep what belonged to its consumer.
         inner.wake.ready = None;
         inner.queue.clear();
@@ -746,13 +746,14 @@ impl Mailbox {
     // --- waking ---------------------------------------------------------------------------------
 
     fn notify(&self, inner: Locked<'_, Inner>) {
-        if let Some(task) = self.rouse(inner) {
+        if let Some(task) = self.wake_consumer(inner) {
             wake(task);
         }
     }
 
-    /// Wakes whoever consumes but a task, which the caller is to wake.
-    fn rouse(&self, mut inner: Locked<'_, Inner>) -> Option<Waker> {
+    /// Wakes parked threads and raises the descriptor. A task that consumes is returned: the caller
+    /// wakes it once nothing is locked.
+    fn wake_consumer(&self, mut inner: Locked<'_, Inner>) -> Option<Waker> {
         if let Some(ready) = &mut inner.wake.ready {
             ready.raise();
         }
@@ -783,7 +784,7 @@ impl Inner {
             wake: Wake::default(),
             producers: Producers::default(),
             stall: Stall::default(),
-            shortcut: Shortcut::default(),
+            direct_write: DirectWrite::default(),
             flow: Flow::default(),
         }
     }

@@ -24,7 +24,7 @@ pub(crate) type Tls = tokio_openssl::SslStream<crate::net::tls::Sniffed>;
 #[derive(Debug)]
 pub(crate) enum Socket {
     Plain(TcpStream),
-    /// Plain, and others than the connection's task may write to it; see `shortcut`.
+    /// Plain, and others than the connection's task may write to it; see `direct_write`.
     Shared(OwnedReadHalf, Arc<OwnedWriteHalf>),
     /// The same under TLS.
     #[cfg(feature = "tls")]
@@ -35,17 +35,23 @@ pub(crate) enum Socket {
 
 impl Socket {
     /// Lets others write to the socket, too.
-    pub(crate) fn share(self) -> (Self, Option<Door>) {
+    pub(crate) fn share(self) -> (Self, Option<SocketWriter>) {
         match self {
             Self::Plain(stream) => {
                 let (read, write) = stream.into_split();
                 let write = Arc::new(write);
-                (Self::Shared(read, write.clone()), Some(Door::Plain(write)))
+                (
+                    Self::Shared(read, write.clone()),
+                    Some(SocketWriter::Plain(write)),
+                )
             }
             #[cfg(feature = "tls")]
             Self::Tls(stream) => {
                 let stream = Arc::new(Lock::new(*stream));
-                (Self::SharedTls(stream.clone()), Some(Door::Tls(stream)))
+                (
+                    Self::SharedTls(stream.clone()),
+                    Some(SocketWriter::Tls(stream)),
+                )
             }
             other => (other, None),
         }
@@ -130,13 +136,13 @@ impl Socket {
 
 /// The writing side of a socket, for others than the connection's task.
 #[derive(Debug, Clone)]
-pub(crate) enum Door {
+pub(crate) enum SocketWriter {
     Plain(Arc<OwnedWriteHalf>),
     #[cfg(feature = "tls")]
     Tls(Arc<Lock<Tls>>),
 }
 
-impl Door {
+impl SocketWriter {
     /// Writes what the socket takes at once. `task` is the task that owns the connection: a TLS
     /// session that has to wait for the socket wakes it.
     ///

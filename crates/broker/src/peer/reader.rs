@@ -34,7 +34,7 @@ use crate::flow::routing::{
 use crate::flow::target::{TargetKind, json_readers};
 use crate::flow::translation::Slot;
 use crate::net::socket::{Socket, alert};
-use crate::peer::read_buffers::Spares;
+use crate::peer::read_buffers::ReadBuffers;
 use crate::peer::step::{Step, classify, receiver_of, topic_of};
 use crate::store::{Node, StoreWait};
 
@@ -79,7 +79,7 @@ pub(crate) struct Inbound {
     side: Side,
     encrypted: bool,
     buffer: BytesMut,
-    spares: Spares,
+    read_buffers: ReadBuffers,
     read_size: usize,
     frame_max: usize,
     memo: Option<TopicMemo>,
@@ -96,7 +96,7 @@ pub(crate) struct Inbound {
     /// Whether anything came at all: it tells a closed port from a wrong one.
     heard: bool,
     /// Whether a command in somebody else's name came: the log is told of the first one only.
-    lied: bool,
+    has_forged: bool,
     /// Whether a copy of a message came: so is this.
     had_copies: bool,
     handed_on: HandedOn,
@@ -146,7 +146,7 @@ impl Inbound {
             side,
             encrypted: !shared.options.disable_ssl,
             buffer: BytesMut::new(),
-            spares: Spares::default(),
+            read_buffers: ReadBuffers::default(),
             read_size: READ_SIZE_MIN,
             frame_max: shared.options.frame_bytes_max,
             memo: None,
@@ -158,7 +158,7 @@ impl Inbound {
             stall_limit: shared.options.stall_limit,
             large: None,
             heard: false,
-            lied: false,
+            has_forged: false,
             had_copies: false,
             handed_on: HandedOn::default(),
             node,
@@ -181,7 +181,7 @@ impl Inbound {
             };
             let room = wanted.max(self.read_size / 4);
             match self.memo.is_some() && room <= READ_SIZE_MAX {
-                true => self.spares.make_room(&mut self.buffer, room),
+                true => self.read_buffers.make_room(&mut self.buffer, room),
                 false => self.buffer.reserve(room),
             }
         }
@@ -193,7 +193,7 @@ impl Inbound {
                 self.read_size = self.read_size.saturating_mul(2).min(READ_SIZE_MAX);
             } else if read < self.read_size / 16 {
                 self.read_size = (self.read_size / 2).max(READ_SIZE_MIN);
-                self.spares.clear();
+                self.read_buffers.clear();
             }
         }
         polled
@@ -420,7 +420,7 @@ impl Inbound {
                         frame,
                         peer,
                         news,
-                        &mut self.lied,
+                        &mut self.has_forged,
                         &mut self.store_waits,
                     ) {
                         let mut targets =
@@ -690,7 +690,7 @@ fn hand_to_store(
     frame: &[u8],
     peer: EndpointId,
     news: News,
-    lied: &mut bool,
+    has_forged: &mut bool,
     waits: &mut Vec<StoreWait>,
 ) -> bool {
     let shared = &node.shared;
@@ -720,7 +720,7 @@ fn hand_to_store(
     };
     if let Err(error) = command.check_sender(shared.data.id, peer, receiver, is_peer) {
         shared.refused_commands.fetch_add(1, Ordering::Relaxed);
-        match std::mem::replace(lied, true) {
+        match std::mem::replace(has_forged, true) {
             false => tracing::warn!(event = "command-refused", %peer, %error),
             true => tracing::debug!(event = "command-refused", %peer, %error),
         }

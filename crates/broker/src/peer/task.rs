@@ -84,9 +84,9 @@ impl PeerTask {
             // Set once: a connection has one socket.
             let _ = link.tls.set(Agreed::of(stream.ssl()));
         }
-        let (socket, shortcut) = socket.share();
-        if let Some(shortcut) = shortcut {
-            link.mailbox.open_shortcut(shortcut);
+        let (socket, direct_write) = socket.share();
+        if let Some(direct_write) = direct_write {
+            link.mailbox.allow_direct_write(direct_write);
         }
         Self {
             shared,

@@ -1,14 +1,14 @@
-//! The way around a connection's task for a message that finds nothing in front of it.
+//! Direct writes: the thread that sends a message writes it to the socket of an idle connection itself.
 //!
 //! Waking the task costs more than writing a small message. So when the task has written everything
-//! and has been idle for a moment, whoever sends the next message offers it to the socket itself.
+//! and has been idle for a moment, the next sender offers its message to the socket.
 //! The socket never blocks: what it does not take goes to the task, and while it is asked the task
 //! leaves the socket alone, so that the order stays. Busy connections are not concerned: there one
 //! system call of the task moves many messages. See ADR 0090.
 
 use std::time::{Duration, Instant};
 
-use crate::net::socket::Door;
+use crate::net::socket::SocketWriter;
 
 /// How long a connection must have been idle. Shorter pauses are part of a stream of messages,
 /// which is better off with a task that collects them.
@@ -20,8 +20,8 @@ const BURST_MAX: usize = 4;
 
 /// The socket of a mailbox, for those who fill it.
 #[derive(Debug, Default)]
-pub(crate) struct Shortcut {
-    socket: Option<Door>,
+pub(crate) struct DirectWrite {
+    socket: Option<SocketWriter>,
     /// Since when everything is written and the task waits.
     idle_since: Option<Instant>,
     /// The task has just written more than a few messages.
@@ -30,8 +30,8 @@ pub(crate) struct Shortcut {
     is_taken: bool,
 }
 
-impl Shortcut {
-    pub(crate) fn open(&mut self, socket: Door) {
+impl DirectWrite {
+    pub(crate) fn open(&mut self, socket: SocketWriter) {
         self.socket = Some(socket);
     }
 
@@ -60,7 +60,7 @@ impl Shortcut {
     }
 
     /// The socket, if it may be used: for one message, until [`release`](Self::release).
-    pub(crate) fn take(&mut self) -> Option<Door> {
+    pub(crate) fn take(&mut self) -> Option<SocketWriter> {
         let idle_since = self.idle_since.filter(|_| !self.is_taken)?;
         if idle_since.elapsed() < IDLE_MIN {
             return None;
@@ -109,7 +109,7 @@ mod tests {
             strict: false,
             translated: false,
         });
-        mailbox.open_shortcut(Door::Plain(socket.clone()));
+        mailbox.allow_direct_write(SocketWriter::Plain(socket.clone()));
         become_idle(&mailbox);
         let other = accepted.unwrap().0.into_std().unwrap();
         other.set_nonblocking(false).unwrap();
@@ -164,9 +164,9 @@ mod tests {
         assert_eq!(mailbox.messages(), 0);
         assert_eq!(read(&mut other, 9), frame("first"));
         // Part of a stream: too soon after the first, however long this thread was interrupted.
-        mailbox.with_shortcut(|shortcut| {
-            assert!(shortcut.idle_since.is_some());
-            shortcut.idle_since = Some(Instant::now() + Duration::from_secs(600));
+        mailbox.with_direct_write(|direct_write| {
+            assert!(direct_write.idle_since.is_some());
+            direct_write.idle_since = Some(Instant::now() + Duration::from_secs(600));
         });
         push(&mailbox, "second");
         assert_eq!(take(&mailbox), frame("second"));
@@ -199,13 +199,13 @@ mod tests {
     async fn the_task_leaves_the_socket_alone_while_somebody_writes() {
         let (mailbox, _socket, _other) = idle().await;
         let mut chunks = VecDeque::new();
-        mailbox.with_shortcut(|shortcut| assert!(shortcut.take().is_some()));
+        mailbox.with_direct_write(|direct_write| assert!(direct_write.take().is_some()));
         push(&mailbox, "meanwhile");
         mailbox.push_control(Bytes::from_static(b"\0\0\0\x01x"));
         assert_eq!(mailbox.take(usize::MAX, &mut chunks), Taken::Empty);
         mailbox.finish();
         assert_eq!(mailbox.take(usize::MAX, &mut chunks), Taken::Empty);
-        mailbox.with_shortcut(|shortcut| shortcut.release(true));
+        mailbox.with_direct_write(|direct_write| direct_write.release(true));
         assert_eq!(take(&mailbox), [frame("meanwhile"), frame("x")].concat());
     }
 
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(take(&mailbox), small);
 
         become_idle(&mailbox);
-        mailbox.with_shortcut(|shortcut| shortcut.busy(BURST_MAX + 1));
+        mailbox.with_direct_write(|direct_write| direct_write.busy(BURST_MAX + 1));
         become_idle(&mailbox);
         push(&mailbox, "behind a burst");
         assert_eq!(take(&mailbox), frame("behind a burst"));
@@ -249,10 +249,10 @@ mod tests {
 
         // While a message is being written, the task waits with it, and is told of it afterwards.
         become_idle(&mailbox);
-        mailbox.with_shortcut(|shortcut| assert!(shortcut.take().is_some()));
+        mailbox.with_direct_write(|direct_write| assert!(direct_write.take().is_some()));
         mailbox.set_interest(wanted("/third"));
         assert_eq!(mailbox.take_interest(), None);
-        mailbox.with_shortcut(|shortcut| shortcut.release(true));
+        mailbox.with_direct_write(|direct_write| direct_write.release(true));
         assert_eq!(mailbox.take_interest(), Some(wanted("/third")));
     }
 
