@@ -75,3 +75,26 @@ def test_a_closed_pipe_is_no_failure():
         done = subprocess.run([str(SCRIPT), "value", "5c"], stdout=pipe, stderr=subprocess.PIPE,
                               timeout=DEADLINE_S)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_it_keeps_the_entries_that_python_wrote(tmp_path):
+    file = tmp_path / "hosts.sqlite"
+    with broker.Endpoint() as endpoint:
+        store = endpoint.attach_master("hosts", broker.Backend.SQLite, {"path": str(file)})
+        store.put("a", broker.Count(5))
+        assert store.get("a") == broker.Count(5)
+        in_use = run(sys.executable, "-m", "broker", "store", "ls", "--file", file)
+        assert in_use.returncode == 1
+        assert "in use" in in_use.stderr
+    done = run(sys.executable, "-m", "broker", "store", "incr", "--file", file, "a")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = run(sys.executable, "-m", "broker", "store", "ls", "--file", file)
+    assert (done.returncode, done.stdout) == (0, '"a": 6c\n')
+
+
+def test_every_command_has_a_manual_page(tmp_path):
+    assert run(sys.executable, "-m", "broker", "man", tmp_path).returncode == 0
+    pages = {path.name for path in tmp_path.iterdir()}
+    for name in ["sub", "pub", "req", "logs", "store", "store-dump", "zeek", "zeek-id", "intel",
+                 "intel-load", "record", "replay", "ping", "node"]:
+        assert "broker-%s.1" % name in pages
