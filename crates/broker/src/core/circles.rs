@@ -4,6 +4,7 @@
 //! and mailboxes. Endpoints without such peers come here for probes of others only. See ADR 0150.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use broker_proto::circle::{Circles, HeldMessage, Output, Probe, Report, Verdict};
 use broker_proto::frame::{patch_hop, patch_receiver};
@@ -28,6 +29,8 @@ impl Shared {
         while let Some(output) = circles.poll_output() {
             self.carry_out_circles(output);
         }
+        self.is_testing_circles
+            .store(circles.is_testing(), Ordering::Relaxed);
         let after = circles.next_timeout();
         drop(circles);
         if after.is_some() && after != before {

@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) refused_commands: AtomicU64,
     /// Taken behind `control`, if both are.
     pub(crate) circles: Lock<Circles>,
+    /// Whether it holds messages, and every one has to be shown to it.
+    pub(crate) is_testing_circles: AtomicBool,
     #[cfg(feature = "http")]
     pub(crate) web_sockets: crate::core::websocket_counts::Counters,
     /// The addresses of peers whose protocol knows no stores.
@@ -108,6 +110,7 @@ impl Shared {
             connections: Gauge::default(),
             refused_commands: AtomicU64::new(0),
             circles: Lock::new(Circles::new(id, keys, Box::new(unforeseeable))),
+            is_testing_circles: AtomicBool::new(false),
             #[cfg(feature = "http")]
             web_sockets: crate::core::websocket_counts::Counters::default(),
             started: Instant::now(),

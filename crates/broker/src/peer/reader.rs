@@ -54,6 +54,12 @@ const LARGE_HANDSHAKE_FRAME_MAX: usize = 16 * 1024 * 1024;
 /// Largest message of a peer for the state machine. Only a filter can be large.
 const CONTROL_FRAME_MAX: usize = LARGE_HANDSHAKE_FRAME_MAX;
 
+/// Messages of one read that are shown to the search for circles if they may circle, and of more
+/// one in so many: what circles comes again and again, and where little comes all of it is seen.
+const WATCHED_FIRST: usize = 4;
+/// See [`WATCHED_FIRST`].
+const WATCHED_EVERY: usize = 16;
+
 /// What became of the buffered bytes.
 #[derive(Debug)]
 pub(crate) enum Verdict {
@@ -307,6 +313,7 @@ impl Inbound {
         let mut special: TargetList;
         let mut consumed = 0;
         let mut open: Option<OpenRun> = None;
+        let mut watched = 0;
         loop {
             let start = open.as_ref().map_or(0, |run| run.end);
             let rest = self.buffer.get(start..).unwrap_or_default();
@@ -345,7 +352,13 @@ impl Inbound {
                 }
                 Step::Command { .. } | Step::Probe(_) | Step::Control | Step::Drop => None,
             };
-            let is_watched = targets.is_some_and(|targets| targets.is_watched());
+            let mut is_watched = targets.is_some_and(|targets| targets.is_watched());
+            if is_watched {
+                watched += 1;
+                is_watched = watched <= WATCHED_FIRST
+                    || watched.is_multiple_of(WATCHED_EVERY)
+                    || shared.is_testing_circles.load(Ordering::Relaxed);
+            }
             let is_handled_once =
                 mark.is_some() || is_watched || matches!(step, Step::Command { .. });
             if is_handled_once
