@@ -56,9 +56,9 @@ const CONTROL_FRAME_MAX: usize = LARGE_HANDSHAKE_FRAME_MAX;
 
 /// Messages of one read that are shown to the search for circles if they may circle, and of more
 /// one in so many: what circles comes again and again, and where little comes all of it is seen.
-const WATCHED_FIRST: usize = 4;
+const WATCHED_FIRST: usize = 2;
 /// See [`WATCHED_FIRST`].
-const WATCHED_EVERY: usize = 16;
+const WATCHED_EVERY: usize = 64;
 
 /// What became of the buffered bytes.
 #[derive(Debug)]
