@@ -527,13 +527,19 @@ fn a_full_disk_is_an_error_and_leaves_whole_lines() {
     let logs = Running::start(&mut command);
     peer.await_peer();
     announce(&peer, &counts());
-    write_counts(&peer, 0..40_000);
+    // What comes at once is written at once, or not at all: something has to be there before.
+    write_counts(&peer, 0..10);
+    let file = folder.path().join("counts.log");
+    wait_until("the first records", || {
+        std::fs::read_to_string(&file).is_ok_and(|text| text.ends_with("\n9\n"))
+    });
+    write_counts(&peer, 10..40_000);
     let ended = logs.end().expect(1);
     assert!(
         ended.err.contains("cannot write") && ended.err.contains("counts.log"),
         "{ended:?}"
     );
-    let left = std::fs::read_to_string(folder.path().join("counts.log")).unwrap();
+    let left = std::fs::read_to_string(&file).unwrap();
     assert!(left.ends_with('\n'));
     let numbers = left.lines().filter(|line| !line.starts_with('#'));
     for (number, line) in numbers.enumerate() {
