@@ -58,7 +58,7 @@ const CONTROL_FRAME_MAX: usize = LARGE_HANDSHAKE_FRAME_MAX;
 /// one in so many: what circles comes again and again, and where little comes all of it is seen.
 const WATCHED_FIRST: usize = 2;
 /// See [`WATCHED_FIRST`].
-const WATCHED_EVERY: usize = 64;
+const WATCHED_EVERY: usize = 1024;
 
 /// What became of the buffered bytes.
 #[derive(Debug)]
