@@ -220,6 +220,10 @@ impl Store {
 
     /// The id of the master or clone, as store events name it.
     pub fn id(&self) -> EntityId {
+        // That of a master never changes, and its lock is held while a file waits for the disk.
+        if self.host.role == Role::Master {
+            return self.host.id;
+        }
         match &self.host.lock().core {
             Core::Clone(clone) => clone.id(),
             Core::Master(_) | Core::Closed => self.host.id,

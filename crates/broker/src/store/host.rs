@@ -553,6 +553,8 @@ impl Host {
         let interval = node.shared.options.store.tick_interval;
         let mut next = tokio::time::Instant::now() + interval;
         let mut expire_from = next - interval;
+        // Whether a thread has been asked to remove some, and has not yet said when more are over.
+        let mut is_removing = false;
         // What subscribers and peers have no room for. Bounded by the stall limit of mailboxes;
         // ticks must not wait for it, and no more entries are removed meanwhile.
         let mut unsent = JoinSet::new();
@@ -568,11 +570,18 @@ impl Host {
                 }
                 () = tokio::time::sleep_until(expiry.unwrap_or(next)), if expiry.is_some() => {
                     let blocked = self.expire(&node);
+                    is_removing = self.has_thread();
                     expire_from = tokio::time::Instant::now() + EXPIRY_PAUSE;
                     blocked
                 }
                 Some(_) = unsent.join_next() => Vec::new(),
-                () = self.nudge.notified() => self.look_at_routes(&node),
+                () = self.nudge.notified() => {
+                    if std::mem::take(&mut is_removing) {
+                        // From the end of a batch on, whose begin may be many pauses ago.
+                        expire_from = tokio::time::Instant::now() + EXPIRY_PAUSE;
+                    }
+                    self.look_at_routes(&node)
+                }
             };
             for blocked in blocked {
                 unsent.spawn(blocked.finished());
