@@ -429,6 +429,7 @@ impl Circles {
     }
 
     fn suspect(&mut self, now: Timestamp, topic: &Topic, from: EndpointId, seen: Seen) {
+        let is_new = !self.told_of.contains(&from);
         let case = self.case(now, topic);
         if case.is_closed(from) {
             return;
@@ -441,7 +442,9 @@ impl Circles {
             && calm.lasts(now, seen.count)
         {
             let is_strange = seen.is_from_several && seen.steady >= STEADY_WINDOWS;
-            if is_strange && self.told_of.insert(from) {
+            if is_strange && is_new && !case.is_reported {
+                case.is_reported = true;
+                self.told_of.insert(from);
                 let topic = topic.clone();
                 let report = Report::Suspected { peer: from, topic };
                 self.outputs.push_back(Output::Report(report));

@@ -27,6 +27,8 @@ pub(super) struct Case {
     pub(super) groups: Vec<Group>,
     /// Links that were tested without result.
     pub(super) calm: BTreeMap<EndpointId, Calm>,
+    /// Whether its repetition was reported: all peers that it comes from are one circle.
+    pub(super) is_reported: bool,
     /// When it was of interest last.
     pub(super) touched: Timestamp,
     /// When it is on the agenda.
