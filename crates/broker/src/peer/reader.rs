@@ -109,6 +109,21 @@ pub(crate) struct Inbound {
     node: Node,
 }
 
+/// Messages of one read that may circle.
+#[derive(Debug, Default)]
+struct Watched(usize);
+
+impl Watched {
+    /// Counts one; whether it is to be looked at.
+    #[inline]
+    fn next(&mut self, shared: &Shared) -> bool {
+        self.0 += 1;
+        self.0 <= WATCHED_FIRST
+            || self.0.is_multiple_of(WATCHED_EVERY)
+            || shared.is_testing_circles.load(Ordering::Relaxed)
+    }
+}
+
 /// Messages that were handed on and are not counted yet.
 #[derive(Debug, Default)]
 struct HandedOn {
@@ -313,7 +328,7 @@ impl Inbound {
         let mut special: TargetList;
         let mut consumed = 0;
         let mut open: Option<OpenRun> = None;
-        let mut watched = 0;
+        let mut watched = Watched::default();
         loop {
             let start = open.as_ref().map_or(0, |run| run.end);
             let rest = self.buffer.get(start..).unwrap_or_default();
@@ -326,6 +341,24 @@ impl Inbound {
             }
             let Some(frame) = rest.get(..size) else { break };
             let step = classify(frame, shared.data.id, peer);
+            let mut looked = None;
+            // The common case: one more frame for the same targets, that nobody looks at.
+            if matches!(step, Step::Data { mark: None })
+                && let Some(run) = &mut open
+            {
+                let targets = memo.targets(&shared.data.routes, topic_of(frame));
+                if Arc::ptr_eq(&run.targets, targets) {
+                    let is_watched = targets.is_watched() && watched.next(shared);
+                    if !is_watched {
+                        let frame = self.buffer.get_mut(start..).unwrap_or_default();
+                        rewrite(frame, shared, targets, None);
+                        run.end += size;
+                        run.frames += 1;
+                        continue;
+                    }
+                    looked = Some(is_watched);
+                }
+            }
             let mark = step.mark();
             let targets: Option<&TargetList> = match step {
                 Step::Data { mark: None } => {
@@ -352,13 +385,9 @@ impl Inbound {
                 }
                 Step::Command { .. } | Step::Probe(_) | Step::Control | Step::Drop => None,
             };
-            let mut is_watched = targets.is_some_and(|targets| targets.is_watched());
-            if is_watched {
-                watched += 1;
-                is_watched = watched <= WATCHED_FIRST
-                    || watched.is_multiple_of(WATCHED_EVERY)
-                    || shared.is_testing_circles.load(Ordering::Relaxed);
-            }
+            let is_watched = looked.unwrap_or_else(|| {
+                targets.is_some_and(|targets| targets.is_watched()) && watched.next(shared)
+            });
             let is_handled_once =
                 mark.is_some() || is_watched || matches!(step, Step::Command { .. });
             if is_handled_once
@@ -470,7 +499,6 @@ impl Inbound {
                 .cloned();
             let targets = targets.filter(|_| held_from.is_none());
             if let (Some(run), Some(targets)) = (&mut open, targets) {
-                // The common case: one more frame for the same targets.
                 if Arc::ptr_eq(&run.targets, targets) {
                     let frame = self.buffer.get_mut(start..).unwrap_or_default();
                     rewrite(frame, shared, targets, mark);
