@@ -498,14 +498,14 @@ impl Inbound {
                 .filter(|_| is_watched && shared.is_held(peer, topic_of(frame), frame))
                 .cloned();
             let targets = targets.filter(|_| held_from.is_none());
-            if let (Some(run), Some(targets)) = (&mut open, targets) {
-                if Arc::ptr_eq(&run.targets, targets) {
-                    let frame = self.buffer.get_mut(start..).unwrap_or_default();
-                    rewrite(frame, shared, targets, mark);
-                    run.end += size;
-                    run.frames += 1;
-                    continue;
-                }
+            if let (Some(run), Some(targets)) = (&mut open, targets)
+                && Arc::ptr_eq(&run.targets, targets)
+            {
+                let frame = self.buffer.get_mut(start..).unwrap_or_default();
+                rewrite(frame, shared, targets, mark);
+                run.end += size;
+                run.frames += 1;
+                continue;
             }
             let targets = targets.cloned();
             if let Some(run) = open.take() {
