@@ -1,6 +1,7 @@
 //! Status and health of an endpoint as JSON.
 
 use axum::http::StatusCode;
+use broker_proto::store::Role;
 use serde_json::{Map, Value, json};
 
 use super::{Snapshot, role_name};
@@ -80,15 +81,15 @@ pub(super) fn status(snapshot: &Snapshot) -> Value {
         "refused-commands": stats.refused_commands,
         "duplicates-dropped": stats.duplicates_dropped,
     });
-    let stores = |is_master| {
+    let stores = |role| {
         let stores = stats.stores.iter();
-        let stores = stores.filter(move |store| (role_name(store.role) == "master") == is_master);
+        let stores = stores.filter(move |store| store.role == role);
         stores
             .map(|it| (it.name.clone(), store(it)))
             .collect::<Map<String, Value>>()
     };
-    for (name, is_master) in [("masters", true), ("clones", false)] {
-        let stores = stores(is_master);
+    for (name, role) in [("masters", Role::Master), ("clones", Role::Clone)] {
+        let stores = stores(role);
         if !stores.is_empty()
             && let Some(document) = document.as_object_mut()
         {
@@ -255,9 +256,11 @@ fn complaints(snapshot: &Snapshot) -> Vec<String> {
             continue;
         };
         let name = &store.name;
-        complaints.push(match role_name(store.role) {
-            "master" => format!("the master of `{name}` applies nothing: there is another master"),
-            _ => format!(
+        complaints.push(match store.role {
+            Role::Master => {
+                format!("the master of `{name}` applies nothing: there is another master")
+            }
+            Role::Clone => format!(
                 "the clone of `{name}` cannot be read: it {}",
                 match state.outputs {
                     0 => "has no master",

@@ -201,23 +201,23 @@ fn router(server: Arc<Server>) -> Router {
         .route("/v1/stats", get(answer_stats))
         .route(
             "/v1/peers",
-            get(|server, page| list(server, page, documents::peers)),
+            get(|server, page| list(server, page, Snapshot::of, documents::peers)),
         )
         .route(
             "/v1/topics",
-            get(|server, page| list(server, page, documents::topics)),
+            get(|server, page| list(server, page, Snapshot::with_topics, documents::topics)),
         )
         .route(
             "/v1/subscribers",
-            get(|server, page| list(server, page, documents::subscribers)),
+            get(|server, page| list(server, page, Snapshot::of, documents::subscribers)),
         )
         .route(
             "/v1/stores",
-            get(|server, page| list(server, page, documents::stores)),
+            get(|server, page| list(server, page, Snapshot::of, documents::stores)),
         )
         .route(
             "/v1/clients",
-            get(|server, page| list(server, page, documents::clients)),
+            get(|server, page| list(server, page, Snapshot::of, documents::clients)),
         )
         .route("/healthz", get(answer_health))
         .route("/readyz", get(answer_readiness))
@@ -367,11 +367,12 @@ type Wanted = Query<std::collections::BTreeMap<String, String>>;
 async fn list(
     State(server): State<Arc<Server>>,
     Query(wanted): Wanted,
+    snapshot: fn(&Node) -> Snapshot,
     document: fn(&Snapshot, &Page) -> Value,
 ) -> Response {
     match part_of_list(&wanted) {
         Ok(page) => {
-            let snapshot = Snapshot::with_topics(&server.node);
+            let snapshot = snapshot(&server.node);
             json(StatusCode::OK, &document(&snapshot, &page))
         }
         Err(text) => (
