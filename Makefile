@@ -38,6 +38,8 @@ MATURIN_BUILD = $(VENV)/bin/python -m maturin build --quiet --release $(LOCKED) 
 PYTEST_FLAGS ?=
 # Test files that run at a time. Most tests wait for something most of the time.
 PYTEST_JOBS ?= 4
+# Rust tests that run at a time within one file of them.
+TEST_THREADS ?= 6
 # Each file in a process of its own, the largest first, its report in one piece. A selection that
 # leaves nothing of a file (exit code 5) is no failure.
 define PYTEST
@@ -100,8 +102,10 @@ demo: $(VENV)/.wheel ## build, install into .venv and run the demonstration
 
 .PHONY: test-rust test-python test-abi3 stubs vectors smoke
 test-rust: ## Rust unit, vector and doc tests, with all features and with none
-	$(CARGO) test $(LOCKED) --workspace --exclude broker-python --all-features
-	$(CARGO) test $(LOCKED) -p broker --no-default-features --lib --tests
+	RUST_TEST_THREADS=$(TEST_THREADS) \
+		$(CARGO) test $(LOCKED) --workspace --exclude broker-python --all-features
+	RUST_TEST_THREADS=$(TEST_THREADS) \
+		$(CARGO) test $(LOCKED) -p broker --no-default-features --lib --tests
 
 test-python: $(VENV)/.wheel ## Python tests on the wheel for this interpreter
 	$(call PYTEST,$(VENV))
@@ -163,9 +167,12 @@ $(VENV)/.bench-tools: tools/requirements-bench.txt $(VENV)/.tools
 
 # --- Slower checks -------------------------------------------------------------------------------
 
-.PHONY: sim
+.PHONY: sim sim-build
 sim: ## simulate SIM_SEEDS (default 10000) clusters of data stores from SIM_FROM on
 	$(CARGO) run $(LOCKED) --quiet --profile sim -p broker-sim -- --seeds $(SIM_SEEDS) --from $(SIM_FROM)
+
+sim-build:
+	$(CARGO) build $(LOCKED) --quiet --profile sim -p broker-sim
 
 .PHONY: fuzz fuzz-build bench crash
 fuzz: fuzz-build ## fuzz each target for FUZZ_SECONDS (default 30) on its kept corpus

@@ -1,8 +1,10 @@
-//! The check that guards the main branch: Makefile targets one after the other, each timed.
+//! The check that guards the main branch: Makefile targets one after the other, each timed, while
+//! what later ones need is built beside those that mostly wait.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Child, Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -15,13 +17,13 @@ const STEPS: &[(&str, &str)] = &[
     ("lint", "clippy over all targets and feature sets"),
     ("doc", "documentation without warnings"),
     ("test-rust", "Rust tests, doc tests, feature sets"),
-    ("sim", "10,000 simulated clusters of data stores"),
     (
         "test-python",
         "Python tests on the wheel of this interpreter",
     ),
     ("test-abi3", "Python tests on the abi3 wheel"),
     ("stubs", "type stubs against the module"),
+    ("sim", "10,000 simulated clusters of data stores"),
     ("demo", "the demonstration"),
     ("smoke", "the wheel in an empty environment"),
     (
@@ -29,6 +31,14 @@ const STEPS: &[(&str, &str)] = &[
         "instruction counts of the hot path against their baseline",
     ),
     ("fuzz", "coverage-guided fuzzing on the kept corpora"),
+];
+
+/// What is built in the background: from the start of which step on, which target, and which step
+/// has to wait for it. Tests wait for something most of the time, compilers never do.
+const AHEAD: &[(&str, &str, &str)] = &[
+    ("test-rust", "wheel", "test-python"),
+    ("test-python", "sim-build", "sim"),
+    ("test-abi3", "fuzz-build", "fuzz"),
 ];
 
 /// Where fuzzing begins, unless the environment says otherwise: a change must not fail for what was
@@ -40,24 +50,38 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let mut finished: Vec<(&str, Duration)> = Vec::new();
     let mut failed = None;
+    let mut ahead: Vec<Ahead> = Vec::new();
     let fuzz_seed = std::env::var_os("FUZZ_SEED").unwrap_or_else(|| FUZZ_SEED.into());
     for (number, (target, what)) in (1..).zip(STEPS) {
         say(&format!("== {number}/{} {target}: {what}", STEPS.len()))?;
         let begun = Instant::now();
-        let status = Command::new("make")
-            .args(["--no-print-directory", target])
-            .env("FUZZ_SEED", &fuzz_seed)
-            .current_dir(root)
-            .status()
-            .context("cannot run `make`")?;
+        for (first, built, awaited_by) in AHEAD.iter().filter(|(first, ..)| first == target) {
+            say(&format!("== {built} begins beside {first}"))?;
+            ahead.push(Ahead::begin(root, built, awaited_by)?);
+        }
+        let mut ok = true;
+        while ok && let Some(found) = ahead.iter().position(|one| one.awaited_by == *target) {
+            ok = ahead.remove(found).finish()?;
+        }
+        ok = ok
+            && Command::new("make")
+                .args(["--no-print-directory", target])
+                .env("FUZZ_SEED", &fuzz_seed)
+                .current_dir(root)
+                .status()
+                .context("cannot run `make`")?
+                .success();
         let took = begun.elapsed();
         finished.push((target, took));
-        if !status.success() {
+        if !ok {
             say(&format!("== {target} FAILED after {}", clock(took)))?;
             failed = Some(*target);
             break;
         }
         say(&format!("== {target} ok in {}", clock(took)))?;
+    }
+    for one in ahead {
+        one.stop()?;
     }
 
     for (target, took) in &finished {
@@ -71,6 +95,54 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
             ExitCode::FAILURE
         }
     })
+}
+
+/// A target that is built while another step runs.
+struct Ahead {
+    target: &'static str,
+    awaited_by: &'static str,
+    process: Child,
+    /// What it prints, kept out of the output of the step beside it.
+    log: std::path::PathBuf,
+}
+
+impl Ahead {
+    fn begin(root: &Path, target: &'static str, awaited_by: &'static str) -> anyhow::Result<Self> {
+        let folder = root.join("target");
+        std::fs::create_dir_all(&folder).context("cannot make `target`")?;
+        let log = folder.join(format!("ci-{target}.log"));
+        let output = File::create(&log).with_context(|| format!("cannot write {log:?}"))?;
+        let process = Command::new("nice")
+            .args(["-n", "10", "make", "--no-print-directory", target])
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .current_dir(root)
+            .spawn()
+            .context("cannot run `nice make`")?;
+        Ok(Self {
+            target,
+            awaited_by,
+            process,
+            log,
+        })
+    }
+
+    /// Waits for its end and prints what it printed; whether it succeeded.
+    fn finish(mut self) -> anyhow::Result<bool> {
+        let status = self.process.wait()?;
+        say(&format!("== {} ended: {status}", self.target))?;
+        io::stdout().lock().write_all(&std::fs::read(&self.log)?)?;
+        Ok(status.success())
+    }
+
+    /// Ends it: `make` ends what it started when it is told to.
+    fn stop(mut self) -> anyhow::Result<()> {
+        Command::new("kill")
+            .arg(self.process.id().to_string())
+            .status()?;
+        self.process.wait()?;
+        Ok(())
+    }
 }
 
 /// Prints a line on stdout at once, so that it stands before the output of the step.
@@ -96,6 +168,14 @@ mod tests {
         for (target, _) in STEPS {
             let rule = format!("\n{target}:");
             assert!(makefile.contains(&rule), "no target `{target}`");
+        }
+        for (first, built, awaited_by) in AHEAD {
+            assert!(
+                makefile.contains(&format!("\n{built}:")),
+                "no target `{built}`"
+            );
+            let place = |step: &str| STEPS.iter().position(|(target, _)| *target == step);
+            assert!(place(first).unwrap() < place(awaited_by).unwrap());
         }
     }
 
