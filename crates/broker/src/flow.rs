@@ -11,12 +11,14 @@
 //! | `marking` | what tells copies from news in rings and meshes of endpoints |
 //! | `translation` | a message as JSON, for all who want it so |
 //! | `buffers` | memory used again |
-//! | `counters` | how much of it there was |
+//! | `counters`, `event_log` | how much of it there was; the last events |
 
 pub(crate) mod blocked;
 pub(crate) mod buffers;
 pub(crate) mod counters;
 pub(crate) mod data_plane;
+#[cfg(feature = "status")]
+pub(crate) mod event_log;
 pub(crate) mod inject;
 mod joint_end;
 mod losses;

@@ -2,6 +2,9 @@
 #![cfg(feature = "status")]
 #![expect(clippy::unwrap_used, reason = "a test may fail wherever it likes")]
 
+#[path = "http/stream.rs"]
+mod stream;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};

@@ -13,6 +13,8 @@ use tokio::runtime::Handle;
 
 use crate::config::{MAILBOX_MESSAGES_MAX, Options, Overflow};
 use crate::flow::counters::Totals;
+#[cfg(feature = "status")]
+use crate::flow::event_log::EventLog;
 use crate::flow::mailbox::{Limits, Patience, Run};
 use crate::flow::marking::Marking;
 use crate::flow::routing::{Routes, SharedMemo};
@@ -26,6 +28,9 @@ pub(crate) struct DataPlane {
     pub(crate) marking: Marking,
     /// What was handed on since the endpoint began.
     pub(crate) totals: Totals,
+    /// The last events, for those who look later.
+    #[cfg(feature = "status")]
+    pub(crate) event_log: EventLog,
     pub(crate) peer_limits: Limits,
     pub(crate) local_limits: Limits,
     /// Memo of [`Endpoint::publish`](crate::Endpoint::publish), which any thread may call.
@@ -64,6 +69,8 @@ impl DataPlane {
             routes: Routes::new(RoutingTable::new(id)),
             marking: Marking::new(secret),
             totals: Totals::default(),
+            #[cfg(feature = "status")]
+            event_log: EventLog::default(),
             peer_limits,
             local_limits: limits(options.subscriber_overflow),
             publish_memo: SharedMemo::new(Origin::Endpoint),
@@ -91,6 +98,8 @@ impl DataPlane {
         let Some(topic) = events.first().map(Event::topic) else {
             return;
         };
+        #[cfg(feature = "status")]
+        self.event_log.add(events);
         let targets = {
             let table = self.routes.load();
             table.targets(Origin::Internal, self.id, topic.as_bytes(), false)

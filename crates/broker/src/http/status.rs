@@ -6,6 +6,7 @@
 //! | `metrics` | the counters as text for Prometheus |
 //! | `page` | the live page: a document, its style, its script |
 //! | `documents` | status, lists and health as JSON |
+//! | `stream` | what happens, as server-sent events |
 //!
 //! Everything is read only. An answer is made from a copy of the counters, so that however slowly
 //! it is read nothing waits for it. docs/http.md describes the paths.
@@ -13,6 +14,7 @@
 mod documents;
 mod metrics;
 mod server;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::env;

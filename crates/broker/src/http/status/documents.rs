@@ -4,9 +4,11 @@ use axum::http::StatusCode;
 use broker_proto::store::Role;
 use serde_json::{Map, Value, json};
 
+use super::stream::event_document;
 use super::{Snapshot, role_name};
 use crate::core::websocket_counts::WebSocketCounts;
 use crate::stats::{ConsumerStats, PeerStats, QueueStats, StoreStats, Transport};
+use crate::store::Node;
 
 /// Things on a page unless the request asks for fewer, and at most.
 pub(super) const PAGE_SIZE: usize = 100;
@@ -236,6 +238,13 @@ pub(super) fn topics(snapshot: &Snapshot, page: &Page) -> Value {
         (topic, document)
     });
     page.of("topics", topics.collect())
+}
+
+/// The last status and error events, the oldest first.
+pub(super) fn events(node: &Node) -> Value {
+    let events = node.shared.data.event_log.after(0);
+    let events: Vec<Value> = events.iter().map(event_document).collect();
+    json!({ "events": events })
 }
 
 /// What is wrong, in the words of the person on call.

@@ -28,6 +28,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::documents::{self, PAGE_SIZE, PAGE_SIZE_MAX, Page};
+use super::stream::{self, Listeners};
 use super::{Snapshot, metrics};
 use crate::config::HttpOptions;
 use crate::core::pending::Resolver;
@@ -56,6 +57,7 @@ struct Server {
     /// Whether only this machine can reach it: then a request has to name it as this machine, or it
     /// comes from a page of somebody else that had its name point here.
     is_loopback: bool,
+    listeners: Arc<Listeners>,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
 }
@@ -107,6 +109,7 @@ fn run(
         tls: options.tls.as_ref().map(Tls::for_web_clients).transpose()?,
         node: node.clone(),
         is_loopback: bound.ip().is_loopback(),
+        listeners: Arc::default(),
         options,
     });
     #[cfg(not(feature = "tls"))]
@@ -140,7 +143,10 @@ async fn accept(server: Arc<Server>, listener: TcpListener, connections_max: usi
             drop(counted);
         });
     };
-    listener::accept(listener, connections, Duration::ZERO, start).await;
+    tokio::join!(
+        listener::accept(listener, connections, Duration::ZERO, start),
+        stream::run(&server.node, &server.listeners),
+    );
 }
 
 async fn serve(
@@ -219,6 +225,8 @@ fn router(server: Arc<Server>) -> Router {
             "/v1/clients",
             get(|server, page| list(server, page, Snapshot::of, documents::clients)),
         )
+        .route("/v1/events", get(answer_events))
+        .route("/v1/stream", get(answer_stream))
         .route("/healthz", get(answer_health))
         .route("/readyz", get(answer_readiness))
         .fallback(|| async { refusal(StatusCode::NOT_FOUND, "There is nothing at this path.") })
@@ -349,6 +357,18 @@ async fn answer_status(State(server): State<Arc<Server>>) -> Response {
 async fn answer_stats(State(server): State<Arc<Server>>) -> Response {
     let snapshot = Snapshot::of(&server.node);
     json(StatusCode::OK, &documents::stats(&snapshot))
+}
+
+async fn answer_events(State(server): State<Arc<Server>>) -> Response {
+    json(StatusCode::OK, &documents::events(&server.node))
+}
+
+async fn answer_stream(
+    State(server): State<Arc<Server>>,
+    Query(query): Wanted,
+    headers: HeaderMap,
+) -> Response {
+    stream::answer(&server.node, &server.listeners, &query, &headers)
 }
 
 async fn answer_health(State(server): State<Arc<Server>>) -> Response {
