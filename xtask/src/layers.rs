@@ -108,7 +108,7 @@ fn folder<'m>(module: &'m str, folders: &BTreeSet<&str>) -> &'m str {
 fn imports(module: &str, text: &str) -> Vec<(usize, String)> {
     let code = text
         .lines()
-        .take_while(|line| *line != "#[cfg(test)]")
+        .take_while(|line| !matches!(*line, "#[cfg(test)]" | "#![cfg(test)]"))
         .map(|line| match line.trim_start().starts_with("//") {
             true => "",
             false => line,

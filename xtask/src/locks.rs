@@ -58,7 +58,8 @@ pub(crate) fn check(file: &TextFile) -> Vec<Finding> {
     let mut documentation = Vec::new();
     for (line, number) in file.text.lines().zip(1..) {
         let code = line.trim_start();
-        if code == concat!("#[cfg", "(test)]") && line.starts_with('#') {
+        let is_test = [concat!("#[cfg", "(test)]"), concat!("#![cfg", "(test)]")].contains(&line);
+        if is_test {
             break;
         }
         if code.starts_with("//") || code.starts_with("#[") {

@@ -20,7 +20,8 @@ mod peering;
 mod ping;
 mod refusal;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use broker_data::{Timespan, Timestamp};
 
@@ -28,6 +29,7 @@ use crate::config::Config;
 use crate::filter::Filter;
 use crate::id::EndpointId;
 use crate::message::Handshake;
+use crate::peer_url::PeerUrl;
 use crate::status::{ErrorCode, Event, NetworkAddress, PeerStatus};
 use crate::topic::Topic;
 
@@ -55,14 +57,27 @@ pub enum Retry {
     After(Timespan),
 }
 
-/// Who speaks with the other end of an outgoing peering.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
+/// Which side of this machine speaks with the other end of an outgoing peering.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Transport {
     /// This machine, in the native protocol.
     Native,
-    /// The runtime, in a protocol of its choice. It says who is there and what they want, and is
-    /// told what this endpoint wants; see [`Output::Join`].
-    Foreign,
+    /// The runtime, in the protocol that the URL names. It says who is there and what they want,
+    /// and is told what this endpoint wants; see [`Output::Join`].
+    Foreign(Arc<PeerUrl>),
+}
+
+impl Transport {
+    const fn is_foreign(&self) -> bool {
+        matches!(self, Self::Foreign(_))
+    }
+
+    const fn url(&self) -> Option<&Arc<PeerUrl>> {
+        match self {
+            Self::Native => None,
+            Self::Foreign(url) => Some(url),
+        }
+    }
 }
 
 /// How a connection ended without the endpoint having asked for it.
@@ -170,10 +185,8 @@ pub enum Output {
     Join {
         /// The connection to be.
         connection: ConnectionId,
-        /// The address, in the form that the runtime gave it.
-        host: String,
-        /// Its port.
-        port: u16,
+        /// The address, as it was given to [`Endpoint::peer_foreign`].
+        url: Arc<PeerUrl>,
     },
     /// The other end of a connection is to send these topics from now on: a routing update
     /// ([`routing_update`](crate::message::routing_update)) to a native peer, before whatever is sent to it after this.
@@ -353,29 +366,25 @@ impl Endpoint {
         self.holders.iter().filter_map(peer).collect()
     }
 
-    /// The addresses of foreign peers, those that are still looked for included; sorted, each once.
-    pub fn foreign_addresses(&self) -> Vec<String> {
-        let there = self
-            .connections
-            .values()
-            .filter(|connection| connection.transport == Transport::Foreign)
-            .map(|connection| &connection.address.host);
-        let wanted = self
-            .attempts
-            .values()
-            .filter(|attempt| attempt.transport == Transport::Foreign)
-            .map(|attempt| &attempt.address.host);
-        let all: BTreeSet<&String> = there.chain(wanted).collect();
-        all.into_iter().cloned().collect()
+    /// The URLs of foreign peers that are there, on their way or looked for, sorted by their text, each
+    /// once.
+    pub fn foreign_urls(&self) -> Vec<Arc<PeerUrl>> {
+        let there = self.connections.values().map(|it| &it.transport);
+        let wanted = self.attempts.values().map(|it| &it.transport);
+        let urls: BTreeMap<String, &Arc<PeerUrl>> = there
+            .chain(wanted)
+            .filter_map(Transport::url)
+            .map(|url| (url.host(), url))
+            .collect();
+        urls.into_values().cloned().collect()
     }
 
     /// Whether a native peer is there, on its way or looked for.
     pub fn expects_native_peers(&self) -> bool {
-        let is_native = |transport| transport == Transport::Native;
         let mut there = self.connections.values();
         let mut wanted = self.attempts.values();
-        there.any(|connection| is_native(connection.transport))
-            || wanted.any(|attempt| is_native(attempt.transport))
+        there.any(|connection| !connection.transport.is_foreign())
+            || wanted.any(|attempt| !attempt.transport.is_foreign())
     }
 
     /// What a remote endpoint is to this one. Spec: wire 7.5.
@@ -471,8 +480,9 @@ impl Endpoint {
         }
     }
 
-    /// A peer wants something else from now on: the filter of a routing update with that sender.
-    /// Does what [`handle_frame`](Self::handle_frame) does with such an update, without reading it.
+    /// A peer wants something else from now on: the filter of a routing update with that sender, or
+    /// what a foreign peer said in its own way. Of a native peer it does what
+    /// [`handle_frame`](Self::handle_frame) does with such an update, without reading it.
     pub fn handle_filter(&mut self, id: ConnectionId, sender: EndpointId, filter: Filter) {
         if let Some(connection) = self.connections.get(&id)
             && matches!(connection.stage, Stage::Peered { .. })
@@ -549,12 +559,12 @@ impl Endpoint {
         self.begin(Attempt::new(host, port, Transport::Native, retry, request));
     }
 
-    /// As [`peer`](Self::peer), with an address that another protocol is spoken at.
+    /// As [`peer`](Self::peer), with an address that another protocol is spoken at. Events, lists and
+    /// [`unpeer`](Self::unpeer) have it as [`PeerUrl::host`] writes it.
     pub fn peer_foreign(
         &mut self,
         _now: Timestamp,
-        host: &str,
-        port: u16,
+        url: Arc<PeerUrl>,
         retry: Retry,
         request: Option<RequestId>,
     ) {
@@ -562,7 +572,9 @@ impl Endpoint {
             self.reply_refused(request);
             return;
         }
-        self.begin(Attempt::new(host, port, Transport::Foreign, retry, request));
+        let (host, port) = (url.host(), url.port);
+        let transport = Transport::Foreign(url);
+        self.begin(Attempt::new(&host, port, transport, retry, request));
     }
 
     fn begin(&mut self, attempt: Attempt) {

@@ -60,7 +60,7 @@ mod tree;
 pub use crate::config::Config;
 pub use crate::endpoint::{
     CloseCause, Closed, ConnectionId, Endpoint, Outcome, Output, PeerInfo, RefusalCounts,
-    RequestId, Retry, TimeoutReason, Transport,
+    RequestId, Retry, TimeoutReason,
 };
 pub use crate::filter::Filter;
 pub use crate::frame::{Envelope, EnvelopeError, Tag};

@@ -23,7 +23,6 @@ use crate::core::shared::Shared;
 use crate::error::Error;
 use crate::flow::blocked::BlockedPublish;
 use crate::flow::publish;
-use crate::flow::target::TargetKind;
 #[cfg(feature = "status")]
 use crate::http::status;
 use crate::hub::Hub;
@@ -36,8 +35,9 @@ use crate::stats::{self, Stats};
 use crate::status_subscriber::StatusSubscriber;
 use crate::store::{Backend, Node, Store, StoreError, StoreEvents, Stores};
 use crate::subscriber::Subscriber;
+use crate::transport;
 #[cfg(feature = "http")]
-use crate::{WebSocketCounts, WebSocketOptions, WebSocketPeerCounts, http, transport};
+use crate::{WebSocketCounts, WebSocketOptions, WebSocketPeerCounts, http};
 
 /// What to do when an outgoing peering fails or is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,19 +59,17 @@ impl From<Retry> for broker_proto::Retry {
 }
 
 /// The address of a peer. Where a URL has a port, 0 beside it means nothing.
-fn address(host: &str, port: Option<u16>) -> Result<PeerUrl, Error> {
+fn address(shared: &Shared, host: &str, port: Option<u16>) -> Result<PeerUrl, Error> {
     let is_url = host.contains("://");
     let url = PeerUrl::parse(host, port.filter(|port| !is_url || *port != 0))?;
-    match url.scheme {
-        Scheme::WebSocket | Scheme::SecureWebSocket if cfg!(not(feature = "http")) => {
-            Err(PeerUrlError {
-                text: host.to_owned(),
-                cause: "this build has no WebSockets",
-            }
-            .into())
+    if url.scheme != Scheme::Native && shared.foreign(url.scheme).is_none() {
+        return Err(PeerUrlError {
+            text: host.to_owned(),
+            cause: "this build does not speak its protocol",
         }
-        _ => Ok(url),
+        .into());
     }
+    Ok(url)
 }
 
 /// A duration as the protocol counts it; what does not fit becomes the longest there is.
@@ -151,6 +149,14 @@ impl Builder {
     /// Fails when an option has a value it cannot have, when the TLS set-up is incomplete or a file
     /// of it cannot be used, and when the process cannot start threads.
     pub fn build(self) -> Result<Endpoint, Error> {
+        self.build_with(hooks)
+    }
+
+    /// As [`build`](Self::build), with other parts above the control plane.
+    pub(crate) fn build_with(
+        self,
+        hooks: impl FnOnce(&Arc<Stores>) -> Hooks,
+    ) -> Result<Endpoint, Error> {
         let runtime = match self.runtime {
             Some(handle) => handle,
             None => runtime::shared().map_err(|error| Error::Start(Arc::new(error)))?,
@@ -181,23 +187,18 @@ fn start(node: Node, dial: Dial) {
             let (host, port) = (host.clone(), *port);
             dial::start(node, dial, host, port);
         }
-        #[cfg(feature = "http")]
         Destination::Foreign { url } => {
             let url = url.clone();
-            transport::websocket::join(node.shared, dial, &url);
-        }
-        // This build speaks no other protocol; addresses that ask for one are refused before.
-        #[cfg(not(feature = "http"))]
-        Destination::Foreign { url } => {
-            tracing::error!(event = "no-transport", connection = dial.connection.0, url);
+            transport::start(node.shared, dial, url);
         }
     }
 }
 
 /// What the control plane has done by the parts of an endpoint above it.
-fn hooks(stores: &Arc<Stores>) -> Hooks {
+pub(crate) fn hooks(stores: &Arc<Stores>) -> Hooks {
     let (dialing, closing) = (stores.clone(), stores.clone());
     Hooks {
+        foreign: transport::foreign,
         dial: Box::new(move |shared, dial| {
             let node = Node {
                 shared: shared.clone(),
@@ -388,8 +389,8 @@ impl Endpoint {
 
     fn peer_at(&self, host: &str, port: Option<u16>, retry: Retry) -> Pending<Result<(), Error>> {
         let (resolver, pending) = Pending::new(|| Err(Error::ShutDown));
-        match address(host, port) {
-            Ok(url) => self.shared().peer(&url, retry.into(), Some(resolver)),
+        match address(self.shared(), host, port) {
+            Ok(url) => self.shared().peer(url, retry.into(), Some(resolver)),
             Err(error) => resolver.resolve(Err(error)),
         }
         pending
@@ -398,8 +399,8 @@ impl Endpoint {
     /// As [`peer`](Self::peer) for those who watch status events instead. A URL that makes no sense
     /// makes an error event.
     pub fn peer_nosync(&self, host: &str, port: u16, retry: Retry) {
-        match address(host, Some(port)) {
-            Ok(url) => self.shared().peer(&url, retry.into(), None),
+        match address(self.shared(), host, Some(port)) {
+            Ok(url) => self.shared().peer(url, retry.into(), None),
             Err(error) => {
                 let place = EndpointInfo {
                     id: None,
@@ -416,7 +417,7 @@ impl Endpoint {
     pub fn unpeer(&self, host: &str, port: u16) -> Pending<()> {
         let (resolver, pending) = Pending::new(|| ());
         // An address that makes no sense is that of nobody.
-        let known = address(host, Some(port)).map(|url| (url.host(), url.port));
+        let known = address(self.shared(), host, Some(port)).map(|url| (url.host(), url.port));
         let (host, port) = known.unwrap_or_else(|_| (host.to_owned(), port));
         self.shared().unpeer(&host, port, resolver);
         pending
@@ -509,8 +510,7 @@ impl Endpoint {
         let table = self.shared().data.routes.load();
         let entries = table
             .peers()
-            // What a foreign peer wants is not known.
-            .filter(|(_, _, target)| target.kind != TargetKind::Foreign)
+            .filter(|(_, _, target)| target.kind.tells_filter())
             .flat_map(|(_, filter, _)| filter.entries().cloned());
         let mut topics: Vec<Topic> = entries.collect();
         topics.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
@@ -524,7 +524,7 @@ impl Endpoint {
         let table = self.shared().data.routes.load();
         let (_, filter, _) = table
             .peers()
-            .find(|(id, _, target)| *id == peer && target.kind != TargetKind::Foreign)?;
+            .find(|(id, _, target)| *id == peer && target.kind.tells_filter())?;
         let mut topics: Vec<Topic> = filter.entries().cloned().collect();
         topics.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
         Some(topics)

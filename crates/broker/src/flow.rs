@@ -7,6 +7,7 @@
 //! | `publish`, `inject` | a value into a frame, on the caller's thread; encoded messages of any origin into mailboxes |
 //! | `blocked` | the rest of a message that met a full mailbox |
 //! | `routing`, `target` | who gets what; where a message can be handed to |
+//! | `foreign` | what a transport says of the peers that it leads to |
 //! | `mailbox`, `joint_end` | the queue in front of each consumer; small messages collected for several of them |
 //! | `marking` | what tells copies from news in rings and meshes of endpoints |
 //! | `translation` | a message as JSON, for all who want it so |
@@ -19,6 +20,7 @@ pub(crate) mod counters;
 pub(crate) mod data_plane;
 #[cfg(feature = "status")]
 pub(crate) mod event_log;
+pub(crate) mod foreign;
 pub(crate) mod inject;
 mod joint_end;
 mod losses;

@@ -64,7 +64,6 @@ mod stats;
 mod status_subscriber;
 pub mod store;
 mod subscriber;
-#[cfg(feature = "http")]
 mod transport;
 pub mod zeek;
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use broker_proto::{EndpointId, NetworkAddress, RefusalCounts, Topic};
 
 pub use crate::flow::counters::{QueueStats, Traffic};
+pub use crate::flow::foreign::Transport;
 use crate::flow::target::TargetKind;
 use crate::store::Node;
 pub use crate::store::{StoreState, StoreStats};
@@ -65,26 +66,6 @@ pub struct Processed {
     pub ping: u64,
     /// Answers to pings.
     pub pong: u64,
-}
-
-/// How messages reach a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Transport {
-    /// The native protocol.
-    Native,
-    /// JSON over a WebSocket.
-    WebSocket,
-}
-
-impl Transport {
-    /// The name that metrics use, for example `web-socket`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::WebSocket => "web-socket",
-        }
-    }
 }
 
 /// One peer.
@@ -160,7 +141,7 @@ pub(crate) fn of(node: &Node) -> Stats {
                 id: info.id,
                 address: info.network,
                 transport: match link.kind {
-                    TargetKind::Foreign => Transport::WebSocket,
+                    TargetKind::Foreign(foreign) => foreign.transport,
                     _ => Transport::Native,
                 },
                 received: link.received.traffic(),

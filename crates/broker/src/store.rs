@@ -158,11 +158,11 @@ impl Store {
         let known = stores.find(Role::Clone, name);
         if known.as_ref().is_none_or(|host| !host.has_copy()) {
             // The search would end no other way, only later.
-            let web_sockets = node.shared.lock_control().only_foreign();
-            if !web_sockets.is_empty() {
+            let peers = node.shared.only_without_stores();
+            if !peers.is_empty() {
                 return Err(StoreError::NoNativePeer {
                     name: name.to_owned(),
-                    web_sockets: quoted(&web_sockets),
+                    peers: quoted(&peers),
                 });
             }
         }

@@ -115,18 +115,14 @@ impl Endpoint {
         let NetworkAddress { host, port, .. } = attempt.address.clone();
         self.connections
             .insert(connection, Connection::dialing(id, attempt));
-        let transport = attempt.transport;
+        let transport = attempt.transport.clone();
         self.outputs.push_back(match transport {
             Transport::Native => Output::Dial {
                 connection,
                 host,
                 port,
             },
-            Transport::Foreign => Output::Join {
-                connection,
-                host,
-                port,
-            },
+            Transport::Foreign(url) => Output::Join { connection, url },
         });
     }
 
@@ -194,9 +190,10 @@ impl Endpoint {
 
     /// An attempt came to nothing. Without a cause there was simply nobody. See ADR 0016.
     pub(super) fn fail_attempt(&mut self, now: Timestamp, id: AttemptId, cause: Option<DialFault>) {
-        let chance = match self.attempts.get(&id).map(|attempt| attempt.transport) {
-            Some(Transport::Foreign) => self.chance(),
-            Some(Transport::Native) | None => 0,
+        let attempt = self.attempts.get(&id);
+        let chance = match attempt.is_some_and(|attempt| attempt.transport.is_foreign()) {
+            true => self.chance(),
+            false => 0,
         };
         let Some(attempt) = self.attempts.get_mut(&id) else {
             return;
@@ -210,9 +207,9 @@ impl Endpoint {
         let context = Some(EndpointInfo { id: None, network });
         let request = match attempt.retry {
             Retry::After(pause) => {
-                let pause = match attempt.transport {
+                let pause = match &attempt.transport {
                     Transport::Native => pause,
-                    Transport::Foreign => backoff::pause(pause, attempt.failures, chance),
+                    Transport::Foreign(_) => backoff::pause(pause, attempt.failures, chance),
                 };
                 attempt.failures = attempt.failures.saturating_add(1);
                 attempt.unnoticed = 0;
@@ -258,11 +255,12 @@ impl Endpoint {
             return;
         };
         if let Some(connection) = self.connections.get_mut(&holder)
-            && connection.transport == attempt.transport
+            && connection.transport.is_foreign() == attempt.transport.is_foreign()
             && connection.retry == Retry::Never
             && attempt.retry != Retry::Never
         {
             connection.address = attempt.address;
+            connection.transport = attempt.transport;
             connection.retry = attempt.retry;
         }
         if let Some(request) = attempt.request {

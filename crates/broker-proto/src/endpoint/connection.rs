@@ -77,7 +77,7 @@ impl Connection {
         Self {
             address: attempt.address.clone(),
             retry: attempt.retry,
-            transport: attempt.transport,
+            transport: attempt.transport.clone(),
             joined: None,
             failures: attempt.failures,
             attempt: Some(id),

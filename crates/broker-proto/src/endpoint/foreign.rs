@@ -7,11 +7,14 @@
 //! Attempts back off and are spread in time: hundreds of programs may have lost the same server in
 //! the same moment, and a server that starts is not helped by all of them at once.
 
+use std::sync::Arc;
+
 use broker_data::{Timespan, Timestamp};
 
 use crate::backoff::pause;
 use crate::filter::Filter;
 use crate::id::EndpointId;
+use crate::peer_url::PeerUrl;
 use crate::random::{scramble, share};
 use crate::status::NetworkAddress;
 
@@ -24,9 +27,10 @@ use super::{CloseCause, ConnectionId, DialFault, Endpoint, Retry, Transport};
 const FIRST_PAUSE_MAX: Timespan = Timespan::from_ns(250_000_000);
 
 impl Endpoint {
-    /// Whoever is at the other end of a foreign connection is there, under that id, and gets what
-    /// matches the filter. They may have been told an older filter of this endpoint: an
-    /// [`Output::Interest`](super::Output::Interest) follows in any case.
+    /// The peer at the other end of a foreign connection is there, under that id, and gets what matches
+    /// the filter; what it wants later comes in [`handle_filter`](Self::handle_filter). It may have
+    /// been told an older filter of this endpoint: an [`Output::Interest`](super::Output::Interest)
+    /// follows in any case.
     pub fn handle_joined(
         &mut self,
         now: Timestamp,
@@ -39,8 +43,7 @@ impl Endpoint {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
-        if connection.transport != Transport::Foreign || !matches!(connection.stage, Stage::Dialing)
-        {
+        if !connection.transport.is_foreign() || !matches!(connection.stage, Stage::Dialing) {
             return;
         }
         if peer == me {
@@ -76,6 +79,7 @@ impl Endpoint {
     pub(super) fn rejoin(
         &mut self,
         now: Timestamp,
+        url: Arc<PeerUrl>,
         address: NetworkAddress,
         retry: Retry,
         joined: Option<Timestamp>,
@@ -92,7 +96,7 @@ impl Endpoint {
             false => (pause(asked, failures, random), failures.saturating_add(1)),
         };
         let until = now.saturating_add(until);
-        self.try_again(Transport::Foreign, address, retry, failures, until);
+        self.try_again(Transport::Foreign(url), address, retry, failures, until);
     }
 }
 
@@ -107,6 +111,7 @@ mod tests {
     const ME: EndpointId = EndpointId::from_bytes([1; 16]);
     const PEER: EndpointId = EndpointId::from_bytes([2; 16]);
     const URL: &str = "ws://there:1/v1/messages/json";
+    const ALIAS: &str = "ws://alias:1/v1/messages/json";
     const SECOND: i64 = 1_000_000_000;
 
     fn at(ns: i64) -> Timestamp {
@@ -117,6 +122,10 @@ mod tests {
         Retry::After(Timespan::from_ns(SECOND))
     }
 
+    fn url(text: &str) -> Arc<PeerUrl> {
+        Arc::new(PeerUrl::parse(text, None).unwrap())
+    }
+
     fn everything() -> Filter {
         [Topic::from("")].into_iter().collect()
     }
@@ -125,7 +134,7 @@ mod tests {
         let mut shown = Vec::new();
         while let Some(output) = endpoint.poll_output() {
             shown.push(match output {
-                Output::Join { host, port, .. } => format!("join {host} {port}"),
+                Output::Join { url, .. } => format!("join {url}"),
                 Output::Interest { filter, .. } => format!("interest {filter:?}"),
                 Output::Install { peer, .. } => format!("install {peer}"),
                 Output::Uninstall { peer } => format!("uninstall {peer}"),
@@ -145,7 +154,7 @@ mod tests {
     /// An endpoint that is joining, and its connection.
     fn joining(retry: Retry) -> (Endpoint, ConnectionId) {
         let mut endpoint = Endpoint::new(Config::new(ME, 7));
-        endpoint.peer_foreign(at(0), URL, 1, retry, Some(RequestId(1)));
+        endpoint.peer_foreign(at(0), url(URL), retry, Some(RequestId(1)));
         let Some(Output::Join { connection, .. }) = endpoint.poll_output() else {
             panic!("an attempt begins at once")
         };
@@ -197,18 +206,56 @@ mod tests {
     #[test]
     fn addresses_are_known_from_the_first_attempt_on() {
         let (mut endpoint, connection) = joining(every_second());
-        assert_eq!(endpoint.foreign_addresses(), [URL]);
+        assert_eq!(endpoint.foreign_urls(), [url(URL)]);
         assert!(!endpoint.expects_native_peers());
         endpoint.handle_joined(at(1), connection, PEER, everything());
-        assert_eq!(endpoint.foreign_addresses(), [URL]);
+        assert_eq!(endpoint.foreign_urls(), [url(URL)]);
         endpoint.handle_closed(at(2), connection, Closed::Remote);
-        assert_eq!(endpoint.foreign_addresses(), [URL]);
+        assert_eq!(endpoint.foreign_urls(), [url(URL)]);
         endpoint.unpeer(at(3), URL, 1, None);
-        assert_eq!(endpoint.foreign_addresses(), [""; 0]);
+        assert!(endpoint.foreign_urls().is_empty());
         endpoint.peer(at(4), "host", 1, Retry::Never, None);
         assert!(endpoint.expects_native_peers());
         endpoint.unpeer(at(5), "host", 1, None);
         assert!(!endpoint.expects_native_peers());
+    }
+
+    #[test]
+    fn what_a_foreign_peer_wants_changes_when_it_says_so() {
+        let (mut endpoint, connection) = joining(Retry::Never);
+        let filter = |topic: &str| -> Filter { [Topic::from(topic)].into_iter().collect() };
+        // Before it is a peer it has nothing to say.
+        endpoint.handle_filter(connection, PEER, filter("/early"));
+        assert_eq!(outputs(&mut endpoint), [""; 0]);
+        endpoint.handle_joined(at(1), connection, PEER, filter("/a"));
+        outputs(&mut endpoint);
+        endpoint.handle_filter(connection, PEER, filter("/b"));
+        let expected = Output::PeerFilter {
+            peer: PEER,
+            filter: filter("/b"),
+        };
+        assert_eq!(endpoint.poll_output(), Some(expected));
+        endpoint.handle_filter(connection, ME, filter("/c"));
+        assert_eq!(outputs(&mut endpoint), [""; 0]);
+    }
+
+    #[test]
+    fn a_peer_that_was_lost_is_looked_for_where_the_last_attempt_found_it() {
+        let (mut endpoint, connection) = joined(Retry::Never);
+        endpoint.peer_foreign(at(1), url(ALIAS), every_second(), None);
+        let Some(Output::Join {
+            connection: again, ..
+        }) = endpoint.poll_output()
+        else {
+            panic!("an attempt begins at once")
+        };
+        endpoint.handle_joined(at(1), again, PEER, everything());
+        outputs(&mut endpoint);
+        endpoint.handle_closed(at(5 * SECOND), connection, Closed::Remote);
+        outputs(&mut endpoint);
+        let (due, _) = endpoint.next_timeout().unwrap();
+        endpoint.handle_timeout(due);
+        assert_eq!(outputs(&mut endpoint), [format!("join {ALIAS}")]);
     }
 
     #[test]
@@ -227,7 +274,7 @@ mod tests {
         let (due, _) = endpoint.next_timeout().unwrap();
         assert!(due.ns() - 5 * SECOND <= FIRST_PAUSE_MAX.ns(), "{due:?}");
         endpoint.handle_timeout(due);
-        assert_eq!(outputs(&mut endpoint), [format!("join {URL} 1")]);
+        assert_eq!(outputs(&mut endpoint), [format!("join {URL}")]);
     }
 
     #[test]
@@ -284,7 +331,7 @@ mod tests {
     #[test]
     fn one_peer_by_two_addresses_is_one_peering() {
         let (mut endpoint, _) = joined(Retry::Never);
-        endpoint.peer_foreign(at(1), "ws://alias", 1, Retry::Never, Some(RequestId(2)));
+        endpoint.peer_foreign(at(1), url(ALIAS), Retry::Never, Some(RequestId(2)));
         let Some(Output::Join { connection, .. }) = endpoint.poll_output() else {
             panic!("an attempt begins at once")
         };

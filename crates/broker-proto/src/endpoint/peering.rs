@@ -111,7 +111,7 @@ impl Endpoint {
             return;
         };
         let token = *token;
-        if connection.transport == Transport::Foreign {
+        if connection.transport.is_foreign() {
             // Its goodbye is the end of its connection, which the runtime sees to.
             self.outputs.push_back(Output::Uninstall { peer });
             self.finish_goodbye(now, id, Some(CloseCause::Goodbye));
@@ -190,7 +190,7 @@ impl Endpoint {
         if reconnects {
             match transport {
                 Transport::Native => self.redial(now, address, retry, joined, failures),
-                Transport::Foreign => self.rejoin(now, address, retry, joined, failures),
+                Transport::Foreign(url) => self.rejoin(now, url, address, retry, joined, failures),
             }
         }
         self.check_complete();

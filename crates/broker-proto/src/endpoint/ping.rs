@@ -8,7 +8,7 @@ use crate::id::EndpointId;
 use crate::message;
 
 use super::connection::Stage;
-use super::{ConnectionId, Endpoint, Outcome, RequestId, Transport};
+use super::{ConnectionId, Endpoint, Outcome, RequestId};
 use crate::random::scramble;
 
 /// Begins the payload, which therefore is never that of a goodbye, nor empty: peers up to 7.0 close
@@ -38,10 +38,7 @@ impl Endpoint {
             return false;
         };
         let is_peer = matches!(connection.stage, Stage::Peered { .. });
-        if !is_peer
-            || connection.transport == Transport::Foreign
-            || connection.pings.len() >= PINGS_MAX
-        {
+        if !is_peer || connection.transport.is_foreign() || connection.pings.len() >= PINGS_MAX {
             return false;
         }
         connection.pings.push(Ping { payload, request });

@@ -168,7 +168,7 @@ fn every(ms: i64) -> Retry {
 fn show(output: &Output) -> String {
     match output {
         Output::Dial { host, port, .. } => format!("dial {host}:{port}"),
-        Output::Join { host, port, .. } => format!("join {host}:{port}"),
+        Output::Join { url, .. } => format!("join {url}"),
         Output::Interest { filter, .. } => format!("interest {filter:?}"),
         Output::Send { frame, .. } => format!("send {}", show_frame(&frame[FRAME_LEN_SIZE..])),
         Output::Close { cause, .. } => format!("close {cause:?}"),

@@ -326,7 +326,8 @@ impl StoreClone {
     fn no_master(&self) -> Failure {
         let mut text = "no master was found".to_owned();
         if !self.unreached_peers.is_empty() {
-            text += " among native peers, and stores do not reach through WebSocket, so not to ";
+            text +=
+                " among native peers, and stores do not reach peers of other protocols, so not ";
             text += &self.unreached_peers;
         }
         text += "; attach the clone again to search again";

@@ -28,6 +28,7 @@ use crate::core::link::Link;
 use crate::core::pending::Resolver;
 use crate::core::shared::{Gauge, Shared};
 use crate::error::Error;
+use crate::flow::foreign::Foreign;
 use crate::flow::mailbox::{Limits, Mailbox};
 use crate::flow::target::{Target, TargetKind};
 use crate::lock::Locked;
@@ -157,14 +158,6 @@ impl Control {
         self.listens_to_natives = true;
     }
 
-    /// The addresses of foreign peers when there are no others, and none can be expected.
-    pub(crate) fn only_foreign(&self) -> Vec<String> {
-        match self.listens_to_natives || self.machine.expects_native_peers() {
-            true => Vec::new(),
-            false => self.machine.foreign_addresses(),
-        }
-    }
-
     /// What was agreed on with a native peer.
     #[cfg(feature = "tls")]
     pub(crate) fn tls_session(&self, peer: EndpointId) -> Option<TlsSession> {
@@ -258,18 +251,30 @@ impl Shared {
         })
     }
 
-    /// The other end of a foreign connection is there. Such servers do not say what their clients
-    /// want, so everything is sent to them.
-    #[cfg(feature = "http")]
-    pub(crate) fn joined(self: &Arc<Self>, connection: ConnectionId, peer: EndpointId) {
+    /// The other end of a foreign connection is there, and wants that.
+    #[cfg(any(feature = "http", test))]
+    pub(crate) fn joined(
+        self: &Arc<Self>,
+        connection: ConnectionId,
+        peer: EndpointId,
+        filter: Filter,
+    ) {
         self.act(|control, now| {
             if control.links.contains_key(&connection) {
-                let everything = [Topic::from("")].into_iter().collect();
-                control
-                    .machine
-                    .handle_joined(now, connection, peer, everything);
+                control.machine.handle_joined(now, connection, peer, filter);
             }
         });
+    }
+
+    /// A foreign peer wants something else from now on.
+    #[cfg(test)]
+    pub(crate) fn foreign_filter(
+        self: &Arc<Self>,
+        connection: ConnectionId,
+        peer: EndpointId,
+        filter: Filter,
+    ) {
+        self.act(|control, _| control.machine.handle_filter(connection, peer, filter));
     }
 
     pub(crate) fn dial_failed(
@@ -336,11 +341,10 @@ impl Shared {
 impl Shared {
     pub(crate) fn peer(
         self: &Arc<Self>,
-        url: &PeerUrl,
+        url: PeerUrl,
         retry: broker_proto::Retry,
         resolver: Option<Resolver<Result<(), Error>>>,
     ) {
-        let (host, port) = (url.host(), url.port);
         self.act(|control, now| {
             if !matches!(control.shutdown, Shutdown::Running) {
                 if let Some(resolver) = resolver {
@@ -350,19 +354,17 @@ impl Shared {
             }
             let request = resolver.map(|resolver| {
                 control.request(Request::Peer {
-                    host: host.clone(),
-                    port,
+                    host: url.host(),
+                    port: url.port,
                     resolver,
                 })
             });
-            match url.scheme {
-                Scheme::Native => control.machine.peer(now, &host, port, retry, request),
-                Scheme::WebSocket | Scheme::SecureWebSocket => {
-                    control.knows_foreign = true;
-                    control
-                        .machine
-                        .peer_foreign(now, &host, port, retry, request);
-                }
+            let machine = &mut control.machine;
+            if url.scheme == Scheme::Native {
+                machine.peer(now, &url.name, url.port, retry, request);
+            } else {
+                control.knows_foreign = true;
+                machine.peer_foreign(now, Arc::new(url), retry, request);
             }
         });
     }
@@ -474,12 +476,13 @@ impl Shared {
                     let to = Destination::Native { host, port };
                     after.dials.push(self.dial(control, connection, link, to));
                 }
-                Output::Join {
-                    connection, host, ..
-                } => {
-                    let link = Link::new(self.foreign_mailbox(), TargetKind::Foreign);
-                    let to = Destination::Foreign { url: host };
-                    after.dials.push(self.dial(control, connection, link, to));
+                Output::Join { connection, url } => {
+                    // Schemes that this build does not speak are refused before.
+                    if let Some(foreign) = self.foreign(url.scheme) {
+                        let link = self.foreign_link(foreign);
+                        let to = Destination::Foreign { url };
+                        after.dials.push(self.dial(control, connection, link, to));
+                    }
                 }
                 Output::Interest {
                     connection, filter, ..
@@ -569,7 +572,9 @@ impl Shared {
             }
         }
         if control.knows_foreign {
-            self.set_unreached_peers(control.machine.foreign_addresses());
+            let urls = control.machine.foreign_urls();
+            let unreached = urls.iter().filter(|url| !self.carries_stores(url));
+            self.set_unreached_peers(unreached.map(|url| url.host()).collect());
         }
         // Events that belong together arrive together: a reader that sees the first of them can
         // rely on the next being there.
@@ -604,14 +609,39 @@ impl Shared {
         Arc::new(mailbox)
     }
 
-    /// The same for a peer that reads JSON.
-    fn foreign_mailbox(&self) -> Arc<Mailbox> {
+    /// A connection to a peer of another protocol.
+    fn foreign_link(&self, foreign: &'static Foreign) -> Link {
+        let kind = TargetKind::Foreign(foreign);
         let mailbox = Mailbox::new(Limits {
-            translated: true,
+            translated: kind.reads_json(),
             ..self.data.peer_limits.clone()
         });
-        self.data.report_bursts_of(&mailbox, TargetKind::Foreign);
-        Arc::new(mailbox)
+        self.data.report_bursts_of(&mailbox, kind);
+        Link::new(Arc::new(mailbox), kind)
+    }
+
+    /// What is spoken under a scheme, if it is not the native protocol and this build speaks it.
+    pub(crate) fn foreign(&self, scheme: Scheme) -> Option<&'static Foreign> {
+        (self.hooks.foreign)(scheme)
+    }
+
+    fn carries_stores(&self, url: &PeerUrl) -> bool {
+        self.foreign(url.scheme)
+            .is_some_and(|foreign| foreign.carries_stores)
+    }
+
+    /// The addresses of the peers when data stores reach through none of them, and no others can be
+    /// expected.
+    pub(crate) fn only_without_stores(&self) -> Vec<String> {
+        let control = self.lock_control();
+        let urls = control.machine.foreign_urls();
+        let others = control.listens_to_natives
+            || control.machine.expects_native_peers()
+            || urls.iter().any(|url| self.carries_stores(url));
+        match others {
+            true => Vec::new(),
+            false => urls.iter().map(|url| url.host()).collect(),
+        }
     }
 }
 

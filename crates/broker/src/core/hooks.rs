@@ -4,13 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use broker_proto::endpoint::ConnectionId;
+use broker_proto::peer_url::{PeerUrl, Scheme};
 
 use crate::core::link::Link;
 use crate::core::shared::{Counted, Shared};
+use crate::flow::foreign::Foreign;
 
-/// Given when an endpoint is made. Nothing in here is called under the control plane's lock but
-/// `closing_stores`.
+/// Given when an endpoint is made. Of these, `foreign` and `closing_stores` are called under the control
+/// plane's lock, the others are not.
 pub(crate) struct Hooks {
+    /// What is spoken under a scheme; `None` for the native protocol, and where this build speaks
+    /// nothing. It only looks.
+    pub(crate) foreign: fn(Scheme) -> Option<&'static Foreign>,
     /// Starts an outgoing connection.
     pub(crate) dial: Box<StartDial>,
     /// What ends the data stores, if there are any; it blocks until all they had to do is done.
@@ -45,5 +50,5 @@ pub(crate) enum Destination {
     /// To a peer that speaks the native protocol.
     Native { host: String, port: u16 },
     /// To a peer that another protocol is spoken with, which the URL names.
-    Foreign { url: String },
+    Foreign { url: Arc<PeerUrl> },
 }

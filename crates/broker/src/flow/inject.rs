@@ -36,6 +36,25 @@ pub(crate) fn inject_run(
     BlockedPublish::unless_empty(data, unsent)
 }
 
+/// As [`inject_run`] for a producer that must not wait: a target that has no room loses the message.
+/// Returns how many did.
+#[cfg(any(feature = "http", test))]
+pub(crate) fn inject_or_drop(
+    data: &Arc<DataPlane>,
+    run: Run<'_>,
+    targets: &Targets,
+    wants: impl Fn(&&Target) -> bool + Copy,
+) -> u64 {
+    let mut dropped = 0;
+    for Unsent { target, bytes } in push_to_list(data, run, targets, wants) {
+        let again = Run::shared(&bytes, run.frames);
+        let pushed = target.mailbox.push(again, Patience::Exhausted);
+        dropped += u64::from(matches!(pushed, Pushed::Dropped { .. }));
+        data.report_drops(pushed, &target);
+    }
+    dropped
+}
+
 /// Hands a run to everybody who has room; returns what remains.
 pub(crate) fn push_to<'a>(
     data: &Arc<DataPlane>,
@@ -181,6 +200,27 @@ mod tests {
         assert!(inject(&data, &mut frame(b"x"), &targets).is_none());
         assert!(Mark::from_receiver(receiver(&taken(&sibling))).is_some());
         assert_eq!(receiver(&taken(&peer)), EndpointId::NIL);
+    }
+
+    #[test]
+    fn a_producer_that_must_not_wait_has_the_target_lose_what_it_has_no_room_for() {
+        let (_runtime, data) = data_plane();
+        let list = vec![
+            target(&data, TargetKind::Local, 1),
+            target(&data, TargetKind::Local, 10),
+        ];
+        let targets = Targets::of_all(list, false);
+        let drop_it = |payload: &[u8]| {
+            let bytes = Bytes::from(frame(payload));
+            inject_or_drop(&data, Run::shared(&bytes, 1), &targets, |_| true)
+        };
+        assert_eq!(drop_it(b"1"), 0);
+        assert_eq!(drop_it(b"2"), 1);
+        assert_eq!(targets[0].mailbox.dropped(), 1);
+        assert_eq!(taken(&targets[0]), frame(b"1"));
+        assert_eq!(taken(&targets[1]), [frame(b"1"), frame(b"2")].concat());
+        assert_eq!(drop_it(b"3"), 0);
+        assert_eq!(taken(&targets[0]), frame(b"3"));
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl DataPlane {
         let what = match kind {
             TargetKind::Peer | TargetKind::Sibling => "a peer",
             TargetKind::Local => "a subscriber",
-            TargetKind::Foreign => "a WebSocket server",
+            TargetKind::Foreign(transport) => transport.peer,
             TargetKind::Client => "a WebSocket client",
         };
         let table = self.routes.load();

@@ -234,10 +234,12 @@ pub(crate) fn audience(
 ) -> Vec<Target> {
     let mut targets = table.targets(origin, receiver, topic, forwarding);
     if topic.is_empty() {
-        targets.retain(|target| !target.kind.is_native() && target.kind != TargetKind::Foreign);
+        targets.retain(|target| !target.kind.is_peer());
     }
-    if is_reserved(topic) || came_from_foreign(table, origin) {
-        targets.retain(|target| target.kind != TargetKind::Foreign);
+    if came_from_foreign(table, origin) {
+        targets.retain(|target| !target.kind.is_foreign());
+    } else if is_reserved(topic) {
+        targets.retain(|target| !target.kind.is_foreign() || target.kind.carries_stores());
     }
     targets
 }
@@ -259,7 +261,7 @@ fn came_from_foreign(table: &RoutingTable<Target>, origin: Origin) -> bool {
         return false;
     };
     let target = table.peer(hop);
-    target.is_some_and(|target| target.kind == TargetKind::Foreign)
+    target.is_some_and(|target| target.kind.is_foreign())
 }
 
 /// Remembers the targets of topics for one origin.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use broker_proto::EndpointId;
 
+use crate::flow::foreign::{Foreign, Language};
 use crate::flow::mailbox::Mailbox;
 
 /// Someone a message can be handed to.
@@ -19,9 +20,9 @@ pub(crate) enum TargetKind {
     Peer,
     /// A native peer of this implementation: what goes there may carry marks. See ADR 0115.
     Sibling,
-    /// A peer that another protocol is spoken with. Neither data stores nor the topics that belong
-    /// to an endpoint mean anything to it.
-    Foreign,
+    /// A peer that another protocol is spoken with. The topics that belong to an endpoint mean nothing
+    /// to it.
+    Foreign(&'static Foreign),
     Local,
     /// A WebSocket client of this endpoint.
     #[cfg_attr(
@@ -32,7 +33,7 @@ pub(crate) enum TargetKind {
 }
 
 impl TargetKind {
-    /// Whether the native protocol is spoken there, data stores included.
+    /// Whether the native protocol is spoken there.
     pub(crate) const fn is_native(self) -> bool {
         matches!(self, Self::Peer | Self::Sibling)
     }
@@ -47,12 +48,39 @@ impl TargetKind {
 
     /// Whether it is a peer, of whatever protocol.
     pub(crate) const fn is_peer(self) -> bool {
-        matches!(self, Self::Peer | Self::Sibling | Self::Foreign)
+        matches!(self, Self::Peer | Self::Sibling | Self::Foreign(_))
+    }
+
+    /// Whether another protocol is spoken there.
+    pub(crate) const fn is_foreign(self) -> bool {
+        matches!(self, Self::Foreign(_))
+    }
+
+    /// Whether commands of data stores reach through it.
+    pub(crate) const fn carries_stores(self) -> bool {
+        match self {
+            Self::Peer | Self::Sibling => true,
+            Self::Foreign(transport) => transport.carries_stores,
+            Self::Local | Self::Client => false,
+        }
+    }
+
+    /// Whether it is a peer whose topics are known.
+    pub(crate) const fn tells_filter(self) -> bool {
+        match self {
+            Self::Peer | Self::Sibling => true,
+            Self::Foreign(transport) => transport.tells_filter,
+            Self::Local | Self::Client => false,
+        }
     }
 
     /// Whether messages become JSON there.
     pub(crate) const fn reads_json(self) -> bool {
-        matches!(self, Self::Client | Self::Foreign)
+        match self {
+            Self::Client => true,
+            Self::Foreign(transport) => matches!(transport.speaks, Language::Json),
+            Self::Peer | Self::Sibling | Self::Local => false,
+        }
     }
 }
 

@@ -27,7 +27,6 @@ use broker_proto::store::Role;
 pub(crate) use server::{start, start_configured};
 
 use crate::core::websocket_counts::{WebSocketCounts, WebSocketPeerCounts};
-use crate::flow::target::TargetKind;
 use crate::stats::{self, Stats};
 use crate::store::Node;
 
@@ -68,8 +67,7 @@ impl Snapshot {
         let mut snapshot = Self::of(node);
         let table = node.shared.data.routes.load();
         for (_, filter, target) in table.peers() {
-            // What a foreign peer wants is not known.
-            if target.kind == TargetKind::Foreign {
+            if !target.kind.tells_filter() {
                 continue;
             }
             for topic in filter.entries() {

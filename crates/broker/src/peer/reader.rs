@@ -467,7 +467,7 @@ impl Inbound {
                     ) {
                         let mut targets =
                             audience(&table, origin, receiver, topic_of(frame), forwarding);
-                        targets.retain(|target| target.kind.is_native());
+                        targets.retain(|target| target.kind.carries_stores());
                         if mark.is_some_and(|mark| mark.is_exhausted()) {
                             targets.clear();
                         }
@@ -757,7 +757,9 @@ fn hand_to_store(
     let (receiver, _) = receiver_of(&envelope, peer);
     let is_peer = |id| {
         let table = shared.data.routes.load();
-        table.peer(id).is_some_and(|target| target.kind.is_native())
+        table
+            .peer(id)
+            .is_some_and(|target| target.kind.carries_stores())
     };
     if let Err(error) = command.check_sender(shared.data.id, peer, receiver, is_peer) {
         shared.refused_commands.fetch_add(1, Ordering::Relaxed);

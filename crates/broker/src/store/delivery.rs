@@ -62,7 +62,7 @@ impl Delivery {
         let topic = self.topic.as_bytes();
         let targets = self.commands.targets(&data.routes, topic);
         // Where some get no mark, there is a sibling in the list.
-        targets.iter().any(|target| target.kind.is_native())
+        targets.iter().any(|target| target.kind.carries_stores())
     }
 
     /// Sends a command to peers. Whether a store on this endpoint gets it, too, is not decided here.
@@ -84,7 +84,7 @@ impl Delivery {
             shared_frame = Bytes::from_owner(message.frame.clone());
             Run::shared(&shared_frame, 1)
         };
-        let mut unsent = push_to_list(data, run, targets, |target| target.kind.is_native());
+        let mut unsent = push_to_list(data, run, targets, |target| target.kind.carries_stores());
         if message.must_lead && run.len() <= LEADING_BYTES_MAX {
             for Unsent { target, bytes } in unsent.drain(..) {
                 target.mailbox.push_control(bytes);

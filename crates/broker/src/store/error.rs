@@ -32,16 +32,16 @@ pub enum StoreError {
         /// Name of the store.
         name: String,
     },
-    /// The only peers are WebSocket servers, and none of them carries stores.
+    /// The only peers speak protocols that carry no stores.
     #[error(
         "cannot attach a clone of `{name}`: data stores need native peers, and all there is are \
-         WebSocket servers: {web_sockets}"
+         peers of other protocols: {peers}"
     )]
     NoNativePeer {
         /// Name of the store.
         name: String,
         /// The URLs of the peers, in backticks, separated by commas.
-        web_sockets: String,
+        peers: String,
     },
     /// An option of the store has a value it cannot have.
     #[error("store option `{name}`: {cause}")]

@@ -1,9 +1,10 @@
 //! What a peer of another protocol brings into this endpoint.
 //!
 //! The half of the seam between transports that carries data; the other half, what is to be sent,
-//! is the mailbox of the connection's [`Link`](crate::core::link::Link). Whoever speaks another protocol
-//! turns it into a topic and an encoded value, and from there on the message is one of a peer like
-//! any other. See ADR 0085.
+//! is the mailbox of the connection's [`Link`](crate::core::link::Link). A transport turns what came
+//! into a topic and an encoded value, and from there on the message is one of a peer like any other.
+//! What happens while a consumer has no room is for the transport to say: the message waits, or that
+//! consumer loses it. See ADR 0085 and 0200.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -16,7 +17,8 @@ use broker_proto::{EndpointId, Origin, Topic};
 use bytes::Bytes;
 
 use crate::core::shared::Shared;
-use crate::flow::inject::inject_run;
+use crate::flow::foreign::WhenFull;
+use crate::flow::inject::{inject_or_drop, inject_run};
 use crate::flow::mailbox::Run;
 use crate::flow::routing::TopicMemo;
 use crate::flow::target::Target;
@@ -27,12 +29,22 @@ const SCRATCH_MAX: usize = 64 * 1024;
 /// What a message that waits costs beside its bytes.
 const BACKLOG_ENTRY_BYTES: usize = 128;
 
+/// Names one message of an inbox. Messages are handed on in the order of their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct InboxNumber(u64);
+
 /// Hands on what one foreign peer sends.
 pub(crate) struct ForeignInbox {
     shared: Arc<Shared>,
     peer: EndpointId,
+    when_full: WhenFull,
     memo: TopicMemo,
     frame: Vec<u8>,
+    /// Messages that were taken, and those of them that were handed on, so far.
+    taken: u64,
+    handed_on: u64,
+    /// Messages that consumers had no room for and lost, each as often as it was lost.
+    dropped: u64,
     /// What some consumers have no room for.
     delivery: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Messages behind it, as frames, and their topics.
@@ -42,13 +54,17 @@ pub(crate) struct ForeignInbox {
 }
 
 impl ForeignInbox {
-    pub(crate) fn new(shared: Arc<Shared>, peer: EndpointId) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, peer: EndpointId, when_full: WhenFull) -> Self {
         let forwarding = !shared.options.disable_forwarding;
         Self {
             memo: TopicMemo::new(Origin::Peer(peer), forwarding),
             shared,
             peer,
+            when_full,
             frame: Vec::new(),
+            taken: 0,
+            handed_on: 0,
+            dropped: 0,
             delivery: None,
             backlog: VecDeque::new(),
             backlog_bytes: 0,
@@ -57,19 +73,40 @@ impl ForeignInbox {
 
     /// Resolves when another message can be taken: until then its sender is not read from. Messages
     /// of so many bytes may wait for consumers that have no room.
+    #[cfg(feature = "http")]
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>, backlog_max: usize) -> Poll<()> {
-        match self.poll_delivered(cx) {
+        match self.poll_empty(cx) {
             Poll::Pending if self.backlog_bytes < backlog_max => Poll::Ready(()),
             polled => polled,
         }
     }
 
+    /// Resolves when that message is handed on: every consumer has it, or lost it to its policy.
+    #[cfg(test)]
+    pub(crate) fn poll_delivered(
+        &mut self,
+        cx: &mut Context<'_>,
+        message: InboxNumber,
+    ) -> Poll<()> {
+        match self.poll_empty(cx) {
+            Poll::Pending if self.handed_on <= message.0 => Poll::Pending,
+            Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
+        }
+    }
+
+    /// Losses of messages that consumers had no room for.
+    #[cfg(test)]
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
     /// Resolves when everything is handed on.
-    pub(crate) fn poll_delivered(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_empty(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if let Some(delivery) = &mut self.delivery {
                 ready!(delivery.as_mut().poll(cx));
                 self.delivery = None;
+                self.handed_on += 1;
             }
             let Some((topic, frame)) = self.backlog.pop_front() else {
                 return Poll::Ready(());
@@ -80,15 +117,20 @@ impl ForeignInbox {
         }
     }
 
-    /// Hands on one message; the payload is one encoded value.
+    /// Hands on one message; the payload is one encoded value. The number it returns is for
+    /// [`poll_delivered`](Self::poll_delivered).
     ///
     /// # Errors
     ///
     /// When it does not fit into a frame.
-    pub(crate) fn deliver(&mut self, topic: &Topic, payload: &[u8]) -> Result<(), EnvelopeError> {
+    pub(crate) fn deliver(
+        &mut self,
+        topic: &Topic,
+        payload: &[u8],
+    ) -> Result<InboxNumber, EnvelopeError> {
         self.frame.clear();
         self.frame.shrink_to(SCRATCH_MAX);
-        // As native peers have it: the sender of what is passed on is whoever passes it on.
+        // As native peers have it: the sender of what is passed on is the endpoint that passes it on.
         write_envelope(
             &mut self.frame,
             self.shared.data.id,
@@ -100,6 +142,8 @@ impl ForeignInbox {
                 Ok(())
             },
         )?;
+        let number = InboxNumber(self.taken);
+        self.taken += 1;
         if self.delivery.is_some() {
             let size = self.frame.len().saturating_add(BACKLOG_ENTRY_BYTES);
             self.backlog_bytes = self.backlog_bytes.saturating_add(size);
@@ -111,7 +155,7 @@ impl ForeignInbox {
             self.push(topic, Run::of_buffer(&mut frame, &mut shared));
             self.frame = frame;
         }
-        Ok(())
+        Ok(number)
     }
 
     /// Hands on a message that has waited.
@@ -128,8 +172,17 @@ impl ForeignInbox {
         let is_held =
             targets.is_watched() && self.shared.is_held(self.peer, topic.as_bytes(), frame);
         let gets_it = |target: &&Target| !(is_held && target.kind.is_peer());
-        if let Some(blocked) = inject_run(&self.shared.data, run, &targets, gets_it) {
-            self.delivery = Some(Box::pin(blocked.finished()));
+        let data = &self.shared.data;
+        let blocked = match self.when_full {
+            WhenFull::Wait => inject_run(data, run, &targets, gets_it),
+            WhenFull::Drop => {
+                self.dropped += inject_or_drop(data, run, &targets, gets_it);
+                None
+            }
+        };
+        match blocked {
+            Some(blocked) => self.delivery = Some(Box::pin(blocked.finished())),
+            None => self.handed_on += 1,
         }
     }
 }

@@ -12,4 +12,16 @@ mod connection;
 mod dial;
 mod peering;
 
-pub(crate) use peering::start as join;
+pub(crate) use peering::start;
+
+use crate::flow::foreign::{Foreign, Language, Transport, WhenFull};
+
+/// WebSocket servers, under `ws://` and `wss://`.
+pub(crate) static FOREIGN: Foreign = Foreign {
+    transport: Transport::WebSocket,
+    peer: "a WebSocket server",
+    speaks: Language::Json,
+    carries_stores: false,
+    tells_filter: false,
+    when_full: WhenFull::Wait,
+};

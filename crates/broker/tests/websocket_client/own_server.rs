@@ -242,7 +242,7 @@ fn a_clone_that_only_web_sockets_could_serve_is_refused_at_once() {
         error.to_string(),
         format!(
             "cannot attach a clone of `s`: data stores need native peers, and all there is are \
-             WebSocket servers: `{address}`"
+             peers of other protocols: `{address}`"
         )
     );
     // A master needs nobody, and messages still flow.

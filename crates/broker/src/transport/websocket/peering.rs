@@ -23,7 +23,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tracing::Instrument;
 
 use super::connection::{Broken, Line, Received};
-use super::dial;
+use super::{FOREIGN, dial};
 use crate::core::hooks::Dial;
 use crate::core::link::Link;
 use crate::core::shared::{Gauge, Shared};
@@ -112,7 +112,7 @@ struct Remote {
 }
 
 /// Starts to join the peer at an address; what becomes of it goes to the control plane.
-pub(crate) fn start(shared: Arc<Shared>, dial: Dial, url: &str) {
+pub(crate) fn start(shared: Arc<Shared>, dial: Dial, url: Arc<PeerUrl>) {
     let Dial {
         connection,
         link,
@@ -122,20 +122,10 @@ pub(crate) fn start(shared: Arc<Shared>, dial: Dial, url: &str) {
     let runtime = shared.runtime.clone();
     // What it is to want from now on comes through the mailbox, perhaps a second time.
     let interest = shared.lock_control().machine().filter().clone();
-    let span = tracing::info_span!("web-socket-peer", url);
-    let url = PeerUrl::parse(url, None);
+    let span = tracing::info_span!("web-socket-peer", %url);
     let task = async move {
-        match url {
-            Ok(url) => {
-                Remote::new(shared, connection, link, url, &interest)
-                    .run()
-                    .await
-            }
-            Err(error) => {
-                let (failure, text) = (PeerFailure::Unreachable, error.to_string());
-                shared.dial_failed(connection, Some(DialFault { failure, text }));
-            }
-        }
+        let peering = Remote::new(shared, connection, link, url, &interest);
+        peering.run().await;
         drop(counted);
     };
     runtime.spawn(task.instrument(span));
@@ -151,7 +141,7 @@ impl Remote {
         shared: Arc<Shared>,
         connection: ConnectionId,
         link: Arc<Link>,
-        url: PeerUrl,
+        url: Arc<PeerUrl>,
         interest: &Filter,
     ) -> Self {
         let options = &shared.options.web_socket_peer;
@@ -172,7 +162,7 @@ impl Remote {
             shared,
             connection,
             link,
-            url: Arc::new(url),
+            url,
             wires: Vec::new(),
             peer: None,
             inbox: None,
@@ -306,8 +296,14 @@ impl Remote {
         self.peer = Some(peer);
         count(&self.counts.connects, 1);
         count(&self.counts.peered, 1);
-        self.inbox = Some(ForeignInbox::new(self.shared.clone(), peer));
-        self.shared.joined(self.connection, peer);
+        self.inbox = Some(ForeignInbox::new(
+            self.shared.clone(),
+            peer,
+            FOREIGN.when_full,
+        ));
+        // Such servers do not say what their clients want: they get everything.
+        let everything = [Topic::from("")].into_iter().collect();
+        self.shared.joined(self.connection, peer, everything);
     }
 
     fn complain(&self, code: ErrorCode, text: String) {
@@ -517,7 +513,7 @@ impl Remote {
     /// Whether nothing waits that must be handed on before the session ends.
     fn is_delivered(&mut self, cx: &mut Context<'_>) -> bool {
         match (&self.end, &mut self.inbox) {
-            (Some(End::Ended(_)), Some(inbox)) => inbox.poll_delivered(cx).is_ready(),
+            (Some(End::Ended(_)), Some(inbox)) => inbox.poll_empty(cx).is_ready(),
             _ => true,
         }
     }
@@ -596,7 +592,7 @@ impl Remote {
         }
         let Some(inbox) = &mut self.inbox else { return };
         match inbox.deliver(topic, &self.payload) {
-            Ok(()) => count(&self.counts.received, 1),
+            Ok(_) => count(&self.counts.received, 1),
             Err(error) => tracing::debug!(event = "message-dropped", %error),
         }
     }
