@@ -21,6 +21,7 @@
 //! | [`json`] | what WebSocket clients and servers say to each other: messages, and both sides of the conversation |
 //! | [`http`] | heads of HTTP requests; the one that opens a WebSocket, seen from both sides; frames of a WebSocket |
 //! | [`peer_url`] | addresses of peers |
+//! | `zmtp` | what ZeroMQ speaks on a connection: greeting, CURVE, frames, subscriptions; with the feature `zeromq` |
 //! | [`recording`] | messages in files, with the times at which they came |
 //! | [`endpoint`] | the state machine: connections, handshakes, peers, retries, goodbyes |
 //! | `random`, `backoff` | numbers from a seed; pauses between attempts |
@@ -56,6 +57,8 @@ pub mod status;
 pub mod store;
 pub mod topic;
 mod tree;
+#[cfg(feature = "zeromq")]
+pub mod zmtp;
 
 pub use crate::config::Config;
 pub use crate::endpoint::{
