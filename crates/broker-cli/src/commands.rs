@@ -2,6 +2,7 @@
 
 mod completion;
 mod context;
+mod doctor;
 mod intel;
 mod logs;
 mod man;
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     Record(record::Record),
     Replay(replay::Replay),
     Ping(ping::Ping),
+    Doctor(doctor::Doctor),
     Node(node::Node),
     Value(value::ValueCommand),
     Context(context::ContextCommand),
@@ -56,6 +58,7 @@ pub(crate) fn run(arguments: Arguments, console: &mut Console) -> Outcome {
         Command::Store(command) => command.run(global, console),
         Command::Logs(command) => command.run(global, console),
         Command::Ping(command) => command.run(global, console),
+        Command::Doctor(command) => command.run(global, console),
         Command::Node(command) => command.run(global, console),
         Command::Value(command) => command.run(console),
         Command::Context(command) => command.run(console),

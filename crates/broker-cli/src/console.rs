@@ -117,6 +117,11 @@ impl Console {
         Palette::new(self.is_colored(self.output_is_terminal))
     }
 
+    /// Whether the output may have colours.
+    pub(crate) fn is_output_colored(&self) -> bool {
+        self.is_colored(self.output_is_terminal)
+    }
+
     /// Whether what is said may have colours.
     pub(crate) fn is_stderr_colored(&self) -> bool {
         self.is_colored(self.errors_is_terminal)

@@ -172,6 +172,17 @@ impl Session {
         self.statuses.try_recv()
     }
 
+    /// What the latest event said that is there.
+    pub(crate) fn last_words(&self) -> Option<String> {
+        let events = std::iter::from_fn(|| self.statuses.try_recv());
+        events
+            .map(|event| match event {
+                Event::Status(status) => status.text,
+                Event::Error(fault) => fault.text,
+            })
+            .last()
+    }
+
     /// The peers that are lost at the moment.
     pub(crate) fn lost_peers(&self) -> Vec<String> {
         let lost = self.peers.iter().zip(&self.lost).filter(|(_, lost)| **lost);

@@ -27,7 +27,6 @@ use crate::flow::publish;
 use crate::http::status;
 use crate::hub::Hub;
 use crate::net::listener;
-#[cfg(feature = "tls")]
 use crate::net::tls_session::TlsSession;
 use crate::peer::{accept, dial};
 use crate::publisher::Publisher;
@@ -445,9 +444,16 @@ impl Endpoint {
 
     /// How the connection to a native peer is encrypted; `None` when there is no such peer or when it
     /// is plain TCP.
-    #[cfg(feature = "tls")]
     pub fn peer_tls(&self, peer: EndpointId) -> Option<TlsSession> {
-        self.shared().lock_control().tls_session(peer)
+        #[cfg(feature = "tls")]
+        {
+            self.shared().lock_control().tls_session(peer)
+        }
+        #[cfg(not(feature = "tls"))]
+        {
+            let _ = peer;
+            None
+        }
     }
 
     /// The peers at this moment.

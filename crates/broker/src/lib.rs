@@ -111,6 +111,7 @@ pub use hub::Hub;
 pub use libraries::{sqlite_library, tls_library};
 pub use message::{Message, MessageRef};
 #[cfg(feature = "tls")]
+pub use net::tls_probe::{Distrust, TlsProbe, TlsRefusal, probe_tls};
 pub use net::tls_session::{PeerCertificate, TlsSession};
 pub use publisher::Publisher;
 #[cfg(feature = "sqlite")]

@@ -6,6 +6,7 @@
 //! | `connector` | resolve and connect |
 //! | `socket` | the byte stream of a connection, plain or under TLS |
 //! | `tls` | set-up and handshake of TLS |
+//! | `tls_probe` | a look at what a TLS server shows of itself |
 //! | `tls_session` | what both ends of a session agreed on |
 
 pub(crate) mod connector;
@@ -14,4 +15,5 @@ pub(crate) mod socket;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 #[cfg(feature = "tls")]
+pub(crate) mod tls_probe;
 pub(crate) mod tls_session;

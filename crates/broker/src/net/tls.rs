@@ -232,12 +232,7 @@ async fn perform(
     stream: TcpStream,
     role: Role,
 ) -> Result<SslStream<Sniffed>, HandshakeError> {
-    let stream = Sniffed {
-        stream,
-        first: [0; SNIFFED_MAX],
-        length: 0,
-    };
-    let mut stream = SslStream::new(ssl, stream).map_err(set_up_failed)?;
+    let mut stream = SslStream::new(ssl, Sniffed::new(stream)).map_err(set_up_failed)?;
     let outcome = match role {
         Role::Acceptor => Pin::new(&mut stream).accept().await,
         Role::Connector => Pin::new(&mut stream).connect().await,
@@ -278,6 +273,17 @@ fn anonymous(builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
 }
 
 fn authenticated(builder: &mut SslContextBuilder, options: &TlsOptions) -> Result<(), Error> {
+    use_identity(builder, options)?;
+    builder
+        .set_cipher_list(AUTHENTICATED_CIPHERS)
+        .map_err(|e| broken(&e))
+}
+
+/// Has the certificate of `options` shown to the other side.
+pub(super) fn use_identity(
+    builder: &mut SslContextBuilder,
+    options: &TlsOptions,
+) -> Result<(), Error> {
     let missing = |what: &str| Error::Tls {
         cause: format!("no {what} is configured: with authentication both are mandatory"),
     };
@@ -304,10 +310,7 @@ fn authenticated(builder: &mut SslContextBuilder, options: &TlsOptions) -> Resul
             key.display(),
             certificate.display()
         ),
-    })?;
-    builder
-        .set_cipher_list(AUTHENTICATED_CIPHERS)
-        .map_err(|e| broken(&e))
+    })
 }
 
 /// Where the authorities are whose certificates are accepted.
@@ -328,6 +331,14 @@ impl<'a> Authorities<'a> {
     const fn is_empty(self) -> bool {
         self.file.is_none() && self.path.is_none()
     }
+}
+
+/// As [`trust`], of the authorities of peers.
+pub(super) fn trust_given(
+    builder: &mut SslContextBuilder,
+    options: &TlsOptions,
+) -> Result<(), Error> {
+    trust(builder, Authorities::of_peers(options))
 }
 
 /// Has the other side show a certificate that one of the authorities signed.
@@ -356,7 +367,6 @@ fn trust(builder: &mut SslContextBuilder, authorities: Authorities<'_>) -> Resul
 }
 
 /// Where systems keep the authorities they trust; the library that is built in does not know.
-#[cfg(feature = "http")]
 const SYSTEM_CA_FILES: [&str; 5] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -367,8 +377,7 @@ const SYSTEM_CA_FILES: [&str; 5] = [
 
 /// Has a server show a certificate that an authority of the system signed. `SSL_CERT_FILE` and
 /// `SSL_CERT_DIR` count as they do everywhere.
-#[cfg(feature = "http")]
-fn trust_system(builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
+pub(super) fn trust_system(builder: &mut SslContextBuilder) -> Result<(), ErrorStack> {
     builder.set_default_verify_paths()?;
     let is_chosen = std::env::var_os("SSL_CERT_FILE").is_some();
     let known = SYSTEM_CA_FILES
@@ -436,7 +445,7 @@ fn private_key(path: &Path, passphrase: Option<&str>) -> Result<PKey<Private>, E
 }
 
 /// The last reason in OpenSSL's words.
-fn reason(error: &ErrorStack) -> String {
+pub(super) fn reason(error: &ErrorStack) -> String {
     let reason = error
         .errors()
         .last()
@@ -519,7 +528,15 @@ pub(crate) struct Sniffed {
 }
 
 impl Sniffed {
-    fn first(&self) -> &[u8] {
+    pub(super) const fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            first: [0; SNIFFED_MAX],
+            length: 0,
+        }
+    }
+
+    pub(super) fn first(&self) -> &[u8] {
         self.first.get(..self.length).unwrap_or_default()
     }
 }

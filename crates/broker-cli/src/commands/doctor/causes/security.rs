@@ -1,0 +1,343 @@
+//! What is wrong with TLS and the handshake of peers.
+
+use std::time::Duration;
+
+use broker::{EndpointId, ErrorCode};
+
+use super::super::report::Finding;
+use super::super::speech::Answer;
+use super::listed;
+use crate::outcome::Exit;
+
+/// How one side encrypts native connections. Spec: wire 10.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Mode {
+    Plain,
+    Anonymous,
+    Certificates,
+}
+
+impl Mode {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Plain => "plain TCP",
+            Self::Anonymous => "TLS without certificates",
+            Self::Certificates => "TLS with certificates",
+        }
+    }
+}
+
+/// Both sides encrypt in different ways; there is no negotiation.
+pub(in super::super) fn other_mode(ours: Mode, theirs: Mode) -> Finding {
+    let code = match theirs {
+        Mode::Plain => "peer-is-plain",
+        Mode::Anonymous if ours == Mode::Plain => "peer-is-encrypted",
+        Mode::Anonymous => "peer-has-no-certificates",
+        Mode::Certificates => "peer-has-certificates",
+    };
+    let finding = Finding::new(
+        code,
+        Exit::Refused,
+        format!(
+            "the peer speaks {}, and this side {}",
+            theirs.text(),
+            ours.text()
+        ),
+        "Native peers do not negotiate: both sides have to be set up in the same way.",
+        &[],
+    );
+    match (ours, theirs) {
+        (_, Mode::Plain) => finding
+            .remedy("use --no-tls here")
+            .remedy("better, have the peer encrypt: `Broker::disable_ssl = F` in Zeek"),
+        (Mode::Plain, Mode::Anonymous) => finding
+            .remedy("leave out --no-tls here (in a context: no_tls)")
+            .remedy("have the peer not encrypt: `Broker::disable_ssl = T` in Zeek"),
+        (_, Mode::Anonymous) => finding
+            .remedy("leave out --cert, --key and --cafile here")
+            .remedy(
+                "better, give the peer certificates: `Broker::ssl_certificate`, `ssl_keyfile` and \
+                 `ssl_cafile` in Zeek",
+            ),
+        (_, Mode::Certificates) => {
+            finding.remedy("give --cert, --key and --cafile, of an authority that the peer trusts")
+        }
+    }
+}
+
+pub(in super::super) fn own_set_up(cause: &str) -> Finding {
+    Finding::new(
+        "own-setup",
+        Exit::Refused,
+        format!("the certificates of this side cannot be used: {cause}"),
+        "Nothing was sent: the files that were given here do not work.",
+        &["check the files, and whether key, certificate and passphrase belong together"],
+    )
+}
+
+#[cfg(not(feature = "tls"))]
+pub(in super::super) fn no_tls_here() -> Finding {
+    Finding::new(
+        "no-tls-here",
+        Exit::Refused,
+        "the peer speaks TLS, and this build has none",
+        "The command was built without TLS, so it can only speak plain TCP.",
+        &["use a build with the feature `tls`, which is on by default"],
+    )
+}
+
+/// Why a certificate is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) enum Flaw {
+    Expired { days_ago: Option<i64> },
+    NotYetValid,
+    UnknownAuthority { issuer: String },
+    WrongName { asked: String, names: Vec<String> },
+    Other(String),
+}
+
+pub(in super::super) fn distrusted(flaw: &Flaw) -> Finding {
+    let finding = |code, what: String, means: &str, remedies: &[&str]| {
+        Finding::new(code, Exit::Refused, what, means, remedies)
+    };
+    match flaw {
+        Flaw::Expired { days_ago } => finding(
+            "expired",
+            match days_ago {
+                Some(0) | None => "the peer's certificate has expired".to_owned(),
+                Some(1) => "the peer's certificate expired a day ago".to_owned(),
+                Some(days) => format!("the peer's certificate expired {days} days ago"),
+            },
+            "An expired certificate is accepted by no side.",
+            &[
+                "have the peer get a new certificate, and start it again so that it is read",
+                "check the clock of this machine: `date -u`",
+            ],
+        ),
+        Flaw::NotYetValid => finding(
+            "not-yet-valid",
+            "the peer's certificate is not valid yet".to_owned(),
+            "Its time begins in the future: the clock of this machine is behind, or that of the \
+             machine that signed it is ahead.",
+            &["check the clocks of both machines: `date -u`"],
+        ),
+        Flaw::UnknownAuthority { issuer } => finding(
+            "wrong-authority",
+            format!("the peer's certificate is not trusted: it was signed by `{issuer}`"),
+            "None of the authorities in --cafile or --capath signed it. Either the file here is \
+             that of another authority, or this is not the peer that it should be.",
+            &[
+                "give the certificate of that authority with --cafile",
+                "have the peer use a certificate of your authority, with those between them",
+            ],
+        ),
+        Flaw::WrongName { asked, names } => finding(
+            "wrong-name",
+            format!(
+                "the peer's certificate is for {}, not for `{asked}`",
+                listed(names)
+            ),
+            "A WebSocket server must show a certificate for the name it is called by.",
+            &[
+                "use one of the names that the certificate has in the address",
+                "have the server get a certificate with that name",
+            ],
+        ),
+        Flaw::Other(reason) => finding(
+            "untrusted",
+            format!("the peer's certificate is not trusted: {reason}"),
+            "The library that checks certificates does not accept it.",
+            &["look at it with `openssl x509 -text`, and have the peer get another one"],
+        ),
+    }
+}
+
+pub(in super::super) fn certificate_demanded() -> Finding {
+    Finding::new(
+        "certificate-demanded",
+        Exit::Refused,
+        "the peer demands a certificate, and this side has none",
+        "The peer authenticates whoever connects. Its own certificate is fine.",
+        &["give --cert and --key, signed by an authority that the peer trusts"],
+    )
+}
+
+pub(in super::super) fn certificate_refused(reason: &str) -> Finding {
+    let (means, remedy) = match reason {
+        "unknown ca" => (
+            "The peer does not trust the authority that signed the certificate of this side.",
+            "use a certificate of the peer's authority, or add yours to the CA file of the peer",
+        ),
+        "certificate expired" => (
+            "The certificate of this side has expired, by the clock of the peer.",
+            "get a new certificate, or set the clock of the peer",
+        ),
+        "certificate revoked" => (
+            "The certificate of this side was revoked.",
+            "get a new certificate",
+        ),
+        _ => (
+            "The peer looked at the certificate of this side and does not accept it.",
+            "look into the log of the peer, which says why",
+        ),
+    };
+    Finding::new(
+        "certificate-refused",
+        Exit::Refused,
+        format!("the peer refuses the certificate of this side: {reason}"),
+        means,
+        &[remedy],
+    )
+}
+
+pub(in super::super) fn expires_soon(days: i64) -> Finding {
+    Finding::new(
+        "expires-soon",
+        Exit::Done,
+        match days {
+            0 => "the peer's certificate expires today".to_owned(),
+            1 => "the peer's certificate expires in a day".to_owned(),
+            days => format!("the peer's certificate expires in {days} days"),
+        },
+        "From then on nothing that checks certificates connects to it.",
+        &["renew it before"],
+    )
+}
+
+/// What a native peer answered to a hello, if that is a reason not to get on with it.
+pub(in super::super) fn answered(answer: &Answer, asked_as: EndpointId) -> Option<Finding> {
+    Some(match answer {
+        Answer::Goes(id) if *id == asked_as => Finding::new(
+            "own-id",
+            Exit::Refused,
+            format!("the address leads to the endpoint `{id}` itself"),
+            "An endpoint does not peer with itself: the address in its configuration is its own, \
+             or two processes run with the same id.",
+            &[
+                "take its own address out of its list of peers",
+                "if it is another process, give it another id, or none, so that it makes one",
+            ],
+        ),
+        Answer::Goes(_) => return None,
+        Answer::Dropped { id, code, text } => dropped(*id, *code, text, asked_as),
+        Answer::Versions(min, max) => {
+            let versions = match min == max {
+                true => format!("version {min}"),
+                false => format!("versions {min} to {max}"),
+            };
+            Finding::new(
+                "version",
+                Exit::Refused,
+                format!("the peer speaks {versions} of the protocol, and this side version 1"),
+                "Every release of Broker so far speaks version 1. The peer is of another kind, or \
+                 newer than this program.",
+                &[
+                    "update the older side",
+                    "use the peer's WebSocket server, if it has one",
+                ],
+            )
+        }
+        Answer::Magic(magic) => Finding::new(
+            "magic",
+            Exit::Refused,
+            format!(
+                "the peer introduces itself with `{}` instead of `ZEEK`",
+                magic.escape_ascii()
+            ),
+            "It speaks something that looks like Broker and is not: another program, or something \
+             on the way that changes what it says.",
+            &["check the address and the port"],
+        ),
+        Answer::Nonsense(what) => Finding::new(
+            "nonsense",
+            Exit::Refused,
+            format!("the peer says something that does not belong there: {what}"),
+            "It began like a Broker peer and went on like none.",
+            &[
+                "check the address and the port",
+                "look into the log of the peer",
+            ],
+        ),
+    })
+}
+
+fn dropped(id: EndpointId, code: ErrorCode, text: &str, asked_as: EndpointId) -> Finding {
+    let is_redundant = code == ErrorCode::RedundantConnection || text.contains("redundant");
+    if is_redundant {
+        return Finding::new(
+            "duplicate-id",
+            Exit::Refused,
+            format!("the peer is connected to an endpoint with the id `{asked_as}` already"),
+            "Two connections of one id are one too many. If the endpoint of that id is not peered \
+             with it, two processes run with the same id, and only one of them gets through.",
+            &[
+                "give every process its own id, or none, so that it makes one",
+                "if the process was started again, wait until the peer has noticed that the old \
+                 connection is gone",
+            ],
+        );
+    }
+    let (means, remedy) = match code {
+        ErrorCode::ShuttingDown => (
+            "The peer is about to end.",
+            "try again once it has started anew",
+        ),
+        ErrorCode::PeerIncompatible => (
+            "The peer speaks another version of the protocol.",
+            "update the older side",
+        ),
+        _ => (
+            "The peer answered the handshake with a refusal.",
+            "look into the log of the peer, which says why",
+        ),
+    };
+    Finding::new(
+        "refused",
+        Exit::Refused,
+        format!("the peer `{id}` refuses: {text} ({code})"),
+        means,
+        &[remedy],
+    )
+}
+
+pub(in super::super) fn no_answer(place: &str, limit: Duration) -> Finding {
+    Finding::new(
+        "no-answer",
+        Exit::Unreachable,
+        format!(
+            "{place} began like a native peer and did not answer the handshake within {} s",
+            limit.as_secs_f64()
+        ),
+        "The process there is stopped or too busy, or something on the way lets only the first \
+         bytes through.",
+        &[
+            "look at the state and load of the peer",
+            "try again with a longer --timeout",
+        ],
+    )
+}
+
+/// The handshake failed for a reason that only the library knows.
+pub(in super::super) fn handshake_failed(text: &str) -> Finding {
+    Finding::new(
+        "handshake-failed",
+        Exit::Refused,
+        format!("the handshake failed: {text}"),
+        "The port, the protocol and the encryption are right, and yet no peering came about.",
+        &[
+            "look into the log of the peer",
+            "try again: it may have been starting or ending",
+        ],
+    )
+}
+
+pub(in super::super) fn same_endpoint(url: &str, other: &str, id: EndpointId) -> Finding {
+    Finding::new(
+        "duplicate-id",
+        Exit::Failed,
+        format!("`{url}` and `{other}` are both the endpoint `{id}`"),
+        "Either the two addresses lead to one process, and one peering is enough; or two processes \
+         run with the same id, and no endpoint can peer with both.",
+        &["give every process its own id, or none, so that it makes one"],
+    )
+}
