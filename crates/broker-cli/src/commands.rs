@@ -22,6 +22,8 @@ use crate::arguments::Arguments;
 use crate::console::Console;
 use crate::outcome::Outcome;
 
+pub(crate) use publish::lines as input_lines;
+
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {

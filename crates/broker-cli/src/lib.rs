@@ -15,6 +15,7 @@
 //! |---|---|
 //! | `commands` | one file per command: its options, what it does; what only one needs is in a folder of its name |
 //! | `arguments` | the command line as a whole; options that several commands have |
+//! | `compatibility`, `broker_conf` | `broker-node`, `broker-pipe`, `broker-throughput`; the original's configuration files |
 //! | [`literal`] | values as text, read and written |
 //! | `condition`, `template`, `path`, `pattern` | `--where`, `--format`, and what they have in common |
 //! | `incoming` | a message that came, as a line and as JSON |
@@ -29,7 +30,9 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod broker_conf;
 mod commands;
+mod compatibility;
 mod condition;
 mod console;
 mod contexts;
@@ -51,6 +54,8 @@ use std::ffi::OsString;
 pub use console::Console;
 
 /// Runs the command with its arguments, the name of the program first, and returns the exit code.
+/// Under the names of the original's tools (`broker-node`, `broker-pipe`, `broker-throughput`) it
+/// does what those do.
 ///
 /// It takes over SIGINT and SIGTERM while something is under way; a second one of them ends the
 /// process at once.
@@ -59,6 +64,10 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    if let Some(tool) = compatibility::Tool::named(arguments.first()) {
+        return tool.run(&arguments, console);
+    }
     let exit = match arguments::parse(arguments) {
         Err(error) => {
             let exit = console.show_usage(&error);

@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use broker_proto::EndpointId;
+
 use crate::error::Error;
 
 #[cfg(feature = "status")]
@@ -198,6 +200,10 @@ impl Default for StoreOptions {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
+    /// The endpoint's id; `None` makes a new one, which is right for all but tests and processes that
+    /// are to be found again under one id. Two endpoints with the same id cannot peer with the same
+    /// third one.
+    pub id: Option<EndpointId>,
     /// Plain TCP instead of TLS. Both ends must agree.
     pub disable_ssl: bool,
     /// Never pass on messages of one peer to another.
@@ -245,6 +251,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            id: None,
             disable_ssl: false,
             disable_forwarding: false,
             tls: TlsOptions::default(),

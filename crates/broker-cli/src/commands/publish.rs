@@ -349,7 +349,7 @@ pub(super) fn event(name: &str, arguments: &[Value]) -> Result<Vec<u8>, Failure>
 
 /// Reads standard input in a thread of its own, which cannot be interrupted and need not be waited
 /// for.
-fn lines(console: &mut Console) -> mpsc::Receiver<Result<(usize, Vec<u8>), Failure>> {
+pub(crate) fn lines(console: &mut Console) -> mpsc::Receiver<Result<(usize, Vec<u8>), Failure>> {
     let (sender, receiver) = mpsc::channel(LINES_AHEAD);
     let input = console.take_input();
     std::thread::spawn(move || {

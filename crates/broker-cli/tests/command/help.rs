@@ -2,7 +2,7 @@
 
 use crate::process::{Ended, Running, command};
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "sub",
     "pub",
     "req",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 16] = [
     "record",
     "replay",
     "ping",
+    "doctor",
     "node",
     "value",
     "context",

@@ -18,20 +18,25 @@ use crate::process::{Ended, run};
 use crate::schema;
 
 /// An authority and its certificate's file.
-struct Authority {
+pub(crate) struct Authority {
     folder: PathBuf,
-    file: String,
+    pub(crate) file: String,
     certificate: X509,
     key: PKey<Private>,
 }
 
 /// A certificate and its key, as files.
-struct Identity {
-    certificate: String,
-    key: String,
+pub(crate) struct Identity {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
-fn certificate(name: &str, key: &PKey<Private>, days: i64, issuer: Option<&Authority>) -> X509 {
+fn certificate(
+    name: &str,
+    key: &PKey<Private>,
+    days: std::ops::Range<i64>,
+    issuer: Option<&Authority>,
+) -> X509 {
     let mut subject = X509NameBuilder::new().unwrap();
     subject.append_entry_by_text("CN", name).unwrap();
     let subject = subject.build();
@@ -48,8 +53,8 @@ fn certificate(name: &str, key: &PKey<Private>, days: i64, issuer: Option<&Autho
         .unwrap();
     let now = i64::try_from(now.as_secs()).unwrap();
     let at = |days: i64| Asn1Time::from_unix(now + days * 86_400).unwrap();
-    certificate.set_not_before(&at(-30)).unwrap();
-    certificate.set_not_after(&at(days)).unwrap();
+    certificate.set_not_before(&at(days.start)).unwrap();
+    certificate.set_not_after(&at(days.end)).unwrap();
     match issuer {
         None => {
             let basic = BasicConstraints::new().critical().ca().build().unwrap();
@@ -75,9 +80,9 @@ fn new_key() -> PKey<Private> {
 }
 
 impl Authority {
-    fn new(folder: &Path, name: &str) -> Self {
+    pub(crate) fn new(folder: &Path, name: &str) -> Self {
         let key = new_key();
-        let certificate = certificate(name, &key, 30, None);
+        let certificate = certificate(name, &key, -30..30, None);
         let file = folder.join(format!("{name}.pem"));
         std::fs::write(&file, certificate.to_pem().unwrap()).unwrap();
         Self {
@@ -88,7 +93,17 @@ impl Authority {
         }
     }
 
-    fn issue(&self, name: &str, days: i64, passphrase: Option<&str>) -> Identity {
+    pub(crate) fn issue(&self, name: &str, days: i64, passphrase: Option<&str>) -> Identity {
+        self.issue_for(name, -30..days, passphrase)
+    }
+
+    /// A certificate that is valid from one day to the other, counted from now.
+    pub(crate) fn issue_for(
+        &self,
+        name: &str,
+        days: std::ops::Range<i64>,
+        passphrase: Option<&str>,
+    ) -> Identity {
         let key = new_key();
         let pem = certificate(name, &key, days, Some(self)).to_pem().unwrap();
         let key = match passphrase {
@@ -109,7 +124,7 @@ impl Authority {
     }
 
     /// An endpoint with such a certificate, listening.
-    fn endpoint(&self, identity: &Identity) -> (Endpoint, String) {
+    pub(crate) fn endpoint(&self, identity: &Identity) -> (Endpoint, String) {
         let tls = TlsOptions {
             certificate: Some(identity.certificate.clone().into()),
             key: Some(identity.key.clone().into()),
@@ -226,7 +241,7 @@ fn a_websocket_server_is_trusted_by_its_authority() {
 }
 
 /// A server that answers whatever comes with that.
-fn server(answer: &'static [u8]) -> String {
+pub(crate) fn server(answer: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {

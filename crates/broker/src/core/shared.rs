@@ -90,7 +90,7 @@ impl Shared {
         keys[0].copy_from_slice(&random[48..56]);
         keys[1].copy_from_slice(&random[56..]);
         let keys = Keys::new(keys.map(u64::from_be_bytes));
-        let id = EndpointId::recognizable(id);
+        let id = options.id.unwrap_or(EndpointId::recognizable(id));
         let config = Config::new(id, u64::from_be_bytes(seed));
         Ok(Arc::new(Self {
             data: DataPlane::new(id, secret, &options, runtime.clone()),
