@@ -98,3 +98,26 @@ def test_every_command_has_a_manual_page(tmp_path):
     for name in ["sub", "pub", "req", "logs", "store", "store-dump", "zeek", "zeek-id", "intel",
                  "intel-load", "record", "replay", "ping", "node"]:
         assert "broker-%s.1" % name in pages
+
+
+@pytest.mark.parametrize("name", ["broker-node", "broker-pipe", "broker-throughput"])
+def test_the_tools_of_the_original_are_installed(name):
+    done = run(SCRIPT.with_name(name), "--help")
+    assert done.returncode == 0, done
+    assert done.stdout.startswith("usage: %s " % name)
+    assert run(SCRIPT.with_name(name), "--no-such-option").returncode == 1
+
+
+def test_a_peering_is_looked_at_by_the_doctor():
+    options = broker.BrokerOptions()
+    options.disable_ssl = True
+    with broker.Endpoint(broker.Configuration(options)) as endpoint:
+        subscriber = endpoint.make_subscriber(["zeek/x"])
+        url = "127.0.0.1:%d" % endpoint.listen("127.0.0.1", 0)
+        done = run(SCRIPT, "doctor", url, "--no-tls")
+        assert done.returncode == 0, done
+        assert done.stdout.rstrip().endswith("everything works")
+        done = run(SCRIPT, "doctor", url, "--no-tls", "--topic", "/zeek/x", "--wait", "100ms")
+        assert done.returncode == 1, done
+        assert "nearly: `zeek/x` (differs in the slash in front)" in done.stdout
+        del subscriber

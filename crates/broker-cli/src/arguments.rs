@@ -10,6 +10,7 @@ use crate::commands::Command;
 use crate::console::Color;
 use crate::duration::duration;
 use crate::outcome::EXIT_CODES;
+use crate::overview;
 
 /// Publish, subscribe, ask and run nodes: Zeek's messages at a prompt
 #[derive(Debug, Parser)]
@@ -111,7 +112,12 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
     let mut command = command();
+    if overview::is_wanted(&arguments) {
+        let text = overview::text(&command);
+        command = command.override_help(text);
+    }
     let matches = command.try_get_matches_from_mut(arguments)?;
     Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }

@@ -1,7 +1,7 @@
 //! The original's tools under their own names: `broker-node`, `broker-pipe`, `broker-throughput`.
 //!
 //! Options, output and exit codes are those of spec tools 2 to 4, for scripts that rely on them; what
-//! that text lists as a defect is mended. ADR 0220 has the list.
+//! that text lists as a defect is mended. ADR 0221 has the list.
 //!
 //! | module | what it is |
 //! |---|---|

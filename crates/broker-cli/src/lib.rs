@@ -14,7 +14,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `commands` | one file per command: its options, what it does; what only one needs is in a folder of its name |
-//! | `arguments` | the command line as a whole; options that several commands have |
+//! | `arguments`, `overview` | the command line as a whole; options that several commands have; the shortest help |
 //! | `compatibility`, `broker_conf` | `broker-node`, `broker-pipe`, `broker-throughput`; the original's configuration files |
 //! | [`literal`] | values as text, read and written |
 //! | `condition`, `template`, `path`, `pattern` | `--where`, `--format`, and what they have in common |
@@ -42,6 +42,7 @@ mod interrupt;
 pub mod literal;
 mod nearest;
 mod outcome;
+mod overview;
 mod path;
 mod pattern;
 mod recordings;

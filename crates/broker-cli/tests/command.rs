@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail wherever it likes")]
 
+#[path = "command/compatibility.rs"]
+mod compatibility;
 #[path = "command/doctor.rs"]
 mod doctor;
 #[path = "command/document.rs"]

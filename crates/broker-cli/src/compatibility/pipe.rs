@@ -129,6 +129,9 @@ pub(super) async fn run(
         _ = interrupt.wait() => Exit::Interrupted,
         outcome = work => outcome.map(|()| Exit::Done)?,
     };
+    while let Some(event) = pipe.statuses.try_recv() {
+        pipe.tell(Some(event));
+    }
     super::leave(&endpoint).await;
     Ok(exit)
 }

@@ -89,6 +89,17 @@ impl Running {
         line.trim_end().to_owned()
     }
 
+    /// Reads the output up to a line that begins with that text.
+    #[track_caller]
+    pub(crate) fn prints(&mut self, text: &str) -> String {
+        loop {
+            let line = self.line();
+            if line.starts_with(text) {
+                return line;
+            }
+        }
+    }
+
     /// Waits until a line with that text is on standard error.
     #[track_caller]
     pub(crate) fn says(&mut self, text: &str) -> String {

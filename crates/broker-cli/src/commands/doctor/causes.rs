@@ -2,10 +2,14 @@
 //!
 //! Facts in, findings out; nothing in here looks anything up.
 
+#[cfg(feature = "tls")]
+mod certificates;
 mod messages;
 mod place;
 mod security;
 
+#[cfg(feature = "tls")]
+pub(super) use certificates::*;
 pub(super) use messages::*;
 pub(super) use place::*;
 pub(super) use security::*;

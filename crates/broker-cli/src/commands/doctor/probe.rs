@@ -85,6 +85,7 @@ pub(super) enum Tls {}
 #[derive(Debug, Clone)]
 pub(super) struct Manner<'a> {
     pub(super) url: &'a PeerUrl,
+    #[cfg(feature = "tls")]
     /// Certificate, key and authorities, for native peers and servers alike.
     pub(super) tls: broker::TlsOptions,
     pub(super) limit: Duration,

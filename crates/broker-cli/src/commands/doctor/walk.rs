@@ -1,6 +1,8 @@
 //! The steps in their order, from the name to the flow of messages.
 
 mod explain;
+#[cfg(feature = "tls")]
+mod explain_tls;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -166,6 +168,7 @@ impl Walk<'_, '_> {
     fn manner(&self) -> Manner<'_> {
         Manner {
             url: self.url,
+            #[cfg(feature = "tls")]
             tls: authorities(self.options),
             limit: self.command.timeout,
         }
@@ -589,6 +592,7 @@ fn said(error: &std::io::Error) -> String {
 }
 
 /// Where the authorities are that certificates of the peer are checked with.
+#[cfg(feature = "tls")]
 fn authorities(options: &Options) -> broker::TlsOptions {
     let servers = &options.web_socket_peer;
     let mut tls = options.tls.clone();

@@ -237,20 +237,6 @@ pub(in super::super) fn silent(place: &str) -> Finding {
     )
 }
 
-/// It speaks TLS, and ended the handshake before anything inside was seen.
-pub(in super::super) fn tls_failed(place: &str, reason: &str) -> Finding {
-    Finding::new(
-        "tls-failed",
-        Exit::Refused,
-        format!("{place} speaks TLS, and the handshake failed: {reason}"),
-        "Both sides found no way to encrypt: versions, ciphers or keys do not fit.",
-        &[
-            "look into the log of the peer",
-            "compare the versions of OpenSSL and its policies",
-        ],
-    )
-}
-
 /// An address with the brackets that one of IPv6 has in a URL.
 fn bracketed(host: &str) -> String {
     match host.contains(':') {

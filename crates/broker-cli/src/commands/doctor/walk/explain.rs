@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use broker::EndpointId;
 use broker::proto::peer_url::Scheme;
 
-use super::{Stop, Walk, certificates, stop};
+use super::{Stop, Walk, stop};
 use crate::commands::doctor::causes::{self, Mode};
-use crate::commands::doctor::probe::{self, Found};
-use crate::commands::doctor::report::{Finding, Step};
+use crate::commands::doctor::probe;
+use crate::commands::doctor::report::Step;
 use crate::commands::doctor::speech::Speaker;
 
 impl Walk<'_, '_> {
@@ -70,7 +70,7 @@ impl Walk<'_, '_> {
     }
 
     /// Why the handshake of native peers fails.
-    async fn explain_handshake(
+    pub(super) async fn explain_handshake(
         &mut self,
         address: SocketAddr,
         own_id: EndpointId,
@@ -95,99 +95,9 @@ impl Walk<'_, '_> {
         &mut self,
         _: SocketAddr,
         _: EndpointId,
-        _: &Found,
+        _: &probe::Found,
         _: &str,
     ) -> Result<(), Stop> {
         stop(Step::Tls, causes::no_tls_here())
-    }
-
-    /// Why no peering came about with something that speaks TLS.
-    #[cfg(feature = "tls")]
-    async fn explain_tls(
-        &mut self,
-        address: SocketAddr,
-        own_id: EndpointId,
-        found: &Found,
-        text: &str,
-    ) -> Result<(), Stop> {
-        use broker::TlsRefusal;
-        let Some(probe) = &found.tls else {
-            return stop(Step::Tls, causes::handshake_failed(text));
-        };
-        let protocol = match &found.speaker {
-            Some(Speaker::Broker) => "native Broker over TLS",
-            Some(Speaker::WebSocket) => "WebSocket, over TLS",
-            _ => "TLS; what is inside is not known yet",
-        };
-        self.report.good(Step::Protocol, protocol, &[])?;
-        let (ours, theirs) = (
-            self.mode(),
-            match probe.chain.is_empty() {
-                true => Mode::Anonymous,
-                false => Mode::Certificates,
-            },
-        );
-        let with_chain = |finding: Finding| {
-            let rows = certificates(&probe.chain);
-            rows.into_iter().fold(finding, Finding::detail)
-        };
-        if let Some(TlsRefusal::Other(reason)) = &probe.refusal
-            && probe.chain.is_empty()
-        {
-            return stop(Step::Tls, causes::tls_failed(&address.to_string(), reason));
-        }
-        if self.is_native() && ours != theirs {
-            return stop(Step::Tls, with_chain(causes::other_mode(ours, theirs)));
-        }
-        if let Some(distrust) = &probe.distrust {
-            let flaw = self.flaw(distrust, probe);
-            return stop(Step::Tls, with_chain(causes::distrusted(&flaw)));
-        }
-        match &probe.refusal {
-            Some(TlsRefusal::CertificateDemanded) => {
-                stop(Step::Tls, with_chain(causes::certificate_demanded()))
-            }
-            Some(TlsRefusal::CertificateRefused(reason)) => {
-                stop(Step::Tls, with_chain(causes::certificate_refused(reason)))
-            }
-            Some(TlsRefusal::Other(reason)) => {
-                stop(Step::Tls, causes::tls_failed(&address.to_string(), reason))
-            }
-            _ => {
-                if let Some(session) = &probe.session {
-                    self.encrypted(session, &probe.chain)?;
-                }
-                match self.is_native() {
-                    true => self.explain_handshake(address, own_id, true, text).await,
-                    false => stop(Step::Handshake, causes::handshake_failed(text)),
-                }
-            }
-        }
-    }
-
-    #[cfg(feature = "tls")]
-    fn flaw(&self, distrust: &broker::Distrust, probe: &broker::TlsProbe) -> causes::Flaw {
-        use broker::Distrust;
-        use causes::Flaw;
-        let own = probe.chain.first();
-        match distrust {
-            Distrust::Expired => Flaw::Expired {
-                days_ago: own.and_then(|own| own.days_left).map(|days| -days),
-            },
-            Distrust::NotYetValid => Flaw::NotYetValid,
-            Distrust::UnknownAuthority => Flaw::UnknownAuthority {
-                issuer: probe
-                    .chain
-                    .last()
-                    .map(|last| last.issuer.clone())
-                    .unwrap_or_default(),
-            },
-            Distrust::WrongName => Flaw::WrongName {
-                asked: self.url.name.clone(),
-                names: own.map(|own| own.names.clone()).unwrap_or_default(),
-            },
-            Distrust::Other(reason) => Flaw::Other(reason.clone()),
-            other => Flaw::Other(format!("{other:?}")),
-        }
     }
 }
