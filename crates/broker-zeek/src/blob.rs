@@ -67,8 +67,13 @@ impl<'a> Cursor<'a> {
         self.array(NUMBER).map(u64::from_be_bytes)
     }
 
+    /// One byte that says yes or no.
+    pub(super) fn flag(&mut self, what: &'static str) -> Result<bool, DecodeError> {
+        self.array::<1>(what).map(|[byte]| byte != 0)
+    }
+
     #[inline(always)]
-    fn string(&mut self) -> Result<&'a [u8], DecodeError> {
+    pub(super) fn string(&mut self) -> Result<&'a [u8], DecodeError> {
         let size = self.u32("the length of a string")?;
         match self.rest.split_at_checked(size as usize) {
             Some((bytes, rest)) => {

@@ -40,6 +40,7 @@
 //!   of it. `blob`, `record_writer`: its bytes. `json`, `tsv`: the spellings of
 //!   Zeek's JSON and ASCII logs.
 //! - `decoder`: the stream. `encoded_value`: what it takes in.
+//! - [`zeromq`]: messages, topics and members of clusters that use the backend ZeroMQ.
 
 #![forbid(unsafe_code)]
 
@@ -58,6 +59,7 @@ mod record_writer;
 mod schema;
 mod tsv;
 mod value;
+pub mod zeromq;
 
 pub use batch::{Batch, BatchBuilder, Messages};
 pub use blob::ELEMENT_DEPTH_MAX;

@@ -92,6 +92,11 @@ impl LogRecord {
         Ok(Self { schema, blob })
     }
 
+    /// Makes a record whose values were checked against these fields.
+    pub(super) const fn of_checked(schema: Arc<Schema>, blob: Bytes) -> Self {
+        Self { schema, blob }
+    }
+
     /// Returns what is known about the log.
     #[must_use]
     pub const fn schema(&self) -> &Arc<Schema> {
@@ -276,6 +281,16 @@ fn check(schema: &Schema, blob: &[u8]) -> Result<(), RecordError> {
     if found as usize != expected {
         return Err(RecordError::Fields { expected, found });
     }
+    check_values(schema, &mut cursor)?;
+    match cursor.rest.len() {
+        0 => Ok(()),
+        _ => Err(cursor.error(DecodeErrorKind::End).into()),
+    }
+}
+
+/// Passes over the values of a record and checks them.
+#[inline]
+pub(super) fn check_values(schema: &Schema, cursor: &mut Cursor<'_>) -> Result<(), RecordError> {
     for field in schema.fields() {
         let (kind, elements) = cursor.pass_with_elements(0)?;
         if kind != field.kind {
@@ -291,10 +306,7 @@ fn check(schema: &Schema, blob: &[u8]) -> Result<(), RecordError> {
             return Err(RecordError::element(field, found));
         }
     }
-    match cursor.rest.len() {
-        0 => Ok(()),
-        _ => Err(cursor.error(DecodeErrorKind::End).into()),
-    }
+    Ok(())
 }
 
 #[cfg(test)]
