@@ -98,6 +98,7 @@ struct Known {
 pub struct Membership {
     own: Option<NodeIdentity>,
     nodes: BTreeMap<String, Known>,
+    /// Bound: three for each call of a `handle_*`, after which it is drained, and once [`NODES_MAX`].
     outputs: VecDeque<MembershipOutput>,
 }
 
