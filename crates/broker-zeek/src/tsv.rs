@@ -103,11 +103,28 @@ fn elements(elements: LogElements<'_>, out: &mut String) {
     }
 }
 
-/// Appends a time: always six decimals.
+/// The greatest number of seconds that Zeek writes with decimals, in either direction.
+const DECIMAL_MAX: f64 = i32::MAX as f64;
+
+/// Appends a time or a span: six decimals. Beyond 32 bits, as the ends of many certificates are, Zeek
+/// goes over to an exponent, and to as many digits as tell the number from its neighbours.
 fn seconds(value: f64, out: &mut String) {
-    let _ = match value.is_nan() {
-        true => out.write_str("nan"),
-        false => write!(out, "{value:.6}"),
+    if value.abs() <= DECIMAL_MAX || !value.is_finite() {
+        return decimals(value, out);
+    }
+    let text = format!("{value:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    // As C writes them: a sign, and two digits at least. Numbers as large have no negative one.
+    let _ = write!(out, "{digits}e+{exponent:0>2}");
+}
+
+/// Appends a number with six decimals.
+fn decimals(value: f64, out: &mut String) {
+    let _ = match value {
+        value if value.is_nan() => out.write_str("nan"),
+        // Without the sign of a zero.
+        0.0 => out.write_str("0.000000"),
+        value => write!(out, "{value:.6}"),
     };
 }
 
@@ -115,7 +132,7 @@ fn seconds(value: f64, out: &mut String) {
 /// numbers of 32 bits have `.0`, so that they differ from integers; greater ones have not.
 fn double(value: f64, out: &mut String) {
     let start = out.len();
-    seconds(value, out);
+    decimals(value, out);
     if !value.is_finite() {
         return;
     }
@@ -219,53 +236,109 @@ mod tests {
         assert_eq!(Schema::tsv_footer("x"), "#close\tx\n");
     }
 
+    /// What Zeek writes for a value of each type: as a field, as an element of a set or vector.
     #[test]
-    fn numbers() {
-        for (number, text) in [
-            (0.0, "0.0"),
-            (-2.5, "-2.5"),
-            (0.1, "0.1"),
-            (1.5e-10, "0"),
-            (1_234.567_890_1, "1234.56789"),
-            (2_147_483_647.0, "2147483647.0"),
-            (2_147_483_648.0, "2147483648"),
-            (-2_147_483_648.0, "-2147483648.0"),
-            (1e22, "10000000000000000000000"),
-            (100.0, "100.0"),
-            (f64::NAN, "nan"),
-            (f64::INFINITY, "inf"),
-        ] {
-            assert_eq!(written(&LogValue::Double(number)), text);
+    fn each_type_has_one_form() {
+        use LogValue::{
+            Addr, Bool, Count, Double, Enum, File, Func, Int, Interval, Port, String as Text,
+            Subnet, Time,
+        };
+        let port = |text: &str| Port(text.parse().unwrap());
+        let addr = |text: &str| Addr(text.parse().unwrap());
+        let subnet = |text: &str| Subnet(text.parse().unwrap());
+        let table: &[(LogValue<'_>, &str, &str)] = &[
+            (Bool(true), "T", "T"),
+            (Bool(false), "F", "F"),
+            (Int(0), "0", "0"),
+            (Int(i64::MIN), "-9223372036854775808", "-9223372036854775808"),
+            (Count(u64::MAX), "18446744073709551615", "18446744073709551615"),
+            (port("443/tcp"), "443", "443"),
+            (port("8/icmp"), "8", "8"),
+            (port("0/?"), "0", "0"),
+            (addr("192.168.0.1"), "192.168.0.1", "192.168.0.1"),
+            (addr("::ffff:10.0.0.1"), "10.0.0.1", "10.0.0.1"),
+            (addr("2001:DB8::1"), "2001:db8::1", "2001:db8::1"),
+            (addr("::"), "::", "::"),
+            (subnet("10.0.0.0/8"), "10.0.0.0/8", "10.0.0.0/8"),
+            (subnet("2001:db8::/32"), "2001:db8::/32", "2001:db8::/32"),
+            (subnet("::/0"), "::/0", "::/0"),
+            (Enum(b"tcp"), "tcp", "tcp"),
+            (Enum(b"Notice::ACTION_LOG"), "Notice::ACTION_LOG", "Notice::ACTION_LOG"),
+            (Func(b"f\n{ }"), "f\\x0a{ }", "f\\x0a{ }"),
+            (File(b"/tmp/a,b"), "/tmp/a,b", "/tmp/a\\x2cb"),
+            // Numbers: at most six decimals, a whole one of 32 bits told from an integer.
+            (Double(0.0), "0.0", "0.0"),
+            (Double(-0.0), "0.0", "0.0"),
+            (Double(-2.5), "-2.5", "-2.5"),
+            (Double(0.1), "0.1", "0.1"),
+            (Double(100.0), "100.0", "100.0"),
+            (Double(1.5e-10), "0", "0"),
+            (Double(1_234.567_890_1), "1234.56789", "1234.56789"),
+            (Double(0.999_999_9), "1", "1"),
+            (Double(2_147_483_647.0), "2147483647.0", "2147483647.0"),
+            (Double(2_147_483_648.0), "2147483648", "2147483648"),
+            (Double(-2_147_483_648.0), "-2147483648.0", "-2147483648.0"),
+            (Double(1e22), "10000000000000000000000", "10000000000000000000000"),
+            (Double(f64::NAN), "nan", "nan"),
+            (Double(f64::INFINITY), "inf", "inf"),
+            (Double(f64::NEG_INFINITY), "-inf", "-inf"),
+            // Times and spans: six decimals, beyond 32 bits an exponent.
+            (Time(1_300_475_168.853_899), "1300475168.853899", "1300475168.853899"),
+            (Time(0.0), "0.000000", "0.000000"),
+            (Time(-0.0), "0.000000", "0.000000"),
+            (Time(-1.0), "-1.000000", "-1.000000"),
+            (Time(2_147_483_647.0), "2147483647.000000", "2147483647.000000"),
+            (Time(2_147_483_648.0), "2.147483648e+09", "2.147483648e+09"),
+            (Time(2_385_642_157.0), "2.385642157e+09", "2.385642157e+09"),
+            (Time(2_385_642_157.25), "2.38564215725e+09", "2.38564215725e+09"),
+            (Time(4e9), "4e+09", "4e+09"),
+            (Time(-3_155_673_600.0), "-3.1556736e+09", "-3.1556736e+09"),
+            (Time(1e100), "1e+100", "1e+100"),
+            (Time(f64::NAN), "nan", "nan"),
+            (Time(f64::INFINITY), "inf", "inf"),
+            (Interval(90.25), "90.250000", "90.250000"),
+            (Interval(-1.5), "-1.500000", "-1.500000"),
+            (Interval(0.000_000_4), "0.000000", "0.000000"),
+            (Interval(3e9), "3e+09", "3e+09"),
+            // Strings: what reads as something else is told apart; the one ambiguity of the format
+            // is a string that spells the empty field.
+            (Text(b"a,b"), "a,b", "a\\x2cb"),
+            (Text(b""), "(empty)", "(empty)"),
+            (Text(b"(empty)"), "(empty)", "(empty)"),
+            (Text(b"-"), "\\x2d", "\\x2d"),
+            (Text(b"--"), "--", "--"),
+            (Text(b"#a"), "\\x23a", "#a"),
+            (Text(b"a#"), "a#", "a#"),
+            (Text(b"a\tb\nc"), "a\\x09b\\x0ac", "a\\x09b\\x0ac"),
+            (Text(b"\\x09"), "\\\\x09", "\\\\x09"),
+            (Text("h\u{e9}\u{1f600}".as_bytes()), "h\u{e9}\u{1f600}", "h\u{e9}\u{1f600}"),
+            (Text("\u{85}".as_bytes()), "\u{85}", "\u{85}"),
+            (Text(b"\x00\xff\x7f"), "\\x00\\xff\\x7f", "\\x00\\xff\\x7f"),
+            (Text(b"\xed\xa0\x80"), "\\xed\\xa0\\x80", "\\xed\\xa0\\x80"),
+            (Text(b"\xc0\xaf"), "\\xc0\\xaf", "\\xc0\\xaf"),
+            (Text(b"\xf0\x9f\x98"), "\\xf0\\x9f\\x98", "\\xf0\\x9f\\x98"),
+        ];
+        for (value, field, element) in table {
+            let kind = value.kind();
+            let schema = schema(vec![
+                Field::new("f", kind.clone()),
+                Field::of("none", ZeekType::Table, kind.clone()),
+                Field::of("one", ZeekType::Table, kind.clone()),
+                Field::of("more", ZeekType::Vector, kind),
+            ]);
+            let mut writer = RecordWriter::new(&schema);
+            writer.value(value.clone()).unwrap();
+            writer.elements(&[]).unwrap();
+            writer.elements(&[Some(value.clone())]).unwrap();
+            writer.elements(&[Some(value.clone()), None]).unwrap();
+            let record = LogRecord::new(schema, writer.finish().unwrap().into()).unwrap();
+            let line = format!("{field}\t(empty)\t{element}\t{element},-");
+            assert_eq!(record.to_tsv(), line, "{value:?}");
         }
-        for (seconds, text) in [
-            (1_300_475_168.853_899, "1300475168.853899"),
-            (90.25, "90.250000"),
-            (0.0, "0.000000"),
-            (-1.0, "-1.000000"),
-        ] {
-            assert_eq!(written(&LogValue::Time(seconds)), text);
-            assert_eq!(written(&LogValue::Interval(seconds)), text);
-        }
-        assert_eq!(written(&LogValue::Bool(true)), "T");
-        assert_eq!(written(&LogValue::Bool(false)), "F");
     }
 
     #[test]
-    fn strings() {
-        for (bytes, field, element) in [
-            (&b"a,b"[..], "a,b", "a\\x2cb"),
-            (b"", "(empty)", "(empty)"),
-            (b"-", "\\x2d", "\\x2d"),
-            (b"--", "--", "--"),
-            (b"a\tb\nc", "a\\x09b\\x0ac", "a\\x09b\\x0ac"),
-            (b"\\x09", "\\\\x09", "\\\\x09"),
-            ("h\u{e9}".as_bytes(), "h\u{e9}", "h\u{e9}"),
-            (b"\x00\xff\x7f", "\\x00\\xff\\x7f", "\\x00\\xff\\x7f"),
-            (b"\xed\xa0\x80", "\\xed\\xa0\\x80", "\\xed\\xa0\\x80"),
-        ] {
-            assert_eq!(line(&[bytes]), format!("{field}\t{element}"));
-        }
-        // Only the first field can be taken for a line of the header.
+    fn only_the_first_field_can_be_taken_for_a_header() {
         assert_eq!(line(&[b"#a", b"#b"]), "\\x23a\t#b\t#a,#b");
         assert_eq!(line(&[]), "(empty)");
     }
