@@ -250,8 +250,16 @@ mod tests {
             (Bool(true), "T", "T"),
             (Bool(false), "F", "F"),
             (Int(0), "0", "0"),
-            (Int(i64::MIN), "-9223372036854775808", "-9223372036854775808"),
-            (Count(u64::MAX), "18446744073709551615", "18446744073709551615"),
+            (
+                Int(i64::MIN),
+                "-9223372036854775808",
+                "-9223372036854775808",
+            ),
+            (
+                Count(u64::MAX),
+                "18446744073709551615",
+                "18446744073709551615",
+            ),
             (port("443/tcp"), "443", "443"),
             (port("8/icmp"), "8", "8"),
             (port("0/?"), "0", "0"),
@@ -263,7 +271,11 @@ mod tests {
             (subnet("2001:db8::/32"), "2001:db8::/32", "2001:db8::/32"),
             (subnet("::/0"), "::/0", "::/0"),
             (Enum(b"tcp"), "tcp", "tcp"),
-            (Enum(b"Notice::ACTION_LOG"), "Notice::ACTION_LOG", "Notice::ACTION_LOG"),
+            (
+                Enum(b"Notice::ACTION_LOG"),
+                "Notice::ACTION_LOG",
+                "Notice::ACTION_LOG",
+            ),
             (Func(b"f\n{ }"), "f\\x0a{ }", "f\\x0a{ }"),
             (File(b"/tmp/a,b"), "/tmp/a,b", "/tmp/a\\x2cb"),
             // Numbers: at most six decimals, a whole one of 32 bits told from an integer.
@@ -278,19 +290,35 @@ mod tests {
             (Double(2_147_483_647.0), "2147483647.0", "2147483647.0"),
             (Double(2_147_483_648.0), "2147483648", "2147483648"),
             (Double(-2_147_483_648.0), "-2147483648.0", "-2147483648.0"),
-            (Double(1e22), "10000000000000000000000", "10000000000000000000000"),
+            (
+                Double(1e22),
+                "10000000000000000000000",
+                "10000000000000000000000",
+            ),
             (Double(f64::NAN), "nan", "nan"),
             (Double(f64::INFINITY), "inf", "inf"),
             (Double(f64::NEG_INFINITY), "-inf", "-inf"),
             // Times and spans: six decimals, beyond 32 bits an exponent.
-            (Time(1_300_475_168.853_899), "1300475168.853899", "1300475168.853899"),
+            (
+                Time(1_300_475_168.853_899),
+                "1300475168.853899",
+                "1300475168.853899",
+            ),
             (Time(0.0), "0.000000", "0.000000"),
             (Time(-0.0), "0.000000", "0.000000"),
             (Time(-1.0), "-1.000000", "-1.000000"),
-            (Time(2_147_483_647.0), "2147483647.000000", "2147483647.000000"),
+            (
+                Time(2_147_483_647.0),
+                "2147483647.000000",
+                "2147483647.000000",
+            ),
             (Time(2_147_483_648.0), "2.147483648e+09", "2.147483648e+09"),
             (Time(2_385_642_157.0), "2.385642157e+09", "2.385642157e+09"),
-            (Time(2_385_642_157.25), "2.38564215725e+09", "2.38564215725e+09"),
+            (
+                Time(2_385_642_157.25),
+                "2.38564215725e+09",
+                "2.38564215725e+09",
+            ),
             (Time(4e9), "4e+09", "4e+09"),
             (Time(-3_155_673_600.0), "-3.1556736e+09", "-3.1556736e+09"),
             (Time(1e100), "1e+100", "1e+100"),
@@ -311,7 +339,11 @@ mod tests {
             (Text(b"a#"), "a#", "a#"),
             (Text(b"a\tb\nc"), "a\\x09b\\x0ac", "a\\x09b\\x0ac"),
             (Text(b"\\x09"), "\\\\x09", "\\\\x09"),
-            (Text("h\u{e9}\u{1f600}".as_bytes()), "h\u{e9}\u{1f600}", "h\u{e9}\u{1f600}"),
+            (
+                Text("h\u{e9}\u{1f600}".as_bytes()),
+                "h\u{e9}\u{1f600}",
+                "h\u{e9}\u{1f600}",
+            ),
             (Text("\u{85}".as_bytes()), "\u{85}", "\u{85}"),
             (Text(b"\x00\xff\x7f"), "\\x00\\xff\\x7f", "\\x00\\xff\\x7f"),
             (Text(b"\xed\xa0\x80"), "\\xed\\xa0\\x80", "\\xed\\xa0\\x80"),
@@ -321,17 +353,17 @@ mod tests {
         for (value, field, element) in table {
             let kind = value.kind();
             let schema = schema(vec![
-                Field::new("f", kind.clone()),
-                Field::of("none", ZeekType::Table, kind.clone()),
-                Field::of("one", ZeekType::Table, kind.clone()),
+                Field::new("f", kind),
+                Field::of("none", ZeekType::Table, kind),
+                Field::of("one", ZeekType::Table, kind),
                 Field::of("more", ZeekType::Vector, kind),
             ]);
             let mut writer = RecordWriter::new(&schema);
-            writer.value(value.clone()).unwrap();
+            writer.value(*value).unwrap();
             writer.elements(&[]).unwrap();
-            writer.elements(&[Some(value.clone())]).unwrap();
-            writer.elements(&[Some(value.clone()), None]).unwrap();
-            let record = LogRecord::new(schema, writer.finish().unwrap().into()).unwrap();
+            writer.elements(&[Some(*value)]).unwrap();
+            writer.elements(&[Some(*value), None]).unwrap();
+            let record = LogRecord::new(schema.clone(), writer.finish().unwrap().into()).unwrap();
             let line = format!("{field}\t(empty)\t{element}\t{element},-");
             assert_eq!(record.to_tsv(), line, "{value:?}");
         }
