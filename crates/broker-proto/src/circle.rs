@@ -25,20 +25,23 @@ use crate::circle::case::{Case, Group, Question, Renewal, Test};
 use crate::circle::held::Held;
 use crate::circle::passed::{News, Passed};
 use crate::circle::repeats::{Repeats, Seen};
+use crate::circle::topics::can_be_probed;
 use crate::duplicates::Keys;
 use crate::frame::receiver_of;
 use crate::id::EndpointId;
 use crate::mark::HOPS_MAX;
-use crate::topic::{RESERVED, Topic};
+use crate::topic::Topic;
 
 mod case;
 mod held;
 mod passed;
 mod probe;
 mod repeats;
+mod topics;
 
 pub use crate::circle::held::{HeldCopy, HeldMessage};
 pub use crate::circle::probe::{Probe, ProbeError};
+pub use crate::circle::topics::TOPICS_MAX;
 
 /// Copies of a message count together that come within this time: longer than any way round.
 const WINDOW: Timespan = Timespan::from_millis(2_000);
@@ -90,10 +93,6 @@ const RENEWAL_WITHIN: Timespan = Timespan::from_secs(1);
 
 /// Unanswered questions in a row that open a link again.
 const MISSED_MAX: u8 = 2;
-
-/// Topics that are looked at or cut at a time; about 1 KiB each. Of more, the one that was quiet
-/// for longest is forgotten: if it circles, that is found out anew.
-const TOPICS_MAX: usize = 4096;
 
 /// Topics that are tested at a time: more wait for their next copy.
 const TESTS_MAX: usize = 256;
@@ -180,6 +179,12 @@ pub enum Report {
         /// The topic.
         topic: Topic,
     },
+    /// More topics are suspected than are looked at: from now on some are forgotten, and what was cut
+    /// for them is open until it is found again.
+    Crowded {
+        /// The first that is forgotten.
+        topic: Topic,
+    },
 }
 
 /// A source of random numbers.
@@ -200,6 +205,8 @@ pub struct Circles {
     told: BTreeMap<(EndpointId, EndpointId), usize>,
     /// Peers about which [`Report::Behind`] or [`Report::Suspected`] was said.
     told_of: BTreeSet<EndpointId>,
+    /// When a topic was forgotten last for want of room.
+    crowded: Option<Timestamp>,
     tests: usize,
     found: u64,
     commands_stopped: u64,
@@ -231,6 +238,7 @@ impl Circles {
             passed: Passed::default(),
             told: BTreeMap::new(),
             told_of: BTreeSet::new(),
+            crowded: None,
             tests: 0,
             found: 0,
             commands_stopped: 0,
@@ -727,71 +735,6 @@ impl Circles {
             self.outputs.push_back(Output::Report(report));
         }
     }
-}
-
-/// The topics that are looked at.
-impl Circles {
-    fn case(&mut self, now: Timestamp, topic: &Topic) -> &mut Case {
-        if !self.cases.contains_key(topic) && self.cases.len() >= TOPICS_MAX {
-            self.forget_quietest(now);
-        }
-        let case = self.cases.entry(topic.clone()).or_default();
-        case.touched = now;
-        case
-    }
-
-    /// Makes room; topics without cuts go first.
-    fn forget_quietest(&mut self, now: Timestamp) {
-        let cases = self.cases.iter();
-        let quietest = cases.min_by_key(|(_, case)| (!case.groups.is_empty(), case.touched));
-        let Some(topic) = quietest.map(|(topic, _)| topic.clone()) else {
-            return;
-        };
-        self.finish_test(now, &topic);
-        let Some(case) = self.cases.remove(&topic) else {
-            return;
-        };
-        if let Some(due) = case.due {
-            self.agenda.remove(&(due, topic.clone()));
-        }
-        if case.groups.is_empty() {
-            return;
-        }
-        for group in case.groups {
-            for (closed, proof) in group.closed {
-                if proof.is_told {
-                    self.tell_gone(group.open, closed, &topic);
-                }
-            }
-        }
-        let peers = Vec::new();
-        self.outputs.push_back(Output::Close { topic, peers });
-    }
-
-    fn schedule(&mut self, topic: &Topic) {
-        let Some(case) = self.cases.get_mut(topic) else {
-            return;
-        };
-        let due = case.next_due();
-        if due == case.due {
-            return;
-        }
-        if let Some(before) = std::mem::replace(&mut case.due, due) {
-            self.agenda.remove(&(before, topic.clone()));
-        }
-        if let Some(due) = due {
-            self.agenda.insert((due, topic.clone()));
-        }
-    }
-}
-
-/// Whether probes under the topic reach nobody but those who look for circles: under topics of data
-/// stores masters and clones read commands. Spec: stores 1.1.
-fn can_be_probed(topic: &[u8]) -> bool {
-    const STORES: &[u8] = b"/<$>/data/";
-    !topic.is_empty()
-        && !topic.starts_with(RESERVED.as_bytes())
-        && !topic.windows(STORES.len()).any(|part| part == STORES)
 }
 
 #[cfg(test)]

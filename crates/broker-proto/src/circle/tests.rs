@@ -155,6 +155,44 @@ fn topics_and_tests_are_bounded() {
     assert_eq!(circles.tests, 0);
 }
 
+/// Has one more topic looked at, and returns what is told of too many. Of many messages at a time
+/// some are not counted, so it may take several.
+fn crowd(circles: &mut Circles, number: &mut i64, now: i64) -> Vec<Topic> {
+    let before = (circles.cases.len(), circles.crowded);
+    while (circles.cases.len(), circles.crowded) == before {
+        *number += 1;
+        let topic = format!("/{number}");
+        let frame = frame(&topic, b"x");
+        for from in [A, B, A, B] {
+            circles.handle_message(at(now), from, topic.as_bytes(), &frame);
+        }
+        circles.handle_timeout(at(now));
+    }
+    let told = outputs(circles).into_iter().filter_map(|it| match it {
+        Output::Report(Report::Crowded { topic }) => Some(topic),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn too_many_topics_are_told_once_per_burst() {
+    let mut circles = circles();
+    let (mut number, mut now) = (0, 0);
+    while circles.cases.len() < TOPICS_MAX {
+        assert_eq!(crowd(&mut circles, &mut number, now), []);
+        now += 10;
+    }
+    assert_eq!(crowd(&mut circles, &mut number, now), [Topic::from("/1")]);
+    for pause in [1, 10, 59_999] {
+        now += pause;
+        assert_eq!(crowd(&mut circles, &mut number, now), []);
+    }
+    now += 60_000;
+    assert_eq!(crowd(&mut circles, &mut number, now).len(), 1);
+    assert_eq!(circles.cases.len(), TOPICS_MAX);
+}
+
 #[test]
 fn a_probe_of_nobody_proves_nothing() {
     let mut circles = circles();

@@ -79,7 +79,9 @@ fn found(world: &World) -> Vec<(usize, EndpointId, EndpointId)> {
                 Report::Gone { open, closed, .. } => {
                     found.retain(|it| it != &(at, *open, *closed));
                 }
-                Report::Behind { .. } | Report::Suspected { .. } => panic!("{report:?}"),
+                Report::Behind { .. } | Report::Suspected { .. } | Report::Crowded { .. } => {
+                    panic!("{report:?}")
+                }
             }
         }
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use broker_proto::circle::{Circles, HeldMessage, Output, Probe, Report, Verdict};
+use broker_proto::circle::{Circles, HeldMessage, Output, Probe, Report, TOPICS_MAX, Verdict};
 use broker_proto::frame::{patch_hop, patch_receiver};
 use broker_proto::mark::Mark;
 use broker_proto::{EndpointId, EndpointInfo, ErrorCode, Fault, Origin, Topic};
@@ -186,6 +186,17 @@ impl Shared {
                      its endpoints"
                 ),
             ),
+            Report::Crowded { topic } => {
+                let text = format!(
+                    "messages under more than {TOPICS_MAX} topics (`circle::TOPICS_MAX`) seem to go \
+                     round in circles: the topic that was quiet for longest, now `{topic}`, is \
+                     forgotten for each further one, and goes round again until it is found anew; \
+                     leave out a link or disable forwarding, or publish under fewer topics"
+                );
+                tracing::warn!(event = "loop-topics-full", "{text}");
+                let fault = Fault::new(ErrorCode::ForwardingLoop, None, text);
+                return self.data.report(fault);
+            }
             Report::Suspected { peer, topic } => (
                 peer,
                 format!(

@@ -27,7 +27,6 @@ use crate::lock::{Lock, Locked};
 use crate::store::delivery::{After, Answer, Delivery, answer_of, is_for, other};
 use crate::store::error::quoted;
 use crate::store::registry::Node;
-use crate::store::stats::{StoreState, StoreStats};
 use crate::store::worker::{Job, Worker};
 use crate::store::{StoreError, peers_with};
 
@@ -174,8 +173,18 @@ impl Host {
         }
     }
 
+    /// For those who read, wait, or ask: the thread of a storage, which holds the lock nearly all the
+    /// time when it has much to do, lets them in between two groups.
     pub(super) fn lock(&self) -> Locked<'_, State> {
-        self.state.lock()
+        let Some(worker) = &self.worker else {
+            return self.state.lock();
+        };
+        let state = self.state.try_lock().unwrap_or_else(|| {
+            worker.ask_turn();
+            self.state.lock()
+        });
+        worker.take_turn();
+        state
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -187,40 +196,9 @@ impl Host {
         self.worker.is_some()
     }
 
-    /// How the store is, as far as it can be said without waiting for a disk.
-    pub(crate) fn stats(&self) -> StoreStats {
-        let state = self.state.try_lock().and_then(|mut state| {
-            let now = time_of_day();
-            let has_thread = self.has_thread();
-            Some(match &mut state.core {
-                Core::Master(master) => StoreState {
-                    entries: if has_thread {
-                        None
-                    } else {
-                        master.entries(now).ok()
-                    },
-                    inputs: master.writers() as u64,
-                    outputs: master.clones() as u64,
-                    unacknowledged: master.unacknowledged().0 as u64,
-                    updates: master.seq(),
-                    is_working: master.is_writable(),
-                },
-                Core::Clone(clone) => StoreState {
-                    entries: Some(clone.entries(now) as u64),
-                    inputs: u64::from(clone.position().is_some()),
-                    outputs: u64::from(clone.master().is_some()),
-                    unacknowledged: clone.unacknowledged().0 as u64,
-                    updates: clone.position().map_or(0, |(_, seq)| seq),
-                    is_working: clone.check_readable().is_ok(),
-                },
-                Core::Closed => return None,
-            })
-        });
-        StoreStats {
-            name: self.name.clone(),
-            role: self.role,
-            state,
-        }
+    /// Nothing while somebody else has it.
+    pub(super) fn try_lock(&self) -> Option<Locked<'_, State>> {
+        self.state.try_lock()
     }
 
     /// A number for a request of a handle.
@@ -236,7 +214,7 @@ impl Host {
         node: &Node,
         action: impl FnOnce(&mut Core) -> T,
     ) -> (T, Vec<BlockedPublish>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.follow_routes(self, node);
         let result = action(&mut state.core);
         state.core.commit();
@@ -452,7 +430,13 @@ impl Host {
     /// Whether a read need not wait: requests up to the ticket are applied, a clone has a copy or
     /// will have none.
     pub(super) fn is_readable(&self, ticket: u64) -> bool {
-        self.is_applied(ticket) && is_readable(&mut self.lock().core).is_some()
+        self.is_applied(ticket) && self.has_content()
+    }
+
+    /// Whether there is something to read, or never will be. Of a master there always is, which need
+    /// not wait for its storage to say so.
+    fn has_content(&self) -> bool {
+        self.role == Role::Master || is_readable(&mut self.lock().core).is_some()
     }
 
     /// Blocks until [`is_readable`](Self::is_readable) or the time is over.
@@ -464,14 +448,16 @@ impl Host {
             return false;
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        self.wait_until(left, is_readable).is_some()
+        self.role == Role::Master || self.wait_until(left, is_readable).is_some()
     }
 
     pub(super) async fn readable(&self, ticket: u64) {
         if let Some(worker) = &self.worker {
             worker.done(ticket).await;
         }
-        self.until(is_readable).await;
+        if self.role == Role::Clone {
+            self.until(is_readable).await;
+        }
     }
 
     /// Blocks until a request has room or the time is over.
@@ -613,7 +599,7 @@ impl Host {
     }
 
     fn drop_core(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let core = std::mem::replace(&mut state.core, Core::Closed);
         let answers = std::mem::take(&mut state.answers);
         self.announce(state);

@@ -2,6 +2,8 @@
 
 use broker_proto::store::Role;
 
+use crate::store::host::{Core, Host, time_of_day};
+
 /// One data store of this endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -30,4 +32,42 @@ pub struct StoreState {
     pub updates: u64,
     /// At a master, whether requests are applied; at a clone, whether it can be read.
     pub is_working: bool,
+}
+
+impl Host {
+    /// How the store is, as far as it can be said without waiting for a disk.
+    pub(crate) fn stats(&self) -> StoreStats {
+        let state = self.try_lock().and_then(|mut state| {
+            let now = time_of_day();
+            let has_thread = self.has_thread();
+            Some(match &mut state.core {
+                Core::Master(master) => StoreState {
+                    entries: if has_thread {
+                        None
+                    } else {
+                        master.entries(now).ok()
+                    },
+                    inputs: master.writers() as u64,
+                    outputs: master.clones() as u64,
+                    unacknowledged: master.unacknowledged().0 as u64,
+                    updates: master.seq(),
+                    is_working: master.is_writable(),
+                },
+                Core::Clone(clone) => StoreState {
+                    entries: Some(clone.entries(now) as u64),
+                    inputs: u64::from(clone.position().is_some()),
+                    outputs: u64::from(clone.master().is_some()),
+                    unacknowledged: clone.unacknowledged().0 as u64,
+                    updates: clone.position().map_or(0, |(_, seq)| seq),
+                    is_working: clone.check_readable().is_ok(),
+                },
+                Core::Closed => return None,
+            })
+        });
+        StoreStats {
+            name: self.name.clone(),
+            role: self.role,
+            state,
+        }
+    }
 }

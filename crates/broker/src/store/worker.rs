@@ -2,9 +2,12 @@
 //!
 //! What everybody wants of the master is queued here. The thread takes all there is, up to a limit,
 //! applies it, commits once and only then lets anybody know: that is what makes full durability
-//! fast. Readers wait until what was queued before them is done and then read by themselves.
+//! fast. Readers wait until the changes that were asked for before them are done and then read by
+//! themselves: between two groups the thread lets them in, as a mutex would go to the thread that
+//! has just released it, again and again. See ADR 0190.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -20,6 +23,10 @@ const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Bytes that may be queued: as much as a mailbox holds.
 const QUEUE_BYTES_MAX: usize = crate::config::MAILBOX_BYTES_MAX;
+
+/// How long the thread waits for the readers whose turn it is: many times what it takes to wake them
+/// and to read. They may also have gone away.
+const TURN_MAX: Duration = Duration::from_millis(2);
 
 /// Bytes that a job takes besides its command.
 const JOB_OVERHEAD: usize = 64;
@@ -46,6 +53,15 @@ impl Job {
             Self::Tick | Self::Expire | Self::Probe => JOB_OVERHEAD,
         }
     }
+
+    /// Whether readers who come after it must see what it did. What is over is not there for them,
+    /// removed or not.
+    fn is_change(&self) -> bool {
+        match self {
+            Self::Command(_) | Self::Request(_) => true,
+            Self::Tick | Self::Expire | Self::Probe => false,
+        }
+    }
 }
 
 /// The queue of one master and its thread.
@@ -57,6 +73,10 @@ pub(super) struct Worker {
     /// Others wait here for the thread.
     progressed: Condvar,
     progressed_async: Notify,
+    /// The thread waits here for readers whose turn it is.
+    read: Condvar,
+    /// Whether it does, or will before its next group.
+    has_readers: AtomicBool,
     thread: Lock<Option<JoinHandle<()>>>,
 }
 
@@ -66,7 +86,14 @@ struct Queue {
     jobs: VecDeque<Job>,
     bytes: usize,
     queued: u64,
+    /// The number of the last job that readers must see.
+    changed: u64,
     done: u64,
+    /// How many threads wait for a number to be done, to read then.
+    /// Bound: one entry per thread that waits.
+    waiting: BTreeMap<u64, usize>,
+    /// Those who read before the next group begins.
+    readers: usize,
     has_tick: bool,
     has_expire: bool,
     closing: bool,
@@ -89,6 +116,7 @@ impl Worker {
             .name(format!("store {name}"))
             .spawn(move || {
                 while let Some(jobs) = worker.next_group() {
+                    worker.let_readers_in();
                     let count = jobs.len();
                     work(jobs);
                     worker.finish(count);
@@ -127,7 +155,17 @@ impl Worker {
     }
 
     fn finish(&self, count: usize) {
-        self.lock().done += count as u64;
+        let mut queue = self.lock();
+        queue.done += count as u64;
+        let done = queue.done;
+        while let Some(waiting) = queue.waiting.first_entry()
+            && *waiting.key() <= done
+        {
+            let count = waiting.remove();
+            queue.readers += count;
+        }
+        self.has_readers.store(queue.readers > 0, Ordering::Relaxed);
+        drop(queue);
         self.progressed.notify_all();
         self.progressed_async.notify_waiters();
     }
@@ -151,6 +189,9 @@ impl Worker {
         let was_empty = queue.jobs.is_empty();
         queue.bytes += job.bytes();
         queue.queued += 1;
+        if job.is_change() {
+            queue.changed = queue.queued;
+        }
         queue.jobs.push_back(job);
         drop(queue);
         if was_empty {
@@ -164,9 +205,9 @@ impl Worker {
         self.lock().bytes < QUEUE_BYTES_MAX
     }
 
-    /// What is queued up to now.
+    /// The changes that are queued up to now.
     pub(super) fn ticket(&self) -> u64 {
-        self.lock().queued
+        self.lock().changed
     }
 
     /// Whether everything up to a ticket is done.
@@ -188,9 +229,76 @@ impl Worker {
         true
     }
 
-    /// Blocks until everything up to a ticket is done; `false` when the time is over.
+    /// Blocks until everything up to a ticket is done; `false` when the time is over. Whoever waits
+    /// has the next turn.
     pub(super) fn wait_done(&self, ticket: u64, timeout: Duration) -> bool {
-        self.wait_while(timeout, |queue| queue.done < ticket)
+        let deadline = Instant::now() + timeout;
+        let mut queue = self.lock();
+        if queue.done >= ticket {
+            return true;
+        }
+        *queue.waiting.entry(ticket).or_default() += 1;
+        while queue.done < ticket {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                if let Some(waiting) = queue.waiting.get_mut(&ticket) {
+                    *waiting -= 1;
+                    if *waiting == 0 {
+                        queue.waiting.remove(&ticket);
+                    }
+                }
+                return false;
+            }
+            queue = queue.wait_timeout(&self.progressed, left);
+        }
+        true
+    }
+
+    // --- turns ----------------------------------------------------------------------------------
+
+    /// A reader is about to wait for a group to end: its turn is then.
+    pub(super) fn ask_turn(&self) {
+        let mut queue = self.lock();
+        queue.readers += 1;
+        self.has_readers.store(true, Ordering::Relaxed);
+    }
+
+    /// A reader has the store.
+    #[inline]
+    pub(super) fn take_turn(&self) {
+        if self.has_readers.load(Ordering::Relaxed) {
+            self.count_reader();
+        }
+    }
+
+    #[cold]
+    fn count_reader(&self) {
+        let mut queue = self.lock();
+        queue.readers = queue.readers.saturating_sub(1);
+        if queue.readers == 0 {
+            self.has_readers.store(false, Ordering::Relaxed);
+            drop(queue);
+            self.read.notify_one();
+        }
+    }
+
+    /// Waits for the readers whose turn it is. Others that come meanwhile may be taken for them:
+    /// then one of them has the turn after the next group.
+    fn let_readers_in(&self) {
+        if !self.has_readers.load(Ordering::Relaxed) {
+            return;
+        }
+        let deadline = Instant::now() + TURN_MAX;
+        let mut queue = self.lock();
+        while queue.readers > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                queue.readers = 0;
+            } else {
+                queue = queue.wait_timeout(&self.read, left);
+            }
+        }
+        self.has_readers.store(false, Ordering::Relaxed);
     }
 
     /// Blocks until there is room; `false` when the time is over.
@@ -239,5 +347,175 @@ impl Worker {
             // A panic of the thread was reported when it happened; there is nothing left to do.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use broker_data::{Timespan, Timestamp};
+    use broker_proto::store::backend::{BackendError, Entry, VisitEntry};
+    use broker_proto::store::{Backend as Storage, Master, Memory};
+
+    use super::*;
+    use crate::Endpoint;
+    use crate::store::host::Host;
+    use crate::store::{Backend, Store, config};
+
+    #[test]
+    fn readers_wait_for_changes_only() {
+        let worker = Worker::default();
+        for job in [Job::Tick, Job::Expire, Job::Probe] {
+            assert!(worker.push(job));
+        }
+        assert_eq!(worker.ticket(), 0);
+        assert!(worker.push(Job::Request([].into())) && worker.push(Job::Probe));
+        assert_eq!(worker.ticket(), 4);
+        let jobs = worker.next_group().unwrap();
+        worker.finish(jobs.len());
+        assert!(worker.is_done(4));
+    }
+
+    #[test]
+    fn who_waited_for_a_group_reads_before_the_next_one() {
+        let worker = Arc::new(Worker::default());
+        assert!(worker.push(Job::Request([].into())));
+        let ticket = worker.ticket();
+        let reader = std::thread::spawn({
+            let worker = worker.clone();
+            move || worker.wait_done(ticket, Duration::from_secs(60))
+        });
+        while worker.lock().waiting.is_empty() {
+            std::thread::yield_now();
+        }
+        // One that does not wait that long is forgotten.
+        assert!(!worker.wait_done(ticket, Duration::ZERO));
+        assert_eq!(worker.lock().waiting, BTreeMap::from([(ticket, 1)]));
+        let jobs = worker.next_group().unwrap();
+        worker.finish(jobs.len());
+        assert!(reader.join().unwrap());
+        assert_eq!(worker.lock().readers, 1);
+        worker.take_turn();
+        worker.take_turn();
+        assert_eq!(worker.lock().readers, 0);
+        // And one that never comes holds nobody up for ever.
+        worker.ask_turn();
+        worker.let_readers_in();
+        assert_eq!(worker.lock().readers, 0);
+    }
+
+    #[derive(Default)]
+    struct Counts {
+        commits: AtomicU64,
+        expired: AtomicU64,
+    }
+
+    /// Memory with a disk that takes its time.
+    struct SlowDisk {
+        memory: Memory,
+        counts: Arc<Counts>,
+    }
+
+    impl Storage for SlowDisk {
+        fn get(&mut self, key: &[u8]) -> Result<Option<Entry>, BackendError> {
+            self.memory.get(key)
+        }
+        fn contains(&mut self, key: &[u8]) -> Result<bool, BackendError> {
+            self.memory.contains(key)
+        }
+        fn put(
+            &mut self,
+            key: &[u8],
+            value: &[u8],
+            expiry: Option<Timestamp>,
+        ) -> Result<(), BackendError> {
+            self.memory.put(key, value, expiry)
+        }
+        fn erase(&mut self, key: &[u8]) -> Result<bool, BackendError> {
+            self.memory.erase(key)
+        }
+        fn expire(&mut self, key: &[u8], now: Timestamp) -> Result<bool, BackendError> {
+            self.counts.expired.fetch_add(1, Ordering::Relaxed);
+            self.memory.expire(key, now)
+        }
+        fn clear(&mut self) -> Result<(), BackendError> {
+            self.memory.clear()
+        }
+        fn count(&mut self) -> Result<u64, BackendError> {
+            self.memory.count()
+        }
+        fn for_each(&mut self, visit: &mut VisitEntry<'_>) -> Result<u64, BackendError> {
+            self.memory.for_each(visit)
+        }
+        fn for_each_key(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<(), BackendError> {
+            self.memory.for_each_key(visit)
+        }
+        fn expiries(&mut self) -> Result<Vec<(Vec<u8>, Timestamp)>, BackendError> {
+            self.memory.expiries()
+        }
+        fn commit(&mut self) -> Result<(), BackendError> {
+            std::thread::sleep(Duration::from_millis(2));
+            self.counts.commits.fetch_add(1, Ordering::Relaxed);
+            self.memory.commit()
+        }
+        fn rollback(&mut self) {
+            self.memory.rollback();
+        }
+    }
+
+    fn slow_store(endpoint: &Endpoint) -> (Store, Arc<Counts>) {
+        let other = endpoint.attach_master("other", Backend::Memory).unwrap();
+        let node = other.node();
+        let counts = Arc::new(Counts::default());
+        let disk: Box<dyn Storage> = Box::new(SlowDisk {
+            memory: Memory::new(),
+            counts: counts.clone(),
+        });
+        let id = node.stores.new_entity(node.shared.data.id);
+        let master = Master::new(id, "slow", disk, config(&node.shared)).unwrap();
+        let host = Host::master(node, "slow", master, true).unwrap();
+        let topic = broker_proto::store::master_topic("slow");
+        (Store::start(node, host, &topic).unwrap(), counts)
+    }
+
+    /// A read waits for the group that is under way and for that of a change that was asked for
+    /// before, not for all that there are.
+    #[test]
+    fn readers_wait_for_few_groups_while_many_entries_end() {
+        const ENTRIES: u64 = 25_000;
+        let endpoint = Endpoint::builder().disable_ssl(true).build().unwrap();
+        let (store, counts) = slow_store(&endpoint);
+        for key in 0..ENTRIES {
+            let soon = Timespan::from_millis(100);
+            store.put_for(&key, &key, Some(soon)).unwrap();
+        }
+        let expired = || counts.expired.load(Ordering::Relaxed);
+        let commits = || counts.commits.load(Ordering::Relaxed);
+        let (reads, groups) = std::thread::scope(|scope| {
+            // Others change the store all the time: there is always a next group.
+            let writer = scope.spawn(|| {
+                while expired() < ENTRIES {
+                    store.put("other", &1_u64).unwrap();
+                    std::thread::yield_now();
+                }
+            });
+            while expired() == 0 {
+                std::thread::yield_now();
+            }
+            let before = commits();
+            let mut reads = 0;
+            while expired() < ENTRIES {
+                store.get("other").unwrap();
+                reads += 1;
+            }
+            let groups = commits() - before;
+            writer.join().unwrap();
+            (reads, groups)
+        });
+        // A busy machine makes some of them wait for more.
+        assert!(groups >= 50, "{groups} groups");
+        assert!(reads >= groups / 8, "{reads} reads in {groups} groups");
+        endpoint.shutdown().wait();
     }
 }
