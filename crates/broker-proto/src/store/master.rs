@@ -50,9 +50,9 @@ const DROPPED_CLONES_MAX: usize = 4096;
 const WRITERS_MISSING_MAX: usize = 128 * 1024;
 
 /// Entries that one call removes at most because they are over, so that many that end together hold
-/// up others for the time of so many changes and not of all: less than a millisecond in memory.
-/// Reads do not see the rest meanwhile.
-pub const EXPIRED_PER_CALL_MAX: usize = 256;
+/// up others for the time of so many changes and not of all: a third of a millisecond in a file. Reads
+/// do not see the rest meanwhile.
+pub const EXPIRED_PER_CALL_MAX: usize = 64;
 
 /// The master of a store.
 #[derive(Debug)]

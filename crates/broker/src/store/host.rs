@@ -6,15 +6,18 @@
 //! which does the same for groups; see `worker`. Lock order: the endpoint's control state before a
 //! store; a store before nothing. See ADR 0073.
 
+mod waiting;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use broker_data::Timestamp;
 use broker_proto::Topic;
 use broker_proto::store::command::Command;
 use broker_proto::store::entity::EntityId;
+use broker_proto::store::master::EXPIRED_PER_CALL_MAX;
 use broker_proto::store::{
     Backend, Contact, Failure, Master, Output, Role, StoreClone, clone_topic, master_topic,
 };
@@ -33,6 +36,14 @@ use crate::store::{StoreError, peers_with};
 /// Time that others are given between two batches of entries that are over, in which they get the
 /// lock and the thread: as long as a batch takes at most.
 const EXPIRY_PAUSE: Duration = Duration::from_millis(1);
+
+/// Steps, of `EXPIRED_PER_CALL_MAX` entries each, in which a batch is removed: less than a millisecond
+/// in memory.
+const EXPIRY_STEPS: usize = 4;
+
+/// Steps between two commits of a thread that has nothing else to do. Readers come between them, and
+/// all but the last end with the first change that is asked for.
+const EXPIRY_STEPS_ALONE: usize = 16;
 
 /// No entry ends, in nanoseconds since 1970.
 const NEVER: i64 = i64::MAX;
@@ -130,7 +141,7 @@ impl Host {
             let end_host = host.clone();
             let started = worker.start(
                 name,
-                move |jobs| work_host.work(&work_node, jobs),
+                move |worker, jobs| work_host.work(&work_node, worker, jobs),
                 move || end_host.drop_core(),
             );
             started.map_err(|error| StoreError::Thread(Arc::new(error)))?;
@@ -196,6 +207,11 @@ impl Host {
         self.worker.is_some()
     }
 
+    #[cfg(test)]
+    pub(super) fn worker(&self) -> Option<&Worker> {
+        self.worker.as_deref()
+    }
+
     /// Nothing while somebody else has it.
     pub(super) fn try_lock(&self) -> Option<Locked<'_, State>> {
         self.state.try_lock()
@@ -217,6 +233,11 @@ impl Host {
         let mut state = self.state.lock();
         state.follow_routes(self, node);
         let result = action(&mut state.core);
+        (result, self.finish(node, state))
+    }
+
+    /// Ends a group and carries out what came of it.
+    fn finish(self: &Arc<Self>, node: &Node, mut state: Locked<'_, State>) -> Vec<BlockedPublish> {
         state.core.commit();
         let mut after = After::default();
         state.carry_out(self, node, &mut after);
@@ -227,7 +248,7 @@ impl Host {
         self.announce(state);
         let mut blocked = after.settle();
         blocked.extend(node.stores.deliver_locally(node));
-        (result, blocked)
+        blocked
     }
 
     /// Unlocks and tells those who wait that something may have changed.
@@ -264,16 +285,37 @@ impl Host {
     }
 
     /// One group of jobs of the thread.
-    fn work(self: &Arc<Self>, node: &Node, jobs: VecDeque<Job>) {
-        let ((), blocked) = self.act(node, |core| {
-            let now = time_of_day();
-            for job in jobs {
-                core.handle_job(now, &job);
+    fn work(self: &Arc<Self>, node: &Node, worker: &Worker, jobs: VecDeque<Job>) {
+        let is_alone = jobs.iter().all(|job| matches!(job, Job::Expire));
+        let blocked = match is_alone {
+            true => self.work_on_expiry(node, worker),
+            false => {
+                let ((), blocked) = self.act(node, |core| core.handle_jobs(time_of_day(), &jobs));
+                blocked
             }
-        });
+        };
         for blocked in blocked {
             blocked.wait();
         }
+    }
+
+    /// Removes some of what is over, all in one group. What is removed is not there for readers
+    /// anyway, so they may come before it is committed.
+    fn work_on_expiry(self: &Arc<Self>, node: &Node, worker: &Worker) -> Vec<BlockedPublish> {
+        let mut state = self.state.lock();
+        state.follow_routes(self, node);
+        for step in 1..=EXPIRY_STEPS_ALONE {
+            let now = time_of_day();
+            state.core.handle_job(now, &Job::Expire);
+            let is_done = state.core.next_expiry() > now.ns();
+            if is_done || step == EXPIRY_STEPS_ALONE || worker.has_jobs() {
+                break;
+            }
+            drop(state);
+            worker.let_readers_in();
+            state = self.state.lock();
+        }
+        self.finish(node, state)
     }
 
     /// `late` is the number of ticks that should have come before this one.
@@ -299,7 +341,11 @@ impl Host {
             worker.push(Job::Expire);
             return Vec::new();
         }
-        let ((), blocked) = self.act(node, |core| core.handle_job(time_of_day(), &Job::Expire));
+        let ((), blocked) = self.act(node, |core| {
+            for _ in 0..EXPIRY_STEPS {
+                core.handle_job(time_of_day(), &Job::Expire);
+            }
+        });
         blocked
     }
 
@@ -377,153 +423,6 @@ impl Host {
                 clone.search_again();
             }
         });
-    }
-
-    // --- waiting --------------------------------------------------------------------------------
-
-    /// Blocks until `check` has something to say or the time is over.
-    fn wait_until<T>(
-        &self,
-        timeout: Duration,
-        mut check: impl FnMut(&mut Core) -> Option<T>,
-    ) -> Option<T> {
-        let deadline = Instant::now() + timeout;
-        let mut state = self.lock();
-        loop {
-            if let Some(result) = check(&mut state.core) {
-                return Some(result);
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return None;
-            }
-            state.waiting += 1;
-            state = state.wait_timeout(&self.changed, left);
-            state.waiting -= 1;
-        }
-    }
-
-    /// Resolves when `check` has something to say.
-    async fn until<T>(&self, mut check: impl FnMut(&mut Core) -> Option<T>) -> T {
-        loop {
-            let changed = self.changed_async.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if let Some(result) = check(&mut self.lock().core) {
-                return result;
-            }
-            changed.await;
-        }
-    }
-
-    /// What has to be done before a read sees everything that was asked for before it.
-    pub(super) fn ticket(&self) -> u64 {
-        self.worker.as_ref().map_or(0, |worker| worker.ticket())
-    }
-
-    fn is_applied(&self, ticket: u64) -> bool {
-        self.worker
-            .as_ref()
-            .is_none_or(|worker| worker.is_done(ticket))
-    }
-
-    /// Whether a read need not wait: requests up to the ticket are applied, a clone has a copy or
-    /// will have none.
-    pub(super) fn is_readable(&self, ticket: u64) -> bool {
-        self.is_applied(ticket) && self.has_content()
-    }
-
-    /// Whether there is something to read, or never will be. Of a master there always is, which need
-    /// not wait for its storage to say so.
-    fn has_content(&self) -> bool {
-        self.role == Role::Master || is_readable(&mut self.lock().core).is_some()
-    }
-
-    /// Blocks until [`is_readable`](Self::is_readable) or the time is over.
-    pub(super) fn wait_readable(&self, ticket: u64, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
-        if let Some(worker) = &self.worker
-            && !worker.wait_done(ticket, timeout)
-        {
-            return false;
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        self.role == Role::Master || self.wait_until(left, is_readable).is_some()
-    }
-
-    pub(super) async fn readable(&self, ticket: u64) {
-        if let Some(worker) = &self.worker {
-            worker.done(ticket).await;
-        }
-        if self.role == Role::Clone {
-            self.until(is_readable).await;
-        }
-    }
-
-    /// Blocks until a request has room or the time is over.
-    pub(super) fn wait_room(&self, bytes: usize, timeout: Duration) -> bool {
-        match &self.worker {
-            Some(worker) => worker.wait_room(timeout),
-            None => self
-                .wait_until(timeout, |core| has_room(core, bytes))
-                .is_some(),
-        }
-    }
-
-    pub(super) async fn room(&self, bytes: usize) {
-        match &self.worker {
-            Some(worker) => worker.room().await,
-            None => self.until(|core| has_room(core, bytes)).await,
-        }
-    }
-
-    /// Asks the other side to say how far it is.
-    pub(super) fn probe(self: &Arc<Self>, node: &Node) {
-        match &self.worker {
-            Some(worker) => {
-                worker.push(Job::Probe);
-            }
-            None => {
-                // What has no room now is asked again at the next look.
-                let _ = self.act(node, |core| core.handle_job(time_of_day(), &Job::Probe));
-            }
-        }
-    }
-
-    /// Blocks until both sides have everything, as far as is known here, or the time is over.
-    pub(super) fn wait_idle(self: &Arc<Self>, node: &Node, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
-        if !self.wait_done(timeout) {
-            return false;
-        }
-        // The way to the other side may just have gone. What has no room now is said again later.
-        let _ = self.look_at_routes(node);
-        if let Some(idle) = is_idle(&mut self.lock().core) {
-            return idle;
-        }
-        self.probe(node);
-        let left = deadline.saturating_duration_since(Instant::now());
-        self.wait_until(left, is_idle).unwrap_or(false)
-    }
-
-    fn wait_done(&self, timeout: Duration) -> bool {
-        self.worker
-            .as_ref()
-            .is_none_or(|worker| worker.wait_done(worker.ticket(), timeout))
-    }
-
-    /// As [`wait_idle`](Self::wait_idle), for async code.
-    pub(super) async fn idle(self: &Arc<Self>, node: &Node) -> bool {
-        if let Some(worker) = &self.worker {
-            worker.done(worker.ticket()).await;
-        }
-        // The way to the other side may just have gone. What has no room now is said again later.
-        let _ = self.look_at_routes(node);
-        if let Some(idle) = is_idle(&mut self.lock().core) {
-            return idle;
-        }
-        self.probe(node);
-        self.until(is_idle).await
     }
 
     // --- life -----------------------------------------------------------------------------------
@@ -680,6 +579,20 @@ impl Core {
         }
     }
 
+    /// The jobs of a group. Of what is over as much is removed as there are changes, so that neither
+    /// of them falls behind the other.
+    fn handle_jobs(&mut self, now: Timestamp, jobs: &VecDeque<Job>) {
+        for job in jobs {
+            let steps = match job {
+                Job::Expire => jobs.len().div_ceil(EXPIRED_PER_CALL_MAX),
+                Job::Command(_) | Job::Request(_) | Job::Tick | Job::Probe => 1,
+            };
+            for _ in 0..steps {
+                self.handle_job(now, job);
+            }
+        }
+    }
+
     /// One job of a group.
     fn handle_job(&mut self, now: Timestamp, job: &Job) {
         match (self, job) {
@@ -737,35 +650,6 @@ impl Core {
             Self::Clone(clone) => clone.poll_output(),
             Self::Closed => None,
         }
-    }
-}
-
-fn is_readable(core: &mut Core) -> Option<()> {
-    match core {
-        Core::Clone(clone) if clone.contact() == Contact::Searching => None,
-        Core::Clone(_) | Core::Master(_) | Core::Closed => Some(()),
-    }
-}
-
-fn has_room(core: &mut Core, bytes: usize) -> Option<()> {
-    match core {
-        // What waits for a search that failed learns that instead.
-        Core::Clone(clone) => {
-            (clone.has_room(bytes) || clone.contact() == Contact::Failed).then_some(())
-        }
-        Core::Master(_) | Core::Closed => Some(()),
-    }
-}
-
-/// Some once it is decided: idle, or nothing that could become so.
-fn is_idle(core: &mut Core) -> Option<bool> {
-    match core {
-        Core::Master(master) => master.is_idle().then_some(true),
-        Core::Clone(clone) => match clone.is_idle() {
-            true => Some(true),
-            false => (clone.contact() == Contact::Failed).then_some(false),
-        },
-        Core::Closed => Some(false),
     }
 }
 

@@ -25,8 +25,8 @@ const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 const QUEUE_BYTES_MAX: usize = crate::config::MAILBOX_BYTES_MAX;
 
 /// How long the thread waits for the readers whose turn it is: many times what it takes to wake them
-/// and to read. They may also have gone away.
-const TURN_MAX: Duration = Duration::from_millis(2);
+/// and to read, also on a busy machine. They may have gone away.
+const TURN_MAX: Duration = Duration::from_millis(20);
 
 /// Bytes that a job takes besides its command.
 const JOB_OVERHEAD: usize = 64;
@@ -108,7 +108,7 @@ impl Worker {
     pub(super) fn start(
         self: &Arc<Self>,
         name: &str,
-        mut work: impl FnMut(VecDeque<Job>) + Send + 'static,
+        mut work: impl FnMut(&Self, VecDeque<Job>) + Send + 'static,
         end: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<()> {
         let worker = self.clone();
@@ -118,7 +118,7 @@ impl Worker {
                 while let Some(jobs) = worker.next_group() {
                     worker.let_readers_in();
                     let count = jobs.len();
-                    work(jobs);
+                    work(&worker, jobs);
                     worker.finish(count);
                 }
                 end();
@@ -282,9 +282,14 @@ impl Worker {
         }
     }
 
+    /// Whether there is more to do than what the thread is at.
+    pub(super) fn has_jobs(&self) -> bool {
+        !self.lock().jobs.is_empty()
+    }
+
     /// Waits for the readers whose turn it is. Others that come meanwhile may be taken for them:
     /// then one of them has the turn after the next group.
-    fn let_readers_in(&self) {
+    pub(super) fn let_readers_in(&self) {
         if !self.has_readers.load(Ordering::Relaxed) {
             return;
         }
@@ -352,16 +357,18 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
+    use std::sync::{Mutex, mpsc};
 
-    use broker_data::{Timespan, Timestamp};
+    use broker_data::{Timespan, Timestamp, Value};
     use broker_proto::store::backend::{BackendError, Entry, VisitEntry};
     use broker_proto::store::{Backend as Storage, Master, Memory};
 
     use super::*;
     use crate::Endpoint;
-    use crate::store::host::Host;
+    use crate::store::host::{Core, Host};
     use crate::store::{Backend, Store, config};
+
+    const DEADLINE: Duration = Duration::from_secs(60);
 
     #[test]
     fn readers_wait_for_changes_only() {
@@ -405,16 +412,55 @@ mod tests {
         assert_eq!(worker.lock().readers, 0);
     }
 
+    /// Commits wait here until the test lets them pass.
     #[derive(Default)]
-    struct Counts {
-        commits: AtomicU64,
-        expired: AtomicU64,
+    struct Gate {
+        state: Mutex<GateState>,
+        changed: Condvar,
     }
 
-    /// Memory with a disk that takes its time.
+    #[derive(Default)]
+    struct GateState {
+        is_waiting: bool,
+        permits: u64,
+        passed: u64,
+    }
+
+    impl Gate {
+        fn pass(&self) {
+            let mut state = self.state.lock().unwrap();
+            while state.permits == 0 {
+                state.is_waiting = true;
+                self.changed.notify_all();
+                state = self.changed.wait(state).unwrap();
+            }
+            state.is_waiting = false;
+            state.permits -= 1;
+            state.passed += 1;
+        }
+
+        fn permit(&self, count: u64) {
+            self.state.lock().unwrap().permits += count;
+            self.changed.notify_all();
+        }
+
+        fn await_commit(&self) {
+            let state = self.state.lock().unwrap();
+            let waited = self
+                .changed
+                .wait_timeout_while(state, DEADLINE, |it| !it.is_waiting);
+            assert!(!waited.unwrap().1.timed_out(), "no commit came");
+        }
+
+        fn passed(&self) -> u64 {
+            self.state.lock().unwrap().passed
+        }
+    }
+
+    /// Memory with a disk that takes as long as the test wants.
     struct SlowDisk {
         memory: Memory,
-        counts: Arc<Counts>,
+        gate: Arc<Gate>,
     }
 
     impl Storage for SlowDisk {
@@ -436,7 +482,6 @@ mod tests {
             self.memory.erase(key)
         }
         fn expire(&mut self, key: &[u8], now: Timestamp) -> Result<bool, BackendError> {
-            self.counts.expired.fetch_add(1, Ordering::Relaxed);
             self.memory.expire(key, now)
         }
         fn clear(&mut self) -> Result<(), BackendError> {
@@ -455,8 +500,7 @@ mod tests {
             self.memory.expiries()
         }
         fn commit(&mut self) -> Result<(), BackendError> {
-            std::thread::sleep(Duration::from_millis(2));
-            self.counts.commits.fetch_add(1, Ordering::Relaxed);
+            self.gate.pass();
             self.memory.commit()
         }
         fn rollback(&mut self) {
@@ -464,58 +508,92 @@ mod tests {
         }
     }
 
-    fn slow_store(endpoint: &Endpoint) -> (Store, Arc<Counts>) {
+    /// A store on such a disk, without a clock.
+    fn slow_store(endpoint: &Endpoint) -> (Store, Arc<Gate>) {
         let other = endpoint.attach_master("other", Backend::Memory).unwrap();
         let node = other.node();
-        let counts = Arc::new(Counts::default());
+        let gate = Arc::new(Gate::default());
         let disk: Box<dyn Storage> = Box::new(SlowDisk {
             memory: Memory::new(),
-            counts: counts.clone(),
+            gate: gate.clone(),
         });
         let id = node.stores.new_entity(node.shared.data.id);
         let master = Master::new(id, "slow", disk, config(&node.shared)).unwrap();
         let host = Host::master(node, "slow", master, true).unwrap();
-        let topic = broker_proto::store::master_topic("slow");
-        (Store::start(node, host, &topic).unwrap(), counts)
+        (Store::new(node, host), gate)
     }
 
-    /// A read waits for the group that is under way and for that of a change that was asked for
-    /// before, not for all that there are.
-    #[test]
-    fn readers_wait_for_few_groups_while_many_entries_end() {
-        const ENTRIES: u64 = 25_000;
-        let endpoint = Endpoint::builder().disable_ssl(true).build().unwrap();
-        let (store, counts) = slow_store(&endpoint);
-        for key in 0..ENTRIES {
-            let soon = Timespan::from_millis(100);
-            store.put_for(&key, &key, Some(soon)).unwrap();
+    /// What a read returns that waits for the group under way while another one is queued, of which
+    /// nothing is committed.
+    fn read_between_groups(store: &Store, gate: &Gate, key: &'static str) -> Option<Value> {
+        let worker = store.host.worker().unwrap();
+        gate.await_commit();
+        let (sender, receiver) = mpsc::channel();
+        let reader = store.clone();
+        std::thread::spawn(move || sender.send(reader.get(key).unwrap()));
+        let is_waiting = || {
+            let queue = worker.lock();
+            queue.readers > 0 || !queue.waiting.is_empty()
+        };
+        while !is_waiting() {
+            std::thread::yield_now();
         }
-        let expired = || counts.expired.load(Ordering::Relaxed);
-        let commits = || counts.commits.load(Ordering::Relaxed);
-        let (reads, groups) = std::thread::scope(|scope| {
-            // Others change the store all the time: there is always a next group.
-            let writer = scope.spawn(|| {
-                while expired() < ENTRIES {
-                    store.put("other", &1_u64).unwrap();
-                    std::thread::yield_now();
-                }
-            });
-            while expired() == 0 {
-                std::thread::yield_now();
-            }
-            let before = commits();
-            let mut reads = 0;
-            while expired() < ENTRIES {
-                store.get("other").unwrap();
-                reads += 1;
-            }
-            let groups = commits() - before;
-            writer.join().unwrap();
-            (reads, groups)
-        });
-        // A busy machine makes some of them wait for more.
-        assert!(groups >= 50, "{groups} groups");
-        assert!(reads >= groups / 8, "{reads} reads in {groups} groups");
+        store.put("next", &1_u64).unwrap();
+        gate.permit(1);
+        let answer = receiver.recv_timeout(DEADLINE);
+        if answer.is_err() {
+            gate.permit(u64::MAX / 2);
+        }
+        answer.expect("the read is answered before the next group ends")
+    }
+
+    #[test]
+    fn a_read_waits_for_no_group_that_begins_after_it_was_asked_for() {
+        let endpoint = Endpoint::builder().disable_ssl(true).build().unwrap();
+        let (store, gate) = slow_store(&endpoint);
+        // Often, as a mutex alone would let some of them in.
+        for round in 0..50_u64 {
+            store.put("key", &round).unwrap();
+            let found = read_between_groups(&store, &gate, "key");
+            assert_eq!(found, Some(Value::Count(round)));
+            gate.permit(1);
+            assert!(store.await_idle(DEADLINE));
+            // Nothing to wait for but the removal of what is over, and that is seen before it is done.
+            let over = Timespan::from_ns(1);
+            gate.permit(1);
+            store.put_for("over", &round, Some(over)).unwrap();
+            assert!(store.await_idle(DEADLINE));
+            store.host.worker().unwrap().push(Job::Expire);
+            assert_eq!(read_between_groups(&store, &gate, "over"), None);
+            gate.permit(1);
+            assert!(store.await_idle(DEADLINE));
+        }
         endpoint.shutdown().wait();
+    }
+
+    #[test]
+    fn a_thread_with_nothing_else_to_do_removes_many_entries_with_one_commit() {
+        const ENTRIES: u64 = 1_500;
+        let endpoint = Endpoint::builder().disable_ssl(true).build().unwrap();
+        let (store, gate) = slow_store(&endpoint);
+        gate.permit(ENTRIES);
+        for key in 0..ENTRIES {
+            let over = Timespan::from_ns(1);
+            store.put_for(&key, &key, Some(over)).unwrap();
+        }
+        assert!(store.await_idle(DEADLINE));
+        let before = gate.passed();
+        let worker = store.host.worker().unwrap();
+        for _ in 0..2 {
+            worker.push(Job::Expire);
+            let queued = worker.lock().queued;
+            assert!(worker.wait_done(queued, DEADLINE));
+        }
+        assert_eq!(gate.passed() - before, 2);
+        let Core::Master(master) = &mut store.host.lock().core else {
+            panic!("a master");
+        };
+        assert_eq!(master.next_expiry(), None);
+        assert_eq!(master.entries(Timestamp::EPOCH), Ok(0));
     }
 }

@@ -1,0 +1,186 @@
+//! Waiting for a store: until it can be read, has room, or has nothing left to do.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use broker_proto::store::{Contact, Role};
+
+use crate::store::host::{Core, Host, time_of_day};
+use crate::store::registry::Node;
+use crate::store::worker::Job;
+
+impl Host {
+    /// Blocks until `check` has something to say or the time is over.
+    fn wait_until<T>(
+        &self,
+        timeout: Duration,
+        mut check: impl FnMut(&mut Core) -> Option<T>,
+    ) -> Option<T> {
+        let deadline = Instant::now() + timeout;
+        let mut state = self.lock();
+        loop {
+            if let Some(result) = check(&mut state.core) {
+                return Some(result);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            state.waiting += 1;
+            state = state.wait_timeout(&self.changed, left);
+            state.waiting -= 1;
+        }
+    }
+
+    /// Resolves when `check` has something to say.
+    async fn until<T>(&self, mut check: impl FnMut(&mut Core) -> Option<T>) -> T {
+        loop {
+            let changed = self.changed_async.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(result) = check(&mut self.lock().core) {
+                return result;
+            }
+            changed.await;
+        }
+    }
+
+    /// What has to be done before a read sees everything that was asked for before it.
+    pub(in crate::store) fn ticket(&self) -> u64 {
+        self.worker.as_ref().map_or(0, |worker| worker.ticket())
+    }
+
+    fn is_applied(&self, ticket: u64) -> bool {
+        self.worker
+            .as_ref()
+            .is_none_or(|worker| worker.is_done(ticket))
+    }
+
+    /// Whether a read need not wait: requests up to the ticket are applied, a clone has a copy or
+    /// will have none.
+    pub(in crate::store) fn is_readable(&self, ticket: u64) -> bool {
+        self.is_applied(ticket) && self.has_content()
+    }
+
+    /// Whether there is something to read, or never will be. Of a master there always is, which need
+    /// not wait for its storage to say so.
+    fn has_content(&self) -> bool {
+        self.role == Role::Master || is_readable(&mut self.lock().core).is_some()
+    }
+
+    /// Blocks until [`is_readable`](Self::is_readable) or the time is over.
+    pub(in crate::store) fn wait_readable(&self, ticket: u64, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        if let Some(worker) = &self.worker
+            && !worker.wait_done(ticket, timeout)
+        {
+            return false;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.role == Role::Master || self.wait_until(left, is_readable).is_some()
+    }
+
+    pub(in crate::store) async fn readable(&self, ticket: u64) {
+        if let Some(worker) = &self.worker {
+            worker.done(ticket).await;
+        }
+        if self.role == Role::Clone {
+            self.until(is_readable).await;
+        }
+    }
+
+    /// Blocks until a request has room or the time is over.
+    pub(in crate::store) fn wait_room(&self, bytes: usize, timeout: Duration) -> bool {
+        match &self.worker {
+            Some(worker) => worker.wait_room(timeout),
+            None => self
+                .wait_until(timeout, |core| has_room(core, bytes))
+                .is_some(),
+        }
+    }
+
+    pub(in crate::store) async fn room(&self, bytes: usize) {
+        match &self.worker {
+            Some(worker) => worker.room().await,
+            None => self.until(|core| has_room(core, bytes)).await,
+        }
+    }
+
+    /// Asks the other side to say how far it is.
+    pub(in crate::store) fn probe(self: &Arc<Self>, node: &Node) {
+        match &self.worker {
+            Some(worker) => {
+                worker.push(Job::Probe);
+            }
+            None => {
+                // What has no room now is asked again at the next look.
+                let _ = self.act(node, |core| core.handle_job(time_of_day(), &Job::Probe));
+            }
+        }
+    }
+
+    /// Blocks until both sides have everything, as far as is known here, or the time is over.
+    pub(in crate::store) fn wait_idle(self: &Arc<Self>, node: &Node, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        if !self.wait_done(timeout) {
+            return false;
+        }
+        // The way to the other side may just have gone. What has no room now is said again later.
+        let _ = self.look_at_routes(node);
+        if let Some(idle) = is_idle(&mut self.lock().core) {
+            return idle;
+        }
+        self.probe(node);
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.wait_until(left, is_idle).unwrap_or(false)
+    }
+
+    fn wait_done(&self, timeout: Duration) -> bool {
+        self.worker
+            .as_ref()
+            .is_none_or(|worker| worker.wait_done(worker.ticket(), timeout))
+    }
+
+    /// As [`wait_idle`](Self::wait_idle), for async code.
+    pub(in crate::store) async fn idle(self: &Arc<Self>, node: &Node) -> bool {
+        if let Some(worker) = &self.worker {
+            worker.done(worker.ticket()).await;
+        }
+        // The way to the other side may just have gone. What has no room now is said again later.
+        let _ = self.look_at_routes(node);
+        if let Some(idle) = is_idle(&mut self.lock().core) {
+            return idle;
+        }
+        self.probe(node);
+        self.until(is_idle).await
+    }
+}
+
+fn is_readable(core: &mut Core) -> Option<()> {
+    match core {
+        Core::Clone(clone) if clone.contact() == Contact::Searching => None,
+        Core::Clone(_) | Core::Master(_) | Core::Closed => Some(()),
+    }
+}
+
+fn has_room(core: &mut Core, bytes: usize) -> Option<()> {
+    match core {
+        // What waits for a search that failed learns that instead.
+        Core::Clone(clone) => {
+            (clone.has_room(bytes) || clone.contact() == Contact::Failed).then_some(())
+        }
+        Core::Master(_) | Core::Closed => Some(()),
+    }
+}
+
+/// Some once it is decided: idle, or nothing that could become so.
+fn is_idle(core: &mut Core) -> Option<bool> {
+    match core {
+        Core::Master(master) => master.is_idle().then_some(true),
+        Core::Clone(clone) => match clone.is_idle() {
+            true => Some(true),
+            false => (clone.contact() == Contact::Failed).then_some(false),
+        },
+        Core::Closed => Some(false),
+    }
+}
