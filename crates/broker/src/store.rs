@@ -12,6 +12,7 @@ mod read;
 mod registry;
 mod request;
 mod stats;
+mod waiting;
 mod worker;
 
 use std::fmt;

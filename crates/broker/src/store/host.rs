@@ -6,8 +6,6 @@
 //! which does the same for groups; see `worker`. Lock order: the endpoint's control state before a
 //! store; a store before nothing. See ADR 0073.
 
-mod waiting;
-
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar};
@@ -61,14 +59,14 @@ pub(crate) struct Host {
     /// The id of the master, or the first one of the clone.
     pub(super) id: EntityId,
     state: Lock<State>,
-    changed: Condvar,
-    changed_async: Notify,
+    pub(super) changed: Condvar,
+    pub(super) changed_async: Notify,
     /// Wakes the clock's task: routes changed, an entry ends sooner, or the end has come.
     nudge: Notify,
     /// When the first entry ends, in nanoseconds since 1970: what the clock's task has to know
     /// without the lock, which the thread of a storage holds while it waits for the disk.
     next_expiry: AtomicI64,
-    worker: Option<Arc<Worker>>,
+    pub(super) worker: Option<Arc<Worker>>,
     closed: AtomicBool,
     /// Numbers of requests that have no number of the user's.
     requests: AtomicU64,
@@ -84,7 +82,7 @@ pub(super) struct State {
     /// The peers that a clone has been told it does not reach.
     unreached_peers: Arc<Vec<String>>,
     /// Threads that wait for a change.
-    waiting: usize,
+    pub(super) waiting: usize,
 }
 
 /// The state machine of a store.
@@ -225,7 +223,7 @@ impl Host {
     // --- the machine ----------------------------------------------------------------------------
 
     /// Hands something to the machine and carries out what comes of it.
-    fn act<T>(
+    pub(super) fn act<T>(
         self: &Arc<Self>,
         node: &Node,
         action: impl FnOnce(&mut Core) -> T,
@@ -475,7 +473,7 @@ impl Host {
         unsent.detach_all();
     }
 
-    fn look_at_routes(self: &Arc<Self>, node: &Node) -> Vec<BlockedPublish> {
+    pub(super) fn look_at_routes(self: &Arc<Self>, node: &Node) -> Vec<BlockedPublish> {
         if self.worker.is_some() {
             // Its thread looks at them at its next job.
             return Vec::new();

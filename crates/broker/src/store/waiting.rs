@@ -46,7 +46,7 @@ impl Host {
     }
 
     /// What has to be done before a read sees everything that was asked for before it.
-    pub(in crate::store) fn ticket(&self) -> u64 {
+    pub(super) fn ticket(&self) -> u64 {
         self.worker.as_ref().map_or(0, |worker| worker.ticket())
     }
 
@@ -58,7 +58,7 @@ impl Host {
 
     /// Whether a read need not wait: requests up to the ticket are applied, a clone has a copy or
     /// will have none.
-    pub(in crate::store) fn is_readable(&self, ticket: u64) -> bool {
+    pub(super) fn is_readable(&self, ticket: u64) -> bool {
         self.is_applied(ticket) && self.has_content()
     }
 
@@ -69,7 +69,7 @@ impl Host {
     }
 
     /// Blocks until [`is_readable`](Self::is_readable) or the time is over.
-    pub(in crate::store) fn wait_readable(&self, ticket: u64, timeout: Duration) -> bool {
+    pub(super) fn wait_readable(&self, ticket: u64, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         if let Some(worker) = &self.worker
             && !worker.wait_done(ticket, timeout)
@@ -80,7 +80,7 @@ impl Host {
         self.role == Role::Master || self.wait_until(left, is_readable).is_some()
     }
 
-    pub(in crate::store) async fn readable(&self, ticket: u64) {
+    pub(super) async fn readable(&self, ticket: u64) {
         if let Some(worker) = &self.worker {
             worker.done(ticket).await;
         }
@@ -90,7 +90,7 @@ impl Host {
     }
 
     /// Blocks until a request has room or the time is over.
-    pub(in crate::store) fn wait_room(&self, bytes: usize, timeout: Duration) -> bool {
+    pub(super) fn wait_room(&self, bytes: usize, timeout: Duration) -> bool {
         match &self.worker {
             Some(worker) => worker.wait_room(timeout),
             None => self
@@ -99,7 +99,7 @@ impl Host {
         }
     }
 
-    pub(in crate::store) async fn room(&self, bytes: usize) {
+    pub(super) async fn room(&self, bytes: usize) {
         match &self.worker {
             Some(worker) => worker.room().await,
             None => self.until(|core| has_room(core, bytes)).await,
@@ -107,7 +107,7 @@ impl Host {
     }
 
     /// Asks the other side to say how far it is.
-    pub(in crate::store) fn probe(self: &Arc<Self>, node: &Node) {
+    pub(super) fn probe(self: &Arc<Self>, node: &Node) {
         match &self.worker {
             Some(worker) => {
                 worker.push(Job::Probe);
@@ -120,7 +120,7 @@ impl Host {
     }
 
     /// Blocks until both sides have everything, as far as is known here, or the time is over.
-    pub(in crate::store) fn wait_idle(self: &Arc<Self>, node: &Node, timeout: Duration) -> bool {
+    pub(super) fn wait_idle(self: &Arc<Self>, node: &Node, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         if !self.wait_done(timeout) {
             return false;
@@ -142,7 +142,7 @@ impl Host {
     }
 
     /// As [`wait_idle`](Self::wait_idle), for async code.
-    pub(in crate::store) async fn idle(self: &Arc<Self>, node: &Node) -> bool {
+    pub(super) async fn idle(self: &Arc<Self>, node: &Node) -> bool {
         if let Some(worker) = &self.worker {
             worker.done(worker.ticket()).await;
         }
