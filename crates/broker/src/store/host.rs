@@ -592,7 +592,7 @@ impl Core {
     }
 
     /// One job of a group.
-    fn handle_job(&mut self, now: Timestamp, job: &Job) {
+    pub(super) fn handle_job(&mut self, now: Timestamp, job: &Job) {
         match (self, job) {
             (Self::Master(master), Job::Command(payload)) => {
                 // It was checked when it came.
