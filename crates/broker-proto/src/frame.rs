@@ -21,9 +21,12 @@ pub const TTL: u16 = 16;
 pub const PAYLOAD_MAX: usize = 2_147_483_643;
 
 const RECEIVER_OFFSET: usize = ENDPOINT_ID_SIZE;
-const TAG_OFFSET: usize = 2 * ENDPOINT_ID_SIZE;
+pub(crate) const TAG_OFFSET: usize = 2 * ENDPOINT_ID_SIZE;
 const TTL_OFFSET: usize = TAG_OFFSET + 1;
 const TOPIC_LENGTH_OFFSET: usize = TTL_OFFSET + 2;
+
+/// Where the length of the topic stands in a complete frame: two bytes in network order.
+pub const TOPIC_LENGTH_AT: usize = FRAME_LEN_SIZE + TOPIC_LENGTH_OFFSET;
 
 /// Kind of a message between peers. Spec: wire 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -220,7 +223,7 @@ pub(crate) fn close_frame(out: &mut [u8], start: usize) -> Result<(), EnvelopeEr
 }
 
 /// Where the TTL stands in a complete frame.
-const TTL_AT: usize = FRAME_LEN_SIZE + 33;
+const TTL_AT: usize = FRAME_LEN_SIZE + TTL_OFFSET;
 
 /// Overwrites the sender and the TTL of a complete frame, which is what forwarding does to it: the
 /// TTL is the same in every message. Spec: wire 6.1.
@@ -243,6 +246,17 @@ pub fn patch_receiver(frame: &mut [u8], receiver: EndpointId) {
     if let Some(place) = frame.get_mut(START..START + ENDPOINT_ID_SIZE) {
         place.copy_from_slice(receiver.bytes());
     }
+}
+
+/// The topic of a complete frame; empty where the frame is no envelope.
+#[inline]
+pub fn topic_of(frame: &[u8]) -> &[u8] {
+    const TOPIC: usize = FRAME_LEN_SIZE + ENVELOPE_SIZE;
+    let Some(&[high, low]) = frame.get(TOPIC_LENGTH_AT..TOPIC_LENGTH_AT + 2) else {
+        return &[];
+    };
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    frame.get(TOPIC..TOPIC + length).unwrap_or_default()
 }
 
 /// The receiver of a complete frame; nil where the frame is too short.

@@ -11,6 +11,7 @@
 //! | [`id`], [`topic`] | names of endpoints and of what is published |
 //! | [`filter`] | what an endpoint wants to receive; matching |
 //! | [`frame`] | where a message ends, whom it is from and for |
+//! | [`inbound`] | messages of a peer: what each asks for, which go on together |
 //! | [`mark`], [`duplicates`] | what tells copies of one message in a ring of endpoints from new messages |
 //! | [`circle`] | circles through endpoints of other implementations: found and cut |
 //! | [`message`] | the messages of the handshake; routing updates, pings, pongs |
@@ -46,6 +47,7 @@ pub mod filter;
 pub mod frame;
 pub mod http;
 pub mod id;
+pub mod inbound;
 pub mod json;
 pub mod mark;
 pub mod message;

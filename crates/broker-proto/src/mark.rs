@@ -6,7 +6,7 @@
 //! is nil otherwise: the first endpoint that passes it to more than one neighbour gives it a number,
 //! the others keep it. To peers of any other kind the field is nil as ever. See ADR 0115.
 
-use crate::frame::{FRAME_LEN_SIZE, receiver_of};
+use crate::frame::{FRAME_LEN_SIZE, TAG_OFFSET, receiver_of};
 use crate::id::{ENDPOINT_ID_SIZE, EndpointId};
 
 /// Hops after which a message is not passed on any more, although nobody has seen it before: more
@@ -89,7 +89,7 @@ impl Mark {
 /// What makes a message out of a complete frame, whoever it passes through: tag, topic and payload.
 #[inline]
 pub(crate) fn content_of(frame: &[u8]) -> (u8, &[u8]) {
-    const TAG: usize = FRAME_LEN_SIZE + 32;
+    const TAG: usize = FRAME_LEN_SIZE + TAG_OFFSET;
     let tag = frame.get(TAG).copied().unwrap_or_default();
     // Behind the TTL: the length of the topic, the topic, the payload.
     (tag, frame.get(TAG + 3..).unwrap_or_default())

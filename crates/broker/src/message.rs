@@ -4,11 +4,8 @@ use std::fmt;
 
 use broker_data::{Value, View};
 use broker_proto::Topic;
-use broker_proto::frame::{ENVELOPE_SIZE, FRAME_LEN_SIZE, frame_size};
+use broker_proto::frame::{ENVELOPE_SIZE, FRAME_LEN_SIZE, TOPIC_LENGTH_AT, frame_size};
 use bytes::Bytes;
-
-/// Where the topic's length stands in an envelope. Spec: wire 6.
-const TOPIC_LENGTH_OFFSET: usize = FRAME_LEN_SIZE + 35;
 
 /// A message received from a peer or from a publisher of this endpoint.
 ///
@@ -169,7 +166,7 @@ fn payload_in(frame: &[u8], payload_offset: u32) -> &[u8] {
 fn measure(frames: &[u8]) -> Option<(usize, u32)> {
     let size = frame_size(frames)?;
     let frame = frames.get(..size)?;
-    let length = frame.get(TOPIC_LENGTH_OFFSET..TOPIC_LENGTH_OFFSET + 2)?;
+    let length = frame.get(TOPIC_LENGTH_AT..TOPIC_LENGTH_AT + 2)?;
     let length = u16::from_be_bytes(length.try_into().ok()?);
     let offset = FRAME_LEN_SIZE + ENVELOPE_SIZE + usize::from(length);
     (offset <= size).then_some((size, u32::try_from(offset).ok()?))

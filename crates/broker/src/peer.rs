@@ -4,13 +4,15 @@
 //! |---|---|
 //! | `task` | owns the socket both ways |
 //! | `reader` | from bytes to frames, from frames to mailboxes |
-//! | `step` | what one frame asks for |
+//! | `delivery` | runs on their way to their targets, and what is held up |
+//! | `command` | commands of data stores, to the stores of this endpoint |
 //! | `read_buffers` | the memory that is read into |
 //! | `accept`, `dial` | from a listener, or from an address, to a task |
 
 pub(crate) mod accept;
+mod command;
+mod delivery;
 pub(crate) mod dial;
 mod read_buffers;
 mod reader;
-mod step;
 mod task;

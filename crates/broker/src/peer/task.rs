@@ -26,7 +26,7 @@ use crate::flow::mailbox::{Chunk, Taken};
 use crate::net::socket::Socket;
 #[cfg(feature = "tls")]
 use crate::net::tls_session::Agreed;
-use crate::peer::reader::{Inbound, Verdict};
+use crate::peer::reader::{Reader, Verdict};
 use crate::store::Node;
 
 /// Bytes taken from the mailbox at once: one system call's worth.
@@ -54,7 +54,7 @@ pub(crate) struct PeerTask {
     connection: ConnectionId,
     link: Arc<Link>,
     socket: Socket,
-    inbound: Inbound,
+    reader: Reader,
     /// Bound: `WRITE_BATCH` and one routing update; nothing is taken before it is written.
     outgoing: VecDeque<Chunk>,
     /// The mailbox said that nothing more will come.
@@ -78,7 +78,7 @@ impl PeerTask {
         side: Side,
     ) -> Self {
         let shared = node.shared.clone();
-        let inbound = Inbound::new(node, connection, side);
+        let reader = Reader::new(node, connection, side);
         #[cfg(feature = "tls")]
         if let Socket::Tls(stream) = &socket {
             // Set once: a connection has one socket.
@@ -93,7 +93,7 @@ impl PeerTask {
             connection,
             link,
             socket,
-            inbound,
+            reader,
             outgoing: VecDeque::new(),
             finished: false,
         }
@@ -228,7 +228,7 @@ impl PeerTask {
                 Poll::Ready(Ok(Some(bytes)))
             }
             Err(error) => {
-                let why = self.inbound.failure(&self.link, &error);
+                let why = self.reader.failure(&self.link, &error);
                 Poll::Ready(Err(End::Because(why)))
             }
         }
@@ -288,13 +288,13 @@ impl PeerTask {
     /// Reads once and routes what came.
     fn poll_read_some(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Closed>> {
         if self.link.is_closing() || self.link.is_paused() {
-            self.inbound.leave_gate();
+            self.reader.leave_gate();
             self.link.mailbox.register(cx);
             return Poll::Pending;
         }
         let mut handled = 0;
         // What is buffered comes first: a pause or a full target may have left complete frames.
-        match self.inbound.process(cx, &self.shared, &self.link) {
+        match self.reader.process(cx, &self.shared, &self.link) {
             Verdict::Consumed(bytes) => handled += bytes,
             Verdict::Blocked => return Poll::Pending,
             Verdict::Failed(why) => return Poll::Ready(Err(why)),
@@ -303,10 +303,10 @@ impl PeerTask {
             // Something changed (a handshake step, a close): look at the flags again first.
             return Poll::Ready(Ok(handled));
         }
-        match ready!(self.inbound.poll_fill(cx, &mut self.socket)) {
-            Ok(0) => Poll::Ready(Err(self.inbound.end_of_stream(&self.link))),
+        match ready!(self.reader.poll_fill(cx, &mut self.socket)) {
+            Ok(0) => Poll::Ready(Err(self.reader.end_of_stream(&self.link))),
             Ok(bytes) => Poll::Ready(Ok(bytes)),
-            Err(error) => Poll::Ready(Err(self.inbound.failure(&self.link, &error))),
+            Err(error) => Poll::Ready(Err(self.reader.failure(&self.link, &error))),
         }
     }
 }
