@@ -52,7 +52,7 @@ endef
 SIM_SEEDS ?= 10000
 SIM_FROM ?= 0
 
-FUZZ_TARGETS := value frame handshake routing_update json zeek_message log_record websocket \
+FUZZ_TARGETS := value frame inbound handshake routing_update json zeek_message log_record websocket \
 	websocket_client command store_operations recording zmtp zmtp_curve log_batch
 # As many targets run at a time as there are processors.
 FUZZ_JOBS ?= $(shell nproc 2>/dev/null || echo 1)
@@ -101,12 +101,13 @@ demo: $(VENV)/.wheel ## build, install into .venv and run the demonstration
 
 # --- Tests, one kind at a time -------------------------------------------------------------------
 
-.PHONY: test-rust test-python test-abi3 stubs vectors smoke
+.PHONY: test-rust test-python test-abi3 stubs vectors smoke loom
 test-rust: ## Rust unit, vector and doc tests, with all features and with none
 	RUST_TEST_THREADS=$(TEST_THREADS) \
 		$(CARGO) test $(LOCKED) --workspace --exclude broker-python --all-features
 	RUST_TEST_THREADS=$(TEST_THREADS) \
 		$(CARGO) test $(LOCKED) -p broker --no-default-features --lib --tests
+	$(CARGO) run $(LOCKED) --quiet -p broker --all-features --example models
 
 test-python: $(VENV)/.wheel ## Python tests on the wheel for this interpreter
 	$(call PYTEST,$(VENV))
@@ -116,6 +117,9 @@ test-abi3: $(ABI3_VENV)/.wheel ## the same tests on the abi3 wheel
 
 stubs: $(VENV)/.wheel ## type stubs against the built module
 	$(VENV)/bin/python -m mypy.stubtest broker
+
+loom: ## models of the mailbox: every interleaving of a few threads
+	$(CARGO) run $(LOCKED) --quiet -p broker --all-features --example models
 
 vectors: ## golden bytes and recorded sessions only
 	$(CARGO) test $(LOCKED) -p broker-data --test vectors

@@ -19,6 +19,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("libraries", 0),
     ("lock", 0),
     ("message", 0),
+    ("sync", 0),
     ("zeek", 0),
     // TCP and TLS.
     ("net", 1),

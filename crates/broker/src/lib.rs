@@ -29,7 +29,7 @@
 //! | [`store`] | data stores: handles, their machines, the thread of a file |
 //! | `sqlite` | entries of a data store in a file |
 //! | [`zeek`] | what Zeek puts into messages: events, log records |
-//! | `lock` | mutexes under which no task is woken |
+//! | `lock`, `sync` | mutexes under which no task is woken; what models of the mailbox replace |
 //!
 //! Imports go one way: `net <- flow <- core <- {peer, transport, http, store} <- handles`. See ADR 0161.
 //!
@@ -64,6 +64,7 @@ mod stats;
 mod status_subscriber;
 pub mod store;
 mod subscriber;
+mod sync;
 mod transport;
 pub mod zeek;
 

@@ -28,8 +28,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, OnceLock};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,7 @@ use crate::flow::mailbox::ready_fd::ReadyFd;
 pub(crate) use crate::flow::mailbox::run::{Run, SHARED_RUN_MIN};
 use crate::lock::{Lock, Locked, wake};
 use crate::net::socket::SocketWriter;
+use crate::sync::{AtomicBool, AtomicU64, Condvar};
 
 /// Tasks that are remembered to wait for room. Some of them may have given up without a word, so
 /// beyond this all are woken, and those that still wait come again.

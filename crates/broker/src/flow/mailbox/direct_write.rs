@@ -6,9 +6,10 @@
 //! leaves the socket alone, so that the order stays. Busy connections are not concerned: there one
 //! system call of the task moves many messages. See ADR 0090.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::net::socket::SocketWriter;
+use crate::sync::Instant;
 
 /// How long a connection must have been idle. Shorter pauses are part of a stream of messages,
 /// which is better off with a task that collects them.
