@@ -15,6 +15,9 @@ have: a stream of our own making, and one of a real Zeek where its recording is 
 Part 5: a data store shared with a process that keeps it in a file. That process ends and starts again, and
 everything is still there.
 
+Part 6: the command at the running endpoint: what it subscribes to, publishes, finds in a store, and says
+about a topic that does not arrive. The endpoint's page for the browser is there as well.
+
     make demo
 """
 
@@ -27,6 +30,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+import urllib.request
 
 import broker
 import outside_files
@@ -368,6 +373,49 @@ def shared_store():
             keeper.finish()
 
 
+def at_a_prompt(*arguments, code=0):
+    """Runs the command and shows what it prints."""
+    show("$", "broker " + " ".join(arguments))
+    done = subprocess.run([sys.executable, "-m", "broker", *arguments], capture_output=True, text=True,
+                          timeout=2 * DEADLINE_S)
+    for line in done.stdout.splitlines():
+        show("", line)
+    require(done.returncode == code, "broker %s ended with exit code %d: %s"
+            % (arguments[0], done.returncode, done.stderr))
+    return done.stdout
+
+
+def the_command():
+    heading("The same at a prompt, and a page")
+    with broker.Endpoint() as endpoint, endpoint.make_subscriber(["/demo/"]) as messages, \
+            endpoint.attach_master("demo", broker.Backend.Memory):
+        url = "%s:%d" % (LOCALHOST, endpoint.listen(LOCALHOST, 0))
+        with subprocess.Popen([sys.executable, "-m", "broker", "sub", "/demo/", "-u", url, "-n", "1"],
+                              text=True, stdout=subprocess.PIPE) as subscribed:
+            # What comes before its peering is there does not reach it.
+            deadline = time.monotonic() + DEADLINE_S
+            while not endpoint.peers():
+                require(time.monotonic() < deadline, "`broker sub` did not peer")
+                time.sleep(0.01)
+            at_a_prompt("pub", "/demo/hello", "-u", url, "--event", "hello", "world", "3c")
+            topic, value = receive(messages, "event of the command")
+            require(broker.zeek.Event(value).args() == ["world", broker.Count(3)],
+                    "unexpected event %s %r" % (topic, value))
+            line = subscribed.stdout.readline().rstrip()
+            require(line.endswith('/demo/hello hello("world", 3c)'), "unexpected line %r" % line)
+            show("broker sub", line)
+        at_a_prompt("store", "put", "demo", "colour", "blue", "-u", url)
+        require(at_a_prompt("store", "get", "demo", "colour", "-u", url).strip() == '"blue"',
+                "the store has another value")
+        at_a_prompt("doctor", url)
+        wrong = at_a_prompt("doctor", url, "--topic", "demo/hello", "--wait", "100ms", code=1)
+        require("nearly: `/demo/`" in wrong, "the doctor does not see the slash")
+        page = "http://%s:%d/" % (LOCALHOST, endpoint.serve_http(LOCALHOST, 0))
+        with urllib.request.urlopen(page, timeout=DEADLINE_S) as answer:
+            require(b"<html" in answer.read().lower(), "there is no page")
+        show("page", "%s while the endpoint runs" % page)
+
+
 def main():
     try:
         heading("Two processes, one TLS peering")
@@ -378,6 +426,7 @@ def main():
         recorded_types()
         log_streams()
         shared_store()
+        the_command()
     except Failure as failure:
         print("\ndemo FAILED: %s" % failure, file=sys.stderr)
         return 1

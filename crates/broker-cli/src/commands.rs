@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod bench;
 mod completion;
 mod context;
 mod doctor;
@@ -38,6 +39,7 @@ pub(crate) enum Command {
     Replay(replay::Replay),
     Ping(ping::Ping),
     Doctor(doctor::Doctor),
+    Bench(bench::Bench),
     Node(node::Node),
     Value(value::ValueCommand),
     Context(context::ContextCommand),
@@ -61,6 +63,7 @@ pub(crate) fn run(arguments: Arguments, console: &mut Console) -> Outcome {
         Command::Logs(command) => command.run(global, console),
         Command::Ping(command) => command.run(global, console),
         Command::Doctor(command) => command.run(global, console),
+        Command::Bench(command) => command.run(global, console),
         Command::Node(command) => command.run(global, console),
         Command::Value(command) => command.run(console),
         Command::Context(command) => command.run(console),

@@ -54,6 +54,16 @@ impl Tool {
 
     /// Runs it and returns its exit code.
     pub(crate) fn run(self, arguments: &[OsString], console: &mut Console) -> i32 {
+        let outcome = self.execute(arguments, console);
+        console.finish(outcome) as i32
+    }
+
+    /// Runs it.
+    pub(crate) fn execute(
+        self,
+        arguments: &[OsString],
+        console: &mut Console,
+    ) -> Result<Exit, Failure> {
         let specification = self.specification();
         let given = match specification.read(arguments.get(1..).unwrap_or_default()) {
             Ok(given) => given,
@@ -62,14 +72,13 @@ impl Tool {
                 if self == Self::Throughput {
                     console.say(specification.help());
                 }
-                return Exit::Failed as i32;
+                return Ok(Exit::Failed);
             }
         };
         let outcome = match given {
             Given::Help => {
-                console
-                    .buffer()
-                    .extend_from_slice(specification.help().as_bytes());
+                let help = specification.help();
+                console.buffer().extend_from_slice(help.as_bytes());
                 Ok(Exit::Done)
             }
             Given::Dump(text) => {
@@ -79,15 +88,14 @@ impl Tool {
             Given::Settings(set) => self.start(&set, console),
         };
         // The codes of these tools are older than those of the command: all failures are 1.
-        let outcome = outcome.map_err(|failure| match failure {
+        outcome.map_err(|failure| match failure {
             Failure::Told { what, hint, .. } => Failure::Told {
                 exit: Exit::Failed,
                 what,
                 hint,
             },
             Failure::ClosedPipe => Failure::ClosedPipe,
-        });
-        console.finish(outcome) as i32
+        })
     }
 
     fn start(self, set: &Set, console: &mut Console) -> Result<Exit, Failure> {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail wherever it likes")]
 
+#[path = "command/bench.rs"]
+mod bench;
 #[path = "command/compatibility.rs"]
 mod compatibility;
 #[path = "command/doctor.rs"]

@@ -18,6 +18,7 @@ use crate::console::Console;
 use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
 use crate::session;
 
+pub(crate) use configuration::listen_address;
 use configuration::{Configuration, Level, Role, Store};
 
 const EXAMPLES: &str = "Examples:

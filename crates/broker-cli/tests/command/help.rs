@@ -2,7 +2,7 @@
 
 use crate::process::{Ended, Running, command};
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "sub",
     "pub",
     "req",
@@ -14,6 +14,7 @@ const COMMANDS: [&str; 17] = [
     "replay",
     "ping",
     "doctor",
+    "bench",
     "node",
     "value",
     "context",

@@ -359,7 +359,7 @@ impl Tls {
 }
 
 /// Reads `ADDRESS:PORT`, `:PORT` or `[ADDRESS]:PORT`.
-pub(super) fn listen_address(text: &str) -> Result<(String, u16), Failure> {
+pub(crate) fn listen_address(text: &str) -> Result<(String, u16), Failure> {
     let wrong = || {
         Failure::usage(format!("`{text}` is nothing to listen at"))
             .hint("expected ADDRESS:PORT, :PORT for all interfaces, [ADDRESS]:PORT for IPv6")
