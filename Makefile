@@ -199,7 +199,8 @@ crash: ## kill writers of SQLite stores CRASH_CYCLES (default 1000) times; nothi
 		crash:: -- --nocapture
 
 bench: $(VENV)/.wheel $(VENV)/.bench-tools ## benchmarks, end to end and micro; see bench/README.md
-	$(CARGO) build $(LOCKED) --release -p broker-bench
+	$(CARGO) build $(LOCKED) --release -p broker-bench -p broker-cli
+	$(VENV)/bin/python bench/command.py
 	$(VENV)/bin/python bench/run.py --json bench/results/latest.tmp
 	$(CARGO) bench $(LOCKED) -p broker-bench --bench micro --bench sqlite
 

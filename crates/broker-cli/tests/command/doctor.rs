@@ -280,7 +280,7 @@ fn a_cluster_over_zeromq_is_recognised_at_its_own_port_and_at_that_of_others() {
     let finding = stops(&[&place], 5, "protocol", "zeromq-cluster", sentence);
     let details = finding["details"].to_string();
     assert!(
-        details.contains("XPUB socket, ZMTP 3.1, not encrypted"),
+        details.contains("socket type XPUB, ZMTP 3.1, not encrypted"),
         "{details}"
     );
     let place = serve(|stream| zero_mq(stream, "CURVE", ""));

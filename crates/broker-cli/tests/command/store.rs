@@ -385,6 +385,33 @@ fn what_is_dumped_can_be_loaded_without_loss() {
     assert_eq!(parts(&again.out), parts(&dumped));
 }
 
+/// Lines of a long load; `BROKER_LOAD_LINES=1000000` is the whole of it.
+fn long_load() -> u64 {
+    let chosen = std::env::var("BROKER_LOAD_LINES").ok();
+    chosen.map_or(20_000, |lines| lines.parse().unwrap())
+}
+
+#[test]
+fn a_long_load_is_complete_and_dumps_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let line = |number: u64| {
+        let key = format!("{{\"@data-type\":\"count\",\"data\":{number}}}");
+        format!("{{\"@data-type\":\"vector\",\"data\":[{key},{key}]}}\n")
+    };
+    let lines: String = (0..long_load()).map(line).collect();
+    std::fs::write(path("lines"), lines).unwrap();
+    let ended = of_file(&path("first"), &["load", &path("lines")]).expect(0);
+    let said = format!("{} entries set", long_load());
+    assert!(ended.err.contains(&said), "{ended:?}");
+    let dumped = of_file(&path("first"), &["dump"]).expect(0).out;
+    assert_eq!(dumped.lines().count() as u64, long_load());
+    std::fs::write(path("dumped"), &dumped).unwrap();
+    of_file(&path("second"), &["load", &path("dumped")]).expect(0);
+    let again = of_file(&path("second"), &["dump"]).expect(0).out;
+    assert!(again == dumped, "the dump of a loaded dump is another one");
+}
+
 #[test]
 fn lines_that_are_refused_are_told_and_the_others_loaded() {
     let (peer, store) = hosts();

@@ -619,7 +619,11 @@ fn certificates(chain: &[PeerCertificate]) -> Vec<String> {
             "signed by"
         };
         let (subject, issuer) = (&certificate.subject, &certificate.issuer);
-        format!("{what} {subject}, issued by {issuer}{names}, {left}")
+        let issuer = match subject == issuer {
+            true => "self-signed".to_owned(),
+            false => format!("issued by {issuer}"),
+        };
+        format!("{what} {subject}, {issuer}{names}, {left}")
     });
     lines.collect()
 }

@@ -119,16 +119,16 @@ pub(in super::super) fn zero_mq_cluster(
         None => finding,
         Some(greeting) => {
             let (major, minor) = greeting.version;
-            let socket = greeting.socket.as_deref().unwrap_or("a");
+            let socket = match &greeting.socket {
+                Some(socket) => format!("socket type {socket}, "),
+                None => String::new(),
+            };
             let security = match greeting.mechanism.as_str() {
                 "NULL" => "not encrypted".to_owned(),
                 "CURVE" => "encrypted with CURVE, so it wants keys".to_owned(),
                 other => format!("security {other}"),
             };
-            let article = if greeting.socket.is_some() { "a " } else { "" };
-            finding.detail(format!(
-                "{article}{socket} socket, ZMTP {major}.{minor}, {security}"
-            ))
+            finding.detail(format!("{socket}ZMTP {major}.{minor}, {security}"))
         }
     };
     match web_socket {
