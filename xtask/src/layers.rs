@@ -18,6 +18,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("error", 0),
     ("libraries", 0),
     ("lock", 0),
+    ("log", 0),
     ("message", 0),
     ("sync", 0),
     ("zeek", 0),

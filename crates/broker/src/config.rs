@@ -242,9 +242,9 @@ pub struct Options {
     /// The server for metrics and status that starts with the endpoint.
     #[cfg(feature = "status")]
     pub metrics: HttpOptions,
-    /// Verbosity of the console log, for programs that print one.
+    /// Verbosity of the log on the console, for programs that [start](crate::log::start) one.
     pub console_verbosity: Verbosity,
-    /// Verbosity of the file log, for programs that write one.
+    /// Verbosity of the log in a file, for programs that [start](crate::log::start) one.
     pub file_verbosity: Verbosity,
 }
 
@@ -408,7 +408,8 @@ impl Form {
 }
 
 /// Levels of the logs, by the names configuration uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
 pub enum Verbosity {
     /// Nothing.
     Quiet,
@@ -425,16 +426,31 @@ pub enum Verbosity {
 }
 
 impl Verbosity {
-    fn parse(name: &str) -> Option<Self> {
-        Some(match name {
-            "quiet" => Self::Quiet,
-            "error" => Self::Error,
-            "warning" => Self::Warning,
-            "info" => Self::Info,
-            "debug" => Self::Debug,
-            "trace" => Self::Trace,
-            _ => return None,
-        })
+    /// All of them, from the one that says least.
+    pub const ALL: [Self; 6] = [
+        Self::Quiet,
+        Self::Error,
+        Self::Warning,
+        Self::Info,
+        Self::Debug,
+        Self::Trace,
+    ];
+
+    /// The name that configuration uses. Spec: tools 1.4.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Quiet => "quiet",
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+
+    /// The verbosity with that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
     }
 }
 

@@ -27,6 +27,12 @@ pub enum Error {
         /// What is wrong, with the file's name.
         cause: String,
     },
+    /// The log cannot be written.
+    #[error("log: {cause}")]
+    Log {
+        /// What is wrong, and what to try.
+        cause: String,
+    },
     /// The process has no thread or descriptor left for an endpoint.
     #[error("cannot start: {0}")]
     Start(Arc<io::Error>),
@@ -103,7 +109,9 @@ impl Error {
             Self::Option { .. } | Self::Tls { .. } | Self::Start(_) => {
                 ErrorCode::CannotOpenResource
             }
-            Self::Listen { .. } | Self::Descriptor(_) => ErrorCode::CannotOpenResource,
+            Self::Log { .. } | Self::Listen { .. } | Self::Descriptor(_) => {
+                ErrorCode::CannotOpenResource
+            }
             Self::PeerUnavailable { code, .. } => *code,
             Self::Address(_) => ErrorCode::PeerInvalid,
             Self::Value(_) | Self::MessageTooLarge { .. } => ErrorCode::InvalidData,

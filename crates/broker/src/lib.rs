@@ -29,6 +29,7 @@
 //! | [`store`] | data stores: handles, their machines, the thread of a file |
 //! | `sqlite` | entries of a data store in a file |
 //! | [`zeek`] | what Zeek puts into messages: events, log records |
+//! | [`log`] | the log, for programs without a subscriber of their own |
 //! | `lock`, `sync` | mutexes under which no task is woken; what models of the mailbox replace |
 //!
 //! Imports go one way: `net <- flow <- core <- {peer, transport, http, store} <- handles`. See ADR 0161.
@@ -54,6 +55,8 @@ mod http;
 mod hub;
 mod libraries;
 mod lock;
+#[cfg(feature = "log")]
+pub mod log;
 mod message;
 mod net;
 mod peer;
