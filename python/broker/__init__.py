@@ -18,7 +18,8 @@ def _refuse_other_package():
     """Raises ImportError when files of another distribution named `broker` are mixed with ours."""
     import os
 
-    ours = {"__init__.py", "__init__.pyi", "__main__.py", "__main__.pyi", "aio.py", "bro.py", "bro.pyi"}
+    ours = {"__init__.py", "__init__.pyi", "__main__.py", "__main__.pyi", "aio.py", "bro.py", "bro.pyi",
+            "logging.py", "logging.pyi"}
     for directory in __path__:
         try:
             names = os.listdir(directory)

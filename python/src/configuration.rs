@@ -221,7 +221,8 @@ impl BrokerOptions {
         Ok(())
     }
 
-    /// Accepted; clocks are always real. Default: True.
+    /// Whether data stores go by the system's clock. With False their time begins with 1970 and is moved by
+    /// `Endpoint.advance_time`. Default: True.
     #[getter]
     fn use_real_time(&self) -> bool {
         lock(&self.0).use_real_time
@@ -426,10 +427,19 @@ pub(crate) fn options(
         ),
         None => Default::default(),
     };
-    let defaults = broker::Options::from_env().map_err(|error| from_broker(&error))?;
+    let defaults = broker::Options::default()
+        .with_environment()
+        .map_err(|error| from_broker(&error))?;
+    // A program that asks for nothing writes nothing on the console, as with the original.
+    let console_verbosity = match std::env::var_os("BROKER_CONSOLE_VERBOSITY") {
+        Some(_) => defaults.console_verbosity,
+        None => broker::Verbosity::Quiet,
+    };
     Ok(broker::Options {
         disable_ssl: flags.disable_ssl,
         disable_forwarding: flags.disable_forwarding,
+        use_real_time: flags.use_real_time,
+        console_verbosity,
         peer_buffer_size: (flags.peer_buffer_size > 0).then_some(flags.peer_buffer_size),
         peer_overflow: flags.peer_overflow,
         web_socket_peer: flags.web_socket_peer,

@@ -470,7 +470,7 @@ pub(crate) fn utc(py: Python<'_>) -> PyResult<&Bound<'_, PyTzInfo>> {
 }
 
 /// A `datetime` as nanoseconds since 1970 UTC, computed in integers. Naive means local time.
-fn timestamp(time: &Bound<'_, PyDateTime>) -> PyResult<i64> {
+pub(crate) fn timestamp(time: &Bound<'_, PyDateTime>) -> PyResult<i64> {
     let py = time.py();
     let utc = utc(py)?;
     match time.get_tzinfo() {

@@ -21,6 +21,7 @@ use crate::store::event::StoreEvents;
 use crate::store::{Store, attach};
 use crate::subscriber::Subscriber;
 use crate::text::octets;
+use crate::types::time::{Timestamp, point_in_time};
 use crate::types::topic::{self, Topic};
 use crate::wait::{timeout, wait_for, wait_forever};
 use crate::websocket;
@@ -191,12 +192,26 @@ impl Endpoint {
             _ => return Err(expected()),
         };
         warn_of_variables(py)?;
+        crate::logging::start(py, &settings)?;
         let made = py.detach(|| broker::Endpoint::builder().options(settings).build());
         let endpoint = Arc::new(Owned::new(made.map_err(|error| from_broker(&error))?));
         remember(Arc::downgrade(&endpoint));
         self.0
             .set(endpoint)
             .map_err(|_| PyRuntimeError::new_err("Endpoint.__init__ was called twice"))
+    }
+
+    /// The time that data stores go by: the system's, or with `use_real_time = False` the one that
+    /// `advance_time` set, which begins with 1970.
+    fn now(&self) -> PyResult<Timestamp> {
+        Ok(Timestamp::new(self.any()?.now().ns()))
+    }
+
+    /// Moves the time that data stores go by, with `use_real_time = False`: entries whose time has come
+    /// end. It never goes back. Takes a Timestamp, a datetime or seconds since 1970.
+    fn advance_time(&self, to: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.any()?.advance_time(point_in_time(to)?);
+        Ok(())
     }
 
     /// The endpoint's id as UUID text.

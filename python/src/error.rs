@@ -226,9 +226,10 @@ pub(crate) fn from_broker(error: &broker::Error) -> PyErr {
                 Err(failed) => failed,
             })
         }
-        broker::Error::Option { .. } | broker::Error::Tls { .. } => {
-            raise(|classes| &classes.configuration, code, text)
-        }
+        broker::Error::Option { .. }
+        | broker::Error::Variable { .. }
+        | broker::Error::Log { .. }
+        | broker::Error::Tls { .. } => raise(|classes| &classes.configuration, code, text),
         broker::Error::TopicTooLong { .. } | broker::Error::MessageTooLarge { .. } => {
             PyValueError::new_err(text)
         }

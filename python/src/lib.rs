@@ -10,7 +10,7 @@
 //! stores; `status` what they report; `configuration` what they are made with;
 //! `argument` says what arguments of calls stand for; `wait` is the only place that blocks; `text`
 //! is about strings that may not be UTF-8; `process` deals with forks and the interpreter's exit;
-//! `error` has the exceptions; `command` is the `broker` command.
+//! `error` has the exceptions; `logging` hands over the log; `command` is the `broker` command.
 //!
 //! The way of one message out: `Endpoint.publish` -> `encode` writes its bytes -> the runtime
 //! frames and sends them. In: the runtime queues a validated frame -> `Subscriber.get` takes it
@@ -25,6 +25,7 @@ mod encode;
 mod endpoint;
 mod error;
 mod inbox;
+mod logging;
 mod logs;
 mod process;
 mod publisher;
@@ -68,6 +69,7 @@ fn _broker(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(types::time::infinite, module)?)?;
     module.add_function(wrap_pyfunction!(data::immutable_to_py, module)?)?;
     process::register(module)?;
+    module.add_class::<logging::LogReader>()?;
     module.add_function(wrap_pyfunction!(command::_command, module)?)?;
     // The original has none, and ours would not be what a star import should bring.
     module.delattr("__all__")

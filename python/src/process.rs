@@ -82,11 +82,12 @@ pub(crate) fn remember(endpoint: Weak<Owned<broker::Endpoint>>) {
 #[pyfunction]
 pub(crate) fn _after_fork_in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
+    broker::log::after_fork();
 }
 
 /// Runs when the interpreter exits: says goodbye on behalf of endpoints nobody shut down.
 #[pyfunction]
-pub(crate) fn _at_exit(py: Python<'_>) {
+pub(crate) fn _at_exit(py: Python<'_>) -> PyResult<()> {
     let generation = GENERATION.load(Ordering::Relaxed);
     let live = std::mem::take(&mut *LIVE.lock().unwrap_or_else(PoisonError::into_inner));
     let endpoints: Vec<_> = live
@@ -107,6 +108,7 @@ pub(crate) fn _at_exit(py: Python<'_>) {
             shutdown.wait_timeout(deadline.saturating_duration_since(Instant::now()));
         }
     });
+    crate::logging::stop(py)
 }
 
 /// Registers the hooks with the interpreter.

@@ -107,9 +107,9 @@ impl From<broker::Error> for Failure {
                 }
             }
             broker::Error::Tls { .. } => Self::new(Exit::Refused, error.to_string()),
-            broker::Error::Address(_) | broker::Error::Option { .. } => {
-                Self::usage(error.to_string())
-            }
+            broker::Error::Address(_)
+            | broker::Error::Option { .. }
+            | broker::Error::Variable { .. } => Self::usage(error.to_string()),
             _ => Self::failed(error.to_string()),
         }
     }

@@ -208,6 +208,9 @@ pub struct Options {
     pub disable_ssl: bool,
     /// Never pass on messages of one peer to another.
     pub disable_forwarding: bool,
+    /// Whether data stores go by the system's clock. Otherwise their time is that of
+    /// [`Endpoint::advance_time`](crate::Endpoint::advance_time), which begins with 1970. Spec: endpoint 1.
+    pub use_real_time: bool,
     /// Certificates and keys.
     pub tls: TlsOptions,
     /// Messages buffered per peer. `None`: [`Options::capacity`] with back-pressure. A number is
@@ -254,6 +257,7 @@ impl Default for Options {
             id: None,
             disable_ssl: false,
             disable_forwarding: false,
+            use_real_time: true,
             tls: TlsOptions::default(),
             peer_buffer_size: None,
             peer_overflow: Overflow::Disconnect,
@@ -287,7 +291,7 @@ impl Options {
     ///
     /// Fails when a variable has a value it cannot have. Spec: endpoint 1.
     pub fn from_env() -> Result<Self, Error> {
-        let options = Self::from_variables(|name| env::var_os(name))?;
+        let options = Self::default().with_environment()?;
         for name in Self::variables_without_effect() {
             tracing::warn!(event = "variable-without-effect", name);
         }
@@ -301,36 +305,52 @@ impl Options {
         names.filter(|name| env::var_os(name).is_some()).collect()
     }
 
+    /// These options, changed by the environment as in [`from_env`](Self::from_env), without a warning.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_env`](Self::from_env).
+    pub fn with_environment(self) -> Result<Self, Error> {
+        self.with_variables(|name| env::var_os(name))
+    }
+
+    #[cfg(test)]
     fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, Error> {
-        let verbosity = |name: &'static str, default| match variable(name) {
+        Self::default().with_variables(variable)
+    }
+
+    fn with_variables(
+        mut self,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, Error> {
+        let verbosity = |name: &'static str, default| {
+            match variable(name) {
             None => Ok(default),
             Some(value) => value
                 .to_str()
                 .and_then(Verbosity::parse)
-                .ok_or_else(|| Error::Option {
+                .ok_or_else(|| Error::Variable {
                     name,
-                    cause: format!(
-                        "`{}` is none of trace, debug, info, warning, error, quiet",
+                    text: format!(
+                        "illegal value for environment variable {name}: '{}' (legal values: 'trace', \
+                         'debug', 'info', 'warning', 'error', 'quiet')",
                         value.to_string_lossy()
                     ),
                 }),
+        }
         };
-        let default = Self::default();
-        let options = Self {
-            console_verbosity: verbosity("BROKER_CONSOLE_VERBOSITY", default.console_verbosity)?,
-            file_verbosity: verbosity("BROKER_FILE_VERBOSITY", default.file_verbosity)?,
-            #[cfg(feature = "http")]
-            web_socket: WebSocketOptions::from_variables(&variable)?,
-            #[cfg(feature = "status")]
-            metrics: HttpOptions::from_variables(&variable)?,
-            ..default
-        };
+        self.console_verbosity = verbosity("BROKER_CONSOLE_VERBOSITY", self.console_verbosity)?;
+        self.file_verbosity = verbosity("BROKER_FILE_VERBOSITY", self.file_verbosity)?;
+        #[cfg(feature = "http")]
+        self.web_socket.take_variables(&variable)?;
+        #[cfg(feature = "status")]
+        self.metrics.take_variables(&variable)?;
         for (name, form) in WITHOUT_EFFECT {
             if let Some(value) = variable(name) {
                 form.check(name, &value.to_string_lossy())?;
             }
         }
-        Ok(options)
+        Ok(self)
     }
 
     /// Refuses values that could never work.
@@ -393,17 +413,14 @@ impl Form {
             Self::Interval => {
                 let unit = value.trim_start_matches(|digit: char| digit.is_ascii_digit());
                 let fits = unit.len() < value.len() && UNITS.contains(&unit);
-                (fits, "an interval such as `5s`")
+                (fits, "an interval such as '5s'")
             }
-            Self::Number => (value.parse::<u64>().is_ok(), "a number of at least 0"),
+            Self::Number => (value.parse::<u64>().is_ok(), "a positive integer"),
         };
         if fits {
             return Ok(());
         }
-        Err(Error::Option {
-            name,
-            cause: format!("`{value}` is not {expected}"),
-        })
+        Err(Error::variable(name, value, expected))
     }
 }
 
@@ -473,7 +490,7 @@ mod tests {
             error.to_string().contains("BROKER_CONSOLE_VERBOSITY"),
             "{error}"
         );
-        assert!(error.to_string().contains("`loud`"), "{error}");
+        assert!(error.to_string().contains("'loud'"), "{error}");
     }
 
     #[test]
@@ -501,7 +518,7 @@ mod tests {
             for value in bad {
                 let error = with(name, value).unwrap_err().to_string();
                 assert!(error.contains(name), "{error}");
-                assert!(error.contains(&format!("`{value}`")), "{error}");
+                assert!(error.contains(&format!(": {value} (expected a")), "{error}");
             }
         }
     }

@@ -5,6 +5,7 @@
 //! | `shared` | what all parts of an endpoint have in common |
 //! | `control` | the protocol's state machine, and what its outputs mean out here |
 //! | `circles` | circles through peers of other implementations |
+//! | `clock` | the clock that data stores go by |
 //! | `link` | one connection as the control plane sees it |
 //! | `hooks` | what parts above do for it: outgoing connections, the end of data stores |
 //! | `shutdown` | the end of an endpoint |
@@ -13,6 +14,7 @@
 //! | `websocket_counts` | counters of WebSocket clients and servers |
 
 pub(crate) mod circles;
+pub(crate) mod clock;
 pub(crate) mod control;
 pub(crate) mod hooks;
 pub(crate) mod link;

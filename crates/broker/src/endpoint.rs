@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use broker_data::{Encoder, Source, Timespan};
+use broker_data::{Encoder, Source, Timespan, Timestamp};
 use broker_proto::peer_url::{PeerUrl, PeerUrlError, Scheme};
 use broker_proto::store::CloneOptions;
 use broker_proto::{
@@ -238,6 +238,34 @@ impl Endpoint {
     /// The id, random and different for every endpoint.
     pub fn id(&self) -> EndpointId {
         self.shared().data.id
+    }
+
+    // --- the clock of data stores ------------------------------------------------------------------
+
+    /// The time that data stores go by: the system's, or with
+    /// [`use_real_time`](crate::Options::use_real_time) off, the one it was moved to.
+    pub fn now(&self) -> Timestamp {
+        self.shared().clock.time_of_day()
+    }
+
+    /// Moves the time that data stores go by, if it is not the system's: entries whose time has come end, and
+    /// stores do what they do regularly. It never goes back. Spec: endpoint 1.
+    ///
+    /// ```
+    /// use broker::{Backend, Endpoint, Options, Timespan, Timestamp};
+    ///
+    /// let options = Options { use_real_time: false, ..Options::default() };
+    /// let endpoint = Endpoint::builder().options(options).build()?;
+    /// let store = endpoint.attach_master("seen", Backend::Memory)?;
+    /// store.put_for("host", &true, Some(Timespan::from_ns(60_000_000_000)))?;
+    /// assert!(store.exists("host")?);
+    /// endpoint.advance_time(Timestamp::from_ns(60_000_000_001));
+    /// assert!(!store.exists("host")?);
+    /// # endpoint.shutdown().wait();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn advance_time(&self, to: Timestamp) {
+        self.shared().clock.advance(to);
     }
 
     // --- peerings -------------------------------------------------------------------------------

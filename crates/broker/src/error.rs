@@ -21,6 +21,14 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
+    /// An environment variable has a value it cannot have. Spec: tools 1.4.
+    #[error("{text}")]
+    Variable {
+        /// The variable.
+        name: &'static str,
+        /// What is wrong with it, in the words of the original.
+        text: String,
+    },
     /// The TLS set-up is incomplete, or a file of it cannot be used.
     #[error("TLS set-up: {cause}")]
     Tls {
@@ -103,10 +111,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// A variable whose value is not what was expected. Spec: tools 1.4.
+    pub(crate) fn variable(name: &'static str, value: &str, expected: &str) -> Self {
+        let text = format!("invalid value for {name}: {value} (expected {expected})");
+        Self::Variable { name, text }
+    }
+
     /// The code the original would report.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Option { .. } | Self::Tls { .. } | Self::Start(_) => {
+            Self::Option { .. } | Self::Variable { .. } | Self::Tls { .. } | Self::Start(_) => {
                 ErrorCode::CannotOpenResource
             }
             Self::Log { .. } | Self::Listen { .. } | Self::Descriptor(_) => {

@@ -190,7 +190,7 @@ pub(crate) fn of(node: &Node) -> Stats {
         connections: node.shared.connections.now() as u64,
         peers,
         consumers,
-        stores: node.stores.stats(),
+        stores: node.stores.stats(node.shared.clock.time_of_day()),
         refusals,
         refused_commands: load(&node.shared.refused_commands),
         duplicates_dropped: node.shared.data.marking.dropped(),

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError, PyZeroDivisionError};
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
-use pyo3::types::{PyDict, PyFloat, PyInt, PyTuple, PyType};
+use pyo3::types::{PyDateTime, PyDict, PyFloat, PyInt, PyTuple, PyType};
 
 use super::hash_of_integer;
 use crate::argument::{real, whole};
@@ -60,6 +60,16 @@ fn timespan(value: &Bound<'_, PyAny>) -> PyResult<i64> {
         Some(seconds) => from_seconds(seconds),
         None => Err(expected("nanoseconds as int or seconds as float", value)),
     }
+}
+
+/// The point in time of a `Timestamp`, a `datetime`, or what `Timestamp` takes.
+pub(crate) fn point_in_time(value: &Bound<'_, PyAny>) -> PyResult<broker::Timestamp> {
+    let ns = match (value.cast::<Timestamp>(), value.cast::<PyDateTime>()) {
+        (Ok(time), _) => time.get().ns(),
+        (_, Ok(time)) => crate::encode::timestamp(time)?,
+        _ => timestamp(value)?,
+    };
+    Ok(broker::Timestamp::from_ns(ns))
 }
 
 /// Nanoseconds since 1970 of what `Timestamp` takes: numbers are seconds.

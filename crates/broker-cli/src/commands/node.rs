@@ -60,6 +60,9 @@ pub(crate) struct Node {
     /// ADDRESS:PORT, :PORT for all interfaces, [ADDRESS]:PORT for IPv6.
     #[arg(long, value_name = "ADDR")]
     ws_listen: Vec<String>,
+    /// Serve metrics, status and health over HTTP (repeatable)
+    #[arg(long, value_name = "ADDR")]
+    http_listen: Vec<String>,
     /// Peer to connect to, and again when lost (repeatable)
     #[arg(long = "peer", value_name = "URL")]
     peers: Vec<String>,
@@ -112,7 +115,7 @@ impl Node {
             return Err(Failure::usage("nothing to do: no listener and no peer")
                 .hint("give --listen or --peer, or a file with --config"));
         }
-        let log = log::Log::start(configuration.log.level, console)?;
+        let log = log::Log::start(&configuration.log, console)?;
         let runtime = session::runtime()?;
         let outcome = runtime.block_on(running::run(&self, configuration, options, log));
         runtime.shutdown_background();
@@ -142,6 +145,7 @@ impl Node {
         };
         replace(&self.listen, &mut configuration.listen);
         replace(&self.ws_listen, &mut configuration.websocket.listen);
+        replace(&self.http_listen, &mut configuration.http.listen);
         replace(&self.peers, &mut configuration.peers);
         replace(&self.topics, &mut configuration.topics);
         if !self.stores.is_empty() || !self.clones.is_empty() {

@@ -65,25 +65,23 @@ impl fmt::Debug for HttpOptions {
 }
 
 impl HttpOptions {
-    /// The defaults, changed by `BROKER_METRICS_PORT`. Spec: tools 1.4.
-    pub(crate) fn from_variables(
+    /// What `BROKER_METRICS_PORT` changes. Spec: tools 1.4.
+    pub(crate) fn take_variables(
+        &mut self,
         variable: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Self, Error> {
+    ) -> Result<(), Error> {
         const NAME: &str = "BROKER_METRICS_PORT";
         let Some(value) = variable(NAME) else {
-            return Ok(Self::default());
+            return Ok(());
         };
         let value = value.to_string_lossy();
         let number = value.strip_suffix("/tcp").unwrap_or(&value);
         match number.parse() {
-            Ok(port) if port != 0 => Ok(Self {
-                port: Some(port),
-                ..Self::default()
-            }),
-            _ => Err(Error::Option {
-                name: NAME,
-                cause: format!("`{value}` is not a port from 1 to 65535, as `N` or `N/tcp`"),
-            }),
+            Ok(port) if port != 0 => {
+                self.port = Some(port);
+                Ok(())
+            }
+            _ => Err(Error::variable(NAME, &value, "a non-zero port number")),
         }
     }
 
@@ -112,9 +110,10 @@ mod tests {
     fn the_environment_sets_the_port() {
         let with = |value: &str| {
             let value = value.to_owned();
-            HttpOptions::from_variables(move |name| {
-                (name == "BROKER_METRICS_PORT").then(|| value.clone().into())
-            })
+            let mut options = HttpOptions::default();
+            let variable =
+                move |name: &str| (name == "BROKER_METRICS_PORT").then(|| value.clone().into());
+            options.take_variables(variable).map(|()| options)
         };
         for value in ["4242", "4242/tcp"] {
             let options = with(value).unwrap();
@@ -124,8 +123,10 @@ mod tests {
         for value in ["0", "abc", "", "65536", "1/udp"] {
             let error = with(value).unwrap_err().to_string();
             assert!(error.contains("BROKER_METRICS_PORT"), "{error}");
-            assert!(error.contains(&format!("`{value}`")), "{error}");
+            assert!(error.contains(&format!(": {value} (expected a")), "{error}");
         }
-        assert_eq!(HttpOptions::from_variables(|_| None).unwrap().port, None);
+        let mut options = HttpOptions::default();
+        options.take_variables(|_| None).unwrap();
+        assert_eq!(options.port, None);
     }
 }

@@ -113,28 +113,21 @@ impl Default for WebSocketOptions {
 }
 
 impl WebSocketOptions {
-    /// The defaults, changed by `BROKER_WEB_SOCKET_PORT`. Spec: tools 1.4.
-    pub(crate) fn from_variables(
+    /// What `BROKER_WEB_SOCKET_PORT` changes. Spec: tools 1.4.
+    pub(crate) fn take_variables(
+        &mut self,
         variable: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Self, Error> {
+    ) -> Result<(), Error> {
         const NAME: &str = "BROKER_WEB_SOCKET_PORT";
-        let port = match variable(NAME) {
-            None => None,
-            Some(value) => {
-                let text = value.to_string_lossy();
-                let number = text.strip_suffix("/tcp").unwrap_or(&text);
-                // The original takes what is no number for 0 and opens any port.
-                let port = number.parse().map_err(|_| Error::Option {
-                    name: NAME,
-                    cause: format!("`{text}` is no port: expected `N` or `N/tcp`"),
-                })?;
-                Some(port)
-            }
-        };
-        Ok(Self {
-            port,
-            ..Self::default()
-        })
+        if let Some(value) = variable(NAME) {
+            let text = value.to_string_lossy();
+            let number = text.strip_suffix("/tcp").unwrap_or(&text);
+            // The original takes what is no number for 0 and opens any port.
+            let port = number.parse();
+            let port = port.map_err(|_| Error::variable(NAME, &text, "a port number"))?;
+            self.port = Some(port);
+        }
+        Ok(())
     }
 
     /// Refuses values that could never work.
@@ -159,14 +152,19 @@ mod tests {
 
     #[test]
     fn the_environment_names_a_port() {
-        let parse = |text: &str| WebSocketOptions::from_variables(|_| Some(text.into()));
+        let parse = |text: &str| {
+            let mut options = WebSocketOptions::default();
+            let taken = options.take_variables(|_| Some(text.into()));
+            taken.map(|()| options)
+        };
         assert_eq!(parse("9997").unwrap().port, Some(9997));
         assert_eq!(parse("9997/tcp").unwrap().port, Some(9997));
         for text in ["abc", "", "65536", "9997/udp", "-1"] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains("BROKER_WEB_SOCKET_PORT"), "{error}");
         }
-        let none = WebSocketOptions::from_variables(|_| None).unwrap();
+        let mut none = WebSocketOptions::default();
+        none.take_variables(|_| None).unwrap();
         assert_eq!(none, WebSocketOptions::default());
     }
 

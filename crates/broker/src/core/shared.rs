@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::config::{Options, Overflow};
+use crate::core::clock::Clock;
 use crate::core::control::Control;
 use crate::core::hooks::Hooks;
 use crate::error::Error;
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     /// The addresses of peers whose protocol knows no stores.
     unreached_peers: ArcSwap<Vec<String>>,
     started: Instant,
+    /// What data stores go by.
+    pub(crate) clock: Clock,
     stopping: Notify,
     over: AtomicBool,
 }
@@ -114,6 +117,7 @@ impl Shared {
             #[cfg(feature = "http")]
             web_sockets: crate::core::websocket_counts::Counters::default(),
             started: Instant::now(),
+            clock: Clock::new(options.use_real_time),
             stopping: Notify::new(),
             over: AtomicBool::new(false),
             options,

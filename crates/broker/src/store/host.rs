@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use broker_data::Timestamp;
 use broker_proto::Topic;
@@ -275,7 +275,9 @@ impl Host {
             };
         }
         let ((), blocked) = self.act(node, |core| match core {
-            Core::Master(master) => master.handle_command(time_of_day(), command, payload),
+            Core::Master(master) => {
+                master.handle_command(node.shared.clock.time_of_day(), command, payload)
+            }
             Core::Clone(clone) => clone.handle_command(node.shared.now(), command, payload),
             Core::Closed => {}
         });
@@ -288,7 +290,9 @@ impl Host {
         let blocked = match is_alone {
             true => self.work_on_expiry(node, worker),
             false => {
-                let ((), blocked) = self.act(node, |core| core.handle_jobs(time_of_day(), &jobs));
+                let ((), blocked) = self.act(node, |core| {
+                    core.handle_jobs(node.shared.clock.time_of_day(), &jobs)
+                });
                 blocked
             }
         };
@@ -303,7 +307,7 @@ impl Host {
         let mut state = self.state.lock();
         state.follow_routes(self, node);
         for step in 1..=EXPIRY_STEPS_ALONE {
-            let now = time_of_day();
+            let now = node.shared.clock.time_of_day();
             state.core.handle_job(now, &Job::Expire);
             let is_done = state.core.next_expiry() > now.ns();
             if is_done || step == EXPIRY_STEPS_ALONE || worker.has_jobs() {
@@ -326,7 +330,7 @@ impl Host {
             if let Core::Clone(clone) = core {
                 clone.skip_ticks(late);
             }
-            core.handle_job(time_of_day(), &Job::Tick);
+            core.handle_job(node.shared.clock.time_of_day(), &Job::Tick);
         });
         blocked
     }
@@ -341,18 +345,18 @@ impl Host {
         }
         let ((), blocked) = self.act(node, |core| {
             for _ in 0..EXPIRY_STEPS {
-                core.handle_job(time_of_day(), &Job::Expire);
+                core.handle_job(node.shared.clock.time_of_day(), &Job::Expire);
             }
         });
         blocked
     }
 
     /// When the first entry ends.
-    fn expiry_instant(&self) -> Option<tokio::time::Instant> {
-        let at = self.next_expiry.load(Ordering::Acquire);
-        let left = at.saturating_sub(time_of_day().ns());
-        let left = Duration::from_nanos(u64::try_from(left).unwrap_or(0));
-        (at != NEVER).then(|| tokio::time::Instant::now() + left)
+    fn expiry_instant(&self, node: &Node) -> Option<tokio::time::Instant> {
+        match self.next_expiry.load(Ordering::Acquire) {
+            NEVER => None,
+            at => node.shared.clock.instant(Timestamp::from_ns(at)),
+        }
     }
 
     /// A request of a user, made with the id that it names as its publisher. `Full` asks for
@@ -376,7 +380,8 @@ impl Host {
                 false => Err(StoreError::Closed),
             };
         }
-        let (result, blocked) = self.act(node, |core| core.request(command));
+        let now = node.shared.clock.time_of_day();
+        let (result, blocked) = self.act(node, |core| core.request(now, command));
         result.map(|()| blocked)
     }
 
@@ -434,23 +439,22 @@ impl Host {
     /// closed. The time of day may jump, so it is looked at again with each tick.
     pub(super) async fn run(self: Arc<Self>, node: Node) {
         let interval = node.shared.options.store.tick_interval;
-        let mut next = tokio::time::Instant::now() + interval;
-        let mut expire_from = next - interval;
+        let mut ticks = node.shared.clock.ticks(interval);
+        let mut expire_from = tokio::time::Instant::now();
         // Whether a thread has been asked to remove some, and has not yet said when more are over.
         let mut is_removing = false;
         // What subscribers and peers have no room for. Bounded by the stall limit of mailboxes;
         // ticks must not wait for it, and no more entries are removed meanwhile.
         let mut unsent = JoinSet::new();
         while !self.is_closed() {
-            let expiry = self.expiry_instant().map(|at| at.max(expire_from));
+            let next = ticks.next();
+            let expiry = self.expiry_instant(&node).map(|at| at.max(expire_from));
             let expiry = expiry.filter(|at| *at < next && unsent.is_empty());
             let blocked = tokio::select! {
-                () = tokio::time::sleep_until(next) => {
-                    let now = tokio::time::Instant::now();
-                    let late = (now - next).as_nanos() / interval.as_nanos().max(1);
-                    next = now + interval;
-                    self.tick(&node, u64::try_from(late).unwrap_or_default())
-                }
+                late = ticks.tick() => match late {
+                    Some(late) => self.tick(&node, late),
+                    None => Vec::new(),
+                },
                 () = tokio::time::sleep_until(expiry.unwrap_or(next)), if expiry.is_some() => {
                     let blocked = self.expire(&node);
                     is_removing = self.has_thread();
@@ -616,11 +620,11 @@ impl Core {
         }
     }
 
-    fn request(&mut self, command: &Command<'_>) -> Result<(), StoreError> {
+    fn request(&mut self, now: Timestamp, command: &Command<'_>) -> Result<(), StoreError> {
         match self {
             Self::Master(master) => {
                 // A refusal is told by an event, as it is when it comes later.
-                let _ = master.request(time_of_day(), &command.content);
+                let _ = master.request(now, &command.content);
                 Ok(())
             }
             Self::Clone(clone) => {
@@ -649,9 +653,4 @@ impl Core {
             Self::Closed => None,
         }
     }
-}
-
-/// Since 1970: what expiry times are counted in.
-pub(super) fn time_of_day() -> Timestamp {
-    Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::EPOCH)
 }

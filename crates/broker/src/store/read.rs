@@ -7,7 +7,7 @@ use broker_data::{Source, Value, decode};
 use broker_proto::ErrorCode;
 use broker_proto::store::Failure;
 
-use crate::store::host::{Core, time_of_day};
+use crate::store::host::Core;
 use crate::store::{EncodedEntry, Store, StoreError, encoded};
 
 impl Store {
@@ -107,7 +107,7 @@ impl Store {
     /// As [`get`](Self::get).
     pub fn len_now(&self) -> Result<u64, StoreError> {
         match &mut self.host.lock().core {
-            Core::Master(master) => Ok(master.entries(time_of_day())?),
+            Core::Master(master) => Ok(master.entries(self.node.shared.clock.time_of_day())?),
             Core::Clone(clone) => {
                 clone.check_readable()?;
                 Ok(clone.entries(self.node.shared.now()) as u64)
@@ -169,7 +169,7 @@ impl Store {
     pub fn get_now(&self, key: &[u8]) -> Result<Vec<u8>, StoreError> {
         let key = canonical(key)?;
         match &mut self.host.lock().core {
-            Core::Master(master) => Ok(master.get(time_of_day(), &key)?),
+            Core::Master(master) => Ok(master.get(self.node.shared.clock.time_of_day(), &key)?),
             Core::Clone(clone) => Ok(clone.get(self.node.shared.now(), &key)?.to_vec()),
             Core::Closed => Err(StoreError::Closed),
         }
@@ -183,7 +183,7 @@ impl Store {
     pub fn exists_now(&self, key: &[u8]) -> Result<bool, StoreError> {
         let key = canonical(key)?;
         match &mut self.host.lock().core {
-            Core::Master(master) => Ok(master.exists(time_of_day(), &key)?),
+            Core::Master(master) => Ok(master.exists(self.node.shared.clock.time_of_day(), &key)?),
             Core::Clone(clone) => Ok(clone.exists(self.node.shared.now(), &key)?),
             Core::Closed => Err(StoreError::Closed),
         }
@@ -197,7 +197,9 @@ impl Store {
     pub fn get_index_now(&self, key: &[u8], index: &[u8]) -> Result<Vec<u8>, StoreError> {
         let key = canonical(key)?;
         match &mut self.host.lock().core {
-            Core::Master(master) => Ok(master.get_index(time_of_day(), &key, index)?),
+            Core::Master(master) => {
+                Ok(master.get_index(self.node.shared.clock.time_of_day(), &key, index)?)
+            }
             Core::Clone(clone) => Ok(clone.get_index(self.node.shared.now(), &key, index)?),
             Core::Closed => Err(StoreError::Closed),
         }
@@ -212,7 +214,9 @@ impl Store {
         let mut keys = Vec::new();
         match &mut self.host.lock().core {
             Core::Master(master) => {
-                master.for_each_key(time_of_day(), &mut |key| keys.push(key.to_vec()))?;
+                master.for_each_key(self.node.shared.clock.time_of_day(), &mut |key| {
+                    keys.push(key.to_vec())
+                })?;
             }
             Core::Clone(clone) => keys.extend(
                 clone
@@ -235,7 +239,7 @@ impl Store {
             Core::Master(master) => {
                 let visit =
                     &mut |key: &[u8], value: &[u8]| entries.push((key.to_vec(), value.to_vec()));
-                master.for_each(time_of_day(), visit)?;
+                master.for_each(self.node.shared.clock.time_of_day(), visit)?;
             }
             Core::Clone(clone) => {
                 let all = clone.iter(self.node.shared.now())?;

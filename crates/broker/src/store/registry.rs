@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use broker_data::Timestamp;
 use broker_proto::EndpointId;
 use broker_proto::frame::FRAME_LEN_SIZE;
 use broker_proto::store::Role;
@@ -129,8 +130,9 @@ impl Stores {
     }
 
     /// How the stores are, in the order they were attached.
-    pub(crate) fn stats(&self) -> Vec<StoreStats> {
-        self.hosts.load().iter().map(|host| host.stats()).collect()
+    pub(crate) fn stats(&self, now: Timestamp) -> Vec<StoreStats> {
+        let hosts = self.hosts.load();
+        hosts.iter().map(|host| host.stats(now)).collect()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -1,8 +1,9 @@
 //! How a data store is, in numbers.
 
+use broker_data::Timestamp;
 use broker_proto::store::Role;
 
-use crate::store::host::{Core, Host, time_of_day};
+use crate::store::host::{Core, Host};
 
 /// One data store of this endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,9 +37,8 @@ pub struct StoreState {
 
 impl Host {
     /// How the store is, as far as it can be said without waiting for a disk.
-    pub(crate) fn stats(&self) -> StoreStats {
+    pub(crate) fn stats(&self, now: Timestamp) -> StoreStats {
         let state = self.try_lock().and_then(|mut state| {
-            let now = time_of_day();
             let has_thread = self.has_thread();
             Some(match &mut state.core {
                 Core::Master(master) => StoreState {

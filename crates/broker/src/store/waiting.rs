@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use broker_proto::store::{Contact, Role};
 
-use crate::store::host::{Core, Host, time_of_day};
+use crate::store::host::{Core, Host};
 use crate::store::registry::Node;
 use crate::store::worker::Job;
 
@@ -114,7 +114,9 @@ impl Host {
             }
             None => {
                 // What has no room now is asked again at the next look.
-                let _ = self.act(node, |core| core.handle_job(time_of_day(), &Job::Probe));
+                let _ = self.act(node, |core| {
+                    core.handle_job(node.shared.clock.time_of_day(), &Job::Probe)
+                });
             }
         }
     }

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use broker::{Capacity, Options, Overflow, TlsOptions, WebSocketOptions, WebSocketTls};
+use broker::log::{Component, Format};
+use broker::{
+    Capacity, HttpOptions, Options, Overflow, TlsOptions, Verbosity, WebSocketOptions, WebSocketTls,
+};
 use serde::{Deserialize, Deserializer};
 
 use crate::arguments::TlsArguments;
@@ -30,6 +33,7 @@ pub(super) struct Configuration {
     pub(super) drain_timeout: Duration,
     pub(super) tls: Tls,
     pub(super) websocket: WebSocket,
+    pub(super) http: Http,
     pub(super) limits: Limits,
     pub(super) log: Log,
     #[serde(rename = "store")]
@@ -61,6 +65,16 @@ pub(super) struct WebSocket {
     clients_max: usize,
     message_bytes_max: usize,
     buffer_messages_max: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct Http {
+    pub(super) listen: Vec<String>,
+    tls: WebSocketMode,
+    #[serde(deserialize_with = "secret")]
+    token: Option<Secret>,
+    connections_max: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -96,9 +110,81 @@ enum OverflowPolicy {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Log {
     pub(super) level: Level,
+    format: LogFormat,
+    components: Components,
+    /// Of a file beside, which only the environment asks for.
+    #[serde(skip)]
+    pub(super) file: Option<Verbosity>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Levels of components that have another one than the rest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct Components {
+    core: Option<Level>,
+    peer: Option<Level>,
+    store: Option<Level>,
+    websocket: Option<Level>,
+    http: Option<Level>,
+    app: Option<Level>,
+}
+
+impl Log {
+    /// The verbosity of a component.
+    pub(super) fn verbosity(&self, component: Component) -> Verbosity {
+        let own = match component {
+            Component::Core => self.components.core,
+            Component::Peer => self.components.peer,
+            Component::Store => self.components.store,
+            Component::WebSocket => self.components.websocket,
+            Component::Http => self.components.http,
+            // Parts that come later are the program's until they have a key.
+            _ => self.components.app,
+        };
+        own.unwrap_or(self.level).into()
+    }
+
+    /// Whether lines look alike, and go to the same places.
+    pub(super) fn has_format_of(&self, other: &Self) -> bool {
+        (self.format, self.file) == (other.format, other.file)
+    }
+
+    /// Takes over the levels, and nothing else.
+    pub(super) fn take_levels(&mut self, other: Self) {
+        (self.level, self.components) = (other.level, other.components);
+    }
+
+    /// How lines look.
+    pub(super) fn format(&self, is_colored: bool) -> Format {
+        match (self.format, is_colored) {
+            (LogFormat::Json, _) => Format::Json,
+            (LogFormat::Text, true) => Format::Colored,
+            (LogFormat::Text, false) => Format::Text,
+        }
+    }
+}
+
+impl From<Level> for Verbosity {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Off => Self::Quiet,
+            Level::Error => Self::Error,
+            Level::Warn => Self::Warning,
+            Level::Info => Self::Info,
+            Level::Debug => Self::Debug,
+            Level::Trace => Self::Trace,
+        }
+    }
 }
 
 /// What is logged.
@@ -160,6 +246,7 @@ impl Default for Configuration {
             drain_timeout: Duration::from_secs(3),
             tls: Tls::default(),
             websocket: WebSocket::default(),
+            http: Http::default(),
             limits: Limits::default(),
             log: Log::default(),
             stores: Vec::new(),
@@ -194,6 +281,17 @@ impl Default for WebSocket {
     }
 }
 
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            tls: WebSocketMode::Off,
+            token: None,
+            connections_max: HttpOptions::default().connections_max,
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         let options = Options::default();
@@ -212,7 +310,12 @@ impl Default for Limits {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: Level::Info }
+        Self {
+            level: Level::Info,
+            format: LogFormat::Text,
+            components: Components::default(),
+            file: None,
+        }
     }
 }
 
@@ -252,20 +355,28 @@ impl Configuration {
                 broker::Verbosity::Trace => Level::Trace,
             };
         }
+        if std::env::var_os("BROKER_FILE_VERBOSITY").is_some() {
+            self.log.file = Some(options.file_verbosity);
+        }
         if let Some(port) = options.web_socket.port {
             self.websocket.listen = vec![format!(":{port}")];
+        }
+        if let Some(port) = options.metrics.port {
+            self.http.listen = vec![format!("{}:{port}", options.metrics.address)];
         }
         Ok(())
     }
 
     /// Whether it neither listens nor peers.
     pub(super) fn is_idle(&self) -> bool {
-        self.listen.is_empty() && self.peers.is_empty() && self.websocket.listen.is_empty()
+        let listeners = [&self.listen, &self.websocket.listen, &self.http.listen];
+        self.peers.is_empty() && listeners.iter().all(|it| it.is_empty())
     }
 
     /// What the library is to do; checks everything that can be checked without doing it.
     pub(super) fn options(&self) -> Result<Options, Failure> {
-        for address in self.listen.iter().chain(&self.websocket.listen) {
+        let listeners = [&self.listen, &self.websocket.listen, &self.http.listen];
+        for address in listeners.into_iter().flatten() {
             listen_address(address)?;
         }
         for peer in &self.peers {
@@ -313,7 +424,19 @@ impl Configuration {
             buffer_size: self.websocket.buffer_messages_max,
             ..WebSocketOptions::default()
         };
+        self.http_options()?;
         Ok(options)
+    }
+
+    /// How the server for metrics and status is.
+    pub(super) fn http_options(&self) -> Result<HttpOptions, Failure> {
+        let is_encrypted = self.http.tls == WebSocketMode::Native && self.tls.enabled;
+        Ok(HttpOptions {
+            tls: is_encrypted.then(|| self.tls.options()).transpose()?,
+            token: self.http.token.as_ref().map(Secret::reveal).transpose()?,
+            connections_max: self.http.connections_max,
+            ..HttpOptions::default()
+        })
     }
 }
 
@@ -421,15 +544,25 @@ mod tests {
     #[test]
     fn every_key_is_in_the_printed_file() {
         // The parser lists all keys of a table when it meets an unknown one.
-        for table in ["", "[tls]\n", "[websocket]\n", "[limits]\n", "[log]\n"] {
+        for table in [
+            "",
+            "[tls]\n",
+            "[websocket]\n",
+            "[http]\n",
+            "[limits]\n",
+            "[log]\n",
+            "[log.components]\n",
+        ] {
             let wrong = Configuration::parse(&format!("{table}zzz = 1\n"));
             let Err(Wrong { what, .. }) = wrong else {
                 panic!("`zzz` is no key of {table}");
             };
             for key in what.split('`').skip(3).step_by(2) {
                 let is_there = |line: &str| {
-                    line.starts_with(&format!("{key} = "))
+                    line.trim_start_matches("# ")
+                        .starts_with(&format!("{key} = "))
                         || line == format!("[{key}]")
+                        || line == format!("[log.{key}]")
                         || line == format!("# [[{key}]]")
                 };
                 assert!(DEFAULTS.lines().any(is_there), "{key} of {table}");

@@ -27,6 +27,7 @@ struct Output {
     tls: Vec<(&'static str, String)>,
     limits: Vec<(&'static str, String)>,
     web_socket: (Option<String>, Option<u64>),
+    http: (Option<String>, Option<u64>),
     stores: Vec<(String, &'static str)>,
     left_out: Vec<String>,
 }
@@ -56,6 +57,8 @@ impl Output {
             }
             "web-socket.address" => self.web_socket.0 = Some(text(setting)?),
             "web-socket.port" => self.web_socket.1 = Some(port(setting)?),
+            "metrics.address" => self.http.0 = Some(text(setting)?),
+            "metrics.port" => self.http.1 = Some(port(setting)?),
             "ssl.certificate" => self.tls.push(("cert", quoted(&text(setting)?))),
             "ssl.key" => self.tls.push(("key", quoted(&text(setting)?))),
             "ssl.passphrase" => self.tls.push(("passphrase", quoted(&text(setting)?))),
@@ -105,14 +108,17 @@ impl Output {
         };
         put(&mut out, "", &self.top);
         put(&mut out, "tls", &self.tls);
-        if let (address, Some(port)) = &self.web_socket {
+        for (table, listener) in [("websocket", &self.web_socket), ("http", &self.http)] {
+            let (address, Some(port)) = listener else {
+                continue;
+            };
             let address = address.as_deref().unwrap_or_default();
             let bracketed = match address.contains(':') {
                 true => format!("[{address}]"),
                 false => address.to_owned(),
             };
             let value = list(&[format!("{bracketed}:{port}")]);
-            put(&mut out, "websocket", &[("listen", value)]);
+            put(&mut out, table, &[("listen", value)]);
         }
         put(&mut out, "limits", &self.limits);
         for (name, role) in &self.stores {
@@ -160,7 +166,6 @@ mod tests {
         "#;
         let converted = convert(text).unwrap_or_else(|error| panic!("{error}"));
         let expected = r#"# left out: broker.ttl: no counterpart here
-# left out: broker.metrics.port: no counterpart here
 forward = false
 topics = ["/a", "/b"]
 peers = ["zeek://localhost:9999"]
@@ -174,6 +179,9 @@ cafile = "ca.pem"
 
 [websocket]
 listen = ["127.0.0.1:9997"]
+
+[http]
+listen = [":9911"]
 
 [limits]
 messages-max = 100

@@ -1,49 +1,37 @@
-//! What a node says: events of the library and its own, on standard error.
+//! What a node says: events of the library and its own, on standard error, and in a file if the
+//! environment asks for one.
 
 use broker::Event;
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::{Registry, reload};
+use broker::log::{Format, Output, Writer};
 
-use super::configuration::Level;
+use super::configuration;
 use crate::console::Console;
 use crate::outcome::Failure;
 
-/// The log, whose level can change.
+/// The log, whose levels can change. What was said is written when it is dropped.
+#[derive(Debug)]
 pub(super) struct Log {
-    level: reload::Handle<LevelFilter, Registry>,
-}
-
-impl From<Level> for LevelFilter {
-    fn from(level: Level) -> Self {
-        match level {
-            Level::Off => Self::OFF,
-            Level::Error => Self::ERROR,
-            Level::Warn => Self::WARN,
-            Level::Info => Self::INFO,
-            Level::Debug => Self::DEBUG,
-            Level::Trace => Self::TRACE,
-        }
-    }
+    lines: Writer,
+    _file: Option<Writer>,
 }
 
 impl Log {
     /// Takes over what the library says in this process.
-    pub(super) fn start(level: Level, console: &Console) -> Result<Self, Failure> {
-        let (filter, handle) = reload::Layer::new(LevelFilter::from(level));
-        let lines = tracing_subscriber::fmt::layer()
-            .with_writer(std::io::stderr)
-            .with_ansi(console.is_stderr_colored())
-            .with_target(false);
-        let subscriber = Registry::default().with(filter).with(lines);
-        tracing::subscriber::set_global_default(subscriber)
-            .map_err(|_| Failure::failed("this process has a log already"))?;
-        Ok(Self { level: handle })
+    pub(super) fn start(log: &configuration::Log, console: &Console) -> Result<Self, Failure> {
+        let failed = |error: broker::Error| Failure::failed(error.to_string());
+        let file = log.file.filter(|it| *it != broker::Verbosity::Quiet);
+        let file = file.map(|it| Writer::start(Output::new_file()?, Format::Text, it));
+        let file = file.transpose().map_err(failed)?;
+        broker::log::install().map_err(failed)?;
+        let format = log.format(console.is_stderr_colored());
+        let lines = Writer::start(Output::Stderr, format, log.level.into()).map_err(failed)?;
+        let started = Self { lines, _file: file };
+        started.set_levels(log);
+        Ok(started)
     }
 
-    pub(super) fn set_level(&self, level: Level) {
-        // It only fails when the log is gone, which lives as long as the process.
-        let _ = self.level.reload(level);
+    pub(super) fn set_levels(&self, log: &configuration::Log) {
+        self.lines.set_levels(|component| log.verbosity(component));
     }
 }
 
@@ -56,6 +44,7 @@ pub(super) fn tell(event: &Event) {
             let address = context.and_then(|it| it.network.as_ref());
             let address = address.map(ToString::to_string);
             tracing::info!(
+                target: "broker::peer",
                 event = status.code.name(),
                 peer = peer.unwrap_or_default(),
                 address = address.unwrap_or_default(),
@@ -68,6 +57,7 @@ pub(super) fn tell(event: &Event) {
             let address = context.and_then(|it| it.network.as_ref());
             let address = address.map(ToString::to_string);
             tracing::warn!(
+                target: "broker::peer",
                 event = fault.code.name(),
                 address = address.unwrap_or_default(),
                 "{}",

@@ -43,6 +43,7 @@ pub(super) async fn run(
         },
     };
     running.configuration.websocket.listen.clear();
+    running.configuration.http.listen.clear();
     running.start(&configuration).await?;
     tracing::info!(event = "started", id = %running.endpoint.id());
     notify.tell("READY=1");
@@ -105,6 +106,13 @@ impl Running {
             tracing::info!(event = "listening-web-socket", address = host, port);
             self.configuration.websocket.listen.push(address);
         }
+        for address in added(&self.configuration.http.listen, &wanted.http.listen) {
+            let (host, port) = listen_address(&address)?;
+            let options = wanted.http_options()?;
+            let port = self.endpoint.serve_http(&host, port, options).await?;
+            tracing::info!(event = "listening-http", address = host, port);
+            self.configuration.http.listen.push(address);
+        }
         for peer in added(&self.configuration.peers, &wanted.peers) {
             let url = peer_url(&peer)?.to_string();
             // Its outcome is told by events, and so is every later one.
@@ -145,8 +153,8 @@ impl Running {
                 return tracing::error!(event = "reload-failed", cause = ?failure, "nothing changed");
             }
         };
-        log.set_level(wanted.log.level);
-        self.configuration.log = wanted.log.clone();
+        log.set_levels(&wanted.log);
+        let levels = wanted.log.clone();
         for peer in added(&wanted.peers, &self.configuration.peers) {
             if let Ok(url) = peer_url(&peer) {
                 self.endpoint.unpeer(&url.host(), url.port).await;
@@ -160,6 +168,7 @@ impl Running {
                 "it stays as it is until a restart"
             );
         }
+        self.configuration.log.take_levels(levels);
         match self.start(&wanted).await {
             Ok(()) => tracing::info!(event = "reloaded"),
             Err(failure) => tracing::error!(event = "reload-failed", cause = ?failure),
@@ -173,6 +182,8 @@ impl Running {
         let is_store_gone = now.stores.iter().any(|it| !wanted.stores.contains(it));
         let mut web_socket = wanted.websocket.clone();
         web_socket.listen.clone_from(&now.websocket.listen);
+        let mut http = wanted.http.clone();
+        http.listen.clone_from(&now.http.listen);
         let differs = [
             (
                 "a listener that was removed",
@@ -190,6 +201,12 @@ impl Running {
             ("forward", now.forward != wanted.forward),
             ("[tls]", now.tls != wanted.tls),
             ("[websocket]", now.websocket != web_socket),
+            ("[http]", now.http != http),
+            (
+                "an HTTP listener that was removed",
+                gone(&now.http.listen, &wanted.http.listen),
+            ),
+            ("the format of the log", !now.log.has_format_of(&wanted.log)),
             ("[limits]", now.limits != wanted.limits),
         ];
         let differs = differs.into_iter().filter(|(_, differs)| *differs);

@@ -1,0 +1,9 @@
+from typing import Final
+
+__all__ = ["TRACE", "flush", "install", "uninstall"]
+
+TRACE: Final[int]
+
+def install() -> None: ...
+def uninstall() -> None: ...
+def flush(timeout: float = 10.0) -> bool: ...
