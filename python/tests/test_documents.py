@@ -9,6 +9,7 @@ import concurrent.futures
 import datetime
 import ipaddress
 import itertools
+import logging
 import pathlib
 import re
 import shutil
@@ -52,6 +53,10 @@ EXAMPLES = {
     ],
     "docs/http.md": [
         "import broker\n\nwith broker.Endpoint() as endpoint:\n    port = endpoint.serve_http(",
+    ],
+    "docs/operations.md": [
+        "import logging\n\nimport broker\n\nlogging.basicConfig(level=logging.INFO)",
+        "import broker\n\noptions = broker.BrokerOptions()\noptions.use_real_time = False",
     ],
     "docs/websocket.md": [
         "import json\n" + ELSEWHERE,
@@ -310,6 +315,24 @@ def test_metrics_and_stats():
     lines, port = [], free_port()
     exec(example("docs/http.md", 0, port=("9911", str(port))), {"print": printing(lines)})
     assert lines == [([],)]
+
+
+# --- docs/operations.md --------------------------------------------------------------------------
+
+
+def test_the_log_reaches_logging(caplog):
+    try:
+        with caplog.at_level(logging.DEBUG, "broker"):
+            exec(example("docs/operations.md", 0), {})
+            assert broker.logging.flush(DEADLINE_S)
+        assert "dial-failed" in [getattr(record, "event", None) for record in caplog.records]
+        assert logging.getLogger("broker.websocket").level == logging.DEBUG
+    finally:
+        logging.getLogger("broker.websocket").setLevel(logging.NOTSET)
+
+
+def test_the_clock_of_data_stores():
+    exec(example("docs/operations.md", 1), {})
 
 
 # --- docs/websocket.md ---------------------------------------------------------------------------
