@@ -42,9 +42,8 @@ def consume(count, *arguments):
     printed = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         sender.go()
-        begun = None
+        begun = time.perf_counter()
         while chunk := os.read(process.stdout.fileno(), 1 << 20):
-            begun = begun or time.perf_counter()
             printed += chunk.count(b"\n") if "--raw" not in arguments else len(chunk)
         elapsed = time.perf_counter() - begun
         if process.wait(DEADLINE_S) != 0:
@@ -64,7 +63,7 @@ def record(count):
         sender = Role("rust", "publish", count, "small")
         url = "127.0.0.1:%d" % sender.read("port")
         command = [BROKER, "record", path, TOPIC, "-u", url, "--no-tls", "-n", str(count)]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             sender.go()
             begun = time.perf_counter()
             if process.wait(DEADLINE_S) != 0:

@@ -379,7 +379,7 @@ def at_a_prompt(*arguments, code=0):
     done = subprocess.run([sys.executable, "-m", "broker", *arguments], capture_output=True, text=True,
                           timeout=2 * DEADLINE_S)
     for line in done.stdout.splitlines():
-        show("", line)
+        print("      " + line, flush=True)
     require(done.returncode == code, "broker %s ended with exit code %d: %s"
             % (arguments[0], done.returncode, done.stderr))
     return done.stdout
