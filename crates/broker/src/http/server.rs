@@ -1,24 +1,21 @@
-//! From a TCP connection to a WebSocket: TLS, the HTTP request, refusals.
+//! The server for WebSocket clients: its listener, and what becomes of a connection.
 //!
 //! A stranger holds one of few permits and has one deadline for all of it; what it sends before is
 //! bounded by the size of a head. Spec: websocket 1.1.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker_proto::http::head::{HEAD_BYTES_MAX, HeadError, RequestHead, head_size, text_response};
-use broker_proto::http::upgrade::{ApplicationName, Rejection, Upgrade};
+use broker_proto::http::upgrade::ApplicationName;
 use broker_proto::json::server::Close;
-use bytes::BytesMut;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout, timeout_at};
-use tungstenite::handshake::derive_accept_key;
+use tokio::time::{Instant, timeout_at};
 use tungstenite::protocol::Role;
 
+use super::handshake::{self, Refusal};
 use super::session::Session;
 use super::stream::WebSocketStream;
 use crate::config::{MAILBOX_MESSAGES_MAX, Overflow, deadline};
@@ -29,9 +26,9 @@ use crate::core::websocket_counts::UNKNOWN;
 use crate::error::Error;
 use crate::flow::mailbox::Limits;
 use crate::net::listener;
-use crate::net::socket::{self, Liveness, Socket};
+use crate::net::socket::{self, Liveness};
 #[cfg(feature = "tls")]
-use crate::net::tls::{Role as TlsRole, Tls};
+use crate::net::tls::Tls;
 
 /// Bytes of a client that has not subscribed yet: a subscription with the longest sensible topics,
 /// and little enough for strangers to hold.
@@ -43,9 +40,10 @@ pub(super) struct Server {
     pub(super) options: WebSocketOptions,
     /// Bounds of a client's mailbox.
     pub(super) limits: Limits,
-    clients: Arc<Semaphore>,
+    /// One permit per client.
+    pub(super) clients: Arc<Semaphore>,
     #[cfg(feature = "tls")]
-    tls: Option<Tls>,
+    pub(super) tls: Option<Tls>,
 }
 
 impl Server {
@@ -154,33 +152,6 @@ async fn accept(shared: Arc<Shared>, server: Arc<Server>, listener: TcpListener)
     listener::accept(listener, pending, pace, start).await;
 }
 
-/// Why a connection does not become a WebSocket.
-enum Refusal {
-    Rejected(Rejection),
-    /// Nothing came in time.
-    TimedOut,
-    /// It is gone.
-    Gone,
-}
-
-impl From<Rejection> for Refusal {
-    fn from(rejection: Rejection) -> Self {
-        Self::Rejected(rejection)
-    }
-}
-
-impl From<HeadError> for Refusal {
-    fn from(error: HeadError) -> Self {
-        Self::Rejected(error.into())
-    }
-}
-
-impl From<io::Error> for Refusal {
-    fn from(_: io::Error) -> Self {
-        Self::Gone
-    }
-}
-
 async fn serve(
     shared: &Arc<Shared>,
     server: Arc<Server>,
@@ -196,12 +167,19 @@ async fn serve(
     };
     socket::configure(&stream, liveness);
     let handshake = async {
-        let mut socket = secure(&server, stream, remote, deadline).await?;
-        let outcome = timeout_at(deadline, upgrade(&server, &mut socket)).await;
+        let mut socket = handshake::secure(&server, stream, remote, deadline).await?;
+        let request = async {
+            let head = handshake::read_head(&mut socket).await?;
+            handshake::upgrade(&server, &mut socket, head).await
+        };
+        let outcome = timeout_at(deadline, request).await;
         match outcome.unwrap_or(Err(Refusal::TimedOut)) {
             Ok(upgraded) => Some((socket, upgraded)),
             Err(refusal) => {
-                refuse(shared, socket, remote, &refusal).await;
+                if !matches!(refusal, Refusal::Gone) {
+                    shared.web_sockets.count_refusal();
+                }
+                handshake::refuse(socket, remote, &refusal).await;
                 None
             }
         }
@@ -238,87 +216,4 @@ async fn serve(
         (None, _) => {}
     }
     drop(upgraded.client);
-}
-
-#[cfg(feature = "tls")]
-async fn secure(
-    server: &Server,
-    stream: TcpStream,
-    remote: SocketAddr,
-    deadline: Instant,
-) -> Option<Socket> {
-    let Some(tls) = &server.tls else {
-        return Some(Socket::Plain(stream));
-    };
-    let handshake = tls.handshake(stream, TlsRole::Acceptor);
-    let cause = match timeout_at(deadline, handshake).await {
-        Ok(Ok(stream)) => return Some(Socket::Tls(Box::new(stream))),
-        Ok(Err(error)) => error.cause,
-        Err(_) => "the TLS handshake took too long".to_owned(),
-    };
-    tracing::info!(event = "web-socket-refused", %remote, cause);
-    None
-}
-
-#[cfg(not(feature = "tls"))]
-async fn secure(_: &Server, stream: TcpStream, _: SocketAddr, _: Instant) -> Option<Socket> {
-    Some(Socket::Plain(stream))
-}
-
-/// A connection that speaks WebSocket from now on.
-struct Upgraded {
-    request: Upgrade,
-    /// What came behind the request already.
-    read_ahead: Vec<u8>,
-    /// The place among the clients.
-    client: OwnedSemaphorePermit,
-}
-
-async fn upgrade(server: &Server, socket: &mut Socket) -> Result<Upgraded, Refusal> {
-    let mut head = BytesMut::with_capacity(HEAD_BYTES_MAX);
-    let size = loop {
-        head.reserve(HEAD_BYTES_MAX);
-        if poll_fn(|cx| socket.poll_read(cx, &mut head)).await? == 0 {
-            return Err(Refusal::Gone);
-        }
-        // TLS, or another protocol: it would wait for us to answer.
-        if !head.first().is_some_and(u8::is_ascii_alphabetic) {
-            return Err(HeadError::Method.into());
-        }
-        if let Some(size) = head_size(&head)? {
-            break size;
-        }
-    };
-    let read_ahead = head.split_off(size).to_vec();
-    let request = Upgrade::of(
-        &RequestHead::parse(&head)?,
-        server.options.origins.as_deref(),
-    )?;
-    let client = server.clients.clone().try_acquire_owned();
-    let client = client.map_err(|_| Rejection::TooMany)?;
-    let accept = derive_accept_key(request.key.as_bytes());
-    socket::write_all(socket, request.response(&accept).as_bytes()).await?;
-    Ok(Upgraded {
-        request,
-        read_ahead,
-        client,
-    })
-}
-
-async fn refuse(shared: &Shared, mut socket: Socket, remote: SocketAddr, refusal: &Refusal) {
-    let (cause, response) = match refusal {
-        Refusal::Rejected(rejection) => (rejection.to_string(), rejection.response()),
-        Refusal::TimedOut => {
-            let text = "The request did not come in time.";
-            let fields = &[("Connection", "close")];
-            let response = text_response((408, "Request Timeout"), fields, text);
-            (text.to_owned(), response)
-        }
-        Refusal::Gone => return,
-    };
-    shared.web_sockets.count_refusal();
-    tracing::info!(event = "web-socket-refused", %remote, cause);
-    let answer = socket::write_all(&mut socket, response.as_bytes());
-    let _ = timeout(socket::LINGER_TIMEOUT, answer).await;
-    socket::linger(&mut socket).await;
 }
