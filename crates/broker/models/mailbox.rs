@@ -83,6 +83,15 @@ mod lock {
             Self(condition.wait(self.0).expect("no thread of a model panics"))
         }
 
+        /// Without the deadline, as below.
+        pub(crate) fn wait_until(
+            self,
+            condition: &Condvar,
+            _deadline: Option<std::time::Instant>,
+        ) -> Result<Self, Self> {
+            Ok(self.wait(condition))
+        }
+
         /// Without the timeout: a wake-up that is lost is a deadlock, which the model reports.
         pub(crate) fn wait_timeout(self, condition: &Condvar, _timeout: Duration) -> Self {
             self.wait(condition)

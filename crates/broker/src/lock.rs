@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 thread_local! {
     /// Locks that this thread holds.
@@ -92,6 +92,23 @@ impl<'a, T> Locked<'a, T> {
             .wait(guard)
             .unwrap_or_else(PoisonError::into_inner);
         Self { guard, count }
+    }
+
+    /// As [`wait`](Self::wait), until the deadline if there is one. `Err` gives the lock back when it
+    /// has passed.
+    pub(crate) fn wait_until(
+        self,
+        condition: &Condvar,
+        deadline: Option<Instant>,
+    ) -> Result<Self, Self> {
+        let Some(deadline) = deadline else {
+            return Ok(self.wait(condition));
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(self);
+        }
+        Ok(self.wait_timeout(condition, left))
     }
 
     /// As [`wait`](Self::wait), for at most `timeout`.

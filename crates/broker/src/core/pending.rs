@@ -88,17 +88,7 @@ impl<T> Pending<T> {
                 Slot::Taken => return None,
                 waiting @ Slot::Waiting(_) => *slot = waiting,
             }
-            let answered = &self.cell.answered;
-            slot = match deadline {
-                None => slot.wait(answered),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return None;
-                    }
-                    slot.wait_timeout(answered, left)
-                }
-            };
+            slot = slot.wait_until(&self.cell.answered, deadline).ok()?;
         }
     }
 }

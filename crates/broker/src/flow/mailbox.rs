@@ -619,15 +619,11 @@ impl Mailbox {
                 found => return found,
             }
             inner.wake.parked += 1;
-            inner = match deadline {
-                None => inner.wait(&self.arrived),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        inner.wake.parked -= 1;
-                        return Taken::Empty;
-                    }
-                    inner.wait_timeout(&self.arrived, left)
+            inner = match inner.wait_until(&self.arrived, deadline) {
+                Ok(inner) => inner,
+                Err(mut inner) => {
+                    inner.wake.parked -= 1;
+                    return Taken::Empty;
                 }
             };
             inner.wake.parked = inner.wake.parked.saturating_sub(1);

@@ -271,11 +271,8 @@ impl StoreProxy {
             if let Some(response) = responses.take() {
                 return Some(response);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return None;
-            }
-            responses = responses.wait_timeout(&self.inbox.filled, left);
+            let filled = &self.inbox.filled;
+            responses = responses.wait_until(filled, Some(deadline)).ok()?;
         }
     }
 
