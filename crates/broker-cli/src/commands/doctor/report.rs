@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 use broker::data::json::put_string;
 
 use crate::console::Console;
+use crate::literal::is_invisible;
 use crate::outcome::{Exit, Failure};
 
 /// Columns of lines where the terminal does not say.
@@ -247,7 +248,8 @@ impl<'c> Report<'c> {
             }
         }
         for (head, text) in rows {
-            for (number, line) in wrap(text, self.width - INDENT).iter().enumerate() {
+            let text = harmless(text);
+            for (number, line) in wrap(&text, self.width - INDENT).iter().enumerate() {
                 match number {
                     0 => self.console.line(format_args!("{head}{line}"))?,
                     _ => self.console.line(format_args!("{:INDENT$}{line}", ""))?,
@@ -295,6 +297,18 @@ fn put_strings(line: &mut String, texts: &[String]) {
     line.push(']');
 }
 
+/// A text that may be of a stranger, without what a terminal would act on.
+fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for sign in text.chars() {
+        match sign.is_control() || is_invisible(sign) {
+            true => out.extend(sign.escape_unicode()),
+            false => out.push(sign),
+        }
+    }
+    out
+}
+
 /// Lines of at most that many characters, broken at blanks; longer words stay whole.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
@@ -315,6 +329,12 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_of_strangers_do_not_reach_the_terminal_as_they_are() {
+        assert_eq!(harmless("a\x1b[2J\nb"), "a\\u{1b}[2J\\u{a}b");
+        assert_eq!(harmless("gr\u{fc}n \u{202e}x"), "gr\u{fc}n \\u{202e}x");
+    }
 
     #[test]
     fn lines_break_at_blanks() {

@@ -210,7 +210,32 @@ fn misfit(payload: &[u8], code: ErrorCode, text: String) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Whatever speaks there, it is judged and nothing of it is repeated that a line cannot have.
+        #[test]
+        fn any_bytes_are_judged(
+            start in prop_oneof![
+                Just(Vec::new()),
+                Just(b"SSH-".to_vec()),
+                Just(b"HTTP/1.1 101 ".to_vec()),
+                Just(b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01".to_vec()),
+                Just(b"\0\0\0\x17\x06ZEEK".to_vec()),
+            ],
+            rest in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let bytes = [start, rest].concat();
+            let _ = is_enough(&bytes);
+            let _ = answer(&bytes);
+            let _ = ZmtpGreeting::parse(&bytes);
+            if let Some(Speaker::Other(said) | Speaker::Ssh(said)) = judge(&bytes) {
+                prop_assert!(said.bytes().all(|byte| (b' '..0x7f).contains(&byte)));
+            }
+        }
+    }
 
     #[test]
     fn each_protocol_is_known_by_its_first_bytes() {
