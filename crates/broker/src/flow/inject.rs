@@ -63,11 +63,8 @@ pub(crate) fn push_to<'a>(
 ) -> Vec<Unsent> {
     let mut unsent: Vec<Unsent> = Vec::new();
     let slot = Slot::default();
-    let run = run.translated_in(
-        &slot,
-        json_readers(targets.clone()),
-        PUBLISHED_TRANSLATION_MIN,
-    );
+    let readers = sharing_readers(run, targets.clone(), PUBLISHED_TRANSLATION_MIN);
+    let run = run.translated_in(&slot, readers, PUBLISHED_TRANSLATION_MIN);
     for target in targets {
         match target.mailbox.push(run, Patience::Waits) {
             Pushed::Full { .. } => unsent.push(Unsent {
@@ -81,6 +78,21 @@ pub(crate) fn push_to<'a>(
         }
     }
     unsent
+}
+
+/// How many of the targets read JSON; none where the run is so small that sharing its text spares fewer
+/// than so many bytes even if all do, so that a small message looks at no target for it.
+#[inline]
+pub(crate) fn sharing_readers<'a>(
+    run: Run<'_>,
+    targets: impl Iterator<Item = &'a Target>,
+    spared_min: usize,
+) -> usize {
+    let most = targets.size_hint().1.unwrap_or(usize::MAX);
+    if most.saturating_sub(1).saturating_mul(run.len()) < spared_min {
+        return 0;
+    }
+    json_readers(targets)
 }
 
 /// As [`push_to`], for one message without a mark, to those targets of a list that `wants` picks:

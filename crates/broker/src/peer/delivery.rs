@@ -16,12 +16,12 @@ use tokio::time::{Sleep, sleep};
 use crate::core::link::Link;
 use crate::core::shared::Shared;
 use crate::flow::blocked::Unsent;
-use crate::flow::inject::{push_to, unmarked};
+use crate::flow::inject::{push_to, sharing_readers, unmarked};
 use crate::flow::mailbox::run::RECEIVED_TRANSLATION_MIN;
 use crate::flow::mailbox::{Patience, Pushed, Run};
 use crate::flow::marking::PRESS_AFTER;
 use crate::flow::routing::{TargetList, Targets};
-use crate::flow::target::{TargetKind, json_readers};
+use crate::flow::target::TargetKind;
 use crate::flow::translation::Slot;
 
 /// Consecutive frames at the start of the buffer with the same targets.
@@ -188,12 +188,10 @@ pub(super) fn deliver(
     };
     let mut unsent: Vec<Unsent> = Vec::new();
     let slot = Slot::default();
-    let frames = Run::shared(&bytes, run.frames)
-        .translated_in(
-            &slot,
-            json_readers(run.targets.iter()),
-            RECEIVED_TRANSLATION_MIN,
-        )
+    let frames = Run::shared(&bytes, run.frames);
+    let readers = sharing_readers(frames, run.targets.iter(), RECEIVED_TRANSLATION_MIN);
+    let frames = frames
+        .translated_in(&slot, readers, RECEIVED_TRANSLATION_MIN)
         .alone_if(run.targets.len() == 1);
     for target in run.targets.iter() {
         match target.mailbox.push(frames, Patience::Waits) {
