@@ -160,6 +160,8 @@ enum State {
 pub struct Connection {
     config: ConnectionConfig,
     state: State,
+    /// The greeting from behind its version on, until the peer's version came.
+    greeting_rest: Option<Vec<u8>>,
     /// Minor version of the peer.
     minor: u8,
     version: (u8, u8),
@@ -192,10 +194,12 @@ impl Connection {
     pub fn new(config: ConnectionConfig, entropy: Entropy, now: Timestamp) -> Self {
         let mut output = Vec::new();
         greeting::write(&config.security, &mut output);
+        let rest = output.split_off(greeting::VERSION_END);
         let handshake_deadline = now.saturating_add(config.limits.handshake_timeout);
         Self {
             config,
             state: State::Greeting(entropy),
+            greeting_rest: Some(rest),
             minor: 0,
             version: (0, 0),
             input: Vec::new(),
@@ -484,6 +488,11 @@ impl Connection {
     }
 
     fn read_greeting(&mut self) -> Result<Step, Error> {
+        if let Some(start) = self.input.get(..greeting::VERSION_END) {
+            greeting::read(start, &self.config.security)?;
+            self.output
+                .extend(self.greeting_rest.take().unwrap_or_default());
+        }
         let Some(greeting) = greeting::read(&self.input, &self.config.security)? else {
             return Ok(Step::Nothing);
         };
@@ -591,6 +600,7 @@ impl Connection {
                 let (socket_type, channel) = client.on_ready(data, ours)?;
                 (socket_type, None, Some(channel))
             }
+            (State::Client(_), curve::HELLO) => return Err(Error::SameRole("client")),
             (State::Server(server), curve::HELLO) if !server.has_hello() => {
                 server.on_hello(data, out)?;
                 return Ok(Step::Again);

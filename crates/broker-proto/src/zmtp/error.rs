@@ -129,7 +129,10 @@ pub enum Error {
     )]
     Timeout(Stage),
     /// The peer closed the connection within the handshake.
-    #[error("the peer closed the connection instead of sending {0}: it may not admit this end")]
+    #[error(
+        "the peer closed the connection instead of sending {0}: it may not admit this end, or be the \
+         other port of the proxy"
+    )]
     ClosedEarly(Stage),
     /// The peer closed the connection.
     #[error("the peer closed the connection")]

@@ -93,8 +93,10 @@ struct Pair {
     b: Connection,
     seen: (Vec<Seen>, Vec<Seen>),
     to_b: Vec<u8>,
+    /// How many bytes the first got.
+    to_a: usize,
     piece: usize,
-    /// Makes the peer of `b` one of version 3.0.
+    /// Makes both ends take the other for one of version 3.0.
     is_downgraded: bool,
 }
 
@@ -105,6 +107,7 @@ impl Pair {
             b,
             seen: (Vec::new(), Vec::new()),
             to_b: Vec::new(),
+            to_a: 0,
             piece: usize::MAX,
             is_downgraded: false,
         }
@@ -123,16 +126,15 @@ impl Pair {
             if to_b.is_empty() && to_a.is_empty() {
                 return;
             }
-            if self.is_downgraded {
-                for (bytes, has_begun) in [
-                    (&mut to_b, !self.to_b.is_empty()),
-                    (&mut to_a, !self.to_b.is_empty()),
-                ] {
-                    if !has_begun {
-                        bytes[11] = 0;
-                    }
+            for (bytes, before) in [(&mut to_b, self.to_b.len()), (&mut to_a, self.to_a)] {
+                let minor = 11_usize.checked_sub(before);
+                if let Some(minor) = minor.and_then(|at| bytes.get_mut(at))
+                    && self.is_downgraded
+                {
+                    *minor = 0;
                 }
             }
+            self.to_a += to_a.len();
             self.to_b.extend(&to_b);
             self.seen.1.extend(feed(&mut self.b, &to_b, self.piece));
             self.seen.0.extend(feed(&mut self.a, &to_a, self.piece));
@@ -273,7 +275,8 @@ proptest! {
         pair.run();
         pair.a.send(&[b"a secret of some length"]).unwrap();
         let mut bytes = pair.a.take_output();
-        let at = at % bytes.len();
+        // All but the flags outside of the box, which nothing is believed of.
+        let at = 1 + at % (bytes.len() - 1);
         bytes[at] ^= 1 << bit;
         let mut seen = feed(&mut pair.b, &bytes, usize::MAX);
         pair.b.handle_closed();
