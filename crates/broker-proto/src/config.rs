@@ -1,4 +1,4 @@
-//! Every number of the protocol that somebody might ask about, with its unit.
+//! Every number of the protocol, with its unit.
 
 use broker_data::Timespan;
 

@@ -26,7 +26,7 @@
 //! | [`recording`] | messages in files, with the times at which they came |
 //! | [`endpoint`] | the state machine: connections, handshakes, peers, retries, goodbyes |
 //! | `random`, `backoff` | numbers from a seed; pauses between attempts |
-//! | [`config`] | every number somebody might ask about |
+//! | [`config`] | every number of the protocol, with its unit |
 //!
 //! # The way of one message
 //!

@@ -2,7 +2,7 @@
 //!
 //! Endpoints pass messages on without a trace of where they began, so in a ring of them a message
 //! would come back for ever. Between endpoints that recognise each other (see
-//! [`EndpointId::recognizable`]), a message to everybody carries a mark in the receiver field, which
+//! [`EndpointId::recognizable`]), a message to all carries a mark in the receiver field, which
 //! is nil otherwise: the first endpoint that passes it to more than one neighbour gives it a number,
 //! the others keep it. To peers of any other kind the field is nil as ever. See ADR 0115.
 

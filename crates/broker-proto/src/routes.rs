@@ -1,7 +1,7 @@
 //! The routing table: which peers and which local consumers get a message.
 //!
 //! Spec: wire 8.3, endpoint 3, 4. The table is a value: the runtime changes a copy and publishes it as
-//! a snapshot that everybody reads without asking. A copy shares what it has in common with the
+//! a snapshot that all threads read without asking. A copy shares what it has in common with the
 //! other one, so that a change costs the logarithm of the number of subscriptions. See ADR 0125. It
 //! knows where a message came from only as an [`Origin`]; what a target is made of (`T`) is the
 //! runtime's business.

@@ -1,4 +1,4 @@
-//! A received message: shared bytes, decoded by whoever reads the value.
+//! A received message: shared bytes, decoded when its value is read.
 
 use std::fmt;
 

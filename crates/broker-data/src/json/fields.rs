@@ -1,6 +1,6 @@
 //! Objects with other fields than those of a value: the messages around values.
 //!
-//! This module knows no message; whoever knows them says which fields matter.
+//! This module knows no message; its caller says which fields matter.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,8 @@
 //! The message that shows whether what leaves over one link comes back over another.
 //!
-//! It looks like a command of a data store that nobody keeps, under the topic in question: endpoints
-//! of the original pass it on as they pass on every message of that topic, and show it to nobody.
+//! It looks like a command of a data store that does not exist, under the topic in question:
+//! endpoints of the original pass it on as they pass on every message of that topic, and show it to no
+//! application.
 //! Spec: wire 6.4, 8.3.
 
 use crate::frame::{EnvelopeError, Tag, write_envelope};

@@ -1,7 +1,7 @@
 //! Incoming connections that did not become peerings.
 //!
 //! The original forgets them without a word (wire 7.6); its operators then look for the reason at the
-//! other end. Here each is counted, and an event names address and reason. Anybody can cause such
+//! other end. Here each is counted, and an event names address and reason. Any stranger can cause such
 //! events, so their rate is limited, and the next one tells how many were left out. See ADR 0122.
 
 use broker_data::Timestamp;

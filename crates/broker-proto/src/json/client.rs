@@ -3,8 +3,8 @@
 //!
 //! Spec: websocket 2, 3, 6. One [`ClientSession`] is one peering. Its connections are *lines*: one
 //! that is used, and for a moment a second one, because a line's subscriptions cannot be changed.
-//! Frames, sockets and HTTP belong to whoever holds the lines. How one line takes over from another is
-//! told in `renewal`.
+//! Frames, sockets and HTTP belong to the task that holds the lines. How one line takes over from
+//! another is told in `renewal`.
 
 mod overlap;
 mod renewal;

@@ -2,7 +2,7 @@
 //!
 //! Spec: websocket 2, 3. A client first sends the topics it wants; the server acknowledges. From
 //! then on both send data messages, and the server may send errors. Text comes in, text goes out;
-//! when which message may come is the business of whoever holds the connection.
+//! when which message may come is the business of the connection.
 //!
 //! The payload of a data message is the encoded value: it goes to native peers as it is.
 

@@ -1,7 +1,7 @@
 //! The WebSocket conversation as a state machine: subscription, acknowledgement, messages.
 //!
 //! Spec: websocket 2, 3. Texts of complete messages come in, what to do comes out. Frames, pings
-//! and timeouts belong to whoever holds the connection, topics to the routing table. This file has
+//! and timeouts belong to the connection, topics to the routing table. This file has
 //! what both roles share ([`Close`], the codes) and the server's half, [`ServerSession`].
 
 use std::borrow::Cow;

@@ -2,7 +2,7 @@
 //!
 //! Spec: stores 8. Keys and values are canonical encodings ([`broker_data::canonical`]), so equal
 //! keys are equal bytes. A back end is synchronous and may fail at any call; the master groups
-//! calls and ends each group with [`Backend::commit`]. Nothing of a group is told to anybody before.
+//! calls and ends each group with [`Backend::commit`]. Nothing of a group is told before.
 //! What is over is the master's decision: a back end has an entry until it is told to remove it.
 
 use broker_data::Timestamp;

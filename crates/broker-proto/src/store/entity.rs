@@ -1,4 +1,4 @@
-//! The id of one object of an endpoint: a store, a handle of a store, whoever asks for something.
+//! The id of one object of an endpoint: a store, a handle of a store, a program that asks for something.
 //!
 //! Spec: stores 1.2.
 

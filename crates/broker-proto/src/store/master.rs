@@ -6,7 +6,7 @@
 //! Calls come in groups that end with [`Master::commit`]: what they led to is handed out only when
 //! the back end has it for good. When it has not, the whole group is as if it had never been.
 //!
-//! Beyond the original (ADR 0070): keepalives go to each clone as well; nobody is told that
+//! Beyond the original (ADR 0070): keepalives go to each clone as well; no clone is told that
 //! something cannot be sent again, the content is brought up to date instead; a clone that was given
 //! up is taken back when it is heard of; commands for another master are ignored; a refused request
 //! is told to the clone it came from, if that is one of ours; of two masters that know of each other

@@ -1,7 +1,7 @@
 //! The control plane: the protocol's state machine, and what its outputs mean out here.
 //!
-//! The machine sits behind one mutex. Whoever has something for it (a connection's task, the timer,
-//! an application's thread) locks, hands it in and carries out the outputs. None of them waits:
+//! The machine sits behind one mutex. A thread that has something for it (a connection's task, the
+//! timer, an application's thread) locks, hands it in and carries out the outputs. None of them waits:
 //! frames go into mailboxes, dials become tasks, routes are swapped; tasks are woken once the lock is
 //! released. That makes every command synchronous: a subscription is part of the filter when the
 //! call returns. See ADR 0020.

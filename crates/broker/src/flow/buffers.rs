@@ -1,4 +1,4 @@
-//! Large buffers that nobody uses at the moment, kept for whoever needs one next.
+//! Large buffers that are free, kept for their next use.
 //!
 //! What waits in mailboxes is written into buffers of 64 KiB. Giving each back to the system, and
 //! touching fresh memory for the next one, costs more than filling it. There is one store for the

@@ -2,7 +2,7 @@
 //!
 //! The task owns the socket both ways. A turn writes what the client's mailbox holds and reads what
 //! it sent, each within a budget, and yields when a budget is used up. While an answer waits to be
-//! written, or somebody has no room for what the client published, nothing is read from it: so a
+//! written, or a consumer has no room for what the client published, nothing is read from it: so a
 //! client that sends and does not listen holds up only itself. Spec: websocket 2, 3.
 
 use std::collections::VecDeque;

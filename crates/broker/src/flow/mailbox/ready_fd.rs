@@ -1,4 +1,4 @@
-//! A descriptor that is readable exactly while somebody has something to read.
+//! A descriptor that is readable exactly while its consumer has something to read.
 //!
 //! It carries no data: a consumer polls it with `select`, `poll` or an event loop and never reads
 //! it. The owner raises and lowers it; both are idempotent and cost one system call only when the
