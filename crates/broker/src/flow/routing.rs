@@ -291,11 +291,13 @@ impl TopicMemo {
     }
 
     /// The targets of a data message to everybody.
+    #[inline]
     pub(crate) fn targets(&mut self, routes: &Routes, topic: &[u8]) -> &TargetList {
         &self.entry(routes, topic).1
     }
 
     /// As [`targets`](Self::targets), with a topic that can be kept.
+    #[inline]
     pub(crate) fn entry(&mut self, routes: &Routes, topic: &[u8]) -> &(Topic, TargetList) {
         let version = Some(routes.version.load(Ordering::Acquire));
         if self.version != version || self.last.0.as_bytes() != topic {
@@ -304,6 +306,8 @@ impl TopicMemo {
         &self.last
     }
 
+    /// Apart from the comparison with the last message, which nearly always suffices.
+    #[inline(never)]
     fn look_up(
         &mut self,
         routes: &Routes,
