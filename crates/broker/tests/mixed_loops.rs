@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use broker::{Endpoint, ErrorCode, Event, Options, Retry, StatusSubscriber, Subscriber, Value};
 
+use broker_proto::store::command::{Command, Content};
+use broker_proto::store::entity::EntityId;
+
 use crate::original::Original;
 
 #[path = "mixed_loops/original.rs"]
@@ -189,4 +192,45 @@ fn the_same_message_again_and_again_is_no_circle() {
     );
     assert_eq!(ours[0].copies(&ping), 1000);
     assert_eq!(ours[0].told(), None);
+}
+
+/// Commands cannot be probed; what goes round is stopped when it comes too often.
+#[test]
+fn a_command_of_a_data_store_does_not_go_round_for_ever() {
+    use std::sync::atomic::Ordering::Relaxed;
+    let topic = broker_proto::store::clone_topic("s");
+    let ours = Ours::new();
+    let options = broker::CloneOptions::default();
+    let _clone = ours.endpoint.attach_clone("s", options).unwrap();
+    let originals = [1, 2].map(|number| Original::new(number, &topic.to_string()));
+    originals[0].dial(originals[1].port);
+    ours.dial(originals[0].port);
+    ours.dial(originals[1].port);
+    eventually("all peerings", || {
+        originals.iter().all(|it| it.peer_count() == 2)
+    });
+    let sender = EntityId {
+        endpoint: originals[0].id,
+        object: 1,
+    };
+    let command = Command {
+        seq: 0,
+        sender,
+        receiver: EntityId::NIL,
+        content: Content::Keepalive { seq: 7 },
+    };
+    originals[0].send_command(&topic, &command);
+    // The copy that goes the other way round is refused: its sender is not behind that peer.
+    let stopped = || ours.endpoint.stats().commands_stopped;
+    eventually("the copy to be stopped", || stopped() == 1);
+    // Another command is not taken for it, and is stopped as well.
+    let other = Command {
+        content: Content::Keepalive { seq: 8 },
+        ..command
+    };
+    originals[0].send_command(&topic, &other);
+    eventually("the other one to be stopped", || stopped() == 2);
+    // Without a limit they would go round some ten thousand times a second.
+    let received = originals.iter().map(|it| it.received.load(Relaxed));
+    assert!(received.sum::<usize>() < 1000);
 }

@@ -13,6 +13,7 @@ use broker::{Topic, Value};
 use broker_data::{Encoder, Source, Timestamp};
 use broker_proto::endpoint::{ConnectionId, Endpoint as Machine, Output};
 use broker_proto::frame::{FRAME_LEN_SIZE, patch_hop, write_envelope};
+use broker_proto::store::command::Command;
 use broker_proto::{
     Config, EndpointId, Envelope, EnvelopeError, Filter, NetworkAddress, Retry, Tag,
 };
@@ -158,6 +159,19 @@ impl Original {
                 Ok(())
             },
         )
+        .unwrap();
+        self.state.lock().unwrap().pass_on(None, frame);
+    }
+
+    /// Sends a command of a data store to everybody.
+    pub(crate) fn send_command(&self, topic: &Topic, command: &Command<'_>) {
+        let mut frame = Vec::new();
+        let (nobody, topic) = (EndpointId::NIL, topic.as_bytes());
+        let tag = Tag::Command;
+        write_envelope::<EnvelopeError>(&mut frame, self.id, nobody, tag, topic, |out| {
+            command.encode(out);
+            Ok(())
+        })
         .unwrap();
         self.state.lock().unwrap().pass_on(None, frame);
     }
