@@ -291,15 +291,20 @@ fn a_cluster_over_zeromq_is_recognised_at_its_own_port_and_at_that_of_others() {
             .contains("encrypted with CURVE")
     );
 
-    // The native port is closed, and that of zeekctl's proxy is not. Nobody else has the address.
-    let place = serve_at("127.0.0.77:27760", |stream| zero_mq(stream, "NULL", "XPUB"));
-    let sentence = "use zmq://... or ws://127.0.0.77:27759 (ZeroMQ is at 127.0.0.77:27760)";
-    let finding = stops(&["127.0.0.77:9999"], 5, "port", "zeromq-cluster", sentence);
+    // The native port is closed, and that of zeekctl's proxy is not. The ports are fixed, so the
+    // address is one that no other run has.
+    let [_, _, third, fourth] = std::process::id().to_be_bytes();
+    let host = format!("127.77.{third}.{fourth}");
+    serve_at(&format!("{host}:27760"), |stream| {
+        zero_mq(stream, "NULL", "XPUB")
+    });
+    let sentence = format!("use zmq://... or ws://{host}:27759 (ZeroMQ is at {host}:27760)");
+    let place = format!("{host}:9999");
+    let finding = stops(&[&place], 5, "port", "zeromq-cluster", &sentence);
     assert!(
         remedies(&finding).contains("no WebSocket server answers"),
         "{finding}"
     );
-    drop(place);
 }
 
 // --- TLS -----------------------------------------------------------------------------------------
