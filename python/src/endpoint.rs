@@ -115,9 +115,12 @@ fn warn_of_variables(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// What the original returns where it cannot listen, and a record in Python's log that says why.
+/// What the original returns where it cannot listen. The runtime says why; where nothing hands that
+/// to Python's log, because it has no handlers, its last resort gets a record from here.
 fn warn_and_return_zero(py: Python<'_>, error: &broker::Error) -> PyResult<u16> {
-    logger(py)?.call_method1("warning", ("%s", error.to_string()))?;
+    if !crate::logging::is_bridged(py)? {
+        logger(py)?.call_method1("warning", ("%s", error.to_string()))?;
+    }
     Ok(0)
 }
 

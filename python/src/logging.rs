@@ -120,6 +120,15 @@ pub(crate) fn start(py: Python<'_>, options: &broker::Options) -> PyResult<()> {
     Ok(())
 }
 
+/// Whether `logging` gets what the runtime says.
+pub(crate) fn is_bridged(py: Python<'_>) -> PyResult<bool> {
+    let modules = py.import("sys")?.getattr("modules")?;
+    if !modules.contains("broker.logging")? {
+        return Ok(false);
+    }
+    Ok(!py.import("broker.logging")?.getattr("_bridge")?.is_none())
+}
+
 /// Hands over what is left, when the interpreter exits.
 pub(crate) fn stop(py: Python<'_>) -> PyResult<()> {
     let modules = py.import("sys")?.getattr("modules")?;

@@ -3,10 +3,13 @@
 import errno
 import logging
 import socket
+import subprocess
+import sys
 
 import pytest
 
 import broker
+import broker.logging
 import certificates
 import peer as scripted
 from certificates import configuration
@@ -158,8 +161,9 @@ def test_a_port_in_use(scene, endpoint, caplog, taken):
     assert str(error.context().network) == "%s:%d" % (LOCALHOST, taken)
     said = "cannot listen on `%s` port %d: " % (LOCALHOST, taken)
     assert error.message().startswith(said) and "in use" in error.message()
+    assert broker.logging.flush()
     (record,) = caplog.records
-    assert record.getMessage() == error.message()
+    assert error.message() in record.getMessage()
     with pytest.raises(broker.ListenError, match="in use") as failed:
         endpoint.open_listener(LOCALHOST, taken)
     assert failed.value.errno == errno.EADDRINUSE
@@ -177,7 +181,16 @@ def test_a_server_for_websockets_on_a_port_in_use(scene, endpoint, caplog, taken
     errors = scene.use(endpoint.make_status_subscriber())
     assert endpoint.listen_ws(LOCALHOST, taken) == 0
     assert "in use" in take_one(errors).message()
+    assert broker.logging.flush()
     assert len(caplog.records) == 1
+
+
+def test_a_program_without_handlers_reads_why_on_standard_error(taken):
+    program = "import broker; e = broker.Endpoint(); assert e.listen('%s', %d) == 0" % (
+        LOCALHOST, taken)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                          timeout=60, check=True)
+    assert done.stderr.count("cannot listen on `%s` port %d: " % (LOCALHOST, taken)) == 1
 
 
 def test_open_listener_listens(scene, endpoint):
