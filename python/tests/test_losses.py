@@ -19,11 +19,15 @@ def lossy(scene, endpoint, request):
     """A subscriber that has lost messages and raises, its end of a peering, and its events."""
     messages = scene.use(getattr(endpoint, request.param)("/t", on_loss="raise"))
     events = scene.use(endpoint.make_status_subscriber())
+    last = scene.use(endpoint.make_subscriber("/last"))
     sender = scene.endpoint()
     connect(sender, endpoint)
     flood = scene.background(lambda: [sender.publish("/t", LARGE) for _ in range(200)])
     wait_until(lambda: messages.dropped > 0, "messages are dropped")
     flood.result(DEADLINE_S)
+    # What is still on its way would be lost later, and told again.
+    sender.publish("/last", None)
+    last.get(DEADLINE_S)
     return messages, events
 
 
