@@ -240,6 +240,23 @@ impl Endpoint {
         self.shared().data.id
     }
 
+    // --- certificates ------------------------------------------------------------------------------
+
+    /// When the certificate that native peers see is over; `None` without one.
+    #[cfg(feature = "tls")]
+    pub fn certificate_expiry(&self) -> Option<Timestamp> {
+        self.shared().certificate_expiry()
+    }
+
+    /// Has the files of certificates, keys and authorities looked at now, and not within a minute, as
+    /// happens by itself. New connections use what is found; files that do not fit together leave the
+    /// old ones in use, and the log says why.
+    #[cfg(feature = "tls")]
+    pub fn reload_certificates(&self) {
+        crate::net::rotation::look_again();
+        let _expiry = self.certificate_expiry();
+    }
+
     // --- the clock of data stores ------------------------------------------------------------------
 
     /// The time that data stores go by: the system's, or with

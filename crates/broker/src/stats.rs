@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use broker_data::Timestamp;
 use broker_proto::{EndpointId, NetworkAddress, RefusalCounts, Topic};
 
 pub use crate::flow::counters::{QueueStats, Traffic};
@@ -40,6 +41,8 @@ pub struct Stats {
     pub consumers: Vec<ConsumerStats>,
     /// The data stores.
     pub stores: Vec<StoreStats>,
+    /// When the certificate that native peers see is over; `None` without one.
+    pub certificate_expiry: Option<Timestamp>,
     /// Connections that did not become peerings.
     pub refusals: RefusalCounts,
     /// Commands of data stores in the name of others.
@@ -191,6 +194,10 @@ pub(crate) fn of(node: &Node) -> Stats {
         peers,
         consumers,
         stores: node.stores.stats(node.shared.clock.time_of_day()),
+        #[cfg(feature = "tls")]
+        certificate_expiry: node.shared.certificate_expiry(),
+        #[cfg(not(feature = "tls"))]
+        certificate_expiry: None,
         refusals,
         refused_commands: load(&node.shared.refused_commands),
         duplicates_dropped: node.shared.data.marking.dropped(),

@@ -280,6 +280,55 @@ mod tls {
     }
 
     #[test]
+    fn certificates_are_exchanged_while_the_endpoint_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["first", "second"].map(|name| identity(folder.path(), name, None));
+        let path = |name: &str| folder.path().join(name);
+        let pem = |options: &TlsOptions| std::fs::read(options.ca_file.as_ref().unwrap()).unwrap();
+        std::fs::write(path("all"), [pem(&first), pem(&second)].concat()).unwrap();
+        // As tools do it: beside, then in place.
+        let place = |from: &str, to: &str| {
+            std::fs::copy(path(from), path("new")).unwrap();
+            std::fs::rename(path("new"), path(to)).unwrap();
+        };
+        place("first.crt", "own.crt");
+        place("first.key", "own.key");
+        let ca_file = Some(path("all"));
+        let own = TlsOptions {
+            certificate: Some(path("own.crt")),
+            key: Some(path("own.key")),
+            ca_file: ca_file.clone(),
+            ..TlsOptions::default()
+        };
+        let listening = build(own).unwrap();
+        let port = listening.listen("127.0.0.1", 0).wait().unwrap();
+        let shown = || {
+            let caller = build(TlsOptions {
+                ca_file: ca_file.clone(),
+                ..second.clone()
+            })
+            .unwrap();
+            caller.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
+            let session = caller.peer_tls(listening.id()).unwrap();
+            session.certificate.unwrap().subject
+        };
+        assert_eq!(shown(), "CN=first");
+        let expiry = listening.certificate_expiry().unwrap();
+        assert!(expiry > broker::Timestamp::try_from(std::time::SystemTime::now()).unwrap());
+        // A pair that does not fit leaves the one before.
+        place("second.crt", "own.crt");
+        listening.reload_certificates();
+        assert_eq!(shown(), "CN=first");
+        place("second.key", "own.key");
+        assert_eq!(shown(), "CN=first", "within a minute nothing is looked at");
+        listening.reload_certificates();
+        assert_eq!(shown(), "CN=second");
+        std::fs::remove_file(path("own.crt")).unwrap();
+        listening.reload_certificates();
+        assert_eq!(shown(), "CN=second");
+    }
+
+    #[test]
     fn a_folder_of_authorities_serves_as_well_as_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let ours = identity(folder.path(), "ours", None);

@@ -231,3 +231,48 @@ fn the_environment_counts_more_than_the_file() {
     let ended = Running::start(quiet.env("BROKER_CONSOLE_VERBOSITY", "loud")).end();
     assert!(ended.expect(2).err.contains("BROKER_CONSOLE_VERBOSITY"));
 }
+
+#[test]
+fn what_a_peer_has_not_taken_is_told_at_the_end() {
+    let (mut node, port) = start(&["--topic", "/t"]);
+    let url = format!("127.0.0.1:{port}");
+    let sub = Running::start(&mut command(&["sub", "/t", "--no-tls", "-u", &url]));
+    node.says("peer_added");
+    sub.signal(Signal::STOP);
+    node.signal(Signal::TERM);
+    let line = node.says("not-drained");
+    sub.signal(Signal::CONT);
+    assert!(
+        line.contains("messages=") && line.contains("bytes="),
+        "{line}"
+    );
+    node.end().expect(0);
+}
+
+#[test]
+fn the_log_has_levels_per_component_and_lines_of_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("broker.toml");
+    let text = "listen = [\"127.0.0.1:0\"]\n[http]\nlisten = [\"127.0.0.1:0\"]\n\
+                [tls]\nenabled = false\n\
+                [log]\nlevel = \"error\"\nformat = \"json\"\n[log.components]\napp = \"info\"\n";
+    std::fs::write(&path, text).unwrap();
+    let mut node = Running::start(&mut command(&[
+        "node",
+        "--config",
+        &path.display().to_string(),
+    ]));
+    let read = |line: String| serde_json::from_str::<serde_json::Value>(&line).unwrap();
+    let native = read(node.says("\"listening\""));
+    assert_eq!(native["component"], "app");
+    assert_eq!(native["level"], "info");
+    let http = read(node.says("\"listening-http\""));
+    assert!(http["port"].as_u64().unwrap() > 0);
+    // What the server itself says is below its level.
+    let port = u16::try_from(native["port"].as_u64().unwrap()).unwrap();
+    drop(peer_of(port));
+    node.signal(Signal::TERM);
+    let ended = node.end().expect(0);
+    assert!(!ended.err.contains("http-listening"), "{ended:?}");
+    assert!(!ended.err.contains("peer_added"), "{ended:?}");
+}

@@ -141,6 +141,12 @@ impl Shared {
         Ok(Some(self.tls.get_or_init(|| tls)))
     }
 
+    /// When the certificate towards native peers is over; nothing without one.
+    #[cfg(feature = "tls")]
+    pub(crate) fn certificate_expiry(&self) -> Option<Timestamp> {
+        self.tls.get()?.expiry()
+    }
+
     /// Time as the machine counts it: since the endpoint began.
     pub(crate) fn now(&self) -> Timestamp {
         let elapsed = self.started.elapsed().as_nanos();

@@ -6,8 +6,10 @@
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use broker_data::Timestamp;
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
 use openssl::ssl::{
@@ -22,6 +24,7 @@ use tokio_openssl::SslStream;
 use crate::config::Options;
 use crate::config::TlsOptions;
 use crate::error::Error;
+use crate::net::rotation::Rotation;
 
 /// The one anonymous suite of native peers. Security level 0 is what makes OpenSSL offer it.
 const ANONYMOUS_CIPHERS: &str = "AECDH-AES256-SHA@SECLEVEL=0";
@@ -51,7 +54,7 @@ pub(crate) enum Role {
 /// The TLS set-up of an endpoint.
 #[derive(Clone)]
 pub(crate) struct Tls {
-    context: SslContext,
+    set_up: Arc<Rotation>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -67,14 +70,33 @@ impl Tls {
     ///
     /// Fails when the set-up is incomplete or a file cannot be used.
     pub(crate) fn new(options: &TlsOptions) -> Result<Self, Error> {
-        let mut builder = SslContext::builder(SslMethod::tls()).map_err(|e| broken(&e))?;
-        if options.is_authenticated() {
-            authenticated(&mut builder, options)?;
-            trust(&mut builder, Authorities::of_peers(options))?;
-        } else {
-            anonymous(&mut builder).map_err(|e| broken(&e))?;
-        }
-        Self::build(builder)
+        Self::following(options, |options| {
+            let mut builder = SslContext::builder(SslMethod::tls()).map_err(|e| broken(&e))?;
+            if options.is_authenticated() {
+                authenticated(&mut builder, options)?;
+                trust(&mut builder, Authorities::of_peers(options))?;
+            } else {
+                anonymous(&mut builder).map_err(|e| broken(&e))?;
+            }
+            build(builder)
+        })
+    }
+
+    /// A set-up that is made anew when its files change.
+    fn following(
+        options: &TlsOptions,
+        recipe: impl Fn(&TlsOptions) -> Result<SslContext, Error> + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let own = options.clone();
+        let set_up = Rotation::new(options, move || recipe(&own))?;
+        Ok(Self {
+            set_up: Arc::new(set_up),
+        })
+    }
+
+    /// When the own certificate is over; nothing without one.
+    pub(crate) fn expiry(&self) -> Option<Timestamp> {
+        self.set_up.expiry()
     }
 
     /// Builds the set-up of a server whose clients show a certificate only if there is an
@@ -88,10 +110,12 @@ impl Tls {
         if !options.is_authenticated() || options.ca_file.is_some() || options.ca_path.is_some() {
             return Self::new(options);
         }
-        let mut builder = SslContext::builder(SslMethod::tls()).map_err(|e| broken(&e))?;
-        authenticated(&mut builder, options)?;
-        builder.set_verify(SslVerifyMode::NONE);
-        Self::build(builder)
+        Self::following(options, |options| {
+            let mut builder = SslContext::builder(SslMethod::tls()).map_err(|e| broken(&e))?;
+            authenticated(&mut builder, options)?;
+            builder.set_verify(SslVerifyMode::NONE);
+            build(builder)
+        })
     }
 
     /// Builds the set-up of a client of WebSocket servers.
@@ -101,6 +125,17 @@ impl Tls {
     /// As [`new`](Self::new).
     #[cfg(feature = "http")]
     pub(crate) fn for_web_servers(options: &Options) -> Result<Self, Error> {
+        let own = options.clone();
+        let mut files = options.tls.clone();
+        if options.web_socket_peer.has_authorities() {
+            files.ca_file.clone_from(&options.web_socket_peer.ca_file);
+            files.ca_path.clone_from(&options.web_socket_peer.ca_path);
+        }
+        Self::following(&files, move |_| Self::web_servers(&own))
+    }
+
+    #[cfg(feature = "http")]
+    fn web_servers(options: &Options) -> Result<SslContext, Error> {
         use crate::WebSocketTrust::{Anonymous, Anybody, Certificate};
         let (servers, options) = (&options.web_socket_peer, &options.tls);
         let trusted = servers.trust;
@@ -114,7 +149,7 @@ impl Tls {
         let mut builder = SslContext::builder(SslMethod::tls()).map_err(|e| broken(&e))?;
         if trusted == Anonymous {
             anonymous(&mut builder).map_err(|e| broken(&e))?;
-            return Self::build(builder);
+            return build(builder);
         }
         if options.certificate.is_some() || options.key.is_some() {
             authenticated(&mut builder, options)?;
@@ -126,7 +161,7 @@ impl Tls {
             }
             Anonymous | Anybody => builder.set_verify(SslVerifyMode::NONE),
         }
-        Self::build(builder)
+        build(builder)
     }
 
     /// As [`for_web_servers`](Self::for_web_servers) if files are named for that alone, so that a
@@ -145,27 +180,6 @@ impl Tls {
         })
     }
 
-    fn build(mut builder: SslContextBuilder) -> Result<Self, Error> {
-        builder
-            .set_min_proto_version(Some(SslVersion::TLS1_2))
-            .map_err(|e| broken(&e))?;
-        builder
-            .set_session_id_context(b"broker")
-            .map_err(|e| broken(&e))?;
-        builder.set_mode(
-            SslMode::AUTO_RETRY
-                | SslMode::ENABLE_PARTIAL_WRITE
-                | SslMode::ACCEPT_MOVING_WRITE_BUFFER
-                // An idle connection gives its 32 KiB of record buffers back.
-                | SslMode::RELEASE_BUFFERS,
-        );
-        // One system call per record instead of two: header and body come together.
-        builder.set_read_ahead(true);
-        Ok(Self {
-            context: builder.build(),
-        })
-    }
-
     /// Performs the TLS handshake.
     ///
     /// # Errors
@@ -176,7 +190,7 @@ impl Tls {
         stream: TcpStream,
         role: Role,
     ) -> Result<SslStream<Sniffed>, HandshakeError> {
-        let ssl = Ssl::new(&self.context).map_err(set_up_failed)?;
+        let ssl = Ssl::new(&self.set_up.context()).map_err(set_up_failed)?;
         perform(ssl, stream, role).await
     }
 
@@ -194,7 +208,7 @@ impl Tls {
         is_named: bool,
     ) -> Result<SslStream<Sniffed>, HandshakeError> {
         let prepare = || {
-            let mut ssl = Ssl::new(&self.context)?;
+            let mut ssl = Ssl::new(&self.set_up.context())?;
             let address = name.parse::<std::net::IpAddr>().ok();
             if address.is_none() {
                 ssl.set_hostname(name)?;
@@ -210,6 +224,25 @@ impl Tls {
         let ssl = prepare().map_err(set_up_failed)?;
         perform(ssl, stream, Role::Connector).await
     }
+}
+
+fn build(mut builder: SslContextBuilder) -> Result<SslContext, Error> {
+    builder
+        .set_min_proto_version(Some(SslVersion::TLS1_2))
+        .map_err(|e| broken(&e))?;
+    builder
+        .set_session_id_context(b"broker")
+        .map_err(|e| broken(&e))?;
+    builder.set_mode(
+        SslMode::AUTO_RETRY
+            | SslMode::ENABLE_PARTIAL_WRITE
+            | SslMode::ACCEPT_MOVING_WRITE_BUFFER
+            // An idle connection gives its 32 KiB of record buffers back.
+            | SslMode::RELEASE_BUFFERS,
+    );
+    // One system call per record instead of two: header and body come together.
+    builder.set_read_ahead(true);
+    Ok(builder.build())
 }
 
 /// Why a TLS handshake failed.

@@ -154,6 +154,7 @@ impl Running {
             }
         };
         log.set_levels(&wanted.log);
+        self.endpoint.reload_certificates();
         let levels = wanted.log.clone();
         for peer in added(&wanted.peers, &self.configuration.peers) {
             if let Ok(url) = peer_url(&peer) {
@@ -221,12 +222,22 @@ impl Running {
         let native = self.endpoint.peers().into_iter();
         let native = native.filter(|peer| !peer.network.host.contains("://"));
         let pings: Vec<_> = native
-            .map(|peer| (self.endpoint.ping(peer.id), peer.network))
+            .map(|peer| (self.endpoint.ping(peer.id), peer))
             .collect();
-        for (ping, network) in pings {
+        for (ping, peer) in pings {
             if tokio::time::timeout_at(deadline, ping).await.is_err() {
-                let peer = network.to_string();
-                tracing::warn!(event = "not-drained", peer, "it has not taken everything");
+                let stats = self.endpoint.stats();
+                let left = stats.peers.iter().find(|it| it.id == peer.id);
+                let messages = left.map_or(0, |it| it.sent.waiting_messages);
+                let bytes = left.map_or(0, |it| it.sent.waiting_bytes);
+                let peer = peer.network.to_string();
+                tracing::warn!(
+                    event = "not-drained",
+                    peer,
+                    messages,
+                    bytes,
+                    "it has not taken everything"
+                );
             }
         }
         self.endpoint.shutdown().await;

@@ -1,6 +1,9 @@
 //! Status and health of an endpoint as JSON.
 
+use std::time::SystemTime;
+
 use axum::http::StatusCode;
+use broker_data::Timestamp;
 use broker_proto::store::Role;
 use serde_json::{Map, Value, json};
 
@@ -253,6 +256,10 @@ fn complaints(snapshot: &Snapshot) -> Vec<String> {
     let mut complaints = Vec::new();
     if snapshot.is_shut_down {
         complaints.push("the endpoint is shut down".to_owned());
+    }
+    let now = Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::EPOCH);
+    if stats.certificate_expiry.is_some_and(|expiry| expiry <= now) {
+        complaints.push("the certificate is over: no peer will accept it".to_owned());
     }
     for peer in stats.peers.iter().filter(|peer| peer.sent.is_stalled) {
         complaints.push(format!(

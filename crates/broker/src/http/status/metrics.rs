@@ -259,6 +259,17 @@ impl Snapshot {
             "Time since the endpoint began.",
             [(Vec::new(), stats.uptime.as_secs())],
         )?;
+        let expiry = stats.certificate_expiry.into_iter();
+        families.gauges(
+            "broker_certificate_expiry_timestamp_seconds",
+            "When the certificate that native peers see is over, in seconds since 1970.",
+            expiry.map(|at| {
+                (
+                    Vec::new(),
+                    u64::try_from(at.ns() / 1_000_000_000).unwrap_or(0),
+                )
+            }),
+        )?;
         for (name, help, value) in [
             (
                 "broker_published_messages",
