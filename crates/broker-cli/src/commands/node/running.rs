@@ -154,6 +154,7 @@ impl Running {
             }
         };
         log.set_levels(&wanted.log);
+        #[cfg(feature = "tls")]
         self.endpoint.reload_certificates();
         let levels = wanted.log.clone();
         for peer in added(&wanted.peers, &self.configuration.peers) {
