@@ -262,6 +262,13 @@ impl Subscriber {
             .list(py, messages, |message| shared.object(py, message, flavour))
     }
 
+    /// Names the subscriber in `Endpoint.stats()` and metrics, where it is otherwise known by its
+    /// topics. The first name counts, and of it the first 64 characters.
+    fn set_name(&self, name: &str) -> PyResult<()> {
+        self.shared()?.inbox.queue()?.set_name(name);
+        Ok(())
+    }
+
     /// The number of messages that wait.
     fn available(&self) -> PyResult<usize> {
         Ok(self.shared()?.inbox.queue()?.available())

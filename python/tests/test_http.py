@@ -51,6 +51,33 @@ def test_what_flows_is_counted(scene):
     assert [value for name, value in found.items() if name.startswith(of_peer)] == [10]
 
 
+def test_a_subscriber_has_the_name_that_the_program_gave_it(scene):
+    here = scene.endpoint()
+    messages = scene.use(here.make_subscriber("/t"))
+    assert here.stats()["subscribers"][0]["name"] is None
+    messages.set_name('al"erts')
+    messages.set_name("too late")
+    assert here.stats()["subscribers"][0]["name"] == 'al"erts'
+    assert 'name="al\\"erts"' in read(here.serve_http(), "/metrics")
+
+
+def test_messages_are_counted_by_topic(scene):
+    here, there = scene.endpoint(), scene.endpoint()
+    messages = scene.use(here.make_subscriber("/t"))
+    connect(there, here)
+    for topic in ("/t/a/b/1", "/t/a/b/2", "/t/c"):
+        there.publish(topic, 1)
+        take_one(messages)
+
+    def received():
+        return {topic["prefix"]: topic["received"]["messages"] for topic in here.stats()["topics"]}
+
+    # The last one may be in the reader's hands before its connection has counted it.
+    wait_until(lambda: received() == {"/t/a/b": 2, "/t/c": 1}, "all are counted")
+    published = {topic["prefix"]: topic["published"]["messages"] for topic in there.stats()["topics"]}
+    assert published == {"/t/a/b": 2, "/t/c": 1}
+
+
 def test_stats_are_what_the_path_tells(scene):
     here, there = scene.endpoint(), scene.endpoint()
     scene.use(here.make_subscriber(["/t", "/u"]))
@@ -121,7 +148,10 @@ def test_dashboard_and_alerts_use_families_that_exist(scene):
     here.attach_master("books", broker.Backend.Memory)
     connect(there, here)
     text = read(here.serve_http(), "/metrics")
-    families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    described = [line.split()[2:] for line in text.splitlines() if line.startswith("# TYPE")]
+    families = {name for name, _ in described}
+    parts = ("bucket", "count", "sum")
+    families |= {f"{name}_{part}" for name, kind in described if kind == "histogram" for part in parts}
     for name in ("alerts.yml", "grafana.json"):
         used = set(re.findall(r"\bbroker_\w+", (REPOSITORY / "monitoring" / name).read_text()))
         assert used, name

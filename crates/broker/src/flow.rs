@@ -12,7 +12,7 @@
 //! | `marking` | what tells copies from news in rings and meshes of endpoints |
 //! | `translation` | a message as JSON, for all who want it so |
 //! | `buffers` | memory used again |
-//! | `counters`, `event_log` | how much of it there was; the last events |
+//! | `counters`, `topic_counts`, `event_log` | how much of it there was, under which topics; the last events |
 
 pub(crate) mod blocked;
 pub(crate) mod buffers;
@@ -29,4 +29,5 @@ pub(crate) mod marking;
 pub(crate) mod publish;
 pub(crate) mod routing;
 pub(crate) mod target;
+pub(crate) mod topic_counts;
 pub(crate) mod translation;

@@ -124,8 +124,8 @@ pub use sqlite::{
     SqliteOptions, Synchronous,
 };
 pub use stats::{
-    ConsumerKind, ConsumerStats, PeerStats, Processed, QueueStats, Stats, StoreState, StoreStats,
-    Traffic, Transport,
+    COMMIT_SECONDS, CommitStats, ConsumerKind, ConsumerStats, PeerStats, Processed, QueueStats,
+    Stats, StoreState, StoreStats, TopicStats, Traffic, Transport,
 };
 pub use status_subscriber::StatusSubscriber;
 pub use store::{Backend, Store, StoreChange, StoreError, StoreEvent, StoreEvents};

@@ -13,8 +13,9 @@ use broker_proto::{EndpointId, NetworkAddress, RefusalCounts, Topic};
 pub use crate::flow::counters::{QueueStats, Traffic};
 pub use crate::flow::foreign::Transport;
 use crate::flow::target::TargetKind;
+pub use crate::flow::topic_counts::TopicStats;
 use crate::store::Node;
-pub use crate::store::{StoreState, StoreStats};
+pub use crate::store::{COMMIT_SECONDS, CommitStats, StoreState, StoreStats};
 
 /// Topics of a subscriber that are named.
 const TOPICS_NAMED_MAX: usize = 16;
@@ -43,6 +44,9 @@ pub struct Stats {
     pub stores: Vec<StoreStats>,
     /// When the certificate that native peers see is over; `None` without one.
     pub certificate_expiry: Option<Timestamp>,
+    /// What went through under which topics: the 256 busiest prefixes, the busiest first, and all
+    /// others together.
+    pub topics: Vec<TopicStats>,
     /// Connections that did not become peerings.
     pub refusals: RefusalCounts,
     /// Commands of data stores in the name of others.
@@ -88,6 +92,9 @@ pub struct PeerStats {
     pub sent: QueueStats,
     /// The topics it wants: how many.
     pub topics: u64,
+    /// How long a ping and its answer took, at the last measurement: every ten seconds while there
+    /// is an HTTP server. `None` before the first answer, and of WebSocket servers.
+    pub round_trip: Option<Duration>,
 }
 
 /// What a consumer of this endpoint is.
@@ -118,6 +125,8 @@ pub struct ConsumerStats {
     pub number: u64,
     /// What it is.
     pub kind: ConsumerKind,
+    /// What the program calls it, see [`Subscriber::set_name`](crate::Subscriber::set_name).
+    pub name: Option<String>,
     /// Its first topics, at most 16.
     pub topics: Vec<Topic>,
     /// Its messages.
@@ -152,6 +161,7 @@ pub(crate) fn of(node: &Node) -> Stats {
                 topics: table
                     .peer_filter(info.id)
                     .map_or(0, |filter| filter.entries().count() as u64),
+                round_trip: link.round_trip.last(),
             })
         })
         .collect();
@@ -163,6 +173,7 @@ pub(crate) fn of(node: &Node) -> Stats {
                 TargetKind::Client => ConsumerKind::Client,
                 _ => ConsumerKind::Subscriber,
             },
+            name: target.mailbox.name().map(str::to_owned),
             topics: table
                 .local_topics(id)
                 .take(TOPICS_NAMED_MAX)
@@ -173,7 +184,8 @@ pub(crate) fn of(node: &Node) -> Stats {
         .collect();
     let totals = &node.shared.data.totals;
     let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let (published, commands) = (load(&totals.published), load(&totals.commands));
+    let published = node.shared.data.routes.topic_counts.published();
+    let commands = load(&totals.commands);
     let received = load(&totals.received);
     let (loops_found, commands_stopped) = {
         let circles = node.shared.circles.lock();
@@ -198,6 +210,7 @@ pub(crate) fn of(node: &Node) -> Stats {
         certificate_expiry: node.shared.certificate_expiry(),
         #[cfg(not(feature = "tls"))]
         certificate_expiry: None,
+        topics: node.shared.data.routes.topic_counts.busiest(),
         refusals,
         refused_commands: load(&node.shared.refused_commands),
         duplicates_dropped: node.shared.data.marking.dropped(),

@@ -35,7 +35,7 @@ pub use error::StoreError;
 pub use event::{StoreChange, StoreEvent, StoreEvents};
 pub use proxy::{PROXY_BYTES_MAX, PROXY_REQUESTS_MAX, Response, StoreProxy, StoreReply};
 pub use request::{BlockedRequest, Change, PutUnique};
-pub use stats::{StoreState, StoreStats};
+pub use stats::{COMMIT_SECONDS, CommitStats, StoreState, StoreStats};
 
 pub(crate) use host::{Host, StoreWait};
 pub(crate) use registry::{Node, Stores};
@@ -121,8 +121,8 @@ impl Store {
                 peer: *peer,
             });
         }
-        let (storage, blocks): (Box<dyn Storage>, bool) = match backend {
-            Backend::Memory => (Box::new(Memory::new()), false),
+        let (storage, file): (Box<dyn Storage>, _) = match backend {
+            Backend::Memory => (Box::new(Memory::new()), None),
             #[cfg(feature = "sqlite")]
             Backend::Sqlite(options) => {
                 let opened = crate::sqlite::SqliteBackend::open(&options);
@@ -130,13 +130,16 @@ impl Store {
                     name: name.to_owned(),
                     cause: error.to_string(),
                 })?;
-                (Box::new(opened), true)
+                (Box::new(opened), Some(options.path))
             }
         };
         let id = stores.new_entity(node.shared.data.id);
         let master = Master::new(id, name, storage, config(&node.shared))
             .map_err(|error| StoreError::backend(name, &error))?;
-        let host = Host::master(node, name, master, blocks)?;
+        let host = Host::master(node, name, master, file.is_some())?;
+        if let Some(path) = file {
+            host.set_file(path);
+        }
         Self::start(node, host, &topic)
     }
 

@@ -26,6 +26,9 @@ use crate::message::{Message, MessageRef};
 /// Bytes taken from the mailbox at once. More would count as consumed long before it is.
 const TAKE_BATCH: usize = 64 * 1024;
 
+/// Characters of a name: it stands in every sample of a metric.
+const NAME_CHARS_MAX: usize = 64;
+
 /// What [`Subscriber::recv_ready`] takes at most. A reader that handles a batch at a time is back
 /// within the stall limit as long as a message costs it less than a millisecond, or a mebibyte less
 /// than five seconds; and more at once would be no faster.
@@ -119,6 +122,13 @@ impl Subscriber {
             fails_on_loss: AtomicBool::new(false),
             loss_told: AtomicU64::new(0),
         })
+    }
+
+    /// Names the subscriber in statistics and metrics, where it is otherwise known by its topics.
+    /// The first name counts, and of it the first 64 characters.
+    pub fn set_name(&self, name: &str) {
+        let name: String = name.chars().take(NAME_CHARS_MAX).collect();
+        self.mailbox.set_name(&name);
     }
 
     pub(crate) fn local_id(&self) -> LocalId {

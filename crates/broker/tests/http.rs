@@ -2,6 +2,10 @@
 #![cfg(feature = "status")]
 #![expect(clippy::unwrap_used, reason = "a test may fail wherever it likes")]
 
+#[path = "http/entries.rs"]
+mod entries;
+#[path = "http/hostile.rs"]
+mod hostile;
 #[path = "http/stream.rs"]
 mod stream;
 

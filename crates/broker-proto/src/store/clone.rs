@@ -248,6 +248,16 @@ impl StoreClone {
         (count + self.backlog.len(), bytes + self.backlog_bytes)
     }
 
+    /// Changes that came before one that they follow.
+    pub fn early(&self) -> usize {
+        self.attachment.as_ref().map_or(0, |it| it.consumer.early())
+    }
+
+    /// Changes that the master is known to have made and that are not made here yet.
+    pub fn lag(&self) -> u64 {
+        self.attachment.as_ref().map_or(0, |it| it.consumer.lag())
+    }
+
     /// Bytes of events that wait for a snapshot or for others before them.
     pub fn early_bytes(&self) -> usize {
         let search = self.search.as_ref().map_or(0, Search::early_bytes);

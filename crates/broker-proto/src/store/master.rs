@@ -224,6 +224,11 @@ impl<B: Backend> Master<B> {
         self.writers.len()
     }
 
+    /// Requests that came before one that they follow, over all clones.
+    pub fn early(&self) -> usize {
+        self.writers.values().map(|it| it.consumer.early()).sum()
+    }
+
     /// Whether a clone gets changes.
     pub fn has_clone(&self, clone: EntityId) -> bool {
         self.down.path(clone).is_some()

@@ -2,9 +2,10 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
+use std::time::Duration;
 
 use broker_proto::EndpointId;
 use broker_proto::endpoint::Closed;
@@ -28,6 +29,7 @@ pub(crate) struct Link {
     pub(crate) kind: TargetKind,
     /// What came from there.
     pub(crate) received: Received,
+    pub(crate) round_trip: RoundTrip,
     /// What both ends agreed on, under TLS.
     #[cfg(feature = "tls")]
     pub(crate) tls: OnceLock<Agreed>,
@@ -44,6 +46,7 @@ impl Link {
             paused: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             received: Received::default(),
+            round_trip: RoundTrip::default(),
         }
     }
 
@@ -93,6 +96,36 @@ impl Link {
         self.closing.store(true, Ordering::Release);
         self.mailbox.finish();
         self.mailbox.nudge();
+    }
+}
+
+/// How long a ping to the peer and its answer took, the last time somebody measured it.
+#[derive(Debug, Default)]
+pub(crate) struct RoundTrip {
+    /// Nanoseconds; 0 before the first answer.
+    last: AtomicU64,
+    #[cfg(feature = "status")]
+    is_asked: AtomicBool,
+}
+
+impl RoundTrip {
+    pub(crate) fn last(&self) -> Option<Duration> {
+        let last = self.last.load(Ordering::Relaxed);
+        (last > 0).then(|| Duration::from_nanos(last))
+    }
+
+    /// Whether a ping may be sent: the answer to the one before is there.
+    #[cfg(feature = "status")]
+    pub(crate) fn begin(&self) -> bool {
+        !self.is_asked.swap(true, Ordering::AcqRel)
+    }
+
+    /// Notes an answer.
+    #[cfg(feature = "status")]
+    pub(crate) fn end(&self, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.last.store(took.max(1), Ordering::Relaxed);
+        self.is_asked.store(false, Ordering::Release);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Counters of the data path. Who writes them pays a few instructions, who asks gathers them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use broker_proto::frame::Tag;
 
@@ -12,6 +13,13 @@ pub struct Traffic {
     pub messages: u64,
     /// Bytes.
     pub bytes: u64,
+}
+
+impl std::ops::AddAssign for Traffic {
+    fn add_assign(&mut self, other: Self) {
+        self.messages = self.messages.saturating_add(other.messages);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
 }
 
 /// The messages that wait for a consumer, and what became of those before.
@@ -32,6 +40,9 @@ pub struct QueueStats {
     pub dropped: u64,
     /// Whether the queue is full and its consumer takes nothing.
     pub is_stalled: bool,
+    /// How long nothing was taken although something waited, as far as those who asked have seen:
+    /// it is compared when asked.
+    pub idle: Duration,
 }
 
 /// What came from a connection. Its task writes, anybody reads.
@@ -65,8 +76,6 @@ fn add(counter: &AtomicU64, by: u64) {
 /// The counters of an endpoint that belong to no connection.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
-    /// Messages that were published here.
-    pub(crate) published: AtomicU64,
     /// Commands of data stores from peers.
     pub(crate) commands: AtomicU64,
     pub(crate) routing_updates: AtomicU64,

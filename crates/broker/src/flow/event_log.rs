@@ -1,6 +1,6 @@
 //! The last status and error events of an endpoint, for operators who look later.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::SystemTime;
 
 use broker_data::Timestamp;
@@ -33,6 +33,8 @@ struct Log {
     /// Bound: `EVENTS_KEPT_MAX`.
     events: VecDeque<LoggedEvent>,
     last: u64,
+    /// How many there were, by their kind and code. Bound: the codes there are.
+    counts: BTreeMap<(&'static str, &'static str), u64>,
 }
 
 impl EventLog {
@@ -46,6 +48,7 @@ impl EventLog {
                 log.events.pop_front();
             }
             let number = log.last;
+            *log.counts.entry(kind_and_code(event)).or_default() += 1;
             log.events.push_back(LoggedEvent {
                 number,
                 time,
@@ -54,6 +57,11 @@ impl EventLog {
         }
         drop(log);
         self.changed.notify_waiters();
+    }
+
+    /// How many there were so far, by `status` or `error` and the name of their code.
+    pub(crate) fn counts(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+        self.log.lock().counts.clone()
     }
 
     /// Those that are kept and newer than a number.
@@ -75,6 +83,14 @@ impl EventLog {
             }
             changed.await;
         }
+    }
+}
+
+/// What an event is, as events spell it.
+const fn kind_and_code(event: &Event) -> (&'static str, &'static str) {
+    match event {
+        Event::Status(status) => ("status", status.code.name()),
+        Event::Error(fault) => ("error", fault.code.name()),
     }
 }
 
@@ -101,5 +117,7 @@ mod tests {
         let last = log.after(EVENTS_KEPT_MAX as u64 + 1);
         assert_eq!(last.len(), 1);
         assert_eq!(last.first().map(|it| &it.event), many.last());
+        let counts = BTreeMap::from([(("error", "unspecified"), many.len() as u64)]);
+        assert_eq!(log.counts(), counts);
     }
 }

@@ -122,6 +122,8 @@ pub(crate) struct Mailbox {
     /// Whether there is an interest: looking here costs the consumer no lock.
     has_interest: AtomicBool,
     told_of_bursts: OnceLock<TellBurst>,
+    /// What the program calls its consumer.
+    name: OnceLock<Box<str>>,
 }
 
 type TellBurst = Box<dyn Fn(&Mailbox, Burst) + Send + Sync>;
@@ -167,6 +169,8 @@ struct Flow {
     bytes: u64,
     /// The most messages that a take has found. Between two takes the queue only grows.
     waiting_max: u64,
+    /// When those who ask last saw it move, or empty, and how many bytes were taken by then.
+    seen: Option<(u64, Instant)>,
 }
 
 impl Flow {
@@ -174,6 +178,15 @@ impl Flow {
         self.messages = self.messages.wrapping_add(messages as u64);
         self.bytes = self.bytes.wrapping_add(bytes as u64);
         self.waiting_max = self.waiting_max.max(waiting as u64);
+    }
+
+    /// How long it has not moved, for those who ask.
+    fn idle(&mut self, is_empty: bool, now: Instant) -> Duration {
+        let seen = self
+            .seen
+            .filter(|(bytes, _)| *bytes == self.bytes && !is_empty);
+        let (_, since) = *self.seen.insert(seen.unwrap_or((self.bytes, now)));
+        now.saturating_duration_since(since)
     }
 }
 
@@ -232,6 +245,7 @@ impl Mailbox {
             progress: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             told_of_bursts: OnceLock::new(),
+            name: OnceLock::new(),
             has_interest: AtomicBool::new(false),
         }
     }
@@ -722,9 +736,11 @@ impl Mailbox {
 
     /// What went through it so far, and what waits in it.
     pub(crate) fn stats(&self) -> QueueStats {
-        let inner = self.lock();
+        let mut inner = self.lock();
         let waiting = inner.queue.count() as u64;
+        let idle = inner.flow.idle(waiting == 0, Instant::now());
         QueueStats {
+            idle,
             messages: inner.flow.messages,
             bytes: inner.flow.bytes,
             waiting_messages: waiting,
@@ -733,6 +749,16 @@ impl Mailbox {
             dropped: self.dropped(),
             is_stalled: inner.stall.stalled,
         }
+    }
+
+    /// What the program calls its consumer, if it said so.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.get().map(|name| &**name)
+    }
+
+    /// Names its consumer; only the first name counts.
+    pub(crate) fn set_name(&self, name: &str) {
+        let _first = self.name.set(name.into());
     }
 
     /// Number of messages its policy dropped so far.

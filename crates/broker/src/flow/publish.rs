@@ -2,10 +2,9 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use broker_proto::frame::{Tag, patch_receiver, write_envelope};
-use broker_proto::{EndpointId, Origin, Topic};
+use broker_proto::{EndpointId, Origin};
 use bytes::Bytes;
 
 use crate::error::Error;
@@ -13,7 +12,7 @@ use crate::flow::blocked::BlockedPublish;
 use crate::flow::data_plane::DataPlane;
 use crate::flow::inject::{push_to, unmarked};
 use crate::flow::mailbox::{Run, SHARED_RUN_MIN};
-use crate::flow::routing::{SharedMemo, TableStamp, TargetList, Targets, audience};
+use crate::flow::routing::{Entry, SharedMemo, TableStamp, TargetList, Targets, audience};
 
 thread_local! {
     /// Boxed, so that taking it is taking a pointer.
@@ -32,8 +31,7 @@ struct ThreadCache {
 struct Addressed {
     table: TableStamp,
     origin: Origin,
-    topic: Topic,
-    targets: TargetList,
+    entry: Entry,
 }
 
 /// Drops what this thread remembers of the last audience: a mailbox lives as long as somebody does.
@@ -94,12 +92,17 @@ fn offer_from<E: From<Error>>(
         Failure::Envelope(error) => E::from(error),
         Failure::Value(error) => error,
     })?;
-    data.totals.published.fetch_add(1, Ordering::Relaxed);
     let direct: TargetList;
     let (targets, is_repeated) = match receiver {
-        None => audience_of(last, data, memo, topic),
+        None => {
+            let (entry, is_repeated) = audience_of(last, data, memo, topic);
+            entry.counter.count_published(frame.len());
+            (&*entry.targets, is_repeated)
+        }
         Some(receiver) => {
             let table = data.routes.load();
+            let counter = data.routes.topic_counts.find(topic);
+            counter.count_published(frame.len());
             direct = Targets::new(audience(&table, memo.origin(), receiver, topic, true));
             (&*direct, false)
         }
@@ -138,22 +141,22 @@ fn audience_of<'a>(
     data: &DataPlane,
     memo: &SharedMemo,
     topic: &[u8],
-) -> (&'a Targets, bool) {
+) -> (&'a Entry, bool) {
     let (table, origin) = (data.routes.stamp(), memo.origin());
     let mut is_repeated = last.as_ref().is_some_and(|last| {
-        last.table == table && last.origin == origin && last.topic.as_bytes() == topic
+        last.table == table && last.origin == origin && last.entry.topic.as_bytes() == topic
     });
     let before = if is_repeated { None } else { last.take() };
     let look_up = || {
-        let (topic, targets) = memo.entry(&data.routes, topic);
-        is_repeated = before.is_some_and(|before| Arc::ptr_eq(&before.targets, &targets));
+        let entry = memo.entry(&data.routes, topic);
+        let targets = &entry.targets;
+        is_repeated = before.is_some_and(|before| Arc::ptr_eq(&before.entry.targets, targets));
         Addressed {
             table,
             origin,
-            topic,
-            targets,
+            entry,
         }
     };
-    let targets = &last.get_or_insert_with(look_up).targets;
-    (targets, is_repeated)
+    let entry = &last.get_or_insert_with(look_up).entry;
+    (entry, is_repeated)
 }

@@ -18,6 +18,7 @@ use broker_proto::{EndpointId, Topic};
 use crate::config::MEMO_TOPICS_MAX;
 use crate::flow::joint_end::{JOINT_TARGETS_MIN, JointEnd};
 use crate::flow::target::{Target, TargetKind};
+use crate::flow::topic_counts::{TopicCounter, TopicCounts};
 use crate::lock::Lock;
 
 /// The targets of a topic. Topics with the same targets share one list, so that comparing pointers
@@ -148,6 +149,8 @@ impl Deref for Targets {
 
 /// The routing table of an endpoint.
 pub(crate) struct Routes {
+    /// How much goes where, found together with the targets.
+    pub(crate) topic_counts: TopicCounts,
     table: ArcSwap<RoutingTable<Target>>,
     /// Tells the tables of one endpoint from those of another.
     serial: u64,
@@ -180,6 +183,7 @@ impl Routes {
     pub(crate) fn new(table: RoutingTable<Target>) -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         Self {
+            topic_counts: TopicCounts::default(),
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             version: AtomicU64::new(table.version()),
             table: ArcSwap::from_pointee(table),
@@ -264,6 +268,14 @@ fn came_from_foreign(table: &RoutingTable<Target>, origin: Origin) -> bool {
     target.is_some_and(|target| target.kind.is_foreign())
 }
 
+/// A topic, its targets, and what counts its messages.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) topic: Topic,
+    pub(crate) targets: TargetList,
+    pub(crate) counter: Arc<TopicCounter>,
+}
+
 /// Remembers the targets of topics for one origin.
 #[derive(Debug)]
 pub(crate) struct TopicMemo {
@@ -271,11 +283,13 @@ pub(crate) struct TopicMemo {
     forwarding: bool,
     /// Of the table that everything below is from; `None` before the first look-up.
     version: Option<u64>,
-    topics: FxHashMap<Topic, TargetList>,
+    topics: FxHashMap<Topic, Entry>,
     /// Every distinct list handed out under the current version.
     lists: Vec<TargetList>,
     /// The previous message's.
-    last: (Topic, TargetList),
+    last: Entry,
+    /// Messages of the last entry that its counter does not know of yet.
+    received: (u64, u64),
 }
 
 impl TopicMemo {
@@ -286,38 +300,54 @@ impl TopicMemo {
             version: None,
             topics: FxHashMap::default(),
             lists: Vec::new(),
-            last: (Topic::from(""), Targets::new(Vec::new())),
+            last: Entry {
+                topic: Topic::from(""),
+                targets: Targets::new(Vec::new()),
+                counter: Arc::default(),
+            },
+            received: (0, 0),
         }
     }
 
     /// The targets of a data message to everybody.
     #[inline]
     pub(crate) fn targets(&mut self, routes: &Routes, topic: &[u8]) -> &TargetList {
-        &self.entry(routes, topic).1
+        &self.entry(routes, topic).targets
     }
 
     /// As [`targets`](Self::targets), with a topic that can be kept.
     #[inline]
-    pub(crate) fn entry(&mut self, routes: &Routes, topic: &[u8]) -> &(Topic, TargetList) {
+    pub(crate) fn entry(&mut self, routes: &Routes, topic: &[u8]) -> &Entry {
         let version = Some(routes.version.load(Ordering::Acquire));
-        if self.version != version || self.last.0.as_bytes() != topic {
+        if self.version != version || self.last.topic.as_bytes() != topic {
+            self.settle();
             self.last = self.look_up(routes, version, topic);
         }
         &self.last
     }
 
+    /// Counts a message that came under the topic of the last look-up.
+    #[inline]
+    pub(crate) fn count_received(&mut self, bytes: usize) {
+        self.received.0 += 1;
+        self.received.1 += bytes as u64;
+    }
+
+    /// Has the counters know of what was counted.
+    pub(crate) fn settle(&mut self) {
+        let (messages, bytes) = std::mem::take(&mut self.received);
+        if messages > 0 {
+            self.last.counter.count_received(messages, bytes);
+        }
+    }
+
     /// Apart from the comparison with the last message, which nearly always suffices.
     #[inline(never)]
-    fn look_up(
-        &mut self,
-        routes: &Routes,
-        version: Option<u64>,
-        topic: &[u8],
-    ) -> (Topic, TargetList) {
+    fn look_up(&mut self, routes: &Routes, version: Option<u64>, topic: &[u8]) -> Entry {
         if self.version == version
-            && let Some((topic, list)) = self.topics.get_key_value(topic)
+            && let Some(entry) = self.topics.get(topic)
         {
-            return (topic.clone(), list.clone());
+            return entry.clone();
         }
         // It may be newer than the version, never older.
         let table = routes.load();
@@ -338,9 +368,13 @@ impl TopicMemo {
             self.lists.push(list.clone());
             list
         });
-        let topic = Topic::from(topic);
-        self.topics.insert(topic.clone(), list.clone());
-        (topic, list)
+        let entry = Entry {
+            topic: Topic::from(topic),
+            targets: list,
+            counter: routes.topic_counts.find(topic),
+        };
+        self.topics.insert(entry.topic.clone(), entry.clone());
+        entry
     }
 
     /// Drops everything but the last entry, which the caller replaces, and with it the references to
@@ -371,8 +405,8 @@ impl SharedMemo {
         self.origin
     }
 
-    /// The targets of a data message to everybody, and the topic.
-    pub(crate) fn entry(&self, routes: &Routes, topic: &[u8]) -> (Topic, TargetList) {
+    /// The targets of a data message to everybody, the topic, and what counts it.
+    pub(crate) fn entry(&self, routes: &Routes, topic: &[u8]) -> Entry {
         let mut memo = self.memo.lock();
         memo.entry(routes, topic).clone()
     }

@@ -519,14 +519,16 @@ impl Session {
             return self.replies.push_back(message.into());
         }
         count(&self.counts.received, 1);
-        let targets = consumer
+        let entry = consumer
             .memo
-            .targets(&self.shared.data.routes, topic.as_bytes())
+            .entry(&self.shared.data.routes, topic.as_bytes())
             .clone();
+        entry.counter.count_received(1, self.frame.len() as u64);
+        let targets = &entry.targets;
         if targets.is_empty() {
             return;
         }
-        if let Some(blocked) = inject(&self.shared.data, &mut self.frame, &targets) {
+        if let Some(blocked) = inject(&self.shared.data, &mut self.frame, targets) {
             self.delivery = Some(Box::pin(blocked.finished()));
         }
     }

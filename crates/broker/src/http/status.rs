@@ -6,13 +6,17 @@
 //! | `metrics` | the counters as text for Prometheus |
 //! | `page` | the live page: a document, its style, its script |
 //! | `documents` | status, lists and health as JSON |
+//! | `entries` | what is in a data store, in pages |
+//! | `round_trips` | pings to peers, for how long their answers take |
 //! | `stream` | what happens, as server-sent events |
 //!
 //! Everything is read only. An answer is made from a copy of the counters, so that however slowly
 //! it is read nothing waits for it. docs/http.md describes the paths.
 
 mod documents;
+mod entries;
 mod metrics;
+mod round_trips;
 mod server;
 mod stream;
 
@@ -21,6 +25,7 @@ use std::env;
 use std::time::SystemTime;
 
 use broker_data::Timestamp;
+use broker_data::json::{Form, put_timestamp};
 use broker_proto::Topic;
 use broker_proto::store::Role;
 
@@ -36,6 +41,8 @@ struct Snapshot {
     stats: Stats,
     clients: BTreeMap<String, WebSocketCounts>,
     servers: BTreeMap<String, WebSocketPeerCounts>,
+    /// Status and error events so far, by kind and code.
+    events: BTreeMap<(&'static str, &'static str), u64>,
     web_socket_refusals: u64,
     /// The topics that peers asked for, with the number of those peers.
     topics: BTreeMap<Topic, u64>,
@@ -53,12 +60,11 @@ impl Snapshot {
             stats: stats::of(node),
             clients: node.shared.web_sockets.by_application(),
             servers: node.shared.web_sockets.by_server(),
+            events: node.shared.data.event_log.counts(),
             web_socket_refusals: node.shared.web_sockets.refusals(),
             topics: BTreeMap::new(),
             node: env::var("CLUSTER_NODE").unwrap_or_else(|_| "unknown".to_owned()),
-            time: Timestamp::try_from(SystemTime::now())
-                .unwrap_or(Timestamp::EPOCH)
-                .to_string(),
+            time: iso(Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::EPOCH)),
             is_shut_down: node.shared.is_shut_down(),
         }
     }
@@ -81,6 +87,14 @@ impl Snapshot {
 /// Everything that is counted about an endpoint, as a JSON object.
 pub(crate) fn stats_json(node: &Node) -> String {
     documents::stats(&Snapshot::of(node)).to_string()
+}
+
+/// A time of day as ISO 8601, with nanoseconds.
+fn iso(time: Timestamp) -> String {
+    let mut text = String::with_capacity(32);
+    put_timestamp(&mut text, time, Form::Lossless);
+    text.push('Z');
+    text
 }
 
 /// The role of a store as documents and metrics name it.

@@ -199,6 +199,9 @@ impl Reader {
             self.gate.give_back();
         }
         self.handed_on.count(shared, link);
+        if let Some(memo) = &mut self.memo {
+            memo.settle();
+        }
         verdict
     }
 
@@ -297,6 +300,7 @@ impl Reader {
                     return false;
                 }
                 rewrite(frame, shared, targets, None);
+                memo.count_received(frame.len());
                 true
             });
             if let Some(run) = &mut open {
@@ -400,6 +404,9 @@ impl Reader {
                 rewrite(frame, shared, targets, mark);
                 run.end += size;
                 run.frames += 1;
+                if matches!(what, Inbound::Data { .. }) {
+                    memo.count_received(size);
+                }
                 continue;
             }
             let targets = targets.cloned();
@@ -421,6 +428,11 @@ impl Reader {
             if let Some(targets) = targets {
                 let frame = self.buffer.get_mut(..size).unwrap_or_default();
                 rewrite(frame, shared, &targets, mark);
+                if matches!(what, Inbound::Data { .. })
+                    && let Some(memo) = &mut self.memo
+                {
+                    memo.count_received(size);
+                }
                 open = Some(OpenRun {
                     end: size,
                     frames: 1,

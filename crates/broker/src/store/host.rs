@@ -7,9 +7,10 @@
 //! store; a store before nothing. See ADR 0073.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, OnceLock};
+use std::time::{Duration, Instant};
 
 use broker_data::Timestamp;
 use broker_proto::Topic;
@@ -67,6 +68,10 @@ pub(crate) struct Host {
     /// without the lock, which the thread of a storage holds while it waits for the disk.
     next_expiry: AtomicI64,
     pub(super) worker: Option<Arc<Worker>>,
+    /// Where the entries are, if in a file.
+    pub(super) file: OnceLock<PathBuf>,
+    /// Since when those who ask have seen a clone lag.
+    lags_since: Lock<Option<Instant>>,
     closed: AtomicBool,
     /// Numbers of requests that have no number of the user's.
     requests: AtomicU64,
@@ -177,6 +182,8 @@ impl Host {
             nudge: Notify::new(),
             next_expiry: AtomicI64::new(next_expiry),
             worker,
+            file: OnceLock::new(),
+            lags_since: Lock::default(),
             closed: AtomicBool::new(false),
             requests: AtomicU64::new(0),
         }
@@ -213,6 +220,21 @@ impl Host {
     /// Nothing while somebody else has it.
     pub(super) fn try_lock(&self) -> Option<Locked<'_, State>> {
         self.state.try_lock()
+    }
+
+    /// Says where the entries are.
+    pub(super) fn set_file(&self, path: PathBuf) {
+        let _first = self.file.set(path);
+    }
+
+    /// How long a clone has lagged, for those who ask.
+    pub(super) fn lag_time(&self, lags: bool) -> Duration {
+        let mut since = self.lags_since.lock();
+        *since = match lags {
+            true => Some(since.unwrap_or_else(Instant::now)),
+            false => None,
+        };
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// A number for a request of a handle.

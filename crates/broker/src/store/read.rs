@@ -7,8 +7,8 @@ use broker_data::{Source, Value, decode};
 use broker_proto::ErrorCode;
 use broker_proto::store::Failure;
 
-use crate::store::host::Core;
-use crate::store::{EncodedEntry, Store, StoreError, encoded};
+use crate::store::host::{Core, Host};
+use crate::store::{EncodedEntry, Node, Store, StoreError, encoded};
 
 impl Store {
     /// The value of a key; `None` when it is absent.
@@ -167,12 +167,7 @@ impl Store {
     ///
     /// As [`get`](Self::get); an absent key is the error [`ErrorCode::NoSuchKey`].
     pub fn get_now(&self, key: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let key = canonical(key)?;
-        match &mut self.host.lock().core {
-            Core::Master(master) => Ok(master.get(self.node.shared.clock.time_of_day(), &key)?),
-            Core::Clone(clone) => Ok(clone.get(self.node.shared.now(), &key)?.to_vec()),
-            Core::Closed => Err(StoreError::Closed),
-        }
+        self.host.value_now(&self.node, &canonical(key)?)
     }
 
     /// Whether an encoded key is there at this moment.
@@ -212,19 +207,8 @@ impl Store {
     /// As [`get`](Self::get).
     pub fn keys_now(&self) -> Result<Vec<Vec<u8>>, StoreError> {
         let mut keys = Vec::new();
-        match &mut self.host.lock().core {
-            Core::Master(master) => {
-                master.for_each_key(self.node.shared.clock.time_of_day(), &mut |key| {
-                    keys.push(key.to_vec())
-                })?;
-            }
-            Core::Clone(clone) => keys.extend(
-                clone
-                    .iter(self.node.shared.now())?
-                    .map(|(key, _)| key.to_vec()),
-            ),
-            Core::Closed => return Err(StoreError::Closed),
-        }
+        self.host
+            .visit_keys(&self.node, &mut |key| keys.push(key.to_vec()))?;
         Ok(keys)
     }
 
@@ -248,6 +232,37 @@ impl Store {
             Core::Closed => return Err(StoreError::Closed),
         }
         Ok(entries)
+    }
+}
+
+impl Host {
+    /// Shows all encoded keys at this moment. The store is locked meanwhile.
+    pub(crate) fn visit_keys(
+        &self,
+        node: &Node,
+        visit: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), StoreError> {
+        match &mut self.lock().core {
+            Core::Master(master) => {
+                Ok(master.for_each_key(node.shared.clock.time_of_day(), visit)?)
+            }
+            Core::Clone(clone) => {
+                for (key, _) in clone.iter(node.shared.now())? {
+                    visit(key);
+                }
+                Ok(())
+            }
+            Core::Closed => Err(StoreError::Closed),
+        }
+    }
+
+    /// The encoded value of a key in its canonical form, at this moment.
+    pub(crate) fn value_now(&self, node: &Node, key: &[u8]) -> Result<Vec<u8>, StoreError> {
+        match &mut self.lock().core {
+            Core::Master(master) => Ok(master.get(node.shared.clock.time_of_day(), key)?),
+            Core::Clone(clone) => Ok(clone.get(node.shared.now(), key)?.to_vec()),
+            Core::Closed => Err(StoreError::Closed),
+        }
     }
 }
 

@@ -1,5 +1,9 @@
 //! How a data store is, in numbers.
 
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use broker_data::Timestamp;
 use broker_proto::store::Role;
 
@@ -15,6 +19,52 @@ pub struct StoreStats {
     pub role: Role,
     /// What is inside; `None` while its thread waits for the disk.
     pub state: Option<StoreState>,
+    /// Of a master in a file: how long groups of changes took, applied and committed.
+    pub commits: Option<CommitStats>,
+    /// Of a master in a file: bytes of the file and of what SQLite keeps beside it.
+    pub file_bytes: Option<u64>,
+}
+
+/// Upper ends of the classes of [`CommitStats`], in seconds; the last class has none.
+pub const COMMIT_SECONDS: [f64; 7] = [0.001, 0.004, 0.016, 0.063, 0.25, 1.0, 4.0];
+
+/// How long groups of changes took to be applied and committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct CommitStats {
+    /// How many groups took as long as each class of [`COMMIT_SECONDS`] says, and longer.
+    pub classes: [u64; COMMIT_SECONDS.len() + 1],
+    /// What they took together.
+    pub total: Duration,
+}
+
+/// The counters behind [`CommitStats`].
+#[derive(Debug, Default)]
+pub(crate) struct Commits {
+    classes: [AtomicU64; COMMIT_SECONDS.len() + 1],
+    nanoseconds: AtomicU64,
+}
+
+impl Commits {
+    pub(super) fn count(&self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        let class = COMMIT_SECONDS.iter().take_while(|end| seconds > **end);
+        if let Some(class) = self.classes.get(class.count()) {
+            class.fetch_add(1, Ordering::Relaxed);
+        }
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds.fetch_add(took, Ordering::Relaxed);
+    }
+
+    pub(super) fn stats(&self) -> CommitStats {
+        CommitStats {
+            classes: std::array::from_fn(|at| {
+                let class = self.classes.get(at);
+                class.map_or(0, |class| class.load(Ordering::Relaxed))
+            }),
+            total: Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)),
+        }
+    }
 }
 
 /// The state of a data store.
@@ -29,6 +79,12 @@ pub struct StoreState {
     pub outputs: u64,
     /// Changes or requests that the other side has not acknowledged.
     pub unacknowledged: u64,
+    /// Changes or requests that came before one that they follow, and wait for it.
+    pub out_of_order: u64,
+    /// At a clone, changes that the master is known to have made and that are not made here yet.
+    pub lag: u64,
+    /// At a clone, how long it has lagged, as far as those who asked have seen.
+    pub lag_time: Duration,
     /// The number of the last change that was made here.
     pub updates: u64,
     /// At a master, whether requests are applied; at a clone, whether it can be read.
@@ -50,6 +106,9 @@ impl Host {
                     inputs: master.writers() as u64,
                     outputs: master.clones() as u64,
                     unacknowledged: master.unacknowledged().0 as u64,
+                    out_of_order: master.early() as u64,
+                    lag: 0,
+                    lag_time: Duration::ZERO,
                     updates: master.seq(),
                     is_working: master.is_writable(),
                 },
@@ -58,6 +117,9 @@ impl Host {
                     inputs: u64::from(clone.position().is_some()),
                     outputs: u64::from(clone.master().is_some()),
                     unacknowledged: clone.unacknowledged().0 as u64,
+                    out_of_order: clone.early() as u64,
+                    lag: clone.lag(),
+                    lag_time: self.lag_time(clone.lag() > 0),
                     updates: clone.position().map_or(0, |(_, seq)| seq),
                     is_working: clone.check_readable().is_ok(),
                 },
@@ -68,6 +130,32 @@ impl Host {
             name: self.name.clone(),
             role: self.role,
             state,
+            commits: self.worker.as_ref().map(|worker| worker.commits.stats()),
+            file_bytes: self.file.get().map(|path| file_bytes(path)),
         }
+    }
+}
+
+/// Bytes of a file of SQLite, with those of its log.
+fn file_bytes(path: &Path) -> u64 {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |it| it.len());
+    size(path).saturating_add(size(Path::new(&log)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commits_are_in_classes_by_how_long_they_took() {
+        let commits = Commits::default();
+        for ms in [0, 1, 2, 300, 60_000] {
+            commits.count(Duration::from_millis(ms));
+        }
+        let stats = commits.stats();
+        assert_eq!(stats.classes, [2, 1, 0, 0, 0, 1, 0, 1]);
+        assert_eq!(stats.total, Duration::from_millis(60_303));
     }
 }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::lock::{Lock, Locked};
+use crate::store::stats::Commits;
 
 /// Jobs and their bytes that are applied before a commit: enough to make a commit cheap, few enough
 /// to keep the first of them from waiting long for the last.
@@ -47,6 +48,11 @@ pub(super) enum Job {
 }
 
 impl Job {
+    /// Whether it may change an entry; what else there is comes with each tick.
+    const fn is_command(&self) -> bool {
+        matches!(self, Self::Command(_) | Self::Request(_))
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Command(bytes) | Self::Request(bytes) => bytes.len() + JOB_OVERHEAD,
@@ -78,6 +84,8 @@ pub(super) struct Worker {
     /// Whether it does, or will before its next group.
     has_readers: AtomicBool,
     thread: Lock<Option<JoinHandle<()>>>,
+    /// How long the groups took.
+    pub(super) commits: Commits,
 }
 
 #[derive(Debug, Default)]
@@ -118,7 +126,12 @@ impl Worker {
                 while let Some(jobs) = worker.next_group() {
                     worker.let_readers_in();
                     let count = jobs.len();
+                    let began = Instant::now();
+                    let has_change = jobs.iter().any(Job::is_command);
                     work(&worker, jobs);
+                    if has_change {
+                        worker.commits.count(began.elapsed());
+                    }
                     worker.finish(count);
                 }
                 end();

@@ -164,19 +164,21 @@ impl ForeignInbox {
     }
 
     fn push(&mut self, topic: &Topic, run: Run<'_>) {
-        let targets = self
-            .memo
-            .targets(&self.shared.data.routes, topic.as_bytes())
-            .clone();
         let frame = run.as_slice();
+        let entry = self
+            .memo
+            .entry(&self.shared.data.routes, topic.as_bytes())
+            .clone();
+        entry.counter.count_received(1, frame.len() as u64);
+        let targets = &entry.targets;
         let is_held =
             targets.is_watched() && self.shared.is_held(self.peer, topic.as_bytes(), frame);
         let gets_it = |target: &&Target| !(is_held && target.kind.is_peer());
         let data = &self.shared.data;
         let blocked = match self.when_full {
-            WhenFull::Wait => inject_run(data, run, &targets, gets_it),
+            WhenFull::Wait => inject_run(data, run, targets, gets_it),
             WhenFull::Drop => {
-                self.dropped += inject_or_drop(data, run, &targets, gets_it);
+                self.dropped += inject_or_drop(data, run, targets, gets_it);
                 None
             }
         };

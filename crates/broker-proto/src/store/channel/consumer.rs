@@ -104,6 +104,19 @@ impl Consumer {
         self.acknowledged()
     }
 
+    /// How many events are kept until one before them comes.
+    pub fn early(&self) -> usize {
+        self.early.len()
+    }
+
+    /// How many events are known to exist and are not consumed yet.
+    pub const fn lag(&self) -> u64 {
+        match self.is_attached() {
+            true => self.last.saturating_sub(self.acknowledged()),
+            false => 0,
+        }
+    }
+
     /// Bytes of what is kept until something before it comes.
     pub const fn early_bytes(&self) -> usize {
         self.early_bytes

@@ -10,7 +10,9 @@ use serde_json::{Map, Value, json};
 use super::stream::event_document;
 use super::{Snapshot, role_name};
 use crate::core::websocket_counts::WebSocketCounts;
-use crate::stats::{ConsumerStats, PeerStats, QueueStats, StoreStats, Transport};
+use crate::stats::{
+    ConsumerStats, PeerStats, QueueStats, StoreStats, TopicStats, Traffic, Transport,
+};
 use crate::store::Node;
 
 /// Things on a page unless the request asks for fewer, and at most.
@@ -113,6 +115,7 @@ fn queue(queue: &QueueStats) -> Value {
         "waiting-messages-max": queue.waiting_messages_max,
         "dropped": queue.dropped,
         "stalled": queue.is_stalled,
+        "idle": queue.idle.as_secs_f64(),
     })
 }
 
@@ -127,6 +130,7 @@ fn peer(peer: &PeerStats) -> (String, Value) {
         "topics": peer.topics,
         "received": { "messages": peer.received.messages, "bytes": peer.received.bytes },
         "sent": queue(&peer.sent),
+        "round-trip": peer.round_trip.map(|it| it.as_secs_f64()),
     });
     (id, document)
 }
@@ -140,6 +144,7 @@ fn consumer(consumer: &ConsumerStats) -> (String, Value) {
     let document = json!({
         "number": consumer.number,
         "kind": consumer.kind.name(),
+        "name": consumer.name,
         "topics": topics,
         "queue": queue(&consumer.queue),
     });
@@ -148,13 +153,24 @@ fn consumer(consumer: &ConsumerStats) -> (String, Value) {
 }
 
 fn store(store: &StoreStats) -> Value {
-    let mut document = json!({ "name": store.name, "role": role_name(store.role) });
+    let mut document = json!({
+        "name": store.name,
+        "role": role_name(store.role),
+        "file-bytes": store.file_bytes,
+        "commits": store.commits.map(|commits| json!({
+            "count": commits.classes.iter().sum::<u64>(),
+            "seconds": commits.total.as_secs_f64(),
+        })),
+    });
     if let (Some(state), Some(document)) = (store.state, document.as_object_mut()) {
         let state = json!({
             "entries": state.entries,
             "inputs": state.inputs,
             "outputs": state.outputs,
             "unacknowledged": state.unacknowledged,
+            "out-of-order": state.out_of_order,
+            "lag": state.lag,
+            "lag-time": state.lag_time.as_secs_f64(),
             "updates": state.updates,
             "working": state.is_working,
         });
@@ -195,6 +211,10 @@ pub(super) fn stats(snapshot: &Snapshot) -> Value {
         "subscribers": all(stats.consumers.iter().map(consumer).collect()),
         "stores": stats.stores.iter().map(store).collect::<Vec<Value>>(),
         "clients": all(snapshot.clients.iter().map(client).collect()),
+        "topics": stats.topics.iter().map(topic).collect::<Vec<Value>>(),
+        "events": snapshot.events.iter().map(|((kind, code), count)| {
+            json!({ "kind": kind, "code": code, "count": count })
+        }).collect::<Vec<Value>>(),
     })
 }
 
@@ -227,6 +247,17 @@ fn client((name, counts): (&String, &WebSocketCounts)) -> (String, Value) {
         "dropped": counts.dropped,
     });
     (name.clone(), document)
+}
+
+/// What went through under a prefix.
+fn topic(topic: &TopicStats) -> Value {
+    let traffic =
+        |traffic: Traffic| json!({ "messages": traffic.messages, "bytes": traffic.bytes });
+    json!({
+        "prefix": topic.prefix,
+        "received": traffic(topic.received),
+        "published": traffic(topic.published),
+    })
 }
 
 pub(super) fn clients(snapshot: &Snapshot, page: &Page) -> Value {

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Query, Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::header::{
     ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
     REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
@@ -29,7 +29,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::documents::{self, PAGE_SIZE, PAGE_SIZE_MAX, Page};
 use super::stream::{self, Listeners};
-use super::{Snapshot, metrics};
+use super::{Snapshot, entries, metrics, round_trips};
 use crate::config::HttpOptions;
 use crate::core::pending::Resolver;
 use crate::core::shared::Gauge;
@@ -58,6 +58,8 @@ struct Server {
     /// comes from a page of somebody else that had its name point here.
     is_loopback: bool,
     listeners: Arc<Listeners>,
+    /// The right to walk through a store, for one request at a time.
+    store_walks: Arc<Semaphore>,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
 }
@@ -110,6 +112,7 @@ fn run(
         node: node.clone(),
         is_loopback: bound.ip().is_loopback(),
         listeners: Arc::default(),
+        store_walks: Arc::new(Semaphore::new(1)),
         options,
     });
     #[cfg(not(feature = "tls"))]
@@ -146,6 +149,7 @@ async fn accept(server: Arc<Server>, listener: TcpListener, connections_max: usi
     tokio::join!(
         listener::accept(listener, connections, Duration::ZERO, start),
         stream::run(&server.node, &server.listeners),
+        round_trips::run(&server.node),
     );
 }
 
@@ -221,10 +225,12 @@ fn router(server: Arc<Server>) -> Router {
             "/v1/stores",
             get(|server, page| list(server, page, Snapshot::of, documents::stores)),
         )
+        .route("/v1/stores/{name}", get(answer_entries))
         .route(
             "/v1/clients",
             get(|server, page| list(server, page, Snapshot::of, documents::clients)),
         )
+        .route("/v1/openapi.json", get(|| page(&DESCRIPTION)))
         .route("/v1/events", get(answer_events))
         .route("/v1/stream", get(answer_stream))
         .route("/healthz", get(answer_health))
@@ -267,7 +273,7 @@ async fn guard(State(server): State<Arc<Server>>, request: Request, next: Next) 
     response
 }
 
-/// A file of the live page.
+/// A file that is part of the program.
 struct File {
     kind: &'static str,
     text: &'static str,
@@ -286,6 +292,11 @@ static STYLE: File = File {
 static SCRIPT: File = File {
     kind: "text/javascript; charset=utf-8",
     text: include_str!("page/page.js"),
+};
+
+static DESCRIPTION: File = File {
+    kind: "application/json",
+    text: include_str!("openapi.json"),
 };
 
 /// The page needs its own files and answers, and nothing from elsewhere.
@@ -357,6 +368,37 @@ async fn answer_status(State(server): State<Arc<Server>>) -> Response {
 async fn answer_stats(State(server): State<Arc<Server>>) -> Response {
     let snapshot = Snapshot::of(&server.node);
     json(StatusCode::OK, &documents::stats(&snapshot))
+}
+
+async fn answer_entries(
+    State(server): State<Arc<Server>>,
+    Path(name): Path<String>,
+    Query(query): Wanted,
+) -> Response {
+    let wanted = match entries::Wanted::of_query(&query) {
+        Ok(wanted) => wanted,
+        Err(text) => {
+            let kind = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
+            return (StatusCode::BAD_REQUEST, kind, text).into_response();
+        }
+    };
+    // A walk through a store may take a while, and may wait for a disk: one at a time, elsewhere.
+    let Ok(walk) = server.store_walks.clone().acquire_owned().await else {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "The server ends.");
+    };
+    let runtime = server.node.shared.runtime.clone();
+    let walked = runtime.spawn_blocking(move || {
+        let page = entries::page(&server.node, &name, &wanted);
+        drop(walk);
+        page
+    });
+    match walked.await {
+        Ok((status, document)) => json(status, &document),
+        Err(_) => refusal(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The store cannot be read.",
+        ),
+    }
 }
 
 async fn answer_events(State(server): State<Arc<Server>>) -> Response {

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{Snapshot, documents};
+use super::{Snapshot, documents, iso};
 use crate::flow::event_log::LoggedEvent;
 use crate::lock::Lock;
 use crate::stats::{QueueStats, Stats};
@@ -294,7 +294,7 @@ pub(super) fn event_document(logged: &LoggedEvent) -> Value {
     let EndpointInfo { id, network } = context.clone().unwrap_or_default();
     let mut document = json!({
         "number": logged.number,
-        "time": logged.time.to_string(),
+        "time": iso(logged.time),
         "kind": kind,
         "code": code,
         "text": text,

@@ -1,7 +1,14 @@
-// The live page: asks for /v1/stats once a second and draws what it tells. Whatever comes from the
-// endpoint is set as text, never as markup: topics and addresses are chosen by others.
+// The live page: follows /v1/stream and draws what it tells; where there is no stream it asks for
+// /v1/stats once a second. Whatever comes from the endpoint is set as text, never as markup: topics
+// and addresses are chosen by others.
 
 const PERIOD_MS = 1000;
+// Time without a word after which a stream counts as lost.
+const SILENCE_MS = 5000;
+// Time after which the stream is tried again where it could not be had.
+const RETRY_MS = 10000;
+// Events that are kept: what the endpoint keeps itself.
+const EVENTS_MAX = 256;
 // Five minutes of rates.
 const HISTORY = 300;
 // Rows drawn at once; the search finds the others.
@@ -40,13 +47,16 @@ let view = "Peers";
 let order = null;
 let before = null;
 let topics = { at: 0, list: [], total: 0 };
+let events = [];
+// The last number of an event that was seen.
+let lastEvent = 0;
 const history = { in: [], out: [] };
 
 async function ask(path) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   const answer = await fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(10000) });
   if (answer.status === 401) throw new Refused();
-  if (!answer.ok && answer.status !== 503) throw new Error(`${path}: ${answer.status}`);
+  if (!answer.ok && answer.status !== 503 && answer.status !== 404) throw new Error(`${path}: ${answer.status}`);
   return answer.json();
 }
 
@@ -130,9 +140,23 @@ const VIEWS = {
       figure("bytes out", (row) => row.sent.bytes, bytes),
       ...queue((row) => row.sent),
       figure("topics", (row) => row.topics),
+      figure("round trip", (row) => row["round-trip"] ?? -1, (value) => value < 0 ? "" : `${(value * 1000).toFixed(1)} ms`),
     ],
   },
   Topics: {
+    none: "No message yet.",
+    rows: (now) => now.topics,
+    columns: [
+      words("topics that begin with", (row) => row.prefix),
+      figure("in/s", (row) => row.in, rate),
+      figure("out/s", (row) => row.out, rate),
+      figure("received", (row) => row.received.messages),
+      figure("published", (row) => row.published.messages),
+      figure("bytes in", (row) => row.received.bytes, bytes),
+      figure("bytes out", (row) => row.published.bytes, bytes),
+    ],
+  },
+  Wanted: {
     none: "No peer is subscribed to anything.",
     rows: () => topics.list,
     columns: [words("topic", (row) => row.topic), figure("peers that want it", (row) => row.peers)],
@@ -143,6 +167,7 @@ const VIEWS = {
     columns: [
       figure("number", (row) => row.number),
       words("kind", (row) => row.kind),
+      words("name", (row) => row.name ?? ""),
       words("topics", (row) => row.topics.join(", ")),
       figure("taken/s", (row) => row.taken, rate),
       figure("taken", (row) => row.queue.messages),
@@ -153,7 +178,7 @@ const VIEWS = {
     none: "There are no data stores here.",
     rows: (now) => now.stores,
     columns: [
-      words("name", (row) => row.name),
+      { ...words("name", (row) => row.name), open: (row) => openStore(row) },
       words("role", (row) => row.role),
       words("state", (row) => row.working === undefined ? "busy" : row.working ? "works" : "does not work"),
       figure("entries", (row) => row.entries ?? -1, (value) => value < 0 ? "not counted" : whole(value)),
@@ -174,6 +199,16 @@ const VIEWS = {
       figure("refused", (row) => row.refused),
       figure("cut off", (row) => row.overflowed, whole, (row) => row.overflowed > 0),
       figure("lost", (row) => row.dropped, whole, (row) => row.dropped > 0),
+    ],
+  },
+  Events: {
+    none: "Nothing has happened yet.",
+    rows: () => events,
+    columns: [
+      words("time", (row) => row.time.replace("T", " ").slice(0, 19)),
+      { ...words("what", (row) => row.code), isBad: (row) => row.kind === "error" },
+      words("with", (row) => row.address ?? row.peer ?? ""),
+      words("in words", (row) => row.text),
     ],
   },
 };
@@ -220,30 +255,52 @@ function drawTable(now) {
     const { by } = columns[order.column];
     found.sort((a, b) => (by(a) < by(b) ? -1 : by(a) > by(b) ? 1 : 0) * order.way);
   }
-  const body = found.slice(0, ROWS_MAX).map((row) => {
-    const line = document.createElement("tr");
-    for (const column of columns) {
-      const cell = document.createElement("td");
-      cell.className = column.kind;
-      cell.textContent = column.show(row);
-      if (column.isBad?.(row)) cell.classList.add("bad");
-      line.append(cell);
-    }
-    return line;
-  });
-  if (!found.length) {
-    const line = document.createElement("tr");
-    const cell = document.createElement("td");
-    cell.className = "empty";
-    cell.colSpan = columns.length;
-    cell.textContent = wanted ? "Nothing here has that in it." : none;
-    line.append(cell);
-    body.push(line);
-  }
-  $("body").replaceChildren(...body);
+  drawRows(columns, found.slice(0, ROWS_MAX), wanted ? "Nothing here has that in it." : none);
   const shown = Math.min(found.length, ROWS_MAX);
-  const all = view === "Topics" ? topics.total : rows(now).length;
+  const all = view === "Wanted" ? topics.total : rows(now).length;
   text("count", all === 0 ? "" : shown === all ? `${whole(all)}` : `${whole(shown)} of ${whole(all)}`);
+}
+
+// Lines are kept and their cells written anew where they differ, so that the focus stays where it is
+// and a thousand lines cost little.
+function drawRows(columns, rows, none) {
+  const body = $("body");
+  if (body.dataset.view !== view || !rows.length) body.replaceChildren();
+  body.dataset.view = view;
+  if (!rows.length) {
+    const line = document.createElement("tr");
+    const cell = Object.assign(document.createElement("td"), { className: "empty", colSpan: columns.length, textContent: none });
+    line.append(cell);
+    body.append(line);
+    body.dataset.view = "";
+    return;
+  }
+  while (body.children.length > rows.length) body.lastElementChild.remove();
+  rows.forEach((row, at) => {
+    let line = body.children[at];
+    if (!line) {
+      line = document.createElement("tr");
+      line.append(...columns.map((column) => {
+        const cell = document.createElement("td");
+        if (column.open) {
+          const button = Object.assign(document.createElement("button"), { type: "button" });
+          button.addEventListener("click", () => column.open(line.row));
+          cell.append(button);
+        }
+        return cell;
+      }));
+      body.append(line);
+    }
+    line.row = row;
+    columns.forEach((column, place) => {
+      const cell = line.children[place];
+      const text = column.show(row);
+      const target = column.open ? cell.firstElementChild : cell;
+      if (target.textContent !== text) target.textContent = text;
+      const look = column.isBad?.(row) ? `${column.kind} bad` : column.kind;
+      if (cell.className !== look) cell.className = look;
+    });
+  });
 }
 
 function drawHead(columns) {
@@ -292,6 +349,7 @@ function drawGraph(now) {
     const [x, y] = [400 + 310 * Math.cos(angle), 155 + 115 * Math.sin(angle)];
     const name = peer.transport === "native" ? `${peer.address}:${peer.port}` : peer.address;
     const tells = `${name}, ${peer.transport}: ${rate(peer.in)} in/s, ${rate(peer.out)} out/s` +
+      (peer["round-trip"] ? `, ${(peer["round-trip"] * 1000).toFixed(1)} ms` : "") +
       (isBad(peer) ? ", takes nothing" : "");
     const look = isBad(peer) ? "bad" : traffic(peer) > 0 ? "busy" : "";
     lines.push(svg("line", { x1: 400, y1: 155, x2: x, y2: y, class: look }));
@@ -332,8 +390,70 @@ function drawFigures(now) {
   text("n-stores-note", idle ? `${idle} ${idle === 1 ? "does" : "do"} not work` : now.stores.length ? "all work" : "none here");
 }
 
+// --- what is in a store -------------------------------------------------------------------------
+
+// The store that is looked into, its entries so far, and where the next page begins.
+let store = null;
+
+async function openStore({ name, role }) {
+  store = { name, role, entries: [], cursor: null, total: 0 };
+  $("prefix").value = "";
+  await moreEntries();
+  $("prefix").focus();
+}
+
+async function moreEntries() {
+  const asked = store;
+  const prefix = $("prefix").value;
+  const cursor = asked.cursor === null ? "" : `&cursor=${asked.cursor}`;
+  const path = `v1/stores/${encodeURIComponent(asked.name)}?role=${asked.role}&prefix=${encodeURIComponent(prefix)}${cursor}`;
+  try {
+    const page = await ask(path);
+    // Somebody may have typed, or gone elsewhere, meanwhile.
+    if (store !== asked || $("prefix").value !== prefix) return;
+    asked.error = page.error;
+    asked.entries.push(...(page.entries ?? []));
+    asked.cursor = page.cursor ?? null;
+    asked.total = page.total ?? 0;
+  } catch {
+    asked.error = "no answer from the endpoint";
+  }
+  drawEntries();
+}
+
+// A value with its type, as people read it.
+function typed(value) {
+  if (value === null) return "";
+  const { "@data-type": type, data } = value;
+  const inside = (one) => typed(one);
+  if (type === "none") return "none";
+  if (type === "string") return JSON.stringify(data);
+  if (type === "vector") return `[${data.map(inside).join(", ")}]`;
+  if (type === "set") return `{${data.map(inside).join(", ")}}`;
+  if (type === "table") return `{${data.map(({ key, value }) => `${inside(key)}: ${inside(value)}`).join(", ")}}`;
+  return typeof data === "object" ? JSON.stringify(data) : String(data);
+}
+
+function drawEntries() {
+  $("entries").hidden = view !== "Stores" || !store;
+  if ($("entries").hidden) return;
+  text("entries-of", `${store.name} (${store.role})`);
+  text("entries-count", store.error ?? `${whole(store.entries.length)} of ${whole(store.total)}`, Boolean(store.error));
+  const lines = store.entries.map((entry) => {
+    const line = document.createElement("tr");
+    const value = entry.value === null ? `${bytes(entry.bytes)}, too large to show` : typed(entry.value);
+    for (const content of [typed(entry.key), entry.value?.["@data-type"] ?? "", value]) {
+      line.append(Object.assign(document.createElement("td"), { className: "long", textContent: content }));
+    }
+    return line;
+  });
+  $("entries-body").replaceChildren(...lines);
+  $("more").hidden = store.cursor === null;
+}
+
 function draw() {
   if (!before) return;
+  $("entries").hidden = view !== "Stores" || !store;
   drawFigures(before);
   drawGraph(before);
   drawTable(before);
@@ -347,6 +467,9 @@ function compare(now) {
   const since = (list, of, key, value) => rates(list, of ?? [], key, value, seconds);
   const came = since(now.peers, old?.peers, "id", (one) => one.received.messages);
   const went = since(now.peers, old?.peers, "id", (one) => one.sent.messages);
+  const under = (way) => since(now.topics, old?.topics, "prefix", (one) => one[way].messages);
+  const [topicIn, topicOut] = [under("received"), under("published")];
+  for (const one of now.topics) Object.assign(one, { in: topicIn.get(one.prefix), out: topicOut.get(one.prefix) });
   const taken = since(now.subscribers, old?.subscribers, "number", (one) => one.queue.messages);
   for (const peer of now.peers) Object.assign(peer, { in: came.get(peer.id), out: went.get(peer.id) });
   for (const one of now.subscribers) one.taken = taken.get(one.number);
@@ -359,32 +482,105 @@ function compare(now) {
   }
 }
 
+// Draws what an answer or an event of the stream tells.
+async function show(now, ready, how) {
+  if (view === "Wanted" && Date.now() - topics.at > TOPICS_PERIOD_MS) await askTopics();
+  if (before && before.id !== now.id) [events, lastEvent] = [[], 0];
+  now.topics ??= [];
+  compare(now);
+  before = now;
+  $("login").hidden = true;
+  $("main").hidden = false;
+  text("state", how);
+  const reasons = $("reasons");
+  reasons.hidden = !ready.reasons.length;
+  const told = ready.reasons.map((reason) => Object.assign(document.createElement("p"), { textContent: reason }));
+  reasons.replaceChildren(...told);
+  draw();
+}
+
+function note(event) {
+  if (event.number <= lastEvent) return;
+  lastEvent = event.number;
+  events.unshift(event);
+  events.length = Math.min(events.length, EVENTS_MAX);
+}
+
+// Asks once.
 async function look() {
+  const [now, ready, log] = await Promise.all([ask("v1/stats"), ask("readyz"), ask("v1/events")]);
+  log.events.forEach(note);
+  await show(now, ready, "asking");
+}
+
+// Follows the stream until it ends. `fetch` can carry a token, which an `EventSource` cannot.
+async function follow() {
+  const stop = new AbortController();
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  let silence = setTimeout(() => stop.abort(), SILENCE_MS);
   try {
-    const [now, ready] = await Promise.all([ask("v1/stats"), ask("readyz")]);
-    if (view === "Topics" && Date.now() - topics.at > TOPICS_PERIOD_MS) await askTopics();
-    compare(now);
-    before = now;
-    $("login").hidden = true;
-    $("main").hidden = false;
-    text("state", "live");
-    const reasons = $("reasons");
-    reasons.hidden = !ready.reasons.length;
-    const told = ready.reasons.map((reason) => Object.assign(document.createElement("p"), { textContent: reason }));
-    reasons.replaceChildren(...told);
-    draw();
-  } catch (error) {
-    if (error instanceof Refused) {
-      text("refused", token ? "That is not the token." : "");
-      token = null;
-      $("main").hidden = true;
-      $("login").hidden = false;
-      text("state", "a token is needed", true);
-      return;
+    const answer = await fetch("v1/stream", { headers, cache: "no-store", signal: stop.signal });
+    if (answer.status === 401) throw new Refused();
+    if (!answer.ok) throw new Error(`v1/stream: ${answer.status}`);
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      clearTimeout(silence);
+      silence = setTimeout(() => stop.abort(), SILENCE_MS);
+      const blocks = (rest + value).split("\n\n");
+      rest = blocks.pop();
+      const told = blocks.map((block) => {
+        const [, kind] = /^event: (.*)$/m.exec(block) ?? [];
+        const [, data] = /^data: (.*)$/m.exec(block) ?? [];
+        return { kind, data };
+      });
+      for (const { kind, data } of told) {
+        if (kind === "status" || kind === "error") note(JSON.parse(data));
+      }
+      // Of several that came while the page was drawn, the last one says everything.
+      const last = told.findLast(({ kind }) => kind === "stats");
+      if (last) {
+        const now = JSON.parse(last.data);
+        await show(now, now.ready, "live");
+      }
     }
-    text("state", "no answer from the endpoint", true);
+  } finally {
+    clearTimeout(silence);
+    stop.abort();
   }
-  setTimeout(look, PERIOD_MS);
+}
+
+function askForToken() {
+  text("refused", token ? "That is not the token." : "");
+  token = null;
+  $("main").hidden = true;
+  $("login").hidden = false;
+  text("state", "a token is needed", true);
+}
+
+const pause = (ms) => new Promise((over) => setTimeout(over, ms));
+
+// Goes on for ever, unless a token is missing.
+async function run() {
+  let next = 0;
+  for (;;) {
+    try {
+      if (Date.now() >= next) {
+        next = Date.now() + RETRY_MS;
+        await follow().catch((error) => {
+          // There may be no place for another listener: it is asked, then.
+          if (error instanceof Refused) throw error;
+        });
+      }
+      await look();
+    } catch (error) {
+      if (error instanceof Refused) return askForToken();
+      text("state", "no answer from the endpoint", true);
+    }
+    await pause(PERIOD_MS);
+  }
 }
 
 $("login").addEventListener("submit", (event) => {
@@ -392,8 +588,17 @@ $("login").addEventListener("submit", (event) => {
   token = $("token").value;
   $("token").value = "";
   sessionStorage.setItem("broker-token", token);
-  look();
+  run();
 });
 $("search").addEventListener("input", draw);
+$("prefix").addEventListener("input", () => {
+  store = { ...store, entries: [], cursor: null };
+  moreEntries();
+});
+$("more").addEventListener("click", moreEntries);
+$("close").addEventListener("click", () => {
+  store = null;
+  draw();
+});
 drawTabs();
-look();
+run();
