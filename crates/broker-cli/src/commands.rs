@@ -13,8 +13,10 @@ mod publish;
 mod record;
 mod replay;
 mod request;
+mod status;
 mod store;
 mod subscribe;
+mod top;
 mod value;
 mod version;
 mod zeek;
@@ -40,6 +42,8 @@ pub(crate) enum Command {
     Ping(ping::Ping),
     Doctor(doctor::Doctor),
     Bench(bench::Bench),
+    Status(status::StatusCommand),
+    Top(top::Top),
     Node(node::Node),
     Value(value::ValueCommand),
     Context(context::ContextCommand),
@@ -64,6 +68,8 @@ pub(crate) fn run(arguments: Arguments, console: &mut Console) -> Outcome {
         Command::Ping(command) => command.run(global, console),
         Command::Doctor(command) => command.run(global, console),
         Command::Bench(command) => command.run(global, console),
+        Command::Status(command) => command.run(global, console),
+        Command::Top(command) => command.run(global, console),
         Command::Node(command) => command.run(global, console),
         Command::Value(command) => command.run(console),
         Command::Context(command) => command.run(console),

@@ -23,9 +23,10 @@
 //! | `recordings` | files with recorded messages |
 //! | `session` | an endpoint with its peers: connect, lose, connect again, leave |
 //! | `console`, `outcome`, `interrupt` | streams, exit codes, signals |
+//! | `http_client`, `node_status` | asking a node over HTTP; what it tells |
 //! | `duration`, `nearest` | `10s`; what a mistyped name may have meant |
 //!
-//! Everything but `session`, `recordings` and `commands` is free of sockets and clocks.
+//! Everything but `session`, `recordings`, `http_client` and `commands` is free of sockets and clocks.
 
 #![forbid(unsafe_code)]
 
@@ -37,10 +38,12 @@ mod condition;
 mod console;
 mod contexts;
 mod duration;
+mod http_client;
 mod incoming;
 mod interrupt;
 pub mod literal;
 mod nearest;
+mod node_status;
 mod outcome;
 mod overview;
 mod path;

@@ -82,6 +82,16 @@ impl Failure {
     }
 }
 
+/// What would be said on standard error, without the hint.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Told { what, .. } => what,
+            Self::ClosedPipe => "the output is closed",
+        })
+    }
+}
+
 /// Only output is written with `?`, so this is about that.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {

@@ -22,6 +22,8 @@ mod local;
 mod logs;
 #[path = "command/node.rs"]
 mod node;
+#[path = "command/openapi.rs"]
+mod openapi;
 #[path = "command/ping.rs"]
 mod ping;
 #[path = "command/process.rs"]
@@ -34,6 +36,8 @@ mod record;
 mod request;
 #[path = "command/schema.rs"]
 mod schema;
+#[path = "command/status.rs"]
+mod status;
 #[path = "command/store.rs"]
 mod store;
 #[path = "command/subscribe.rs"]

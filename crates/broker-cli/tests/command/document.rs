@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use broker::zeek::{EventBuilder, Message};
-use broker::{Backend, Endpoint};
+use broker::{Backend, Endpoint, HttpOptions};
 use rustix::process::{Signal, kill_process_group};
 
 use crate::process::{Peer, Running};
@@ -106,6 +106,10 @@ fn every_example_works() {
         folder.path().display(),
         std::env::var("PATH").unwrap()
     );
+    let served = peer
+        .endpoint
+        .serve_http("127.0.0.1", 0, HttpOptions::default());
+    let http = format!("localhost:{}", served.wait().unwrap());
     let listed = examples();
     assert!(listed.len() > 20, "{listed:?}");
     for line in listed {
@@ -114,6 +118,9 @@ fn every_example_works() {
             ("sensor:9999", peer.url.as_str()),
             ("manager:9999", peer.url.as_str()),
             ("localhost:9999", peer.url.as_str()),
+            ("localhost:9911", http.as_str()),
+            ("broker top ", "broker top -n 1 "),
+            ("127.0.0.1:9911", "127.0.0.1:0"),
             ("127.0.0.1:9997", "127.0.0.1:0"),
             ("127.0.0.1:9999", "127.0.0.1:0"),
             (":9999 ", "127.0.0.1:0 "),

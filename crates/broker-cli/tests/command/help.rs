@@ -2,7 +2,7 @@
 
 use crate::process::{Ended, Running, command};
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 20] = [
     "sub",
     "pub",
     "req",
@@ -15,6 +15,8 @@ const COMMANDS: [&str; 18] = [
     "ping",
     "doctor",
     "bench",
+    "status",
+    "top",
     "node",
     "value",
     "context",

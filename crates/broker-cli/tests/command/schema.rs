@@ -13,7 +13,8 @@ pub(crate) fn check(schema: &str, value: &Value) {
     }
 }
 
-fn fits(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
+/// Whether a value fits a part of a document with schemas, at that place of it.
+pub(crate) fn fits(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
     for (keyword, rule) in schema.as_object().unwrap() {
         let holds = match keyword.as_str() {
             "$schema" | "$id" | "title" | "description" | "$defs" | "examples" => true,
