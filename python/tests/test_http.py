@@ -175,13 +175,13 @@ def test_the_page_needs_nothing_from_elsewhere(scene):
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-def browse(port, profile, script_time_ms=6000):
+def browse(port, profile, script_time_ms=6000, view=""):
     """The document of the page as a browser has it after a while, and what its console said."""
     run = subprocess.run(
         [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync",
          "--enable-logging=stderr", f"--user-data-dir={profile}",
-         f"--virtual-time-budget={script_time_ms}", "--dump-dom", f"http://localhost:{port}/"],
+         f"--virtual-time-budget={script_time_ms}", "--dump-dom", f"http://localhost:{port}/#{view}"],
         capture_output=True, text=True, timeout=10 * DEADLINE_S,
     )
     assert run.returncode == 0, run.stderr
@@ -199,6 +199,16 @@ def test_a_browser_shows_peers_and_what_does_not_work(scene, tmp_path):
     assert str(there.node_id()) in page
     assert "lost-books" in page and "has no master" in page
     assert "<img" not in page
+    assert console == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: install Debian's package chromium to test the live page")
+def test_a_browser_shows_what_happened(scene, tmp_path):
+    here, there = scene.endpoint(), scene.endpoint()
+    connect(there, here)
+    port = here.serve_http()
+    page, console = browse(port, tmp_path, view="Events")
+    assert "peer_added" in page and "handshake successful" in page
     assert console == []
 
 

@@ -50,7 +50,7 @@ let topics = { at: 0, list: [], total: 0 };
 let events = [];
 // The last number of an event that was seen.
 let lastEvent = 0;
-const history = { in: [], out: [] };
+const past = { in: [], out: [] };
 
 async function ask(path) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
@@ -234,10 +234,17 @@ function drawTabs() {
   $("tabs").replaceChildren(...buttons);
 }
 
+// A view has an address: it can be sent to others and outlives a reload.
 function choose(name) {
   view = name;
+  history.replaceState(null, "", `#${name}`);
   order = null;
   draw();
+}
+
+function fromAddress() {
+  const name = decodeURIComponent(location.hash.slice(1));
+  if (name in VIEWS && name !== view) choose(name);
 }
 
 function drawTable(now) {
@@ -376,8 +383,8 @@ function drawFigures(now) {
   text("n-peers-note", stalled ? `${stalled} ${stalled === 1 ? "takes" : "take"} nothing` : `${whole(clients)} WebSocket clients`);
   text("rate-in", `${rate(now.in)}/s`);
   text("rate-out", `${rate(now.out)}/s`);
-  spark("spark-in", history.in);
-  spark("spark-out", history.out);
+  spark("spark-in", past.in);
+  spark("spark-out", past.out);
   const queues = [...now.peers.map((one) => one.sent), ...now.subscribers.map((one) => one.queue)];
   text("n-waiting", whole(sum(queues, (one) => one["waiting-messages"])));
   text("n-waiting-note", bytes(sum(queues, (one) => one["waiting-bytes"])));
@@ -477,8 +484,8 @@ function compare(now) {
   now.out = sum(now.peers, (one) => one.out);
   if (!old) return;
   for (const way of ["in", "out"]) {
-    history[way].push(now[way]);
-    if (history[way].length > HISTORY) history[way].shift();
+    past[way].push(now[way]);
+    if (past[way].length > HISTORY) past[way].shift();
   }
 }
 
@@ -601,4 +608,6 @@ $("close").addEventListener("click", () => {
   draw();
 });
 drawTabs();
+addEventListener("hashchange", fromAddress);
+fromAddress();
 run();
