@@ -51,9 +51,7 @@ fn what_makes_no_sense_costs_its_own_connection_only() {
         ),
         (
             "another host",
-            format!(
-                "GET http://evil.example/v1/stats HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
-            ),
+            "GET http://evil.example/v1/stats HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n".to_owned(),
         ),
         (
             "no UTF-8",
