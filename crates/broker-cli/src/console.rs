@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 
 use anstyle::{AnsiColor, Style};
 
+use crate::literal::harmless;
 use crate::outcome::{Exit, Failure};
 
 /// Bytes of output that are written at once. What is buffered is also written when there is nothing
@@ -170,6 +171,8 @@ impl Console {
     fn say_as(&mut self, what: &str, color: AnsiColor, text: impl fmt::Display) {
         let palette = Palette::new(self.is_colored(self.errors_is_terminal));
         let style = palette.of(color.on_default().bold());
+        // Errors quote what peers said.
+        let text = harmless(&text.to_string());
         let _ = writeln!(self.errors, "{style}{what}:{style:#} {text}");
     }
 

@@ -9,6 +9,7 @@ use clap::Args;
 use crate::arguments::{ConnectionArguments, Global};
 use crate::console::Console;
 use crate::duration::duration;
+use crate::literal::harmless;
 use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
 use crate::session::{self, Loss, Session, Waited};
 use crate::target::Target;
@@ -206,6 +207,8 @@ impl Facts {
         }
         rows.push(("connected", format!("in {}", ms(self.connected))));
         for (name, content) in rows {
+            // Topics and names in certificates are the peer's words.
+            let content = harmless(&content).replace('\n', "\\n");
             console.line(format_args!("  {name:<12} {content}"))?;
         }
         Ok(())

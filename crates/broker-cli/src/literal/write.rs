@@ -137,6 +137,19 @@ fn put_char(out: &mut Vec<u8>, sign: char) {
     out.extend_from_slice(escaped);
 }
 
+/// A text that may be of a stranger, without what a terminal would act on; lines stay lines.
+pub(crate) fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for sign in text.chars() {
+        if (sign.is_control() && sign != '\n') || is_invisible(sign) {
+            out.extend(sign.escape_unicode());
+        } else {
+            out.push(sign);
+        }
+    }
+    out
+}
+
 /// Marks that turn the direction of what follows, or have no width.
 pub(crate) fn is_invisible(sign: char) -> bool {
     matches!(
@@ -205,4 +218,15 @@ fn put_span(out: &mut Vec<u8>, span: Timespan) {
         .copied()
         .unwrap_or((1_000_000_000, "s"));
     let _ = write!(out, "{}{name}", ns / unit);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_strangers_do_not_reach_the_terminal_as_they_are() {
+        assert_eq!(harmless("a\x1b[2J\nb"), "a\\u{1b}[2J\nb");
+        assert_eq!(harmless("gr\u{fc}n \u{202e}x"), "gr\u{fc}n \\u{202e}x");
+    }
 }

@@ -23,6 +23,15 @@ fn shows_who_is_there_and_measures() {
 }
 
 #[test]
+fn topics_of_a_peer_are_nothing_that_a_terminal_acts_on() {
+    let peer = Peer::at(false, 0);
+    let _topics = peer.endpoint.subscriber(["\x1b[2J\n/mine"]).unwrap();
+    let ended = run(&["ping", &peer.url, "-n", "1"]).expect(0);
+    assert!(ended.out.contains("\\u{1b}[2J\\n/mine"), "{ended:?}");
+    assert!(!ended.out.contains('\x1b'), "{ended:?}");
+}
+
+#[test]
 fn json_fits_the_schema() {
     for plain in [true, false] {
         let peer = Peer::at(plain, 0);
