@@ -16,22 +16,19 @@ const SECRET: &[u8] = b"what only the other end says";
 
 fn connection(is_server: bool) -> Connection {
     let [server, client] = [1, 2].map(|number| KeyPair::from_random([number; 32]));
-    let (kind, security) = match is_server {
-        true => (
+    let (kind, security) = if is_server { (
             SocketType::Xpub,
             Security::CurveServer {
                 clients: Clients::Only(vec![client.public]),
                 keys: server,
             },
-        ),
-        false => (
+        ) } else { (
             SocketType::Xsub,
             Security::CurveClient {
                 server: server.public,
                 keys: client,
             },
-        ),
-    };
+        ) };
     let config = ConnectionConfig::new(kind).with_security(security);
     let entropy = Entropy::new([3 + u8::from(is_server); Entropy::BYTES]);
     Connection::new(config, entropy, START)

@@ -116,9 +116,10 @@ pub(crate) fn flag(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     let is_flag = value.is_exact_instance_of::<PyBool>()
         || value.is_none()
         || (has_method(value, &[says])? && !value.is_instance_of::<Count>());
-    let flag = match is_flag {
-        true => attempt(value.py(), value.is_truthy())?,
-        false => None,
+    let flag = if is_flag {
+        attempt(value.py(), value.is_truthy())?
+    } else {
+        None
     };
     flag.ok_or_else(|| expected("a bool", value))
 }
@@ -140,9 +141,10 @@ pub(crate) fn string(value: &Bound<'_, PyAny>) -> PyResult<String> {
 /// What stands for a path: the `str` or `bytes` of an `os.PathLike`, anything else as it is.
 pub(crate) fn path<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let name = intern!(value.py(), "__fspath__");
-    match has_method(value, &[name])? {
-        true => value.call_method0(name),
-        false => Ok(value.clone()),
+    if has_method(value, &[name])? {
+        value.call_method0(name)
+    } else {
+        Ok(value.clone())
     }
 }
 
@@ -209,9 +211,10 @@ pub(crate) fn seconds_as_float(value: &Bound<'_, PyAny>) -> PyResult<f64> {
         Some(seconds) => seconds,
         None => as_float(value)?,
     };
-    match seconds.is_nan() {
-        true => Err(PyValueError::new_err("expected seconds, found nan")),
-        false => Ok(seconds),
+    if seconds.is_nan() {
+        Err(PyValueError::new_err("expected seconds, found nan"))
+    } else {
+        Ok(seconds)
     }
 }
 

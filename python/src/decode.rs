@@ -149,10 +149,11 @@ impl<'py> Decoder<'_, 'py> {
 
     fn address(&mut self, address: data::Address) -> PyResult<Bound<'py, PyAny>> {
         let object = self::address(self.py, address)?;
-        match has_plain_fields(self.py)? {
+        if has_plain_fields(self.py)? {
             // No attribute of it but the one that was just set can be set.
-            true => untrack(&object),
-            false => self.is_tracked = true,
+            untrack(&object);
+        } else {
+            self.is_tracked = true;
         }
         Ok(object)
     }
@@ -236,17 +237,19 @@ pub(crate) fn address(py: Python<'_>, address: data::Address) -> PyResult<Bound<
         IpAddr::V4(ip) => {
             let class = classes.address_v4.bind(py);
             let number = ip.to_bits();
-            match has_plain_fields(py)? {
-                true => fill(class, number.into_pyobject(py)?.into_any(), false),
-                false => class.call1((number,)),
+            if has_plain_fields(py)? {
+                fill(class, number.into_pyobject(py)?.into_any(), false)
+            } else {
+                class.call1((number,))
             }
         }
         IpAddr::V6(ip) => {
             let class = classes.address_v6.bind(py);
             let number = ip.to_bits();
-            match has_plain_fields(py)? {
-                true => fill(class, number.into_pyobject(py)?.into_any(), true),
-                false => class.call1((number,)),
+            if has_plain_fields(py)? {
+                fill(class, number.into_pyobject(py)?.into_any(), true)
+            } else {
+                class.call1((number,))
             }
         }
     }

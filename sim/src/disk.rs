@@ -101,12 +101,11 @@ impl DiskBackend {
             Some(left) => *left -= 1,
             None => {}
         }
-        match self.broken {
-            true => Err(BackendError::Failed("a call was told to fail".into())),
-            false => {
-                self.changed = true;
-                Ok(())
-            }
+        if self.broken {
+            Err(BackendError::Failed("a call was told to fail".into()))
+        } else {
+            self.changed = true;
+            Ok(())
         }
     }
 }

@@ -149,9 +149,10 @@ impl Ledger {
         writable: bool,
     ) -> Verdict {
         let book = self.books.entry(master).or_default();
-        let verdict = match writable {
-            true => book.working.apply(now, operation),
-            false => Verdict::Refused,
+        let verdict = if writable {
+            book.working.apply(now, operation)
+        } else {
+            Verdict::Refused
         };
         book.group.push((user::number(operation), verdict));
         if *operation == Operation::Clear && verdict == Verdict::Done {
@@ -175,14 +176,13 @@ impl Ledger {
             return;
         };
         let group = std::mem::take(&mut book.group);
-        match worked {
-            true => book.committed = book.working.clone(),
-            false => {
-                book.working = book.committed.clone();
-                self.marks.hit("commit failed");
-                if group.len() > 1 {
-                    self.marks.hit("group of several requests undone");
-                }
+        if worked {
+            book.committed = book.working.clone()
+        } else {
+            book.working = book.committed.clone();
+            self.marks.hit("commit failed");
+            if group.len() > 1 {
+                self.marks.hit("group of several requests undone");
             }
         }
         // Most groups change nothing.
@@ -203,15 +203,14 @@ impl Ledger {
             let Some(made) = number.and_then(|number| self.made.get_mut(&number)) else {
                 continue;
             };
-            match worked {
-                true => {
-                    let twice = made.applied.iter().any(|(_, verdict)| {
-                        *verdict == Verdict::Done && !user::is_idempotent(&made.operation)
-                    });
-                    assert!(!twice, "applied twice: {made:?}");
-                    made.applied.push((master, verdict));
-                }
-                false => made.undone += 1,
+            if worked {
+                let twice = made.applied.iter().any(|(_, verdict)| {
+                    *verdict == Verdict::Done && !user::is_idempotent(&made.operation)
+                });
+                assert!(!twice, "applied twice: {made:?}");
+                made.applied.push((master, verdict));
+            } else {
+                made.undone += 1
             }
         }
     }
@@ -365,9 +364,10 @@ impl Ledger {
             Ok(false) => {
                 let lost = verdicts == [Verdict::Present] || verdicts == [Verdict::Refused];
                 assert!(lost || made.undone > 0, "told false: {made:?}");
-                match lost {
-                    true => self.marks.hit("put_unique lost"),
-                    false => self.marks.hit("put_unique failed with its commit"),
+                if lost {
+                    self.marks.hit("put_unique lost")
+                } else {
+                    self.marks.hit("put_unique failed with its commit")
                 }
             }
             // The master knows; only a clone may have to guess.

@@ -55,8 +55,9 @@ fn main() -> io::Result<ExitCode> {
         writeln!(out, "never happened: {}", missing.join(", "))?;
     }
     writeln!(out, "{seeds} seeds from {from}, {} failed", failed.len())?;
-    Ok(match failed.is_empty() && missing.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    Ok(if failed.is_empty() && missing.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     })
 }

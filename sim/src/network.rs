@@ -104,12 +104,11 @@ impl Network {
             fates.push(Fate::Arrives { delay_ms, mark });
         }
         if let Some(waiting) = self.down.get_mut(&(from.min(to), from.max(to))) {
-            fates.push(match self.stalls && waiting.len() < 10_000 {
-                true => {
-                    waiting.push((to, (from, frame.clone())));
-                    Fate::Stalled
-                }
-                false => Fate::Lost,
+            fates.push(if self.stalls && waiting.len() < 10_000 {
+                waiting.push((to, (from, frame.clone())));
+                Fate::Stalled
+            } else {
+                Fate::Lost
             });
             return fates;
         }
@@ -119,9 +118,10 @@ impl Network {
         }
         // The last node is the one behind the slow links.
         let slow = from + 1 == self.nodes || to + 1 == self.nodes;
-        let most = match slow {
-            true => self.slow_delay_ms_max,
-            false => self.delay_ms_max,
+        let most = if slow {
+            self.slow_delay_ms_max
+        } else {
+            self.delay_ms_max
         };
         let delay_ms = random.below(most + 1);
         let last = self.last_ms.entry((from, to)).or_insert(0);

@@ -79,19 +79,10 @@ impl Plan {
             unrest_ms: random.choose(&[3_000, 8_000, 20_000]),
             operation_every_ms: random.choose(&[20, 60, 200]),
             fifo,
-            loss: match fifo {
-                true => 0,
-                false => chance(random, 2, 300),
-            },
-            duplication: match fifo {
-                true => 0,
-                false => chance(random, 2, 200),
-            },
+            loss: if fifo { 0 } else { chance(random, 2, 300) },
+            duplication: if fifo { 0 } else { chance(random, 2, 200) },
             delay_ms_max,
-            slow_delay_ms_max: match slow {
-                true => 1_500,
-                false => delay_ms_max,
-            },
+            slow_delay_ms_max: if slow { 1_500 } else { delay_ms_max },
             partition: chance(random, 2, 60),
             stalls: random.below(3) == 0,
             relay: !calm && random.below(5) == 0,

@@ -318,9 +318,10 @@ impl World {
             return;
         }
         self.trace(|_| format!("node {node} crashes"));
-        self.ledger.marks.hit(match node < MASTERS {
-            true => "master crashed",
-            false => "clone crashed",
+        self.ledger.marks.hit(if node < MASTERS {
+            "master crashed"
+        } else {
+            "clone crashed"
         });
         self.nodes[node].state = State::Down;
         self.nodes[node].life = 0;
@@ -379,9 +380,10 @@ impl World {
             master.set_observed(true);
             node.replayed = Replayed::new(node.disk.committed());
             // What the last life on this disk left, with its times.
-            let content = match self.plan.persistent {
-                true => self.ledger.last_content(index),
-                false => Model::default(),
+            let content = if self.plan.persistent {
+                self.ledger.last_content(index)
+            } else {
+                Model::default()
             };
             self.ledger.open(index, id, &content);
             node.state = State::Master(Box::new(master));
@@ -648,9 +650,10 @@ impl World {
                 let envelope = Envelope::parse(&message.frame[FRAME_LEN_SIZE..]);
                 let payload = envelope.expect("an envelope").payload;
                 let command = Command::parse(payload).expect("a command");
-                match index < MASTERS {
-                    true => self.ledger.sent_by_master(&command, payload),
-                    false => self.ledger.sent_by_clone(&command, payload),
+                if index < MASTERS {
+                    self.ledger.sent_by_master(&command, payload)
+                } else {
+                    self.ledger.sent_by_clone(&command, payload)
                 }
                 self.send(index, &message.frame, message.role, message.receiver);
             }
@@ -754,9 +757,10 @@ fn describe(command: &Command<'_>) -> String {
             None => format!("{action:?}"),
         },
     };
-    let receiver = match command.receiver.is_nil() {
-        true => "all".to_owned(),
-        false => format!("{:x}", command.receiver.object),
+    let receiver = if command.receiver.is_nil() {
+        "all".to_owned()
+    } else {
+        format!("{:x}", command.receiver.object)
     };
     format!(
         "{} {:x}->{receiver}: {what}",

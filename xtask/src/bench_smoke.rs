@@ -106,9 +106,12 @@ pub(crate) fn run(root: &Path, rewrite: bool) -> anyhow::Result<ExitCode> {
     let with_python = baseline.as_ref().is_none_or(same_python);
     // A count is the same however busy the machine is, so the two halves run side by side.
     let (rust, of_python) = thread::scope(|scope| {
-        let of_python = scope.spawn(|| match with_python {
-            true => count_python(root, counter, &python),
-            false => Ok(Instructions::new()),
+        let of_python = scope.spawn(|| {
+            if with_python {
+                count_python(root, counter, &python)
+            } else {
+                Ok(Instructions::new())
+            }
         });
         (count_rust(root, counter), of_python.join())
     });

@@ -111,9 +111,12 @@ fn imports(module: &str, text: &str) -> Vec<(usize, String)> {
     let code = text
         .lines()
         .take_while(|line| !matches!(*line, "#[cfg(test)]" | "#![cfg(test)]"))
-        .map(|line| match line.trim_start().starts_with("//") {
-            true => "",
-            false => line,
+        .map(|line| {
+            if line.trim_start().starts_with("//") {
+                ""
+            } else {
+                line
+            }
         });
     let code = code.collect::<Vec<_>>().join("\n");
     let mut found = Vec::new();

@@ -26,9 +26,10 @@ pub(crate) fn check(file: &TextFile, exists: &dyn Fn(&str) -> bool) -> Vec<Findi
     if file.path == CODE_MAP.0 {
         return check_paths(file, exists);
     }
-    match MAPPED.contains(&file.path.as_str()) {
-        true => check_modules(file),
-        false => Vec::new(),
+    if MAPPED.contains(&file.path.as_str()) {
+        check_modules(file)
+    } else {
+        Vec::new()
     }
 }
 

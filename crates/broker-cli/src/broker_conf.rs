@@ -40,9 +40,10 @@ pub(crate) fn value(text: &str) -> Result<Setting, String> {
     let mut reader = Reader { text, at: 0 };
     let setting = reader.setting(0)?;
     reader.skip();
-    match reader.rest().is_empty() {
-        true => Ok(setting),
-        false => reader.error("nothing behind the value"),
+    if reader.rest().is_empty() {
+        Ok(setting)
+    } else {
+        reader.error("nothing behind the value")
     }
 }
 

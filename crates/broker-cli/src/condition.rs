@@ -113,9 +113,10 @@ impl<P: Part> Condition<P> {
             rest.len(),
             "expected `and`, `or` or the end of the expression",
         );
-        Err(match rest.starts_with('=') {
-            true => error.hint("equality is written `==`"),
-            false => error,
+        Err(if rest.starts_with('=') {
+            error.hint("equality is written `==`")
+        } else {
+            error
         })
     }
 
@@ -324,9 +325,10 @@ impl<'t, P: Part> Reading<'t, P> {
         }
         if self.take("(") {
             let inner = self.any()?;
-            return match self.take(")") {
-                true => Ok(inner),
-                false => Err(self.error(0, "expected `)`")),
+            return if self.take(")") {
+                Ok(inner)
+            } else {
+                Err(self.error(0, "expected `)`"))
             };
         }
         let left = self.operand(Side::Left)?;

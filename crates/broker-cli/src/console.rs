@@ -140,9 +140,10 @@ impl Console {
 
     /// Writes if enough has come together.
     pub(crate) fn spill(&mut self) -> io::Result<()> {
-        match self.buffer.len() >= OUTPUT_BUFFER {
-            true => self.flush(),
-            false => Ok(()),
+        if self.buffer.len() >= OUTPUT_BUFFER {
+            self.flush()
+        } else {
+            Ok(())
         }
     }
 
@@ -183,23 +184,22 @@ impl Console {
     /// What clap has to say: help on the output, errors on standard error.
     pub(crate) fn show_usage(&mut self, error: &clap::Error) -> Exit {
         let is_error = error.use_stderr();
-        let is_terminal = match is_error {
-            true => self.errors_is_terminal,
-            false => self.output_is_terminal,
+        let is_terminal = if is_error {
+            self.errors_is_terminal
+        } else {
+            self.output_is_terminal
         };
-        let text = match self.is_colored(is_terminal) {
-            true => error.render().ansi().to_string(),
-            false => error.render().to_string(),
+        let text = if self.is_colored(is_terminal) {
+            error.render().ansi().to_string()
+        } else {
+            error.render().to_string()
         };
-        match is_error {
-            true => {
-                let _ = self.errors.write_all(text.as_bytes());
-                Exit::Usage
-            }
-            false => {
-                self.buffer.extend_from_slice(text.as_bytes());
-                Exit::Done
-            }
+        if is_error {
+            let _ = self.errors.write_all(text.as_bytes());
+            Exit::Usage
+        } else {
+            self.buffer.extend_from_slice(text.as_bytes());
+            Exit::Done
         }
     }
 
@@ -259,9 +259,6 @@ impl Palette {
     }
 
     fn of(self, style: Style) -> Style {
-        match self.is_colored {
-            true => style,
-            false => Style::new(),
-        }
+        if self.is_colored { style } else { Style::new() }
     }
 }

@@ -69,9 +69,10 @@ impl Secret {
 /// Where it is, if it is somewhere else; never the secret.
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.starts_with("file:") || self.0.starts_with("env:") {
-            true => f.write_str(&self.0),
-            false => f.write_str("(hidden)"),
+        if self.0.starts_with("file:") || self.0.starts_with("env:") {
+            f.write_str(&self.0)
+        } else {
+            f.write_str("(hidden)")
         }
     }
 }

@@ -28,9 +28,10 @@ pub(crate) fn rate(text: &str) -> Result<Duration, String> {
     let number: f64 = number.parse().map_err(|_| wrong())?;
     let per = json::timespan(format!("1{unit}").as_bytes()).ok_or_else(wrong)?;
     let per = Duration::try_from(per).map_err(|_| wrong())?;
-    match number.is_finite() && number > 0.0 {
-        true => Duration::try_from_secs_f64(per.as_secs_f64() / number).map_err(|_| wrong()),
-        false => Err(wrong()),
+    if number.is_finite() && number > 0.0 {
+        Duration::try_from_secs_f64(per.as_secs_f64() / number).map_err(|_| wrong())
+    } else {
+        Err(wrong())
     }
 }
 

@@ -53,10 +53,7 @@ impl fmt::Debug for Server {
 /// Its address, without a path.
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.is_secure {
-            true => "https",
-            false => "http",
-        };
+        let scheme = if self.is_secure { "https" } else { "http" };
         write!(f, "{scheme}://{}:{}", self.host, self.port)
     }
 }
@@ -118,9 +115,10 @@ impl Server {
             host,
             is_secure,
             #[cfg(feature = "tls")]
-            tls: match is_secure {
-                true => Some(connector(tls)?),
-                false => None,
+            tls: if is_secure {
+                Some(connector(tls)?)
+            } else {
+                None
             },
             token,
         })
@@ -248,9 +246,10 @@ impl Server {
 
     fn lost(&self, error: &hyper::Error) -> Failure {
         let failure = Failure::new(Exit::Unreachable, format!("lost {self}: {error}"));
-        match error.is_parse() {
-            true => failure.hint("what listens there does not speak HTTP: try zeek:// or https://"),
-            false => failure,
+        if error.is_parse() {
+            failure.hint("what listens there does not speak HTTP: try zeek:// or https://")
+        } else {
+            failure
         }
     }
 

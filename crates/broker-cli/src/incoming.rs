@@ -93,9 +93,10 @@ fn put_styled(out: &mut Vec<u8>, style: anstyle::Style, put: impl FnOnce(&mut Ve
 
 /// A topic as it is; in quotes if there is something in it that a line cannot have.
 pub(crate) fn put_topic(out: &mut Vec<u8>, topic: &[u8]) {
-    match !topic.is_empty() && topic.iter().all(u8::is_ascii_graphic) {
-        true => out.extend_from_slice(topic),
-        false => literal::write_string(out, topic),
+    if !topic.is_empty() && topic.iter().all(u8::is_ascii_graphic) {
+        out.extend_from_slice(topic)
+    } else {
+        literal::write_string(out, topic)
     }
 }
 

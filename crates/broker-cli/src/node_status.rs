@@ -57,9 +57,10 @@ pub(crate) struct Peer {
 impl Peer {
     /// Where it is: a URL has its port inside.
     pub(crate) fn place(&self) -> String {
-        match self.address.contains("://") || self.port == 0 {
-            true => self.address.clone(),
-            false => format!("{}:{}", self.address, self.port),
+        if self.address.contains("://") || self.port == 0 {
+            self.address.clone()
+        } else {
+            format!("{}:{}", self.address, self.port)
         }
     }
 }

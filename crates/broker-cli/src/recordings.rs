@@ -80,9 +80,10 @@ impl RecordingWriter {
     /// Writes a message, at once if that fills a block.
     pub(crate) fn push(&mut self, time: Timestamp, frame: &[u8]) -> Result<(), Failure> {
         self.block.push(time, frame);
-        match self.block.is_full() {
-            true => self.flush(),
-            false => Ok(()),
+        if self.block.is_full() {
+            self.flush()
+        } else {
+            Ok(())
         }
     }
 

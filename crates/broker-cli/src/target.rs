@@ -19,9 +19,10 @@ pub(crate) struct Target {
 
 /// Reads the address of a peer; without a scheme it is that of a native one.
 pub(crate) fn peer_url(text: &str) -> Result<PeerUrl, Failure> {
-    let url = match text.contains("://") {
-        true => text.to_owned(),
-        false => format!("zeek://{text}"),
+    let url = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("zeek://{text}")
     };
     PeerUrl::parse(&url, None).map_err(|mut error| {
         error.text = text.to_owned();

@@ -105,9 +105,10 @@ fn part(text: &str, at: usize) -> Result<(Path, usize), LiteralError> {
             "the parts are {NAMES}; a brace is written twice: `{{{{`"
         )));
     };
-    match text.get(end..).unwrap_or_default().starts_with('}') {
-        true => Ok((path, end + 1)),
-        false => Err(LiteralError::new(text, end, 0, "expected `}`")),
+    if text.get(end..).unwrap_or_default().starts_with('}') {
+        Ok((path, end + 1))
+    } else {
+        Err(LiteralError::new(text, end, 0, "expected `}`"))
     }
 }
 

@@ -505,12 +505,11 @@ impl Endpoint {
                 }
                 let silent = closed == Closed::Silent;
                 let cause = self.handshake_cause(id, closed);
-                match silent {
-                    true => {
-                        self.handle_silent();
-                        self.end_handshake(now, id, None, Some(DialFault::refused(cause)));
-                    }
-                    false => self.fail_handshake(now, id, None, cause),
+                if silent {
+                    self.handle_silent();
+                    self.end_handshake(now, id, None, Some(DialFault::refused(cause)));
+                } else {
+                    self.fail_handshake(now, id, None, cause)
                 }
             }
             Stage::Peered { .. } => self.lose_peer(now, id, &closed),

@@ -55,12 +55,13 @@ impl Filter {
         let mut covered = Vec::new();
         self.entries.visit_from(
             |entry| *entry < topic,
-            |entry, ()| match topic.is_prefix_of(entry.as_bytes()) {
-                true => {
+            |entry, ()| {
+                if topic.is_prefix_of(entry.as_bytes()) {
                     covered.push(entry.clone());
                     ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
                 }
-                false => ControlFlow::Break(()),
             },
         );
         self.size = size;

@@ -98,9 +98,10 @@ impl PeerUrl {
 
     /// Host and port as the `Host` field of a request has them.
     pub fn authority(&self) -> String {
-        match self.name.contains(':') {
-            true => format!("[{}]:{}", self.name, self.port),
-            false => format!("{}:{}", self.name, self.port),
+        if self.name.contains(':') {
+            format!("[{}]:{}", self.name, self.port)
+        } else {
+            format!("{}:{}", self.name, self.port)
         }
     }
 }

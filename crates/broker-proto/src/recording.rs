@@ -227,9 +227,10 @@ impl BlockHeader {
             message?;
         }
         messages.rest = bytes;
-        match count == self.count {
-            true => Ok(messages),
-            false => Err(RecordingError::Message),
+        if count == self.count {
+            Ok(messages)
+        } else {
+            Err(RecordingError::Message)
         }
     }
 }

@@ -228,9 +228,10 @@ impl<T: Clone> RoutingTable<T> {
 
     /// Says which peers messages of exactly that topic, unless directed, neither go to nor come from.
     pub fn set_closed(&mut self, topic: &Topic, peers: &[EndpointId]) {
-        match peers.is_empty() {
-            true => self.closed.remove(topic),
-            false => self.closed.insert(topic.clone(), peers.into()),
+        if peers.is_empty() {
+            self.closed.remove(topic)
+        } else {
+            self.closed.insert(topic.clone(), peers.into())
         };
         self.changed();
     }
@@ -303,18 +304,15 @@ impl<T: Clone> RoutingTable<T> {
         if receiver.is_nil() && self.is_closed(origin, topic) {
             return Vec::new();
         }
-        let peers = match receiver.is_nil() {
-            true => {
-                let closed = self.closed_to(topic);
-                let mut peers = self.peer_index.matches(topic);
-                peers.retain(|peer| !closed.contains(&peer.id));
-                peers
-            }
+        let peers = if receiver.is_nil() {
+            let closed = self.closed_to(topic);
+            let mut peers = self.peer_index.matches(topic);
+            peers.retain(|peer| !closed.contains(&peer.id));
+            peers
+        } else {
             // That peer, whatever it subscribed to.
-            false => {
-                let there = self.peers.get(&receiver);
-                there.into_iter().map(|peer| &*peer.route).collect()
-            }
+            let there = self.peers.get(&receiver);
+            there.into_iter().map(|peer| &*peer.route).collect()
         };
         let peers = peers
             .into_iter()

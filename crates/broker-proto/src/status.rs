@@ -496,9 +496,10 @@ fn read_fault(code: ErrorCode, context: View<'_>) -> Option<Fault> {
         (Some(text), None, _) => (None, read_text(text)?, None),
         (Some(info), Some(text), None) => (Some(read_info(info)?), read_text(text)?, None),
         (Some(info), Some(text), Some(loss)) => {
-            let context = match info.is_none() {
-                true => None,
-                false => Some(read_info(info)?),
+            let context = if info.is_none() {
+                None
+            } else {
+                Some(read_info(info)?)
             };
             (context, read_text(text)?, Some(read_loss(loss)?))
         }

@@ -496,10 +496,7 @@ mod tests {
                 if number == copied_at {
                     copy = Some((tree.clone(), model.clone()));
                 }
-                match adds {
-                    true => prop_assert_eq!(tree.insert(key, value), model.insert(key, value)),
-                    false => prop_assert_eq!(tree.remove(&key), model.remove(&key)),
-                }
+                if adds { prop_assert_eq!(tree.insert(key, value), model.insert(key, value)) } else { prop_assert_eq!(tree.remove(&key), model.remove(&key)) }
             }
             assert_same(&tree, &model);
             for probe in probes {

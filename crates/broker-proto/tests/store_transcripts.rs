@@ -474,9 +474,10 @@ impl Recording {
             .collect();
         let config = StoreConfig::default();
         let store = if is_master {
-            inputs.extend(match self.json["api_calls"].is_null() {
-                true => self.traces_at_master(id, begin),
-                false => self.requests_at_master(id),
+            inputs.extend(if self.json["api_calls"].is_null() {
+                self.traces_at_master(id, begin)
+            } else {
+                self.requests_at_master(id)
             });
             inputs.extend(self.ticks(id, begin));
             let mut master = Master::new(id, "test", Memory::new(), config).unwrap();

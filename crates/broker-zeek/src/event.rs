@@ -27,9 +27,10 @@ impl<'a> Event<'a> {
         let mut elements = content(reader, MessageKind::Event)?;
         let name = elements.string("name")?;
         let arguments = elements.vector("arguments")?;
-        let metadata = match elements.is_empty() {
-            true => None,
-            false => Some(elements.any("metadata")?),
+        let metadata = if elements.is_empty() {
+            None
+        } else {
+            Some(elements.any("metadata")?)
         };
         if let Some(entries) = metadata
             && !is_metadata(entries, NETWORK_TIMESTAMP)

@@ -229,9 +229,10 @@ fn receive(mailbox: &Mailbox, count: usize) -> String {
         while let Taken::Messages(_) = mailbox.poll_take(cx, usize::MAX, &mut chunks) {
             bytes.extend(taken(&mut chunks));
         }
-        match bytes.len() >= count * frame(0).len() {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+        if bytes.len() >= count * frame(0).len() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
     }));
     names(&bytes)

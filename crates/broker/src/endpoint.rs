@@ -311,9 +311,10 @@ impl Endpoint {
                     let mut control = shared.lock_control();
                     let task = shared.runtime.spawn(accept::run(node.clone(), listener));
                     control.listens_to_natives();
-                    match control.add_listener(task) {
-                        true => Ok(port),
-                        false => Err(Error::ShutDown),
+                    if control.add_listener(task) {
+                        Ok(port)
+                    } else {
+                        Err(Error::ShutDown)
                     }
                 }
             });

@@ -150,9 +150,10 @@ impl From<EnvelopeError> for Error {
 
 /// A peer's address in a message: a URL has its port inside.
 fn place(host: &str, port: u16) -> String {
-    match host.contains("://") {
-        true => format!("`{host}`"),
-        false => format!("`{host}` port {port}"),
+    if host.contains("://") {
+        format!("`{host}`")
+    } else {
+        format!("`{host}` port {port}")
     }
 }
 

@@ -267,9 +267,10 @@ impl Timestamp {
         if let Some(nanoseconds) = whole(nanoseconds)? {
             return Ok(Self::new(nanoseconds));
         }
-        Err(match nanoseconds.is_instance_of::<PyInt>() {
-            true => out_of_range(),
-            false => expected("nanoseconds as int", nanoseconds),
+        Err(if nanoseconds.is_instance_of::<PyInt>() {
+            out_of_range()
+        } else {
+            expected("nanoseconds as int", nanoseconds)
         })
     }
 

@@ -179,9 +179,10 @@ impl TestArguments {
         let has_address = !self.connection.urls.is_empty()
             || global.context.is_some()
             || std::env::var_os("BROKER_URL").is_some_and(|url| !url.is_empty());
-        let target = match has_address {
-            true => Some(Target::find(&self.connection, global)?),
-            false => None,
+        let target = if has_address {
+            Some(Target::find(&self.connection, global)?)
+        } else {
+            None
         };
         let options = match &target {
             Some(target) if !target.is_native() => {

@@ -265,9 +265,10 @@ impl Where {
                 }
             }
         }
-        let drained = match is_native {
-            true => drain(&session, DRAIN_TIMEOUT).await,
-            false => Ok(()),
+        let drained = if is_native {
+            drain(&session, DRAIN_TIMEOUT).await
+        } else {
+            Ok(())
         };
         session.leave().await;
         drained.map(|()| Exit::Done)

@@ -124,9 +124,10 @@ impl Logs {
         }
         let (sink, left) = self.sink(console)?;
         let reader = Reader {
-            decoder: match self.logs.is_empty() {
-                true => LogDecoder::new(),
-                false => LogDecoder::new().only(self.logs.clone()),
+            decoder: if self.logs.is_empty() {
+                LogDecoder::new()
+            } else {
+                LogDecoder::new().only(self.logs.clone())
             },
             missing: MissingFields::new(self.named_fields(condition.as_ref())),
             tells_missing_at_once: self.logs.len() == 1,
@@ -149,9 +150,10 @@ impl Logs {
             ));
             put_closed(&closed, console)?;
         }
-        let loss = match self.no_retry {
-            true => Loss::End,
-            false => Loss::Reconnect,
+        let loss = if self.no_retry {
+            Loss::End
+        } else {
+            Loss::Reconnect
         };
         let runtime = session::runtime()?;
         let outcome = runtime.block_on(self.receive(target, loss, reader, console));
@@ -279,10 +281,7 @@ impl Logs {
                     while let Some(one) = message {
                         reader.handle(&one, console)?;
                         taken += 1;
-                        message = match taken < MESSAGES_AT_ONCE && !reader.is_done() {
-                            true => subscriber.try_recv(),
-                            false => None,
-                        };
+                        message = if taken < MESSAGES_AT_ONCE && !reader.is_done() { subscriber.try_recv() } else { None };
                     }
                     reader.note_loss(subscriber, console);
                     // More will come at once, and fills the buffers.
@@ -327,9 +326,10 @@ impl Reader {
 
     fn exit_at_end(&self, end: &EndArguments) -> Exit {
         let is_short = end.count.is_some_and(|count| self.shown < count);
-        match self.shown == 0 || is_short {
-            true => Exit::NothingCame,
-            false => Exit::Done,
+        if self.shown == 0 || is_short {
+            Exit::NothingCame
+        } else {
+            Exit::Done
         }
     }
 

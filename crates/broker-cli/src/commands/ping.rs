@@ -80,12 +80,11 @@ impl Ping {
         };
         facts.show(console)?;
         console.flush()?;
-        let exit = match is_native {
-            true => self.round_trips(&session, peer.id, console).await?,
-            false => {
-                console.say("round trips are not measured over WebSocket");
-                Exit::Done
-            }
+        let exit = if is_native {
+            self.round_trips(&session, peer.id, console).await?
+        } else {
+            console.say("round trips are not measured over WebSocket");
+            Exit::Done
         };
         session.leave().await;
         Ok(exit)
@@ -177,9 +176,10 @@ impl Facts {
         }
         let label = console.palette().label;
         console.line(format_args!("{label}{}{label:#}", self.url))?;
-        let protocol = match self.topics.is_some() {
-            true => "native, version 1",
-            false => "WebSocket with JSON",
+        let protocol = if self.topics.is_some() {
+            "native, version 1"
+        } else {
+            "WebSocket with JSON"
         };
         let encryption = match &self.tls {
             Some(tls) => format!("{}, {}, {} bits", tls.version, tls.cipher, tls.cipher_bits),
@@ -199,9 +199,10 @@ impl Facts {
         if let Some(topics) = &self.topics {
             rows.push((
                 "subscribes",
-                match topics.is_empty() {
-                    true => "to nothing".to_owned(),
-                    false => topics.join(" "),
+                if topics.is_empty() {
+                    "to nothing".to_owned()
+                } else {
+                    topics.join(" ")
                 },
             ));
         }

@@ -186,9 +186,10 @@ impl Pub {
                  (--wait-for-subscriber waits for one)"
             ));
         }
-        let drained = match self.drain && ended.is_none() {
-            true => drain(&session, self.timeout.unwrap_or(DRAIN_TIMEOUT)).await,
-            false => Ok(()),
+        let drained = if self.drain && ended.is_none() {
+            drain(&session, self.timeout.unwrap_or(DRAIN_TIMEOUT)).await
+        } else {
+            Ok(())
         };
         session.leave().await;
         drained?;
@@ -298,13 +299,14 @@ pub(super) async fn drain(session: &Session, limit: Duration) -> Result<(), Fail
             behind.push(peer.network.to_string());
         }
     }
-    match behind.is_empty() {
-        true => Ok(()),
-        false => Err(Failure::failed(format!(
+    if behind.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::failed(format!(
             "not taken by {} within {} s",
             behind.join(", "),
             limit.as_secs_f64()
-        ))),
+        )))
     }
 }
 

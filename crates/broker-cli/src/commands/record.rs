@@ -66,9 +66,10 @@ impl Record {
                 "{torn} bytes of an unfinished block are cut off"
             ));
         }
-        let loss = match self.no_retry {
-            true => Loss::End,
-            false => Loss::Reconnect,
+        let loss = if self.no_retry {
+            Loss::End
+        } else {
+            Loss::Reconnect
         };
         let runtime = session::runtime()?;
         let outcome = runtime.block_on(self.receive(target, loss, writer, console));
@@ -180,9 +181,10 @@ impl Record {
 
     fn exit_at_end(&self, count: u64) -> Exit {
         let is_short = self.end.count.is_some_and(|wanted| count < wanted);
-        match count == 0 || is_short {
-            true => Exit::NothingCame,
-            false => Exit::Done,
+        if count == 0 || is_short {
+            Exit::NothingCame
+        } else {
+            Exit::Done
         }
     }
 }
@@ -289,15 +291,13 @@ fn info(file: &std::path::Path, console: &mut Console) -> Outcome {
             contents.add(message.time, message.topic, message.frame.len());
             Ok(())
         });
-        match more? {
-            true => contents.blocks += 1,
-            false => break,
-        }
+        if more? { contents.blocks += 1 } else { break }
     }
     let damage = reader.damage();
-    match console.is_json() {
-        true => console.line(contents.json(damage.map_or(0, |(_, bytes)| bytes)))?,
-        false => contents.print(console)?,
+    if console.is_json() {
+        console.line(contents.json(damage.map_or(0, |(_, bytes)| bytes)))?
+    } else {
+        contents.print(console)?
     }
     if let Some((error, bytes)) = damage {
         console.warn(format_args!(

@@ -189,9 +189,10 @@ impl Replay {
             reader.rewind()?;
             player.first = None;
         };
-        let drained = match exit == Exit::Done && is_native {
-            true => drain(&session, DRAIN_TIMEOUT).await,
-            false => Ok(()),
+        let drained = if exit == Exit::Done && is_native {
+            drain(&session, DRAIN_TIMEOUT).await
+        } else {
+            Ok(())
         };
         let took = player.started.elapsed().as_secs_f64();
         console.say(format_args!("{} messages in {took:.1} s", player.sent));

@@ -108,10 +108,7 @@ impl Req {
                     if !self.is_answer(&message) {
                         continue;
                     }
-                    match console.is_json() {
-                        true => message.put_json(console.buffer(), &mut scratch),
-                        false => message.put_line(console.buffer(), &mut layout),
-                    }
+                    if console.is_json() { message.put_json(console.buffer(), &mut scratch) } else { message.put_line(console.buffer(), &mut layout) }
                     console.flush()?;
                     count += 1;
                     if !self.all {

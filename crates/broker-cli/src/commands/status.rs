@@ -99,9 +99,10 @@ impl StatusCommand {
 }
 
 fn exit(health: &Health) -> Exit {
-    match health.is_ok() {
-        true => Exit::Done,
-        false => Exit::Failed,
+    if health.is_ok() {
+        Exit::Done
+    } else {
+        Exit::Failed
     }
 }
 
@@ -172,9 +173,10 @@ fn show(
     console: &mut Console,
 ) -> Result<(), Failure> {
     let label = console.palette().label;
-    let state = match health.is_ok() {
-        true => "works",
-        false => "does not work",
+    let state = if health.is_ok() {
+        "works"
+    } else {
+        "does not work"
     };
     console.line(format_args!("{label}{url}{label:#} {state}"))?;
     for reason in &health.reasons {
@@ -206,9 +208,10 @@ fn show(
         console.line(format_args!("  {name:<10} {content}"))?;
     }
     let queue = |queue: &node_status::Queue| {
-        let waiting = match queue.stalled {
-            true => format!("{} stalled", whole(queue.waiting_messages)),
-            false => whole(queue.waiting_messages),
+        let waiting = if queue.stalled {
+            format!("{} stalled", whole(queue.waiting_messages))
+        } else {
+            whole(queue.waiting_messages)
         };
         [whole(queue.messages), waiting, whole(queue.dropped)]
     };
@@ -266,12 +269,13 @@ async fn visit(target: Target, console: &mut Console) -> Outcome {
         return Err(Failure::new(Exit::Unreachable, "the peer left at once"));
     };
     let ping = tokio::time::timeout(PING_TIMEOUT, session.endpoint.ping(peer.id));
-    let round_trip = match is_native {
-        false => None,
-        true => match session.or_signal(ping).await {
+    let round_trip = if is_native {
+        match session.or_signal(ping).await {
             Waited::Ended(_) => return Ok(Exit::Interrupted),
             Waited::Over(answer) => answer.ok().flatten(),
-        },
+        }
+    } else {
+        None
     };
     let topics = session.endpoint.peer_subscriptions().len();
     session.leave().await;
@@ -293,9 +297,10 @@ async fn visit(target: Target, console: &mut Console) -> Outcome {
         put_string(&mut line, &peer.id.to_string());
         let null = || "null".to_owned();
         let ns = round_trip.map_or_else(null, |time| time.as_nanos().to_string());
-        let topics = match is_native {
-            true => topics.to_string(),
-            false => null(),
+        let topics = if is_native {
+            topics.to_string()
+        } else {
+            null()
         };
         line.push_str(&format!(
             ",\"round_trip_ns\":{ns},\"topics\":{topics}}},\"stats\":null}}"
@@ -304,9 +309,10 @@ async fn visit(target: Target, console: &mut Console) -> Outcome {
         return Ok(exit(&health));
     }
     let label = console.palette().label;
-    let state = match health.is_ok() {
-        true => "answers",
-        false => "does not answer",
+    let state = if health.is_ok() {
+        "answers"
+    } else {
+        "does not answer"
     };
     console.line(format_args!("{label}{url}{label:#} {state}"))?;
     for reason in &health.reasons {

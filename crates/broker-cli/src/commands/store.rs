@@ -279,9 +279,10 @@ impl Ls {
             let key = literal::to_text(&entry.key);
             let is_like = |pattern: &String| pattern::matches(pattern.as_bytes(), key.as_bytes());
             if self.pattern.as_ref().is_none_or(is_like) {
-                match self.keys && !console.is_json() {
-                    true => console.line(key)?,
-                    false => entry.put(console)?,
+                if self.keys && !console.is_json() {
+                    console.line(key)?
+                } else {
+                    entry.put(console)?
                 }
             }
         }
@@ -317,12 +318,13 @@ impl Get {
             }
         }
         opened.leave();
-        match missing.is_empty() {
-            true => Ok(Exit::Done),
-            false => Err(Failure::failed(format!(
+        if missing.is_empty() {
+            Ok(Exit::Done)
+        } else {
+            Err(Failure::failed(format!(
                 "not in the store: {}",
                 missing.join(", ")
-            ))),
+            )))
         }
     }
 }
@@ -341,12 +343,13 @@ impl Put {
         if is_unique {
             let answer = store.put_unique(key, value, expiry)?.wait()?;
             opened.finish()?;
-            return match answer {
-                true => Ok(Exit::Done),
-                false => Err(Failure::failed(format!(
+            return if answer {
+                Ok(Exit::Done)
+            } else {
+                Err(Failure::failed(format!(
                     "there is {} already",
                     literal::to_text(key)
-                ))),
+                )))
             };
         }
         store.put_for(key, value, expiry)?;

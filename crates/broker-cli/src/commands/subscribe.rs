@@ -75,9 +75,10 @@ impl Sub {
     pub(crate) fn run(self, global: &Global, console: &mut Console) -> Outcome {
         let target = Target::find(&self.connection, global)?;
         let printer = self.printer(console)?;
-        let loss = match self.no_retry {
-            true => Loss::End,
-            false => Loss::Reconnect,
+        let loss = if self.no_retry {
+            Loss::End
+        } else {
+            Loss::Reconnect
         };
         let runtime = session::runtime()?;
         let outcome = runtime.block_on(self.receive(target, loss, printer, console));
@@ -187,9 +188,10 @@ impl Sub {
             }
             End::TimedOut => {
                 let is_short = self.end.count.is_some_and(|count| printer.shown < count);
-                match printer.shown == 0 || is_short {
-                    true => Exit::NothingCame,
-                    false => Exit::Done,
+                if printer.shown == 0 || is_short {
+                    Exit::NothingCame
+                } else {
+                    Exit::Done
                 }
             }
         }
@@ -317,17 +319,18 @@ impl Printer {
         let total = stats.total;
         (stats.messages, stats.bytes) = (0, 0);
         let time = session::now();
-        match console.is_json() {
-            true => console.line(format_args!(
+        if console.is_json() {
+            console.line(format_args!(
                 "{{\"type\":\"stats\",\"time\":\"{}\",\"messages_per_second\":{messages:.1},\
                  \"bytes_per_second\":{bytes:.1},\"total\":{total}}}",
                 session::full_time(time)
-            )),
-            false => console.line(format_args!(
+            ))
+        } else {
+            console.line(format_args!(
                 "{} {messages:>10.0} messages/s {:>9.3} MB/s {total:>12} total",
                 time_text(time),
                 bytes / 1e6
-            )),
+            ))
         }
     }
 }

@@ -54,9 +54,10 @@ impl Top {
         let mut source = runtime.block_on(Source::start(node, self.topics))?;
         let is_screen =
             console.output_is_terminal() && !console.is_json() && io::stdin().is_terminal();
-        let outcome = match is_screen {
-            true => watch(&source.url, &mut source.updates, self.count),
-            false => print(&mut source.updates, self.count, console),
+        let outcome = if is_screen {
+            watch(&source.url, &mut source.updates, self.count)
+        } else {
+            print(&mut source.updates, self.count, console)
         };
         runtime.block_on(source.end());
         runtime.shutdown_background();

@@ -221,12 +221,11 @@ impl ZeekCommand {
                 }
             }
         }
-        match silent.is_empty() {
-            true => Ok(Exit::Done),
-            false => {
-                let what = format!("no answer from {}", silent.join(", "));
-                Err(Failure::new(Exit::NothingCame, what))
-            }
+        if silent.is_empty() {
+            Ok(Exit::Done)
+        } else {
+            let what = format!("no answer from {}", silent.join(", "));
+            Err(Failure::new(Exit::NothingCame, what))
         }
     }
 
@@ -393,9 +392,10 @@ fn print_answer(
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })
             .collect();
-        match with_label {
-            true => console.line(format_args!("{}: {line}", node.label()))?,
-            false => console.line(line)?,
+        if with_label {
+            console.line(format_args!("{}: {line}", node.label()))?
+        } else {
+            console.line(line)?
         }
     }
     Ok(())

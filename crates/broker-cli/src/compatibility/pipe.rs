@@ -80,9 +80,10 @@ pub(super) async fn run(
             return Ok(Exit::Done);
         }
     };
-    let mut messages = match is_publisher {
-        true => None,
-        false => Some(endpoint.subscriber([topic.as_str()])?),
+    let mut messages = if is_publisher {
+        None
+    } else {
+        Some(endpoint.subscriber([topic.as_str()])?)
     };
     match set.port("global.local-port") {
         None | Some(0) => {}

@@ -269,9 +269,10 @@ impl Specification {
         }
         let rest = matches.get_many::<String>(REST).into_iter().flatten();
         set.rest = rest.cloned().collect();
-        match matches.get_flag(DUMP) {
-            true => Ok(Given::Dump(set.dump())),
-            false => Ok(Given::Settings(set)),
+        if matches.get_flag(DUMP) {
+            Ok(Given::Dump(set.dump()))
+        } else {
+            Ok(Given::Settings(set))
         }
     }
 
@@ -281,9 +282,10 @@ impl Specification {
             .map_err(|error| format!("cannot read `{shown}`: {error}"))?;
         let settings = broker_conf::parse(&text).map_err(|cause| format!("`{shown}`, {cause}"))?;
         for (name, line, setting) in settings {
-            let full = match name.contains('.') {
-                true => name.clone(),
-                false => format!("global.{name}"),
+            let full = if name.contains('.') {
+                name.clone()
+            } else {
+                format!("global.{name}")
             };
             // Names of others may stand there, too.
             let Some(known) = self.known().find(|known| known.name == full) else {
@@ -355,9 +357,10 @@ fn check(known: &Known, setting: &Setting) -> Result<(), &'static str> {
         Kind::Flag => broker_conf::boolean(setting).map(drop),
         Kind::Number => {
             let number = broker_conf::integer(setting)?;
-            match known.name == "broker.ttl" && number > u64::from(u16::MAX) {
-                true => Err("number up to 65535"),
-                false => Ok(()),
+            if known.name == "broker.ttl" && number > u64::from(u16::MAX) {
+                Err("number up to 65535")
+            } else {
+                Ok(())
             }
         }
         Kind::Port => broker_conf::port(setting).map(drop),
@@ -448,9 +451,10 @@ impl Set {
         }
         let counts = |name, variable: Option<u16>| {
             let given = self.port(name);
-            match self.from_line.contains(&name) {
-                true => given.or(variable),
-                false => variable.or(given),
+            if self.from_line.contains(&name) {
+                given.or(variable)
+            } else {
+                variable.or(given)
             }
         };
         options.web_socket.port = counts("broker.web-socket.port", options.web_socket.port);
@@ -479,13 +483,10 @@ impl Set {
         let mut text = String::new();
         for (name, setting) in &self.values {
             let name = name.strip_prefix("global.").unwrap_or(name);
-            match name.ends_with("passphrase") {
-                true => {
-                    let _ = writeln!(text, "# {name} is set");
-                }
-                false => {
-                    let _ = writeln!(text, "{name} = {}", written(setting));
-                }
+            if name.ends_with("passphrase") {
+                let _ = writeln!(text, "# {name} is set");
+            } else {
+                let _ = writeln!(text, "{name} = {}", written(setting));
             }
         }
         text

@@ -100,9 +100,10 @@ pub(super) async fn run(
     };
     let endpoint = super::endpoint(set, None)?;
     let work = async {
-        match set.flag("global.server") {
-            true => serve(&endpoint, host, port, set.flag("global.verbose"), console).await,
-            false => send(set, &endpoint, host, port, event_type, console).await,
+        if set.flag("global.server") {
+            serve(&endpoint, host, port, set.flag("global.verbose"), console).await
+        } else {
+            send(set, &endpoint, host, port, event_type, console).await
         }
     };
     let exit = tokio::select! {

@@ -67,9 +67,10 @@ impl<'t> Parser<'t> {
     pub(crate) fn index(&mut self) -> Result<Value, LiteralError> {
         let value = self.value(Context::Inside)?;
         self.skip_blanks();
-        match self.take(']') {
-            true => Ok(value),
-            false => Err(self.error(self.peek().map_or(0, char::len_utf8), "expected `]`")),
+        if self.take(']') {
+            Ok(value)
+        } else {
+            Err(self.error(self.peek().map_or(0, char::len_utf8), "expected `]`"))
         }
     }
 

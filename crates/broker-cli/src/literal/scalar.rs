@@ -136,9 +136,10 @@ fn number(word: &str) -> Outcome {
     } else if word.contains(['.', 'e', 'E'])
         && let Ok(value) = word.parse::<f64>()
     {
-        return match value.is_finite() {
-            true => Ok(Value::Real(value)),
-            false => Err(Wrong::new("expected a smaller number")),
+        return if value.is_finite() {
+            Ok(Value::Real(value))
+        } else {
+            Err(Wrong::new("expected a smaller number"))
         };
     }
     let what = "expected a number, an address, a subnet, a port, a duration or a time";
@@ -153,9 +154,10 @@ fn is_date(word: &str) -> bool {
 
 fn count(text: &str) -> Outcome {
     let wrong = || Wrong::new("expected a count: digits, up to 18446744073709551615");
-    match text.bytes().all(|byte| byte.is_ascii_digit()) {
-        true => text.parse().map(Value::Count).map_err(|_| wrong()),
-        false => Err(wrong()),
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        text.parse().map(Value::Count).map_err(|_| wrong())
+    } else {
+        Err(wrong())
     }
 }
 

@@ -175,9 +175,10 @@ fn put_enum(out: &mut Vec<u8>, name: &[u8]) {
 /// Networks with host bits or odd lengths have no text of their own.
 fn put_subnet(out: &mut Vec<u8>, subnet: Subnet) {
     if Subnet::new(subnet.network(), subnet.length()) == Some(subnet) {
-        let _ = match subnet.network().is_v4() {
-            true => write!(out, "{subnet}"),
-            false => write!(out, "[{}]/{}", subnet.network(), subnet.length()),
+        let _ = if subnet.network().is_v4() {
+            write!(out, "{subnet}")
+        } else {
+            write!(out, "[{}]/{}", subnet.network(), subnet.length())
         };
         return;
     }

@@ -146,16 +146,18 @@ fn every_example_works() {
         peer.forget_events();
         let mut running = Running::start(&mut shell);
         if is_endless(&line) {
-            match line.contains("--listen") {
-                true => drop(running.says("listening")),
-                false => peer.await_peer(),
+            if line.contains("--listen") {
+                drop(running.says("listening"))
+            } else {
+                peer.await_peer()
             }
             kill_process_group(running.pid(), Signal::TERM).unwrap();
         }
         let ended = running.end();
-        let is_good = match is_endless(&line) {
-            true => matches!(ended.code, Some(0 | 130 | 143) | None),
-            false => ended.code == Some(0),
+        let is_good = if is_endless(&line) {
+            matches!(ended.code, Some(0 | 130 | 143) | None)
+        } else {
+            ended.code == Some(0)
         };
         assert!(is_good, "{line}: {ended:#?}");
     }

@@ -121,9 +121,10 @@ fn tells_the_service_manager() {
         loop {
             let length = manager.recv(&mut buffer).unwrap();
             let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
-            match said.starts_with(expected) {
-                true => return said,
-                false => assert_eq!(said, "WATCHDOG=1"),
+            if said.starts_with(expected) {
+                return said;
+            } else {
+                assert_eq!(said, "WATCHDOG=1")
             }
         }
     };

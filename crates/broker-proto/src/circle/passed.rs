@@ -47,9 +47,10 @@ impl Passed {
             let is_news = probe.is_mixed && !first.is_mixed;
             first.is_mixed |= probe.is_mixed;
             let joined = Some(first.from).filter(|it| *it != from && first.is_mixed);
-            return match is_news {
-                true => News::GoesOn { joined },
-                false => News::Known { joined },
+            return if is_news {
+                News::GoesOn { joined }
+            } else {
+                News::Known { joined }
             };
         }
         if self.order.len() >= PASSED_MAX

@@ -88,9 +88,10 @@ impl Repeats {
             return first;
         }
         if is_over {
-            let steady = match is_steady && !is_free {
-                true => known.seen.steady.saturating_add(1),
-                false => 0,
+            let steady = if is_steady && !is_free {
+                known.seen.steady.saturating_add(1)
+            } else {
+                0
             };
             known.seen = Seen { steady, ..first };
             known.since = now;

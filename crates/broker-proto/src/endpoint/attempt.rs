@@ -140,13 +140,15 @@ impl Endpoint {
         let pause = asked.min(REDIAL_PAUSE);
         let lasted = joined.is_some_and(|at| at.saturating_add(pause) <= now);
         let waits = !lasted && failures > 0;
-        let until = match waits {
-            true => now.saturating_add(pause),
-            false => now,
+        let until = if waits {
+            now.saturating_add(pause)
+        } else {
+            now
         };
-        let failures = match lasted {
-            true => 0,
-            false => failures.saturating_add(1),
+        let failures = if lasted {
+            0
+        } else {
+            failures.saturating_add(1)
         };
         let id = self.try_again(Transport::Native, address, retry, failures, until);
         if !waits {
@@ -191,9 +193,10 @@ impl Endpoint {
     /// An attempt came to nothing. Without a cause there was simply nobody. See ADR 0016.
     pub(super) fn fail_attempt(&mut self, now: Timestamp, id: AttemptId, cause: Option<DialFault>) {
         let attempt = self.attempts.get(&id);
-        let chance = match attempt.is_some_and(|attempt| attempt.transport.is_foreign()) {
-            true => self.chance(),
-            false => 0,
+        let chance = if attempt.is_some_and(|attempt| attempt.transport.is_foreign()) {
+            self.chance()
+        } else {
+            0
         };
         let Some(attempt) = self.attempts.get_mut(&id) else {
             return;

@@ -88,12 +88,13 @@ impl Endpoint {
         let Retry::After(asked) = retry else { return };
         let random = self.chance();
         let lasted = joined.is_some_and(|at| at.saturating_add(asked) <= now);
-        let (until, failures) = match lasted {
-            true => (
+        let (until, failures) = if lasted {
+            (
                 Timespan::from_ns(share(FIRST_PAUSE_MAX.min(asked).ns(), random)),
                 0,
-            ),
-            false => (pause(asked, failures, random), failures.saturating_add(1)),
+            )
+        } else {
+            (pause(asked, failures, random), failures.saturating_add(1))
         };
         let until = now.saturating_add(until);
         self.try_again(Transport::Foreign(url), address, retry, failures, until);

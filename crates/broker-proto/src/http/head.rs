@@ -177,12 +177,13 @@ fn field(line: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
         return Err(HeadError::Field);
     }
     let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii();
-    match value
+    if value
         .iter()
         .any(|byte| byte.is_ascii_control() && *byte != b'\t')
     {
-        true => Err(HeadError::Field),
-        false => Ok((name, value)),
+        Err(HeadError::Field)
+    } else {
+        Ok((name, value))
     }
 }
 

@@ -91,9 +91,10 @@ impl ApplicationName {
         let Some(value) = value else {
             return Self::Unknown;
         };
-        match is_application_name(value) {
-            true => Self::Named(String::from_utf8_lossy(value).into_owned()),
-            false => Self::Invalid,
+        if is_application_name(value) {
+            Self::Named(String::from_utf8_lossy(value).into_owned())
+        } else {
+            Self::Invalid
         }
     }
 }

@@ -211,9 +211,10 @@ impl Line {
 }
 
 fn report(code: &str, context: &str) -> String {
-    match context.is_empty() {
-        true => shortened(code).to_owned(),
-        false => format!("{}: {}", shortened(code), shortened(context)),
+    if context.is_empty() {
+        shortened(code).to_owned()
+    } else {
+        format!("{}: {}", shortened(code), shortened(context))
     }
 }
 
@@ -383,9 +384,10 @@ impl ClientSession {
             return None;
         }
         let interval = self.config.ping_interval;
-        let patience = match self.current.pinged {
-            true => interval.saturating_add(interval),
-            false => interval,
+        let patience = if self.current.pinged {
+            interval.saturating_add(interval)
+        } else {
+            interval
         };
         (interval > Timespan::ZERO).then(|| self.current.heard.saturating_add(patience))
     }
@@ -568,9 +570,10 @@ impl ClientSession {
     fn form_of(&self, line: LineId) -> Option<Form> {
         let beside = self.renewal.line();
         let beside = beside.filter(|beside| beside.id == line);
-        let known = match line == self.current.id {
-            true => Some(&self.current),
-            false => beside,
+        let known = if line == self.current.id {
+            Some(&self.current)
+        } else {
+            beside
         };
         known.filter(|_| !self.ended).map(|line| line.form)
     }

@@ -139,9 +139,12 @@ pub fn read_subscriptions(text: &[u8]) -> Result<Vec<Topic>, Refusal> {
 pub fn read_data(text: &[u8], form: Form, payload: &mut Vec<u8>) -> Result<Topic, Refusal> {
     let start = payload.len();
     let [topic] = json::decode_with(text, form, ["topic"], payload)?;
-    let topic = topic_of(topic).and_then(|topic| match is_reserved(topic.as_bytes()) {
-        true => Err(Refusal::Reserved(topic)),
-        false => Ok(topic),
+    let topic = topic_of(topic).and_then(|topic| {
+        if is_reserved(topic.as_bytes()) {
+            Err(Refusal::Reserved(topic))
+        } else {
+            Ok(topic)
+        }
     });
     if topic.is_err() {
         payload.truncate(start);

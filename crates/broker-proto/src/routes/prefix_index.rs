@@ -74,12 +74,13 @@ impl<R: Ord> PrefixIndex<R> {
             } else {
                 self.entries.visit_from(
                     |entry| entry.prefix.as_bytes() < prefix,
-                    |entry, ()| match entry.prefix.as_bytes() == prefix {
-                        true => {
+                    |entry, ()| {
+                        if entry.prefix.as_bytes() == prefix {
                             found.push(&entry.owner);
                             ControlFlow::Continue(())
+                        } else {
+                            ControlFlow::Break(())
                         }
-                        false => ControlFlow::Break(()),
                     },
                 );
                 matches += 1;

@@ -208,9 +208,10 @@ impl StoreClone {
     /// What its copy is worth.
     pub fn contact(&self) -> Contact {
         if self.attachment.is_none() {
-            return match self.failed {
-                true => Contact::Failed,
-                false => Contact::Searching,
+            return if self.failed {
+                Contact::Failed
+            } else {
+                Contact::Searching
             };
         }
         let behind = self.ticks - self.complete;
@@ -491,9 +492,10 @@ impl StoreClone {
         if let Some(attachment) = &mut self.attachment {
             attachment.consumer.handle_heartbeat(seq);
             attachment.named |= to_me;
-            attachment.beats_to_others = match to_me {
-                true => 0,
-                false => attachment.beats_to_others + 1,
+            attachment.beats_to_others = if to_me {
+                0
+            } else {
+                attachment.beats_to_others + 1
             };
         }
         self.note_beat(to_me);
@@ -552,9 +554,10 @@ impl StoreClone {
             Content::Clear { publisher } => {
                 let master = self.master().unwrap_or(*publisher);
                 for (key, _) in std::mem::take(&mut self.entries) {
-                    match self.expiries.is_over(&key, now) {
-                        true => self.tell(&key, Change::Expire, master),
-                        false => self.tell(&key, Change::Erase, *publisher),
+                    if self.expiries.is_over(&key, now) {
+                        self.tell(&key, Change::Expire, master)
+                    } else {
+                        self.tell(&key, Change::Erase, *publisher)
                     }
                 }
                 self.expiries.clear();

@@ -53,9 +53,10 @@ impl EntityId {
 /// `none`, or `<object>@<endpoint>`.
 impl fmt::Display for EntityId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.is_nil() {
-            true => f.write_str("none"),
-            false => write!(f, "{}@{}", self.object, self.endpoint),
+        if self.is_nil() {
+            f.write_str("none")
+        } else {
+            write!(f, "{}@{}", self.object, self.endpoint)
         }
     }
 }

@@ -85,15 +85,12 @@ impl<'a> StoreEvent<'a> {
                 }
                 Change::Erase | Change::Expire => {}
             }
-            match self.publisher.is_nil() {
-                true => {
-                    out.none();
-                    out.none();
-                }
-                false => {
-                    out.string(self.publisher.endpoint.to_string().as_bytes())?;
-                    out.count(self.publisher.object);
-                }
+            if self.publisher.is_nil() {
+                out.none();
+                out.none();
+            } else {
+                out.string(self.publisher.endpoint.to_string().as_bytes())?;
+                out.count(self.publisher.object);
             }
             Ok::<(), EncodeError>(())
         })?;
@@ -140,9 +137,10 @@ impl<'a> StoreEvent<'a> {
 }
 
 fn read_expiry(view: &View<'_>) -> Option<Option<Timespan>> {
-    match view.is_none() {
-        true => Some(None),
-        false => view.as_timespan().map(Some),
+    if view.is_none() {
+        Some(None)
+    } else {
+        view.as_timespan().map(Some)
     }
 }
 

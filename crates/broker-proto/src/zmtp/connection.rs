@@ -273,9 +273,10 @@ impl Connection {
                     return None;
                 }
                 let ping = self.heard.saturating_add(interval);
-                Some(match self.is_pinged {
-                    false => (ping, TimeoutReason::Ping),
-                    true => (ping.saturating_add(interval), TimeoutReason::Liveness),
+                Some(if self.is_pinged {
+                    (ping.saturating_add(interval), TimeoutReason::Liveness)
+                } else {
+                    (ping, TimeoutReason::Ping)
                 })
             }
             State::Over => None,
@@ -750,9 +751,10 @@ impl Connection {
     /// Writes a subscription in the form that the peer's version has. Spec: zeromq 2.
     fn write_subscription(&mut self, prefix: &[u8], is_wanted: bool) {
         if self.minor > 0 {
-            let name = match is_wanted {
-                true => command::SUBSCRIBE,
-                false => command::CANCEL,
+            let name = if is_wanted {
+                command::SUBSCRIBE
+            } else {
+                command::CANCEL
             };
             return self.write_command(name, prefix);
         }

@@ -156,13 +156,12 @@ impl World {
         let at = (self.now + delay).max(*due);
         *due = at;
         self.packets += 1;
-        match is_data(&frame) {
-            true => {
-                self.data_sent += 1;
-                assert!(self.data_sent < 300_000, "messages multiply");
-                self.data_under_way += 1;
-            }
-            false => self.probes_sent += 1,
+        if is_data(&frame) {
+            self.data_sent += 1;
+            assert!(self.data_sent < 300_000, "messages multiply");
+            self.data_under_way += 1;
+        } else {
+            self.probes_sent += 1
         }
         self.agenda.push(Packet {
             at,

@@ -21,9 +21,10 @@ pub(crate) enum Clock {
 
 impl Clock {
     pub(crate) fn new(is_real: bool) -> Self {
-        match is_real {
-            true => Self::Real,
-            false => Self::Manual(watch::Sender::new(Timestamp::EPOCH)),
+        if is_real {
+            Self::Real
+        } else {
+            Self::Manual(watch::Sender::new(Timestamp::EPOCH))
         }
     }
 

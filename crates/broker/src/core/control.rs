@@ -638,9 +638,10 @@ impl Shared {
         let others = control.listens_to_natives
             || control.machine.expects_native_peers()
             || urls.iter().any(|url| self.carries_stores(url));
-        match others {
-            true => Vec::new(),
-            false => urls.iter().map(|url| url.host()).collect(),
+        if others {
+            Vec::new()
+        } else {
+            urls.iter().map(|url| url.host()).collect()
         }
     }
 }

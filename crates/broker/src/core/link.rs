@@ -83,9 +83,10 @@ impl Link {
         poll_fn(|cx| {
             // In this order, so that a close in between wakes.
             self.mailbox.register(cx);
-            match self.is_closing() {
-                true => Poll::Ready(()),
-                false => Poll::Pending,
+            if self.is_closing() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
             }
         })
         .await;

@@ -140,9 +140,10 @@ fn counters_of<T: Default>(
 ) -> Arc<T> {
     let mut known = known.lock();
     let is_full = known.len() >= max;
-    let name = match known.contains_key(name) || !is_full {
-        true => name,
-        false => OTHER,
+    let name = if known.contains_key(name) || !is_full {
+        name
+    } else {
+        OTHER
     };
     known.entry(name.to_owned()).or_default().clone()
 }

@@ -37,9 +37,10 @@ impl Kept {
     }
 
     fn take(&self, size: usize) -> BytesMut {
-        let kept = match size > BUFFER_SIZE / 2 && size <= BUFFER_SIZE {
-            true => self.lock().and_then(|mut kept| kept.pop()),
-            false => None,
+        let kept = if size > BUFFER_SIZE / 2 && size <= BUFFER_SIZE {
+            self.lock().and_then(|mut kept| kept.pop())
+        } else {
+            None
         };
         kept.unwrap_or_else(|| BytesMut::with_capacity(size))
     }

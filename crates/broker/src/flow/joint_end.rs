@@ -72,9 +72,10 @@ impl JointEnd {
             return None;
         }
         let (filled, frames) = end.run.take().map_or((0, 0), |run| run.end());
-        end.short_runs = match frames >= FRAMES_WORTH_IT {
-            true => 0,
-            false => end.short_runs + 1,
+        end.short_runs = if frames >= FRAMES_WORTH_IT {
+            0
+        } else {
+            end.short_runs + 1
         };
         if end.short_runs > SHORT_RUNS_MAX {
             end.short_runs = 0;

@@ -321,9 +321,10 @@ impl Mailbox {
             return Joined::Apart;
         }
         inner.queue.join(run.clone());
-        Joined::Waiting(match was_empty {
-            true => self.wake_consumer(inner),
-            false => None,
+        Joined::Waiting(if was_empty {
+            self.wake_consumer(inner)
+        } else {
+            None
         })
     }
 

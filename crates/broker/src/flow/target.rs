@@ -40,9 +40,10 @@ impl TargetKind {
 
     /// What a native peer of that id is.
     pub(crate) fn native(peer: EndpointId) -> Self {
-        match peer.is_recognizable() {
-            true => Self::Sibling,
-            false => Self::Peer,
+        if peer.is_recognizable() {
+            Self::Sibling
+        } else {
+            Self::Peer
         }
     }
 

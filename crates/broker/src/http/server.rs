@@ -128,9 +128,10 @@ fn run(
     let (bound, listener) = bound.map_err(|cause| shared.cannot_listen(address, port, cause))?;
     let mut control = shared.lock_control();
     let task = accept(shared.clone(), Arc::new(server), listener);
-    match control.add_listener(shared.runtime.spawn(task)) {
-        true => Ok(bound),
-        false => Err(Error::ShutDown),
+    if control.add_listener(shared.runtime.spawn(task)) {
+        Ok(bound)
+    } else {
+        Err(Error::ShutDown)
     }
 }
 

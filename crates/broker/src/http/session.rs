@@ -227,9 +227,12 @@ impl Session {
         /// Without pings the timer has nothing to do; it may as well fire once a year.
         const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
         let options = &self.server.options;
-        let after = |wait: Duration| match wait.is_zero() {
-            true => NEVER,
-            false => wait.min(NEVER),
+        let after = |wait: Duration| {
+            if wait.is_zero() {
+                NEVER
+            } else {
+                wait.min(NEVER)
+            }
         };
         let ping = Instant::now() + after(options.ping_interval);
         match self.pinged {
@@ -373,9 +376,10 @@ impl Session {
                 continue;
             }
             let Some(consumer) = &self.consumer else {
-                return match self.draining {
-                    true => Err(End::Close(Close::shutdown())),
-                    false => Ok(None),
+                return if self.draining {
+                    Err(End::Close(Close::shutdown()))
+                } else {
+                    Ok(None)
                 };
             };
             match consumer
@@ -577,9 +581,10 @@ impl Session {
 
     /// Sends the last frame if it is on us, waits for the other side's, and ends the stream.
     async fn close(&mut self, close: Option<Close>) {
-        let limit = match self.shared.is_shut_down() {
-            true => SHUTDOWN_TIMEOUT,
-            false => CLOSE_TIMEOUT,
+        let limit = if self.shared.is_shut_down() {
+            SHUTDOWN_TIMEOUT
+        } else {
+            CLOSE_TIMEOUT
         };
         let stream = &mut self.stream;
         let bye = async {

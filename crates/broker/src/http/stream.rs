@@ -84,9 +84,10 @@ impl WebSocketStream {
 
     /// Resolves when another message can be taken.
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WsError>> {
-        match self.ready {
-            true => Poll::Ready(Ok(())),
-            false => self.poll_flush(cx),
+        if self.ready {
+            Poll::Ready(Ok(()))
+        } else {
+            self.poll_flush(cx)
         }
     }
 

@@ -39,9 +39,10 @@ impl Layer {
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Layer {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        match Self::is_wanted(metadata) || metadata.is_span() {
-            true => Interest::always(),
-            false => Interest::never(),
+        if Self::is_wanted(metadata) || metadata.is_span() {
+            Interest::always()
+        } else {
+            Interest::never()
         }
     }
 

@@ -74,9 +74,10 @@ fn unresolved(host: &str, error: &io::Error) -> String {
     let has_port = host
         .rsplit_once(':')
         .is_some_and(|(name, port)| !name.contains(':') && port.parse::<u16>().is_ok());
-    match has_port {
-        true => format!("cannot resolve `{host}`: a host has no port in it"),
-        false => format!("cannot resolve `{host}`: {error}"),
+    if has_port {
+        format!("cannot resolve `{host}`: a host has no port in it")
+    } else {
+        format!("cannot resolve `{host}`: {error}")
     }
 }
 

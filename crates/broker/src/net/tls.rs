@@ -139,12 +139,13 @@ impl Tls {
         use crate::WebSocketTrust::{Anonymous, Anybody, Certificate};
         let (servers, options) = (&options.web_socket_peer, &options.tls);
         let trusted = servers.trust;
-        let authorities = match servers.has_authorities() {
-            true => Authorities {
+        let authorities = if servers.has_authorities() {
+            Authorities {
                 file: servers.ca_file.as_deref(),
                 path: servers.ca_path.as_deref(),
-            },
-            false => Authorities::of_peers(options),
+            }
+        } else {
+            Authorities::of_peers(options)
         };
         let mut builder = SslContext::builder(SslMethod::tls()).map_err(|e| broken(&e))?;
         if trusted == Anonymous {
@@ -174,9 +175,10 @@ impl Tls {
     pub(crate) fn prepared_for_web_servers(
         options: &Options,
     ) -> Result<std::sync::OnceLock<Result<Self, String>>, Error> {
-        Ok(match options.web_socket_peer.has_authorities() {
-            true => Ok(Self::for_web_servers(options)?).into(),
-            false => std::sync::OnceLock::new(),
+        Ok(if options.web_socket_peer.has_authorities() {
+            Ok(Self::for_web_servers(options)?).into()
+        } else {
+            std::sync::OnceLock::new()
         })
     }
 

@@ -527,27 +527,30 @@ impl Reader {
 
     /// The reason when the other side ends the stream.
     pub(crate) fn end_of_stream(&self, link: &Link) -> Closed {
-        match self.is_unheard_connector(link) {
-            true => Closed::Broken(format!(
+        if self.is_unheard_connector(link) {
+            Closed::Broken(format!(
                 "the other side closed the connection during the handshake ({})",
                 self.likely_cause()
-            )),
-            false if self.is_unheard_acceptor(link) => Closed::Silent,
-            false => Closed::Remote,
+            ))
+        } else if self.is_unheard_acceptor(link) {
+            Closed::Silent
+        } else {
+            Closed::Remote
         }
     }
 
     /// The reason when the socket fails, in either direction.
     pub(crate) fn failure(&self, link: &Link, error: &io::Error) -> Closed {
-        match self.is_unheard_connector(link) {
-            true => Closed::Broken(alert(error).unwrap_or_else(|| {
+        if self.is_unheard_connector(link) {
+            Closed::Broken(alert(error).unwrap_or_else(|| {
                 let likely = self.likely_cause();
                 format!("the connection broke during the handshake ({likely}): {error}")
-            })),
-            false => match ended(error) {
+            }))
+        } else {
+            match ended(error) {
                 Closed::Remote if self.is_unheard_acceptor(link) => Closed::Silent,
                 closed => closed,
-            },
+            }
         }
     }
 
@@ -564,9 +567,10 @@ impl Reader {
     /// What makes an acceptor hang up without a word. In TLS 1.3 the connector is through with the
     /// handshake before the acceptor has seen that there is no certificate.
     fn likely_cause(&self) -> &'static str {
-        match self.encrypted {
-            true => "does the other side demand a certificate?",
-            false => "does the other side use TLS?",
+        if self.encrypted {
+            "does the other side demand a certificate?"
+        } else {
+            "does the other side use TLS?"
         }
     }
 

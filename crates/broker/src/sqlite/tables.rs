@@ -61,9 +61,10 @@ fn find_foreign(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     // The one is made after the other: a process may have ended in between.
     let begun = tables.len() == 1 && has(META.0) && is_ours(META)?;
     let meta_fits = !has(META.0) || is_ours(META)?;
-    match begun || (has(STORE.0) && is_ours(STORE)? && meta_fits) {
-        true => Ok(Vec::new()),
-        false => Ok(tables),
+    if begun || (has(STORE.0) && is_ours(STORE)? && meta_fits) {
+        Ok(Vec::new())
+    } else {
+        Ok(tables)
     }
 }
 

@@ -230,9 +230,10 @@ impl Host {
     /// How long a clone has lagged, for those who ask.
     pub(super) fn lag_time(&self, lags: bool) -> Duration {
         let mut since = self.lags_since.lock();
-        *since = match lags {
-            true => Some(since.unwrap_or_else(Instant::now)),
-            false => None,
+        *since = if lags {
+            Some(since.unwrap_or_else(Instant::now))
+        } else {
+            None
         };
         since.map_or(Duration::ZERO, |since| since.elapsed())
     }
@@ -291,9 +292,10 @@ impl Host {
     ) -> Vec<StoreWait> {
         if let Some(worker) = &self.worker {
             worker.push(Job::Command(payload.into()));
-            return match worker.has_room() {
-                true => Vec::new(),
-                false => vec![StoreWait::Room(self.clone())],
+            return if worker.has_room() {
+                Vec::new()
+            } else {
+                vec![StoreWait::Room(self.clone())]
             };
         }
         let ((), blocked) = self.act(node, |core| match core {
@@ -309,14 +311,13 @@ impl Host {
     /// One group of jobs of the thread.
     fn work(self: &Arc<Self>, node: &Node, worker: &Worker, jobs: VecDeque<Job>) {
         let is_alone = jobs.iter().all(|job| matches!(job, Job::Expire));
-        let blocked = match is_alone {
-            true => self.work_on_expiry(node, worker),
-            false => {
-                let ((), blocked) = self.act(node, |core| {
-                    core.handle_jobs(node.shared.clock.time_of_day(), &jobs)
-                });
-                blocked
-            }
+        let blocked = if is_alone {
+            self.work_on_expiry(node, worker)
+        } else {
+            let ((), blocked) = self.act(node, |core| {
+                core.handle_jobs(node.shared.clock.time_of_day(), &jobs)
+            });
+            blocked
         };
         for blocked in blocked {
             blocked.wait();
@@ -397,9 +398,10 @@ impl Host {
             }
             let mut bytes = Vec::new();
             command.encode(&mut bytes);
-            return match worker.push(Job::Request(bytes.into())) {
-                true => Ok(Vec::new()),
-                false => Err(StoreError::Closed),
+            return if worker.push(Job::Request(bytes.into())) {
+                Ok(Vec::new())
+            } else {
+                Err(StoreError::Closed)
             };
         }
         let now = node.shared.clock.time_of_day();

@@ -179,10 +179,13 @@ fn has_room(core: &mut Core, bytes: usize) -> Option<()> {
 fn is_idle(core: &mut Core) -> Option<bool> {
     match core {
         Core::Master(master) => master.is_idle().then_some(true),
-        Core::Clone(clone) => match clone.is_idle() {
-            true => Some(true),
-            false => (clone.contact() == Contact::Failed).then_some(false),
-        },
+        Core::Clone(clone) => {
+            if clone.is_idle() {
+                Some(true)
+            } else {
+                (clone.contact() == Contact::Failed).then_some(false)
+            }
+        }
         Core::Closed => Some(false),
     }
 }

@@ -82,10 +82,9 @@ fn peers_and_rates_are_told_as_they_come() {
     assert!(added["text"].is_string());
     for time in [&added["time"], &first["time"]] {
         let time: Vec<_> = time.as_str().unwrap().bytes().collect();
-        let digits = time.iter().map(|byte| match byte.is_ascii_digit() {
-            true => b'0',
-            false => *byte,
-        });
+        let digits = time
+            .iter()
+            .map(|byte| if byte.is_ascii_digit() { b'0' } else { *byte });
         assert!(digits.eq(*b"0000-00-00T00:00:00.000000000Z"), "{added}");
     }
     there.publish("/t", &1_u64).unwrap();

@@ -623,9 +623,10 @@ fn suite_6_5_to_6_23_texts_of_the_decoder_test() {
     for (texts, group) in groups.iter().zip(5..) {
         for ((is_valid, text), number) in texts.iter().zip(1..) {
             let case = case(format!("6.{group}.{number}")).text(text);
-            cases.push(match is_valid {
-                true => case.handled(),
-                false => case.fails(1007),
+            cases.push(if *is_valid {
+                case.handled()
+            } else {
+                case.fails(1007)
             });
         }
     }

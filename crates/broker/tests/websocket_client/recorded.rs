@@ -96,9 +96,10 @@ fn replay(session: &Value, compared: &mut Compared) {
             compared.written += 1;
             continue;
         }
-        match is_binary {
-            true => served.send_frame(FIN | BINARY, &recorded),
-            false => served.send_text(std::str::from_utf8(&recorded).unwrap()),
+        if is_binary {
+            served.send_frame(FIN | BINARY, &recorded)
+        } else {
+            served.send_text(std::str::from_utf8(&recorded).unwrap())
         }
         match read_server_message(&recorded, Form::Original, &mut payload).unwrap() {
             ServerMessage::Ack { .. } => {

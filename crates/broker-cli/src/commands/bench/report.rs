@@ -53,21 +53,21 @@ impl Report {
 
     /// What the command is to end with.
     pub(super) fn exit(&self) -> Exit {
-        match self.lost() == 0 && self.out_of_order == 0 {
-            true => Exit::Done,
-            false => Exit::Failed,
+        if self.lost() == 0 && self.out_of_order == 0 {
+            Exit::Done
+        } else {
+            Exit::Failed
         }
     }
 
     pub(super) fn print(&self, is_json: bool, console: &mut Console) -> Result<(), Failure> {
-        match is_json {
-            true => console.line(self.json()),
-            false => {
-                for line in self.lines() {
-                    console.line(line)?;
-                }
-                Ok(())
+        if is_json {
+            console.line(self.json())
+        } else {
+            for line in self.lines() {
+                console.line(line)?;
             }
+            Ok(())
         }
     }
 
@@ -87,16 +87,15 @@ impl Report {
             self.rate(),
             self.processor.as_nanos()
         );
-        match self.times.is_empty() {
-            true => line.push_str("null"),
-            false => {
-                for (index, (name, thousandth)) in PERCENTILES.iter().enumerate() {
-                    let time = self.percentile(*thousandth).unwrap_or_default().as_nanos();
-                    let before = if index == 0 { '{' } else { ',' };
-                    let _ = write!(line, "{before}\"{name}\":{time}");
-                }
-                line.push('}');
+        if self.times.is_empty() {
+            line.push_str("null")
+        } else {
+            for (index, (name, thousandth)) in PERCENTILES.iter().enumerate() {
+                let time = self.percentile(*thousandth).unwrap_or_default().as_nanos();
+                let before = if index == 0 { '{' } else { ',' };
+                let _ = write!(line, "{before}\"{name}\":{time}");
             }
+            line.push('}');
         }
         line.push('}');
         line

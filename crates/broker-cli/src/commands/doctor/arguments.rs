@@ -93,9 +93,10 @@ pub(super) const fn zeek_type(kind: Kind) -> &'static str {
 
 fn with_article(kind: Kind) -> String {
     let name = zeek_type(kind);
-    let article = match name.starts_with(['a', 'e', 'i', 'o', 'u']) {
-        true => "an",
-        false => "a",
+    let article = if name.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        "an"
+    } else {
+        "a"
     };
     format!("{article} {name}")
 }

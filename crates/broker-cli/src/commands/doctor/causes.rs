@@ -37,9 +37,12 @@ const ENTRIES_NAMED_MAX: usize = 8;
 pub(super) fn some_of(entries: &[String]) -> String {
     let named = entries.iter().take(ENTRIES_NAMED_MAX);
     let named: Vec<_> = named
-        .map(|entry| match entry.is_empty() {
-            true => "everything".to_owned(),
-            false => format!("`{entry}`"),
+        .map(|entry| {
+            if entry.is_empty() {
+                "everything".to_owned()
+            } else {
+                format!("`{entry}`")
+            }
         })
         .collect();
     match entries.len().saturating_sub(ENTRIES_NAMED_MAX) {

@@ -118,13 +118,15 @@ pub(super) fn judge(queues: &[Queue], own: &str) -> Vec<Finding> {
     bad.sort_by_key(|queue| (!queue.stalled, std::cmp::Reverse(queue.dropped)));
     bad.truncate(FINDINGS_MAX);
     let findings = bad.iter().map(|queue| {
-        let reader = match queue.id == own {
-            true => "this command",
-            false => queue.reader.as_str(),
+        let reader = if queue.id == own {
+            "this command"
+        } else {
+            queue.reader.as_str()
         };
-        match queue.stalled || queue.dropped == 0 {
-            true => causes::queue_full(reader, queue.waiting, queue.stalled),
-            false => causes::drops(reader, queue.dropped),
+        if queue.stalled || queue.dropped == 0 {
+            causes::queue_full(reader, queue.waiting, queue.stalled)
+        } else {
+            causes::drops(reader, queue.dropped)
         }
     });
     findings.collect()

@@ -277,18 +277,18 @@ enum Line {
 
 impl Line {
     async fn open(address: SocketAddr, encrypted: bool, manner: &Manner<'_>) -> Option<Self> {
-        match encrypted {
-            false => TcpStream::connect(address).await.ok().map(Self::Plain),
-            #[cfg(feature = "tls")]
-            true => {
-                let probing = broker::probe_tls(address, manner.name(), &manner.tls);
-                probing.await.ok().map(|probe| Self::Tls(Box::new(probe)))
-            }
-            #[cfg(not(feature = "tls"))]
-            true => {
-                let _ = manner;
-                None
-            }
+        if !encrypted {
+            return TcpStream::connect(address).await.ok().map(Self::Plain);
+        }
+        #[cfg(feature = "tls")]
+        {
+            let probing = broker::probe_tls(address, manner.name(), &manner.tls);
+            probing.await.ok().map(|probe| Self::Tls(Box::new(probe)))
+        }
+        #[cfg(not(feature = "tls"))]
+        {
+            let _ = manner;
+            None
         }
     }
 

@@ -155,9 +155,10 @@ impl<'c> Report<'c> {
         text: &str,
         details: &[String],
     ) -> Result<(), Failure> {
-        match self.console.is_json() {
-            true => self.object(step, State::Good, text, details, None)?,
-            false => self.lines(step, State::Good, text, details, None)?,
+        if self.console.is_json() {
+            self.object(step, State::Good, text, details, None)?
+        } else {
+            self.lines(step, State::Good, text, details, None)?
         }
         Ok(self.console.flush()?)
     }
@@ -211,9 +212,10 @@ impl<'c> Report<'c> {
 
     fn found(&mut self, step: Step, state: State, finding: &Finding) -> Result<(), Failure> {
         let (what, details) = (finding.what.as_str(), finding.details.as_slice());
-        match self.console.is_json() {
-            true => self.object(step, state, what, details, Some(finding))?,
-            false => self.lines(step, state, what, details, Some(finding))?,
+        if self.console.is_json() {
+            self.object(step, state, what, details, Some(finding))?
+        } else {
+            self.lines(step, state, what, details, Some(finding))?
         }
         Ok(self.console.flush()?)
     }
@@ -227,9 +229,10 @@ impl<'c> Report<'c> {
         finding: Option<&Finding>,
     ) -> Result<(), Failure> {
         let (tick, color) = state.tick();
-        let style = match self.console.is_output_colored() {
-            true => color.on_default().bold(),
-            false => Style::new(),
+        let style = if self.console.is_output_colored() {
+            color.on_default().bold()
+        } else {
+            Style::new()
         };
         let label = self.console.palette().label;
         let name = step.name();

@@ -86,12 +86,13 @@ fn http(bytes: &[u8]) -> Speaker {
         found.next().map(|(_, value)| *value)
     };
     let upgrades = field("upgrade").is_some_and(|it| it.eq_ignore_ascii_case("websocket"));
-    match status.starts_with("101") && upgrades {
-        true => Speaker::WebSocket,
-        false => Speaker::Http {
+    if status.starts_with("101") && upgrades {
+        Speaker::WebSocket
+    } else {
+        Speaker::Http {
             status: banner(status.as_bytes()),
             server: field("server").map(|server| banner(server.as_bytes())),
-        },
+        }
     }
 }
 
@@ -100,16 +101,15 @@ fn banner(bytes: &[u8]) -> String {
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or(bytes);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let is_text = !line.is_empty() && line.iter().all(|byte| (b' '..0x7f).contains(byte));
-    match is_text {
-        true => String::from_utf8_lossy(line)
+    if is_text {
+        String::from_utf8_lossy(line)
             .chars()
             .take(BANNER_MAX)
-            .collect(),
-        false => {
-            let hex = bytes.iter().take(BANNER_MAX / 4);
-            let hex: Vec<_> = hex.map(|byte| format!("{byte:02x}")).collect();
-            format!("bytes {}", hex.join(" "))
-        }
+            .collect()
+    } else {
+        let hex = bytes.iter().take(BANNER_MAX / 4);
+        let hex: Vec<_> = hex.map(|byte| format!("{byte:02x}")).collect();
+        format!("bytes {}", hex.join(" "))
     }
 }
 

@@ -140,9 +140,10 @@ impl Walk<'_, '_> {
         self.handshake(address, peer).await?;
         self.filters(peer, &session, &mut messages).await?;
         if let Some(name) = &self.command.event {
-            match self.command.send {
-                true => self.send(name, &session, &mut messages).await?,
-                false => self.watch(name, &mut messages).await?,
+            if self.command.send {
+                self.send(name, &session, &mut messages).await?
+            } else {
+                self.watch(name, &mut messages).await?
             }
         }
         self.flow(peer, &mut session).await?;
@@ -371,9 +372,10 @@ impl Walk<'_, '_> {
             return stop(Step::Handshake, causes::same_endpoint(&url, other, peer));
         }
         self.seen.push((url, peer));
-        let text = match self.is_native() {
-            true => format!("version 1, endpoint {peer}"),
-            false => "accepted".to_owned(),
+        let text = if self.is_native() {
+            format!("version 1, endpoint {peer}")
+        } else {
+            "accepted".to_owned()
         };
         self.report.good(Step::Handshake, &text, &[])?;
         Ok(())
@@ -394,14 +396,13 @@ impl Walk<'_, '_> {
         };
         let entries: Vec<String> = filter.iter().map(ToString::to_string).collect();
         let Some(topic) = &self.command.topic else {
-            return match entries.is_empty() {
-                true => Ok(self
+            return if entries.is_empty() {
+                Ok(self
                     .report
-                    .warn(Step::Filters, &causes::subscribes_to_nothing())?),
-                false => {
-                    let text = format!("the peer subscribes to {}", causes::some_of(&entries));
-                    Ok(self.report.good(Step::Filters, &text, &[])?)
-                }
+                    .warn(Step::Filters, &causes::subscribes_to_nothing())?)
+            } else {
+                let text = format!("the peer subscribes to {}", causes::some_of(&entries));
+                Ok(self.report.good(Step::Filters, &text, &[])?)
             };
         };
         if let Some(entry) = topics::matching(&filter, topic) {
@@ -619,9 +620,10 @@ fn certificates(chain: &[PeerCertificate]) -> Vec<String> {
             "signed by"
         };
         let (subject, issuer) = (&certificate.subject, &certificate.issuer);
-        let issuer = match subject == issuer {
-            true => "self-signed".to_owned(),
-            false => format!("issued by {issuer}"),
+        let issuer = if subject == issuer {
+            "self-signed".to_owned()
+        } else {
+            format!("issued by {issuer}")
         };
         format!("{what} {subject}, {issuer}{names}, {left}")
     });

@@ -64,9 +64,10 @@ pub(super) fn items(text: &str, source: &str) -> Result<Vec<Line>, String> {
             columns = Some(Columns::of(&cells_of_csv(line)?)?);
             continue;
         }
-        let cells = match is_zeek {
-            true => Ok(cells_of_zeek(line)),
-            false => cells_of_csv(line),
+        let cells = if is_zeek {
+            Ok(cells_of_zeek(line))
+        } else {
+            cells_of_csv(line)
         };
         let Some(columns) = &columns else {
             items.push(Err((
@@ -121,12 +122,11 @@ fn cells_of_csv(line: &str) -> Result<Vec<String>, String> {
             other => cell.push(other),
         }
     }
-    match is_quoted {
-        true => Err("a quote is not closed".to_owned()),
-        false => {
-            cells.push(cell);
-            Ok(cells)
-        }
+    if is_quoted {
+        Err("a quote is not closed".to_owned())
+    } else {
+        cells.push(cell);
+        Ok(cells)
     }
 }
 

@@ -92,15 +92,14 @@ fn full_kind(kind: &str) -> Result<String, String> {
         return Ok(kind.to_owned());
     }
     let upper = kind.to_ascii_uppercase().replace('-', "_");
-    match KINDS.contains(&upper.as_str()) {
-        true => Ok(format!("Intel::{upper}")),
-        false => {
-            let near = crate::nearest::nearest(&upper, KINDS);
-            let near = near.map_or(String::new(), |it| {
-                format!(", there is {}", it.to_lowercase())
-            });
-            Err(format!("no type of indicator: `{kind}`{near}"))
-        }
+    if KINDS.contains(&upper.as_str()) {
+        Ok(format!("Intel::{upper}"))
+    } else {
+        let near = crate::nearest::nearest(&upper, KINDS);
+        let near = near.map_or(String::new(), |it| {
+            format!(", there is {}", it.to_lowercase())
+        });
+        Err(format!("no type of indicator: `{kind}`{near}"))
     }
 }
 

@@ -21,9 +21,10 @@ pub(super) struct FieldName(pub(super) String);
 impl FieldName {
     /// Looks the field up.
     pub(super) fn value(&self, record: &LogRecord) -> Option<Value> {
-        match self.0 == LOG_NAME {
-            true => Some(Value::from(record.path())),
-            false => record.get(&self.0).map(|value| value.to_value()),
+        if self.0 == LOG_NAME {
+            Some(Value::from(record.path()))
+        } else {
+            record.get(&self.0).map(|value| value.to_value())
         }
     }
 }
@@ -34,9 +35,10 @@ impl Part for FieldName {
 
     fn read(text: &str, at: usize, side: Side) -> Result<Option<(Self, usize)>, LiteralError> {
         let rest = text.get(at..).unwrap_or_default();
-        let (is_marked, word_at) = match rest.starts_with('$') {
-            true => (true, at + 1),
-            false => (false, at),
+        let (is_marked, word_at) = if rest.starts_with('$') {
+            (true, at + 1)
+        } else {
+            (false, at)
         };
         if !is_marked && side == Side::Right {
             return Ok(None);
@@ -47,14 +49,15 @@ impl Part for FieldName {
         let (word, behind) = rest.split_at_checked(length).unwrap_or_default();
         let is_name = word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
         if is_marked {
-            return match is_name {
-                true => Ok(Some((Self(word.to_owned()), word_at + length))),
-                false => Err(LiteralError::new(
+            return if is_name {
+                Ok(Some((Self(word.to_owned()), word_at + length)))
+            } else {
+                Err(LiteralError::new(
                     text,
                     word_at,
                     0,
                     "expected the name of a field",
-                )),
+                ))
             };
         }
         // `str:x`, `a/b` and `true` are values.

@@ -168,9 +168,10 @@ impl LogFiles {
         }
         log.buffer.push('\n');
         log.records += 1;
-        match log.buffer.len() >= BUFFER_MAX {
-            true => log.flush(),
-            false => Ok(()),
+        if log.buffer.len() >= BUFFER_MAX {
+            log.flush()
+        } else {
+            Ok(())
         }
     }
 
@@ -420,9 +421,10 @@ fn file_stem(log: &str) -> String {
     let mut stem = String::new();
     for byte in log.bytes() {
         let is_plain = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-        match is_plain && !(byte == b'.' && stem.is_empty()) {
-            true => stem.push(char::from(byte)),
-            false => stem.push_str(&format!("%{byte:02x}")),
+        if is_plain && !(byte == b'.' && stem.is_empty()) {
+            stem.push(char::from(byte))
+        } else {
+            stem.push_str(&format!("%{byte:02x}"))
         }
     }
     if stem.is_empty() {
@@ -506,8 +508,9 @@ fn kind_of(file: &mut File) -> io::Result<Left> {
         .rsplit(|byte| *byte == b'\n')
         .next()
         .unwrap_or_default();
-    Ok(match last.starts_with(CLOSE.as_bytes()) {
-        true => Left::Closed,
-        false => Left::Open,
+    Ok(if last.starts_with(CLOSE.as_bytes()) {
+        Left::Closed
+    } else {
+        Left::Open
     })
 }

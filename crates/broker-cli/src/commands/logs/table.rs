@@ -80,13 +80,13 @@ impl Table {
         for (index, (cell, width)) in cells.iter().zip(&self.columns).enumerate() {
             let is_last = index + 1 == cells.len();
             let width = *width;
-            match is_last {
-                true => line.push_str(cell),
-                false if cell.chars().count() > width => {
-                    line.extend(cell.chars().take(width.saturating_sub(1)));
-                    line.push_str("\u{2026}  ");
-                }
-                false => line.push_str(&format!("{cell:<width$}  ")),
+            if is_last {
+                line.push_str(cell);
+            } else if cell.chars().count() > width {
+                line.extend(cell.chars().take(width.saturating_sub(1)));
+                line.push_str("\u{2026}  ");
+            } else {
+                line.push_str(&format!("{cell:<width$}  "));
             }
         }
         if let Some(width) = self.width
@@ -95,9 +95,10 @@ impl Table {
             line = line.chars().take(width.saturating_sub(1)).collect();
             line.push('\u{2026}');
         }
-        match style.is_plain() {
-            true => out.extend_from_slice(line.trim_end().as_bytes()),
-            false => out.extend_from_slice(format!("{style}{line}{style:#}").as_bytes()),
+        if style.is_plain() {
+            out.extend_from_slice(line.trim_end().as_bytes())
+        } else {
+            out.extend_from_slice(format!("{style}{line}{style:#}").as_bytes())
         }
         out.push(b'\n');
     }

@@ -415,9 +415,10 @@ impl Configuration {
                 WebSocketMode::Native => WebSocketTls::AsNative,
                 WebSocketMode::Off => WebSocketTls::Disabled,
             },
-            origins: match self.websocket.origins.is_empty() {
-                true => None,
-                false => Some(self.websocket.origins.clone()),
+            origins: if self.websocket.origins.is_empty() {
+                None
+            } else {
+                Some(self.websocket.origins.clone())
             },
             clients_max: self.websocket.clients_max,
             message_bytes_max: self.websocket.message_bytes_max,

@@ -113,9 +113,10 @@ impl Output {
                 continue;
             };
             let address = address.as_deref().unwrap_or_default();
-            let bracketed = match address.contains(':') {
-                true => format!("[{address}]"),
-                false => address.to_owned(),
+            let bracketed = if address.contains(':') {
+                format!("[{address}]")
+            } else {
+                address.to_owned()
             };
             let value = list(&[format!("{bracketed}:{port}")]);
             put(&mut out, table, &[("listen", value)]);

@@ -264,19 +264,19 @@ impl Opened {
                 ..
             } => (session, store, timeout),
         };
-        let is_done = match store.is_master() {
-            true => store.wait_readable(store.ticket(), *timeout),
-            false => store.await_idle(*timeout),
+        let is_done = if store.is_master() {
+            store.wait_readable(store.ticket(), *timeout)
+        } else {
+            store.await_idle(*timeout)
         };
         if let Some(refusal) = refusal(session) {
             return Err(Failure::failed(refusal));
         }
-        match is_done {
-            true => Ok(()),
-            false => {
-                let what = format!("the master did not answer in {} s", timeout.as_secs_f64());
-                Err(Failure::new(Exit::NothingCame, what))
-            }
+        if is_done {
+            Ok(())
+        } else {
+            let what = format!("the master did not answer in {} s", timeout.as_secs_f64());
+            Err(Failure::new(Exit::NothingCame, what))
         }
     }
 
@@ -372,9 +372,10 @@ async fn print_changes(
         }
     };
     let is_short = shown == 0 || end.count.is_some();
-    Ok(match is_timed_out && is_short {
-        true => Exit::NothingCame,
-        false => Exit::Done,
+    Ok(if is_timed_out && is_short {
+        Exit::NothingCame
+    } else {
+        Exit::Done
     })
 }
 

@@ -80,9 +80,10 @@ fn draw_head(state: &State, frame: &mut Frame<'_>, area: Rect) {
         (None, _) => Span::styled("works", GOOD),
     };
     let (waiting, lost) = status.waiting_and_lost();
-    let frozen = match state.is_frozen() {
-        true => Span::styled(" FROZEN", BAD),
-        false => Span::raw(""),
+    let frozen = if state.is_frozen() {
+        Span::styled(" FROZEN", BAD)
+    } else {
+        Span::raw("")
     };
     let lost_style = if lost > 0 { BAD } else { Style::new() };
     let lines = vec![
@@ -124,9 +125,10 @@ fn draw_tabs(state: &State, frame: &mut Frame<'_>, area: Rect) {
     let mut spans = Vec::new();
     for (at, view) in View::ALL.into_iter().enumerate() {
         let text = format!(" {} {} ", at + 1, view.name());
-        spans.push(match view == state.view {
-            true => Span::styled(text, Style::new().add_modifier(Modifier::REVERSED)),
-            false => Span::raw(text),
+        spans.push(if view == state.view {
+            Span::styled(text, Style::new().add_modifier(Modifier::REVERSED))
+        } else {
+            Span::raw(text)
         });
     }
     if !state.filter.is_empty() && !state.is_typing {
@@ -141,9 +143,10 @@ const NUMBER_COLUMNS: u16 = 10;
 fn draw_table(state: &mut State, rows: &[Row], frame: &mut Frame<'_>, area: Rect) {
     let columns = state.view.columns();
     if rows.is_empty() {
-        let text = match state.filter.is_empty() {
-            true => state.view.nothing(),
-            false => "nothing has that in it",
+        let text = if state.filter.is_empty() {
+            state.view.nothing()
+        } else {
+            "nothing has that in it"
         };
         let text = Paragraph::new(text).style(QUIET).centered();
         let [_, middle] =
@@ -190,17 +193,21 @@ fn draw_table(state: &mut State, rows: &[Row], frame: &mut Frame<'_>, area: Rect
 /// Topics and addresses are chosen by others: they cannot move the cursor.
 fn printable(cell: &Cell) -> String {
     let text = cell.text().chars();
-    let shown = text.map(|character| match character.is_control() {
-        true => char::REPLACEMENT_CHARACTER,
-        false => character,
+    let shown = text.map(|character| {
+        if character.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            character
+        }
     });
     shown.collect()
 }
 
 fn aligned(text: String, is_left: bool) -> Line<'static> {
-    match is_left {
-        true => Line::raw(text),
-        false => Line::raw(text).right_aligned(),
+    if is_left {
+        Line::raw(text)
+    } else {
+        Line::raw(text).right_aligned()
     }
 }
 
@@ -234,9 +241,10 @@ fn draw_events(state: &State, frame: &mut Frame<'_>, area: Rect) {
         .events()
         .take(usize::from(area.height))
         .map(|event| {
-            let style = match event.kind == "error" {
-                true => BAD,
-                false => Style::new(),
+            let style = if event.kind == "error" {
+                BAD
+            } else {
+                Style::new()
             };
             let words = printable(&Cell::Text(in_words(event)));
             Line::from(vec![
@@ -249,16 +257,17 @@ fn draw_events(state: &State, frame: &mut Frame<'_>, area: Rect) {
 }
 
 fn draw_keys(state: &State, frame: &mut Frame<'_>, area: Rect) {
-    let line = match state.is_typing {
-        true => Line::from(vec![
+    let line = if state.is_typing {
+        Line::from(vec![
             Span::styled("filter: ", BOLD),
             Span::raw(state.filter.clone()),
             Span::styled("▏", BOLD),
-        ]),
-        false => Line::styled(
+        ])
+    } else {
+        Line::styled(
             "q quit  ? help  tab view  s sort  r reverse  / filter  space freeze  enter more",
             QUIET,
-        ),
+        )
     };
     frame.render_widget(line, area);
 }

@@ -272,11 +272,7 @@ impl Observer {
         }
         let lost = self.session.lost_peers();
         status.ready = Some(Health {
-            status: match lost.is_empty() {
-                true => "ok",
-                false => "unavailable",
-            }
-            .to_owned(),
+            status: if lost.is_empty() { "ok" } else { "unavailable" }.to_owned(),
             reasons: lost
                 .iter()
                 .map(|peer| format!("{peer} is lost; trying again"))

@@ -183,9 +183,10 @@ impl State {
 
     fn show(&mut self, status: NodeStatus) {
         let is_same = self.has_report && self.status.id == status.id;
-        let seconds = match is_same {
-            true => status.uptime - self.status.uptime,
-            false => 0.0,
+        let seconds = if is_same {
+            status.uptime - self.status.uptime
+        } else {
+            0.0
         };
         if !is_same {
             self.flows.clear();
@@ -616,9 +617,10 @@ fn queue_details(queue: &Queue) -> Vec<(&'static str, String)> {
         ("lost", whole(queue.dropped)),
         (
             "stalled",
-            match queue.stalled {
-                true => "yes: it takes nothing",
-                false => "no",
+            if queue.stalled {
+                "yes: it takes nothing"
+            } else {
+                "no"
             }
             .to_owned(),
         ),

@@ -111,9 +111,10 @@ impl Consumer {
 
     /// How many events are known to exist and are not consumed yet.
     pub const fn lag(&self) -> u64 {
-        match self.is_attached() {
-            true => self.last.saturating_sub(self.acknowledged()),
-            false => 0,
+        if self.is_attached() {
+            self.last.saturating_sub(self.acknowledged())
+        } else {
+            0
         }
     }
 
@@ -180,10 +181,11 @@ impl Consumer {
         }
         self.last = self.last.max(seq);
         let payload = Some(payload());
-        match self.keep(bytes_max, seq, payload) {
-            true => Arrival::Early,
+        if self.keep(bytes_max, seq, payload) {
+            Arrival::Early
+        } else {
             // What is left out here is asked for again later.
-            false => Arrival::Ignored,
+            Arrival::Ignored
         }
     }
 

@@ -275,9 +275,10 @@ impl Producer {
             path.acknowledged = seq;
             self.trim();
         }
-        match first {
-            true => Acknowledged::First,
-            false => Acknowledged::Noted,
+        if first {
+            Acknowledged::First
+        } else {
+            Acknowledged::Noted
         }
     }
 

@@ -141,9 +141,10 @@ impl StoreClone {
         let behind = self.ticks - self.complete >= resync.max(self.missed_ticks());
         // What is for all comes, but nothing by name: the master has given this clone up. Answers to
         // the writer do not count where signs of life by name do, which changes may leave no room for.
-        let given_up = match attachment.named {
-            true => attachment.beats_to_others >= u64::from(self.config.connection_timeout.max(1)),
-            false => self.ticks - self.heard_by_name >= self.config.connection_ticks(),
+        let given_up = if attachment.named {
+            attachment.beats_to_others >= u64::from(self.config.connection_timeout.max(1))
+        } else {
+            self.ticks - self.heard_by_name >= self.config.connection_ticks()
         };
         // Snapshots are large: not more often than there is time for one.
         let forgotten = attachment.forgotten && self.ticks - attachment.since >= resync;

@@ -117,12 +117,11 @@ impl StoreClone {
             }
             self.unanswered.insert((*who, *request), waits);
         }
-        match self.writer.is_some() {
-            true => self.produce(frame, asked_in(content)),
-            false => {
-                self.backlog_bytes += bytes;
-                self.backlog.push_back(frame);
-            }
+        if self.writer.is_some() {
+            self.produce(frame, asked_in(content))
+        } else {
+            self.backlog_bytes += bytes;
+            self.backlog.push_back(frame);
         }
         Ok(())
     }
@@ -249,9 +248,10 @@ impl StoreClone {
                 // Twice would be wrong, and the old master may have applied it.
                 _ => seq > old.sent,
             };
-            match once {
-                true => self.produce(frame.to_vec(), asked_in(&command.content)),
-                false => self.give_up(&command.content),
+            if once {
+                self.produce(frame.to_vec(), asked_in(&command.content))
+            } else {
+                self.give_up(&command.content)
             }
         }
         // The old master has had the others, and nobody will say what came of them.
@@ -441,10 +441,7 @@ impl StoreClone {
         let command = Command {
             seq: 0,
             sender: writer.id,
-            receiver: match named {
-                true => writer.master,
-                false => EntityId::NIL,
-            },
+            receiver: if named { writer.master } else { EntityId::NIL },
             content,
         };
         self.send(EndpointId::NIL, &command);

@@ -125,9 +125,10 @@ impl<B: Backend> Master<B> {
         let (key, value) = (own(key)?, own(value)?);
         self.check_size(&key, &value)?;
         self.expire_if_over(now, &key)?;
-        let old = match self.observed {
-            true => self.backend.get(&key)?,
-            false => None,
+        let old = if self.observed {
+            self.backend.get(&key)?
+        } else {
+            None
         };
         self.write(now, &key, &value, expiry)?;
         let old = old.as_ref().map(|entry| entry.value.as_slice());
@@ -232,9 +233,10 @@ impl<B: Backend> Master<B> {
         self.snapshot = None;
         self.group.expiries_changed |= self.expiries.clear();
         for (key, is_over) in keys {
-            match is_over {
-                true => self.tell(&key, Change::Expire, self.id),
-                false => self.tell(&key, Change::Erase, publisher),
+            if is_over {
+                self.tell(&key, Change::Expire, self.id)
+            } else {
+                self.tell(&key, Change::Erase, publisher)
             }
         }
         self.broadcast(Content::Clear { publisher });
@@ -258,9 +260,10 @@ impl<B: Backend> Master<B> {
     /// Removes an entry whose time has come before a request gets to see it, so that what follows
     /// is told as what it is: an insert, and not an update of something that nobody could read.
     fn expire_if_over(&mut self, now: Timestamp, key: &[u8]) -> Result<(), BackendError> {
-        match self.expiries.is_over(key, now) {
-            true => self.expire_key(now, key),
-            false => Ok(()),
+        if self.expiries.is_over(key, now) {
+            self.expire_key(now, key)
+        } else {
+            Ok(())
         }
     }
 

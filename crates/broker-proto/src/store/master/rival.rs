@@ -72,9 +72,10 @@ impl<B: Backend> Master<B> {
         }
         self.rival = rival;
         let Some(rival) = rival else { return };
-        let what = match self.is_writable() {
-            true => "this one goes on",
-            false => "this one refuses changes until the other one has gone",
+        let what = if self.is_writable() {
+            "this one goes on"
+        } else {
+            "this one refuses changes until the other one has gone"
         };
         let text = format!("endpoint {rival} has a master, too: {what}");
         let fault = self

@@ -199,9 +199,10 @@ fn two_connections_talk_in_every_role_and_mechanism() {
                 let sent = pair.a.send(parts);
                 assert_eq!(sent.is_ok(), kind.sends(), "{context}");
                 pair.run();
-                let expected = match kind.sends() && other.receives() {
-                    true => vec![message(parts)],
-                    false => vec![],
+                let expected = if kind.sends() && other.receives() {
+                    vec![message(parts)]
+                } else {
+                    vec![]
                 };
                 assert_eq!(pair.take_seen(), (vec![], expected), "{context}");
             }

@@ -109,9 +109,10 @@ impl Queue {
             return;
         };
         let (bytes, frames) = joint.settle();
-        let run = match bytes.len() < SETTLED_COPY_MAX {
-            true => Run::copied(&bytes, frames),
-            false => Run::whole(&bytes, frames),
+        let run = if bytes.len() < SETTLED_COPY_MAX {
+            Run::copied(&bytes, frames)
+        } else {
+            Run::whole(&bytes, frames)
         };
         self.append(run);
     }

@@ -321,9 +321,10 @@ fn complaints(snapshot: &Snapshot) -> Vec<String> {
 
 /// Whether the process lives: it does if it can say so, unless its endpoint is shut down.
 pub(super) fn health(snapshot: &Snapshot) -> (StatusCode, Value) {
-    match snapshot.is_shut_down {
-        true => answer(vec!["the endpoint is shut down".to_owned()]),
-        false => answer(Vec::new()),
+    if snapshot.is_shut_down {
+        answer(vec!["the endpoint is shut down".to_owned()])
+    } else {
+        answer(Vec::new())
     }
 }
 
@@ -333,14 +334,15 @@ pub(super) fn readiness(snapshot: &Snapshot) -> (StatusCode, Value) {
 }
 
 fn answer(reasons: Vec<String>) -> (StatusCode, Value) {
-    match reasons.is_empty() {
-        true => (
+    if reasons.is_empty() {
+        (
             StatusCode::OK,
             json!({ "status": "ok", "reasons": reasons }),
-        ),
-        false => (
+        )
+    } else {
+        (
             StatusCode::SERVICE_UNAVAILABLE,
             json!({ "status": "unavailable", "reasons": reasons }),
-        ),
+        )
     }
 }

@@ -122,12 +122,11 @@ fn run(
     }
     let mut control = node.shared.lock_control();
     let task = accept(server, listener, connections_max);
-    match control.add_listener(node.shared.runtime.spawn(task)) {
-        true => {
-            tracing::info!(event = "http-listening", address = %bound);
-            Ok(bound.port())
-        }
-        false => Err(Error::ShutDown),
+    if control.add_listener(node.shared.runtime.spawn(task)) {
+        tracing::info!(event = "http-listening", address = %bound);
+        Ok(bound.port())
+    } else {
+        Err(Error::ShutDown)
     }
 }
 
@@ -257,9 +256,10 @@ async fn guard(State(server): State<Arc<Server>>, request: Request, next: Next) 
     } else {
         next.run(request).await
     };
-    let policy = match is_page {
-        true => PAGE_POLICY,
-        false => "default-src 'none'; frame-ancestors 'none'",
+    let policy = if is_page {
+        PAGE_POLICY
+    } else {
+        "default-src 'none'; frame-ancestors 'none'"
     };
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, policy),
@@ -347,9 +347,10 @@ fn json(status: StatusCode, document: &Value) -> Response {
 async fn answer_metrics(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
     let accept = headers.get(ACCEPT).and_then(|it| it.to_str().ok());
     let snapshot = Snapshot::of(&server.node);
-    let (format, text) = match accept.is_some_and(metrics::wants_open_metrics) {
-        true => (metrics::OPEN_METRICS, metrics::open_metrics(snapshot)),
-        false => (metrics::TEXT, metrics::text(snapshot)),
+    let (format, text) = if accept.is_some_and(metrics::wants_open_metrics) {
+        (metrics::OPEN_METRICS, metrics::open_metrics(snapshot))
+    } else {
+        (metrics::TEXT, metrics::text(snapshot))
     };
     match text {
         Ok(text) => ([(CONTENT_TYPE, format)], text).into_response(),

@@ -388,9 +388,12 @@ struct Rates {
 impl Rates {
     fn between(before: &Counts, now: &Counts, seconds: f64) -> Self {
         // A peer that left takes its counts along.
-        let rate = |now: u64, before: u64| match seconds > 0.0 {
-            true => now.saturating_sub(before) as f64 / seconds,
-            false => 0.0,
+        let rate = |now: u64, before: u64| {
+            if seconds > 0.0 {
+                now.saturating_sub(before) as f64 / seconds
+            } else {
+                0.0
+            }
         };
         let both = |now: [u64; 2], then: [u64; 2]| [rate(now[0], then[0]), rate(now[1], then[1])];
         Self {

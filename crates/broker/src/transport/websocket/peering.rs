@@ -534,9 +534,10 @@ impl Remote {
         let Some(inbox) = &mut self.inbox else {
             return true;
         };
-        let backlog_max = match self.session.awaits_ack(id) {
-            true => AWAITED_BACKLOG_BYTES_MAX,
-            false => BACKLOG_BYTES_MAX,
+        let backlog_max = if self.session.awaits_ack(id) {
+            AWAITED_BACKLOG_BYTES_MAX
+        } else {
+            BACKLOG_BYTES_MAX
         };
         inbox.poll_ready(cx, backlog_max).is_ready()
     }

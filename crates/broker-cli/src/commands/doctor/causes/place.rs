@@ -21,13 +21,14 @@ pub(in super::super) fn unknown_name(host: &str, error: &str) -> Finding {
          no address to connect to.",
         &[],
     );
-    match is_port_inside {
-        true => finding.remedy("a host has no port in it: give HOST:PORT once"),
-        false => finding
+    if is_port_inside {
+        finding.remedy("a host has no port in it: give HOST:PORT once")
+    } else {
+        finding
             .remedy(format!(
                 "check the spelling; `getent hosts {host}` asks the same resolver"
             ))
-            .remedy("give the numeric address instead of the name"),
+            .remedy("give the numeric address instead of the name")
     }
 }
 
@@ -131,14 +132,15 @@ pub(in super::super) fn zero_mq_cluster(
             finding.detail(format!("{socket}ZMTP {major}.{minor}, {security}"))
         }
     };
-    match web_socket {
-        true => finding.remedy(format!(
+    if web_socket {
+        finding.remedy(format!(
             "a WebSocket server answers there: broker sub -u {web} ..."
-        )),
-        false => finding.remedy(format!(
+        ))
+    } else {
+        finding.remedy(format!(
             "no WebSocket server answers at port {ZEEK_WEB_SOCKET_PORT}: have the manager call \
              `Cluster::listen_websocket`, or ask for its port"
-        )),
+        ))
     }
 }
 
@@ -181,9 +183,10 @@ pub(in super::super) fn other_protocol(
              Zeek has a port of its own for each.",
             &[],
         )
-        .remedy(match encrypted {
-            true => format!("use zeek://{place}"),
-            false => format!("use zeek://{place} with --no-tls"),
+        .remedy(if encrypted {
+            format!("use zeek://{place}")
+        } else {
+            format!("use zeek://{place} with --no-tls")
         })
         .remedy("use the port of the WebSocket server"),
         Speaker::Http { status, server } => {
@@ -239,8 +242,9 @@ pub(in super::super) fn silent(place: &str) -> Finding {
 
 /// An address with the brackets that one of IPv6 has in a URL.
 fn bracketed(host: &str) -> String {
-    match host.contains(':') {
-        true => format!("[{host}]"),
-        false => host.to_owned(),
+    if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
     }
 }

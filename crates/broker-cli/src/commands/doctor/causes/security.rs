@@ -116,9 +116,10 @@ pub(in super::super) fn answered(answer: &Answer, asked_as: EndpointId) -> Optio
         Answer::Goes(_) => return None,
         Answer::Dropped { id, code, text } => dropped(*id, *code, text, asked_as),
         Answer::Versions(min, max) => {
-            let versions = match min == max {
-                true => format!("version {min}"),
-                false => format!("versions {min} to {max}"),
+            let versions = if min == max {
+                format!("version {min}")
+            } else {
+                format!("versions {min} to {max}")
             };
             Finding::new(
                 "version",

@@ -27,9 +27,10 @@ impl Walk<'_, '_> {
             }
             return stop(
                 Step::Protocol,
-                match found.hangs_up {
-                    true => causes::hangs_up(&place),
-                    false => causes::silent(&place),
+                if found.hangs_up {
+                    causes::hangs_up(&place)
+                } else {
+                    causes::silent(&place)
                 },
             );
         };

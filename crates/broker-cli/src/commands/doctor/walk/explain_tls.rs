@@ -30,9 +30,10 @@ impl Walk<'_, '_> {
         self.report.good(Step::Protocol, protocol, &[])?;
         let (ours, theirs) = (
             self.mode(),
-            match probe.chain.is_empty() {
-                true => Mode::Anonymous,
-                false => Mode::Certificates,
+            if probe.chain.is_empty() {
+                Mode::Anonymous
+            } else {
+                Mode::Certificates
             },
         );
         let with_chain = |finding: Finding| {
@@ -65,9 +66,10 @@ impl Walk<'_, '_> {
                 if let Some(session) = &probe.session {
                     self.encrypted(session, &probe.chain)?;
                 }
-                match self.is_native() {
-                    true => self.explain_handshake(address, own_id, true, text).await,
-                    false => stop(Step::Handshake, causes::handshake_failed(text)),
+                if self.is_native() {
+                    self.explain_handshake(address, own_id, true, text).await
+                } else {
+                    stop(Step::Handshake, causes::handshake_failed(text))
                 }
             }
         }
