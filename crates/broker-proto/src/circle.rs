@@ -198,6 +198,9 @@ pub struct Circles {
     messages: Repeats,
     commands: Repeats,
     cases: BTreeMap<Topic, Case>,
+    /// The topics without cuts that were quiet for longest when they were looked for, the quietest
+    /// last. Bound: `QUIET_MAX`.
+    quiet: Vec<(Timestamp, Topic)>,
     /// When something is to be done about a topic: as `due` of the cases.
     agenda: BTreeSet<(Timestamp, Topic)>,
     passed: Passed,
@@ -234,6 +237,7 @@ impl Circles {
             messages: Repeats::new(WINDOW),
             commands: Repeats::new(COMMAND_WINDOW),
             cases: BTreeMap::new(),
+            quiet: Vec::new(),
             agenda: BTreeSet::new(),
             passed: Passed::default(),
             told: BTreeMap::new(),

@@ -194,6 +194,31 @@ fn too_many_topics_are_told_once_per_burst() {
 }
 
 #[test]
+fn the_topics_that_were_quiet_for_longest_are_forgotten() {
+    let mut circles = circles();
+    let topic = |number: i64| Topic::from(format!("/{number}").as_str());
+    let max = i64::try_from(TOPICS_MAX).unwrap();
+    for number in 0..max {
+        circles.case(at(number), &topic(number));
+    }
+    let mut expected: VecDeque<i64> = (0..max).collect();
+    for number in max..max + 500 {
+        // Now and then one of those that were about to go is heard of again.
+        if number % 7 == 0 {
+            let back = expected.remove(3).unwrap();
+            circles.case(at(number), &topic(back));
+            expected.push_back(back);
+        }
+        circles.case(at(number), &topic(number));
+        expected.push_back(number);
+        let gone = expected.pop_front().unwrap();
+        assert!(!circles.cases.contains_key(&topic(gone)), "{gone}");
+        assert_eq!(circles.cases.len(), TOPICS_MAX);
+        outputs(&mut circles);
+    }
+}
+
+#[test]
 fn a_probe_of_nobody_proves_nothing() {
     let mut circles = circles();
     let probe = raise_suspicion(&mut circles, at(0), "/t").unwrap();

@@ -10,6 +10,10 @@ use crate::topic::{RESERVED, Topic};
 /// for longest is forgotten: if it circles, that is found out anew.
 pub const TOPICS_MAX: usize = 4096;
 
+/// Quiet topics that are looked for at a time: to look through all of them for each one that is
+/// forgotten would let a stranger who makes up topics keep a processor busy.
+const QUIET_MAX: usize = 64;
+
 /// Without a topic that was forgotten for so long, the next one is another matter, and told.
 const BURST_PAUSE: Timespan = Timespan::from_secs(60);
 
@@ -26,9 +30,7 @@ impl Circles {
 
     /// Makes room; topics without cuts go first.
     fn forget_quietest(&mut self, now: Timestamp) {
-        let cases = self.cases.iter();
-        let quietest = cases.min_by_key(|(_, case)| (!case.groups.is_empty(), case.touched));
-        let Some(topic) = quietest.map(|(topic, _)| topic.clone()) else {
+        let Some(topic) = self.quietest() else {
             return;
         };
         self.tell_crowded(now, &topic);
@@ -51,6 +53,34 @@ impl Circles {
         }
         let peers = Vec::new();
         self.outputs.push_back(Output::Close { topic, peers });
+    }
+
+    fn quietest(&mut self) -> Option<Topic> {
+        loop {
+            // Others were touched after those that were found, so the next of them is the quietest
+            // of all, unless it was touched itself.
+            while let Some((touched, topic)) = self.quiet.pop() {
+                let case = self.cases.get(&topic);
+                if case.is_some_and(|case| case.touched == touched && case.groups.is_empty()) {
+                    return Some(topic);
+                }
+            }
+            let without_cuts = self.cases.iter().filter(|(_, it)| it.groups.is_empty());
+            let mut found: Vec<_> = without_cuts
+                .map(|(topic, it)| (it.touched, topic))
+                .collect();
+            if found.is_empty() {
+                let quietest = self.cases.iter().min_by_key(|(_, case)| case.touched);
+                return quietest.map(|(topic, _)| topic.clone());
+            }
+            if found.len() > QUIET_MAX {
+                found.select_nth_unstable(QUIET_MAX);
+                found.truncate(QUIET_MAX);
+            }
+            found.sort_unstable_by(|a, b| b.cmp(a));
+            let found = found.into_iter();
+            self.quiet = found.map(|(at, topic)| (at, topic.clone())).collect();
+        }
     }
 
     /// Once per burst of topics that are too many.
