@@ -16,6 +16,8 @@ mod request;
 mod status;
 mod store;
 mod subscribe;
+#[cfg(feature = "tls")]
+mod tls;
 mod top;
 mod value;
 mod version;
@@ -45,6 +47,8 @@ pub(crate) enum Command {
     Status(status::StatusCommand),
     Top(top::Top),
     Node(node::Node),
+    #[cfg(feature = "tls")]
+    Tls(tls::TlsCommand),
     Value(value::ValueCommand),
     Context(context::ContextCommand),
     Completion(completion::Completion),
@@ -71,6 +75,8 @@ pub(crate) fn run(arguments: Arguments, console: &mut Console) -> Outcome {
         Command::Status(command) => command.run(global, console),
         Command::Top(command) => command.run(global, console),
         Command::Node(command) => command.run(global, console),
+        #[cfg(feature = "tls")]
+        Command::Tls(command) => command.run(console),
         Command::Value(command) => command.run(console),
         Command::Context(command) => command.run(console),
         Command::Completion(command) => command.run(console),

@@ -4,6 +4,8 @@
 
 #[path = "command/bench.rs"]
 mod bench;
+#[path = "command/certificates.rs"]
+mod certificates;
 #[path = "command/compatibility.rs"]
 mod compatibility;
 #[path = "command/doctor.rs"]

@@ -2,7 +2,7 @@
 
 use crate::process::{Ended, Running, command};
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "sub",
     "pub",
     "req",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 20] = [
     "status",
     "top",
     "node",
+    "tls",
     "value",
     "context",
     "completion",
