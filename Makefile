@@ -135,11 +135,15 @@ smoke: dist/cpython/.built ## install the wheel into an empty environment and pe
 
 # --- Wheels --------------------------------------------------------------------------------------
 
-.PHONY: py wheel
+.PHONY: py wheel wheel-cpython wheel-abi3
 py: $(VENV)/.wheel ## build the package and install it into .venv
 
-wheel: dist/cpython/.built dist/abi3/.built ## build both wheels: this interpreter's and abi3
+wheel: wheel-cpython wheel-abi3 ## build both wheels: this interpreter's and abi3
 	@ls dist/cpython/*.whl dist/abi3/*.whl
+
+wheel-cpython: dist/cpython/.built
+
+wheel-abi3: dist/abi3/.built
 
 dist/cpython/.built: $(WHEEL_SOURCES) $(VENV)/.tools
 	rm -rf dist/cpython

@@ -36,8 +36,9 @@ const STEPS: &[(&str, &str)] = &[
 /// What is built in the background: from the start of which step on, which target, and which step
 /// has to wait for it. Tests wait for something most of the time, compilers never do.
 const AHEAD: &[(&str, &str, &str)] = &[
-    ("test-rust", "wheel", "test-python"),
-    ("test-python", "sim-build", "sim"),
+    ("test-rust", "wheel-cpython", "test-python"),
+    ("test-python", "wheel-abi3", "test-abi3"),
+    ("test-abi3", "sim-build", "sim"),
     ("test-abi3", "fuzz-build", "fuzz"),
 ];
 
