@@ -7,6 +7,8 @@ use std::os::fd::AsFd;
 
 use anstyle::{AnsiColor, Style};
 
+use broker::data::json::put_string;
+
 use crate::literal::harmless;
 use crate::outcome::{Exit, Failure};
 
@@ -222,6 +224,16 @@ impl Console {
             }
         }
     }
+}
+
+/// Appends a JSON list of texts.
+pub(crate) fn put_strings(line: &mut String, texts: &[String]) {
+    line.push('[');
+    for (index, text) in texts.iter().enumerate() {
+        line.push_str(if index > 0 { "," } else { "" });
+        put_string(line, text);
+    }
+    line.push(']');
 }
 
 impl fmt::Debug for Console {

@@ -55,7 +55,7 @@ impl Secret {
     /// Looks the secret up.
     pub(crate) fn reveal(&self) -> Result<String, Failure> {
         if let Some(path) = self.0.strip_prefix("file:") {
-            return first_line(Path::new(path));
+            return first_line("the passphrase", Path::new(path));
         }
         match self.0.strip_prefix("env:") {
             Some(name) => std::env::var(name).map_err(|_| {
@@ -83,9 +83,9 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The first line of a file with a passphrase.
-pub(crate) fn first_line(path: &Path) -> Result<String, Failure> {
-    let text = crate::nearest::read_file("the passphrase", path)?;
+/// The first line of a file with a secret, such as `the passphrase`.
+pub(crate) fn first_line(what: &str, path: &Path) -> Result<String, Failure> {
+    let text = crate::nearest::read_file(what, path)?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 

@@ -92,7 +92,7 @@ impl Server {
             )));
         }
         let token = match token_file {
-            Some(path) => Some(contexts::first_line(path)?),
+            Some(path) => Some(contexts::first_line("the token", path)?),
             None => std::env::var("BROKER_HTTP_TOKEN").ok(),
         };
         let token = token.filter(|token| !token.is_empty());

@@ -94,7 +94,7 @@ impl Tls {
             None => (context.cert, given(&arguments.key, context.key)),
         };
         let passphrase = match (&arguments.passphrase_file, &context.passphrase) {
-            (Some(path), _) => Some(contexts::first_line(path)?),
+            (Some(path), _) => Some(contexts::first_line("the passphrase", path)?),
             (None, Some(secret)) if arguments.key.is_none() && !arguments.no_tls => {
                 Some(secret.reveal()?)
             }

@@ -7,9 +7,9 @@ use broker::{PeerCertificate, TlsSession};
 use clap::Args;
 
 use crate::arguments::{ConnectionArguments, Global};
-use crate::console::Console;
+use crate::console::{Console, put_strings};
 use crate::duration::duration;
-use crate::literal::harmless;
+use crate::literal::harmless_line;
 use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
 use crate::session::{self, Loss, Session, Waited};
 use crate::target::Target;
@@ -209,7 +209,7 @@ impl Facts {
         rows.push(("connected", format!("in {}", ms(self.connected))));
         for (name, content) in rows {
             // Topics and names in certificates are the peer's words.
-            let content = harmless(&content).replace('\n', "\\n");
+            let content = harmless_line(&content);
             console.line(format_args!("  {name:<12} {content}"))?;
         }
         Ok(())
@@ -281,13 +281,4 @@ fn put_certificate(line: &mut String, certificate: &PeerCertificate) {
         None => line.push_str("null"),
     }
     line.push('}');
-}
-
-fn put_strings(line: &mut String, texts: &[String]) {
-    line.push('[');
-    for (index, text) in texts.iter().enumerate() {
-        line.push_str(if index > 0 { "," } else { "" });
-        put_string(line, text);
-    }
-    line.push(']');
 }

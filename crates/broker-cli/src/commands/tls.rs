@@ -23,6 +23,7 @@ use openssl::x509::extension::{
 use openssl::x509::{X509, X509Builder, X509Name, X509NameBuilder};
 
 use crate::console::Console;
+use crate::contexts;
 use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
 
 /// The files of the authority; nodes are named after themselves.
@@ -225,14 +226,14 @@ impl Init {
         &self,
         name: &str,
         pair: &Pair,
-        passphrase: Option<&[u8]>,
+        passphrase: Option<&str>,
         console: &mut Console,
     ) -> Result<(), Failure> {
         let key = match passphrase {
             None => pair.key.private_key_to_pem_pkcs8(),
             Some(passphrase) => pair
                 .key
-                .private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), passphrase),
+                .private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), passphrase.as_bytes()),
         };
         let key = key.map_err(openssl_failed)?;
         let certificate = pair.certificate.to_pem().map_err(openssl_failed)?;
@@ -274,21 +275,13 @@ fn check_name(name: &str) -> Result<(), Failure> {
     )))
 }
 
-fn read_passphrase(path: &Path) -> Result<Vec<u8>, Failure> {
-    let mut text = fs::read(path).map_err(|error| cannot("read", path, error))?;
-    while text
-        .last()
-        .is_some_and(|byte| matches!(byte, b'\n' | b'\r'))
-    {
-        text.pop();
+fn read_passphrase(path: &Path) -> Result<String, Failure> {
+    let passphrase = contexts::first_line("the passphrase", path)?;
+    if passphrase.is_empty() {
+        let what = format!("{} has no passphrase in its first line", path.display());
+        return Err(Failure::usage(what));
     }
-    if text.is_empty() {
-        return Err(Failure::usage(format!(
-            "{} has no passphrase in it",
-            path.display()
-        )));
-    }
-    Ok(text)
+    Ok(passphrase)
 }
 
 fn make_key() -> Result<PKey<Private>, ErrorStack> {

@@ -150,6 +150,11 @@ pub(crate) fn harmless(text: &str) -> String {
     out
 }
 
+/// As [`harmless`], in one line.
+pub(crate) fn harmless_line(text: &str) -> String {
+    harmless(text).replace('\n', "\\n")
+}
+
 /// Marks that turn the direction of what follows, or have no width.
 pub(crate) fn is_invisible(sign: char) -> bool {
     matches!(
@@ -229,5 +234,6 @@ mod tests {
     fn texts_of_strangers_do_not_reach_the_terminal_as_they_are() {
         assert_eq!(harmless("a\x1b[2J\nb"), "a\\u{1b}[2J\nb");
         assert_eq!(harmless("gr\u{fc}n \u{202e}x"), "gr\u{fc}n \\u{202e}x");
+        assert_eq!(harmless_line("a\nb"), "a\\nb");
     }
 }

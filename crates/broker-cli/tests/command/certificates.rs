@@ -142,6 +142,15 @@ fn what_cannot_be_done_says_why() {
     }
     init(folder, &[]).expect(2);
     init(folder, &["--ca", "--days", "0"]).expect(2);
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    let empty = empty.path().to_str().unwrap();
+    let arguments = ["--ca", "--name", "worker-1", "--passphrase-file", empty];
+    let refused = init(folder, &arguments).expect(2);
+    assert!(
+        refused.err.contains("no passphrase in its first line"),
+        "{}",
+        refused.err
+    );
     assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
     // A key of another authority is noticed before anything is signed with it.
     init(folder, &["--ca"]).expect(0);

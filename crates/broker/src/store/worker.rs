@@ -48,11 +48,6 @@ pub(super) enum Job {
 }
 
 impl Job {
-    /// Whether it may change an entry; what else there is comes with each tick.
-    const fn is_command(&self) -> bool {
-        matches!(self, Self::Command(_) | Self::Request(_))
-    }
-
     fn bytes(&self) -> usize {
         match self {
             Self::Command(bytes) | Self::Request(bytes) => bytes.len() + JOB_OVERHEAD,
@@ -127,7 +122,7 @@ impl Worker {
                     worker.let_readers_in();
                     let count = jobs.len();
                     let began = Instant::now();
-                    let has_change = jobs.iter().any(Job::is_command);
+                    let has_change = jobs.iter().any(Job::is_change);
                     work(&worker, jobs);
                     if has_change {
                         worker.commits.count(began.elapsed());

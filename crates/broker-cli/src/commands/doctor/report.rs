@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use broker::data::json::put_string;
 
-use crate::console::Console;
-use crate::literal::harmless;
+use crate::console::{Console, put_strings};
+use crate::literal::harmless_line;
 use crate::outcome::{Exit, Failure};
 
 /// Columns of lines where the terminal does not say.
@@ -251,7 +251,7 @@ impl<'c> Report<'c> {
             }
         }
         for (head, text) in rows {
-            let text = harmless(text).replace('\n', "\\n");
+            let text = harmless_line(text);
             for (number, line) in wrap(&text, self.width - INDENT).iter().enumerate() {
                 match number {
                     0 => self.console.line(format_args!("{head}{line}"))?,
@@ -289,15 +289,6 @@ impl<'c> Report<'c> {
         line.push('}');
         self.console.line(line)
     }
-}
-
-fn put_strings(line: &mut String, texts: &[String]) {
-    line.push('[');
-    for (index, text) in texts.iter().enumerate() {
-        line.push_str(if index > 0 { "," } else { "" });
-        put_string(line, text);
-    }
-    line.push(']');
 }
 
 /// Lines of at most that many characters, broken at blanks; longer words stay whole.
