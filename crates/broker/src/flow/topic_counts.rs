@@ -184,10 +184,8 @@ impl Counted {
         if self.slots.len() < PREFIXES_COUNTED_MAX {
             self.places.insert(prefix.into(), self.slots.len());
             self.slots.push(slot);
-        } else {
-            if !self.replace(slot, other) {
-                return other.clone();
-            }
+        } else if !self.replace(slot, other) {
+            return other.clone();
         }
         counter
     }
