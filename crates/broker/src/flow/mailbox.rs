@@ -1,4 +1,4 @@
-//! The bounded queue between those who send frames and the one who consumes them.
+//! A bounded queue of frames with several producers and one consumer.
 //!
 //! It is the only queue of the data path: every peer connection and every local subscriber has
 //! one. It holds *runs*: complete frames, one behind the other, in one piece of memory. A small run
@@ -23,14 +23,14 @@ mod limits;
 pub(crate) mod queue;
 mod ready_fd;
 pub(crate) mod run;
+mod stall;
+mod wake;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
-use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -45,19 +45,12 @@ use crate::flow::mailbox::direct_write::DirectWrite;
 use crate::flow::mailbox::joint::{JOINT_BYTES_MAX, JOINT_FRAMES_MAX, JointRun};
 pub(crate) use crate::flow::mailbox::limits::Limits;
 use crate::flow::mailbox::queue::Queue;
-use crate::flow::mailbox::ready_fd::ReadyFd;
 pub(crate) use crate::flow::mailbox::run::{Run, SHARED_RUN_MIN};
-use crate::lock::{Lock, Locked, wake};
+use crate::flow::mailbox::stall::{Stall, TellBurst};
+use crate::flow::mailbox::wake::{Producers, Wake};
+use crate::lock::{Lock, Locked};
 use crate::net::socket::SocketWriter;
 use crate::sync::{AtomicBool, AtomicU64, Condvar};
-
-/// Tasks that are remembered to wait for room. Some of them may have given up without a word, so
-/// beyond this all are woken, and those that still wait come again.
-const WAITING_TASKS_MAX: usize = 1024;
-
-/// Bursts of drops are told at most that often, and later ones together: a consumer whose limit is
-/// strict may have thousands in a second.
-const BURST_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How a producer deals with a full mailbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,16 +119,6 @@ pub(crate) struct Mailbox {
     name: OnceLock<Box<str>>,
 }
 
-type TellBurst = Box<dyn Fn(&Mailbox, Burst) + Send + Sync>;
-
-/// Messages that were dropped, one after the other, because the consumer took nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Burst {
-    pub(crate) messages: u64,
-    /// From the first drop to the consumer's next move.
-    pub(crate) lasted: Duration,
-}
-
 impl fmt::Debug for Mailbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mailbox")
@@ -197,42 +180,6 @@ enum State {
     /// Takes nothing more, what is there can be consumed.
     Finished,
     Overflowed,
-}
-
-/// The wake side: whoever consumes may be a task, a parked thread or a descriptor's reader.
-#[derive(Debug, Default)]
-struct Wake {
-    task: Option<Waker>,
-    parked: usize,
-    ready: Option<ReadyFd>,
-}
-
-/// Those who wait for room.
-#[derive(Debug, Default)]
-struct Producers {
-    /// Bound: `WAITING_TASKS_MAX`.
-    tasks: Vec<Waker>,
-    parked: usize,
-}
-
-/// When the consumer was last seen to move, measured by producers that found the mailbox full.
-#[derive(Debug, Default)]
-struct Stall {
-    seen: Option<(u64, Instant)>,
-    stalled: bool,
-    /// Messages dropped since the burst began, and when that was.
-    burst: u64,
-    burst_began: Option<Instant>,
-    /// When the end of a burst was last told.
-    told: Option<Instant>,
-}
-
-impl Stall {
-    /// Whether the end of a burst was told a moment ago: what follows is told with the next end.
-    fn was_told_lately(&self) -> bool {
-        self.told
-            .is_some_and(|at| at.elapsed() < BURST_REPORT_INTERVAL)
-    }
 }
 
 impl Mailbox {
@@ -460,44 +407,6 @@ impl Mailbox {
         outcome
     }
 
-    fn count_drop(&self, inner: &mut Inner, messages: usize) -> Pushed {
-        let is_first = inner.stall.burst == 0;
-        if is_first {
-            inner.stall.burst_began = Some(Instant::now());
-        }
-        let burst_began = is_first && !inner.stall.was_told_lately();
-        inner.stall.burst = inner.stall.burst.saturating_add(messages as u64);
-        self.dropped.fetch_add(messages as u64, Ordering::Relaxed);
-        Pushed::Dropped { burst_began }
-    }
-
-    /// The consumer moves again, or never will: what was dropped until now can be told.
-    fn end_burst(&self, inner: &mut Inner) {
-        let lost = Burst {
-            messages: std::mem::take(&mut inner.stall.burst),
-            lasted: inner
-                .stall
-                .burst_began
-                .take()
-                .map_or(Duration::ZERO, |at| at.elapsed()),
-        };
-        if lost.messages > 0 {
-            inner.stall.told = Some(Instant::now());
-        }
-        if lost.messages > 0
-            && let Some(told) = self.told_of_bursts.get()
-        {
-            told(self, lost);
-        }
-    }
-
-    /// Has the end of each burst of drops told, under the lock of the mailbox: what is done then must
-    /// neither use it nor wait.
-    pub(crate) fn tell_bursts(&self, tell: impl Fn(&Self, Burst) + Send + Sync + 'static) {
-        // Set once, by its maker.
-        let _ = self.told_of_bursts.set(Box::new(tell));
-    }
-
     /// What happens to messages that find no room.
     pub(crate) fn policy(&self) -> Overflow {
         self.limits.overflow
@@ -512,34 +421,6 @@ impl Mailbox {
         inner.queue.clear();
         self.release_producers(&mut inner);
         self.notify(inner);
-    }
-
-    /// Parks the calling producer until there may be room for the run, at most for `timeout`.
-    pub(crate) fn wait_room(&self, bytes: usize, frames: usize, timeout: Duration) {
-        let mut inner = self.lock();
-        if inner.state != State::Open || inner.queue.has_room(&self.limits, bytes, frames) {
-            return;
-        }
-        inner.producers.parked += 1;
-        // Spurious wake-ups are harmless: the caller pushes again and is told to wait again.
-        let mut inner = inner.wait_timeout(&self.room, timeout);
-        inner.producers.parked = inner.producers.parked.saturating_sub(1);
-    }
-
-    /// Resolves once there may be room for the run.
-    pub(crate) fn poll_room(&self, cx: &mut Context<'_>, bytes: usize, frames: usize) -> Poll<()> {
-        let mut inner = self.lock();
-        if inner.state != State::Open || inner.queue.has_room(&self.limits, bytes, frames) {
-            return Poll::Ready(());
-        }
-        let tasks = &mut inner.producers.tasks;
-        if tasks.len() >= WAITING_TASKS_MAX {
-            tasks.drain(..).for_each(wake);
-        }
-        if !tasks.iter().any(|waker| waker.will_wake(cx.waker())) {
-            tasks.push(cx.waker().clone());
-        }
-        Poll::Pending
     }
 
     // --- the consumer ---------------------------------------------------------------------------
@@ -608,43 +489,6 @@ impl Mailbox {
         inner.interest.take()
     }
 
-    /// Has the task woken when something comes.
-    pub(crate) fn register(&self, cx: &mut Context<'_>) {
-        let mut inner = self.lock();
-        if !inner
-            .wake
-            .task
-            .as_ref()
-            .is_some_and(|task| task.will_wake(cx.waker()))
-        {
-            inner.wake.task = Some(cx.waker().clone());
-        }
-    }
-
-    /// Parks the calling thread until there is something, at most until `deadline`. No messages
-    /// means that some are held by the consumer.
-    pub(crate) fn wait(&self, deadline: Option<Instant>) -> Taken {
-        let mut inner = self.lock();
-        loop {
-            if inner.held {
-                return Taken::Messages(0);
-            }
-            match inner.peek() {
-                Taken::Empty => {}
-                found => return found,
-            }
-            inner.wake.parked += 1;
-            inner = match inner.wait_until(&self.arrived, deadline) {
-                Ok(inner) => inner,
-                Err(mut inner) => {
-                    inner.wake.parked -= 1;
-                    return Taken::Empty;
-                }
-            };
-            inner.wake.parked = inner.wake.parked.saturating_sub(1);
-        }
-    }
-
     /// Tells what a take would find, without taking.
     pub(crate) fn peek(&self) -> Taken {
         self.lock().peek()
@@ -657,43 +501,6 @@ impl Mailbox {
         let progress = self.progress.load(Ordering::Relaxed);
         self.progress
             .store(progress.wrapping_add(1), Ordering::Relaxed);
-    }
-
-    /// The descriptor that is readable while there are messages, made on the first call.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the process has no descriptor left.
-    pub(crate) fn ready_fd(&self, held: bool) -> io::Result<RawFd> {
-        let mut inner = self.lock();
-        let readable = held || inner.peek() != Taken::Empty;
-        let ready = match &mut inner.wake.ready {
-            Some(ready) => ready,
-            vacant => vacant.insert(ReadyFd::new()?),
-        };
-        if readable {
-            ready.raise();
-        }
-        Ok(ready.as_raw_fd())
-    }
-
-    /// Notes that the consumer holds messages again: raises the descriptor and wakes whoever waits.
-    pub(crate) fn raise_ready(&self) {
-        let mut inner = self.lock();
-        inner.held = true;
-        self.notify(inner);
-    }
-
-    /// Notes that the consumer handed out the last message it held; lowers the descriptor if the
-    /// mailbox is empty, too.
-    pub(crate) fn lower_ready(&self) {
-        let mut inner = self.lock();
-        inner.held = false;
-        if inner.peek() == Taken::Empty
-            && let Some(ready) = &mut inner.wake.ready
-        {
-            ready.lower();
-        }
     }
 
     /// Takes nothing more; what is there can still be consumed. Waiting producers are released.
@@ -721,13 +528,6 @@ impl Mailbox {
         inner.queue.clear();
         self.release_producers(&mut inner);
         self.notify(inner);
-    }
-
-    /// Wakes the consumer although nothing arrived: a signal beside the queue wants attention.
-    pub(crate) fn nudge(&self) {
-        if let Some(task) = self.lock().wake.task.take() {
-            wake(task);
-        }
     }
 
     /// Number of messages waiting.
@@ -766,36 +566,6 @@ impl Mailbox {
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
-
-    // --- waking ---------------------------------------------------------------------------------
-
-    fn notify(&self, inner: Locked<'_, Inner>) {
-        if let Some(task) = self.wake_consumer(inner) {
-            wake(task);
-        }
-    }
-
-    /// Wakes parked threads and raises the descriptor. A task that consumes is returned: the caller
-    /// wakes it once nothing is locked.
-    fn wake_consumer(&self, mut inner: Locked<'_, Inner>) -> Option<Waker> {
-        if let Some(ready) = &mut inner.wake.ready {
-            ready.raise();
-        }
-        let parked = inner.wake.parked > 0;
-        let task = inner.wake.task.take();
-        drop(inner);
-        if parked {
-            self.arrived.notify_all();
-        }
-        task
-    }
-
-    fn release_producers(&self, inner: &mut Inner) {
-        if inner.producers.parked > 0 {
-            self.room.notify_all();
-        }
-        inner.producers.tasks.drain(..).for_each(wake);
-    }
 }
 
 impl Inner {
@@ -823,19 +593,6 @@ impl Inner {
     }
 }
 
-impl Stall {
-    /// How long the consumer has been seen without movement.
-    fn idle(&mut self, progress: u64, now: Instant) -> Duration {
-        match self.seen {
-            Some((seen, since)) if seen == progress => now.saturating_duration_since(since),
-            _ => {
-                self.seen = Some((progress, now));
-                Duration::ZERO
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -846,6 +603,7 @@ mod tests {
     use crate::flow::mailbox::chunk::TRANSLATED_BYTES_MAX;
     use crate::flow::mailbox::limits::CONTROL_BYTES_MIN;
     use crate::flow::mailbox::queue::TAIL_SIZE_MAX;
+    use crate::flow::mailbox::wake::WAITING_TASKS_MAX;
     #[cfg(feature = "http")]
     use crate::flow::target::{Target, TargetKind, json_readers};
 
