@@ -29,7 +29,7 @@ FUZZ_SEED ?= 0
 VENV := .venv
 ABI3_VENV := .venv-abi3
 # Everything that ends up in a wheel. A change to any of it rebuilds both wheels.
-WHEEL_SOURCES := Cargo.toml Cargo.lock README.md LICENSE-APACHE LICENSE-MIT $(shell find crates \
+WHEEL_SOURCES := Cargo.toml Cargo.lock .cargo/config.toml README.md LICENSE-APACHE LICENSE-MIT $(shell find crates \
 	python -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.py' -o -name '*.pyi' \
 	-o -name 'py.typed' \) -not -path '*/tests/*' -not -path '*/target/*' 2>/dev/null)
 MATURIN_BUILD = $(VENV)/bin/python -m maturin build --quiet --release $(LOCKED) \
