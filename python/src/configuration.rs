@@ -21,6 +21,7 @@ struct Flags {
     disable_forwarding: bool,
     ttl: u16,
     ignore_broker_conf: bool,
+    config_file: String,
     use_real_time: bool,
     /// 0 for the limits in bytes and messages that every endpoint has.
     peer_buffer_size: usize,
@@ -35,6 +36,7 @@ impl Default for Flags {
             disable_forwarding: false,
             ttl: 16,
             ignore_broker_conf: false,
+            config_file: String::new(),
             use_real_time: true,
             peer_buffer_size: 0,
             peer_overflow: broker::Overflow::default(),
@@ -208,7 +210,9 @@ impl BrokerOptions {
         lock(&self.0).ttl = value.0;
     }
 
-    /// Accepted; configuration files are never read. Default: False.
+    /// Whether to leave `broker.conf` in the working directory alone, which endpoints otherwise read if
+    /// it is there; what it sets counts more than these options and less than the environment, and what
+    /// makes no sense in it raises `ConfigurationError` with line and column. Default: False.
     #[getter]
     fn ignore_broker_conf(&self) -> bool {
         lock(&self.0).ignore_broker_conf
@@ -218,6 +222,20 @@ impl BrokerOptions {
     fn set_ignore_broker_conf(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let value = flag(value)?;
         lock(&self.0).ignore_broker_conf = value;
+        Ok(())
+    }
+
+    /// A configuration file that is read instead of `broker.conf`, and has to be there; with
+    /// `ignore_broker_conf` as well. Default: "".
+    #[getter]
+    fn config_file(&self) -> String {
+        lock(&self.0).config_file.clone()
+    }
+
+    #[setter]
+    fn set_config_file(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = file_name(value)?;
+        lock(&self.0).config_file = value;
         Ok(())
     }
 
@@ -412,11 +430,32 @@ struct Settings {
 #[derive(Debug, Default)]
 pub(crate) struct Configuration(Mutex<Settings>);
 
-/// The options of the runtime for a configuration, or without one.
+/// What the environment says of the log, which has to run before anything is to be logged.
 ///
 /// # Errors
 ///
 /// `ConfigurationError` when an environment variable has a value it cannot have.
+pub(crate) fn log_options() -> PyResult<broker::Options> {
+    let options = broker::Options::default()
+        .with_environment()
+        .map_err(|error| from_broker(&error))?;
+    // A program that asks for nothing writes nothing on the console, as with the original.
+    let console_verbosity = match std::env::var_os("BROKER_CONSOLE_VERBOSITY") {
+        Some(_) => options.console_verbosity,
+        None => broker::Verbosity::Quiet,
+    };
+    Ok(broker::Options {
+        console_verbosity,
+        ..options
+    })
+}
+
+/// The options of the runtime for a configuration, or without one: what the program says, changed by
+/// the configuration file, changed by the environment. Spec: tools 1.1.
+///
+/// # Errors
+///
+/// `ConfigurationError` when the file or an environment variable has a value it cannot have.
 pub(crate) fn options(
     configuration: Option<&Bound<'_, Configuration>>,
 ) -> PyResult<broker::Options> {
@@ -427,25 +466,25 @@ pub(crate) fn options(
         ),
         None => Default::default(),
     };
-    let defaults = broker::Options::default()
-        .with_environment()
-        .map_err(|error| from_broker(&error))?;
-    // A program that asks for nothing writes nothing on the console, as with the original.
-    let console_verbosity = match std::env::var_os("BROKER_CONSOLE_VERBOSITY") {
-        Some(_) => defaults.console_verbosity,
-        None => broker::Verbosity::Quiet,
-    };
-    Ok(broker::Options {
+    let options = broker::Options {
         disable_ssl: flags.disable_ssl,
         disable_forwarding: flags.disable_forwarding,
         use_real_time: flags.use_real_time,
-        console_verbosity,
         peer_buffer_size: (flags.peer_buffer_size > 0).then_some(flags.peer_buffer_size),
         peer_overflow: flags.peer_overflow,
         web_socket_peer: flags.web_socket_peer,
         tls: files.options(),
-        ..defaults
-    })
+        ..broker::Options::default()
+    };
+    let read = if !flags.config_file.is_empty() {
+        options.with_configuration_file(flags.config_file)
+    } else if flags.ignore_broker_conf {
+        Ok(options)
+    } else {
+        options.with_broker_conf()
+    };
+    read.and_then(broker::Options::with_environment)
+        .map_err(|error| from_broker(&error))
 }
 
 /// A path from a setting, which is empty for none.

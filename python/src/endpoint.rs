@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use crate::argument::{Flag, Seconds, Whole, flag, port as port_number, seconds_as_float};
-use crate::configuration::{Configuration, options};
+use crate::configuration::{Configuration, log_options, options};
 use crate::error::{Fallible, closed, expected, from_broker, from_store};
 use crate::process::{Owned, remember};
 use crate::publisher::{Publisher, encoded, finish, write};
@@ -185,17 +185,19 @@ impl Endpoint {
     fn __init__(&self, config: &Bound<'_, PyTuple>) -> PyResult<()> {
         let py = config.py();
         let expected = || PyTypeError::new_err("expected no argument or a Configuration");
-        let settings = match config.len() {
-            0 => options(None)?,
-            1 => {
-                let config = config.get_item(0)?;
-                let config = config.cast::<Configuration>().map_err(|_| expected())?;
-                options(Some(config))?
-            }
+        let config = match config.len() {
+            0 => None,
+            1 => Some(config.get_item(0)?),
             _ => return Err(expected()),
         };
+        let config = match &config {
+            None => None,
+            Some(config) => Some(config.cast::<Configuration>().map_err(|_| expected())?),
+        };
+        let log = log_options()?;
         warn_of_variables(py)?;
-        crate::logging::start(py, &settings)?;
+        crate::logging::start(py, &log)?;
+        let settings = options(config)?;
         let made = py.detach(|| broker::Endpoint::builder().options(settings).build());
         let endpoint = Arc::new(Owned::new(made.map_err(|error| from_broker(&error))?));
         remember(Arc::downgrade(&endpoint));

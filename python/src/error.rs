@@ -228,6 +228,8 @@ pub(crate) fn from_broker(error: &broker::Error) -> PyErr {
         }
         broker::Error::Option { .. }
         | broker::Error::Variable { .. }
+        | broker::Error::ConfigurationFile { .. }
+        | broker::Error::Recording(_)
         | broker::Error::Log { .. }
         | broker::Error::Tls { .. } => raise(|classes| &classes.configuration, code, text),
         broker::Error::TopicTooLong { .. } | broker::Error::MessageTooLarge { .. } => {

@@ -101,17 +101,73 @@ def test_a_bad_verbosity_in_the_environment_is_an_error(monkeypatch):
 
 
 def test_variables_without_effect_are_checked_and_told(scene, monkeypatch, caplog):
-    for name, value in (("BROKER_METRICS_ENDPOINT_NAME", "node"), ("BROKER_RECORDING_DIRECTORY", "/nowhere")):
-        monkeypatch.setenv(name, value)
+    for name in ("BROKER_METRICS_ENDPOINT_NAME", "BROKER_METRICS_EXPORT_TOPIC"):
+        monkeypatch.setenv(name, "node")
     with caplog.at_level(logging.WARNING, "broker"):
         scene.endpoint()
     assert [record.getMessage() for record in caplog.records] == [
         "environment variable BROKER_METRICS_ENDPOINT_NAME has no effect",
-        "environment variable BROKER_RECORDING_DIRECTORY has no effect",
+        "environment variable BROKER_METRICS_EXPORT_TOPIC has no effect",
     ]
     monkeypatch.setenv("BROKER_METRICS_PORT", "abc")
     with pytest.raises(broker.ConfigurationError, match="BROKER_METRICS_PORT: abc "):
         broker.Endpoint()
+
+
+def test_broker_conf_in_the_working_directory_counts_more_than_options(scene, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broker.conf").write_text("broker {\n  disable-ssl = true\n}\n")
+    configured = scene.adopt(broker.Endpoint())
+    options = broker.BrokerOptions()
+    options.ignore_broker_conf = True
+    options.disable_ssl = True
+    connect(configured, scene.adopt(broker.Endpoint(broker.Configuration(options))))
+    options.disable_ssl = False
+    encrypted = scene.adopt(broker.Endpoint(broker.Configuration(options)))
+    assert not encrypted.peer("127.0.0.1", configured.listen("127.0.0.1", 0), 0)
+
+
+def test_what_makes_no_sense_in_a_configuration_file_has_its_place(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "broker.conf"
+    for text, cause in (
+        ("broker {\n  ttl = 70000\n}\n", "line 2, column 3: `broker.ttl` is no number up to 65535"),
+        ("broker {\n", "line 2, column 1: expected `}`"),
+        ("broker.disable-sll = true\n", "unknown option `broker.disable-sll`; there is `broker.disable-ssl`"),
+    ):
+        path.write_text(text)
+        with pytest.raises(broker.ConfigurationError) as raised:
+            broker.Endpoint()
+        assert str(raised.value).startswith("`broker.conf`, ")
+        assert cause in str(raised.value)
+
+
+def test_a_configuration_file_that_is_named_has_to_be_there(scene, monkeypatch, tmp_path, caplog):
+    monkeypatch.chdir(tmp_path)
+    options = broker.BrokerOptions()
+    assert options.config_file == ""
+    options.config_file = tmp_path / "other.conf"
+    with pytest.raises(broker.ConfigurationError, match=r"other\.conf.*cannot be read"):
+        broker.Endpoint(broker.Configuration(options))
+    (tmp_path / "broker.conf").write_text("broken")
+    (tmp_path / "other.conf").write_text("broker.ttl = 8\nsomething.else = 1\n")
+    with caplog.at_level(logging.WARNING, "broker"):
+        scene.adopt(broker.Endpoint(broker.Configuration(options)))
+        broker.logging.flush()
+    assert [record.fields["option"] for record in caplog.records] == ["broker.ttl"]
+
+
+def test_the_environment_records_what_an_endpoint_sends(scene, monkeypatch, tmp_path):
+    monkeypatch.setenv("BROKER_RECORDING_DIRECTORY", str(tmp_path / "recordings"))
+    monkeypatch.setenv("BROKER_OUTPUT_GENERATOR_FILE_CAP", "2")
+    endpoint = broker.Endpoint()
+    for number in range(3):
+        endpoint.publish("/topic", f"message {number}")
+    endpoint.shutdown()
+    (recording,) = (tmp_path / "recordings").iterdir()
+    content = recording.read_bytes()
+    assert content.startswith(b"ZKBREC")
+    assert [content.count(b"message %d" % number) for number in range(3)] == [1, 1, 0]
 
 
 def test_options_under_their_names_in_old_releases():

@@ -20,6 +20,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("lock", 0),
     ("log", 0),
     ("message", 0),
+    ("recording", 0),
     ("sync", 0),
     ("zeek", 0),
     // TCP and TLS.
@@ -40,6 +41,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("endpoint", 5),
     ("hub", 5),
     ("publisher", 5),
+    // A subscriber with a file.
+    ("recorder", 5),
     ("status_subscriber", 5),
     ("subscriber", 5),
 ];

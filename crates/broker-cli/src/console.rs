@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 
@@ -15,6 +16,9 @@ use crate::outcome::{Exit, Failure};
 /// Bytes of output that are written at once. What is buffered is also written when there is nothing
 /// more to print at the moment.
 const OUTPUT_BUFFER: usize = 64 * 1024;
+
+/// How often it is told on a terminal how far something is.
+const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
 
 /// When to write colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -39,6 +43,8 @@ pub struct Console {
     color: Color,
     /// Whether what is said about the run goes to the output as JSON.
     json: bool,
+    /// When it was last told how far something is; the line stands on the terminal.
+    progress: Option<Instant>,
 }
 
 impl Console {
@@ -76,6 +82,7 @@ impl Console {
             errors_is_terminal: false,
             color: Color::Auto,
             json: false,
+            progress: None,
         }
     }
 
@@ -165,8 +172,30 @@ impl Console {
         Ok(())
     }
 
+    /// Tells on a terminal how far something is that takes long, in a line that the next one replaces; in a
+    /// pipe nothing. It costs little to call it often.
+    pub(crate) fn progress(&mut self, text: impl fmt::Display) {
+        let is_early = self
+            .progress
+            .is_some_and(|it| it.elapsed() < PROGRESS_PAUSE);
+        if !self.errors_is_terminal || self.json || is_early {
+            return;
+        }
+        self.progress = Some(Instant::now());
+        let _ = write!(self.errors, "\r{text}\x1b[K");
+        let _ = self.errors.flush();
+    }
+
+    /// Takes the line that tells how far it is off the terminal.
+    fn end_progress(&mut self) {
+        if self.progress.take().is_some() {
+            let _ = write!(self.errors, "\r\x1b[K");
+        }
+    }
+
     /// Says something that is no data. That standard error is gone is no reason to end.
     pub(crate) fn say(&mut self, text: impl fmt::Display) {
+        self.end_progress();
         let _ = writeln!(self.errors, "{text}");
     }
 
@@ -176,6 +205,7 @@ impl Console {
         let style = palette.of(color.on_default().bold());
         // Errors quote what peers said.
         let text = harmless(&text.to_string());
+        self.end_progress();
         let _ = writeln!(self.errors, "{style}{what}:{style:#} {text}");
     }
 
@@ -207,6 +237,7 @@ impl Console {
 
     /// Ends the output and says why the command ends; returns the exit code.
     pub(crate) fn finish(&mut self, outcome: Result<Exit, Failure>) -> Exit {
+        self.end_progress();
         let flushed = self.flush().map_err(Failure::from);
         let outcome = match (outcome, flushed) {
             (Ok(exit), flushed) => flushed.map(|()| exit),
@@ -272,5 +303,54 @@ impl Palette {
 
     fn of(self, style: Style) -> Style {
         if self.is_colored { style } else { Style::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Sends what is written.
+    struct Sent(mpsc::Sender<u8>);
+
+    impl Write for Sent {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            for byte in bytes {
+                let _ = self.0.send(*byte);
+            }
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn said(is_terminal: bool, talk: impl FnOnce(&mut Console)) -> String {
+        let (sender, receiver) = mpsc::channel();
+        let mut console = Console::new(io::empty(), io::sink(), Sent(sender));
+        console.errors_is_terminal = is_terminal;
+        console.color = Color::Never;
+        talk(&mut console);
+        drop(console);
+        String::from_utf8(receiver.iter().collect()).expect("it is text")
+    }
+
+    #[test]
+    fn progress_is_one_line_of_a_terminal_that_goes_away() {
+        let talk = |console: &mut Console| {
+            console.progress("1 line");
+            // At once: too early for another.
+            console.progress("2 lines");
+            console.warn("line 3");
+            console.say("done");
+        };
+        assert_eq!(
+            said(true, talk),
+            "\r1 line\x1b[K\r\x1b[Kwarning: line 3\ndone\n"
+        );
+        assert_eq!(said(false, talk), "warning: line 3\ndone\n");
     }
 }

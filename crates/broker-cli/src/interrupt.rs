@@ -4,11 +4,11 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
-use crate::outcome::Exit;
+use crate::outcome::{Exit, Failure};
 
 /// Which signal came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,39 @@ struct State {
     /// 0, or one more than the number of the [`Ending`].
     came: AtomicU8,
     told: Notify,
+}
+
+/// The signals of a command that runs in one thread and looks for itself whether one came.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    pub(crate) interrupt: Interrupt,
+    /// Where they are watched; its thread only waits.
+    _runtime: Runtime,
+}
+
+impl Signals {
+    /// Takes the signals over.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no thread or descriptor for it.
+    pub(crate) fn watch() -> Result<Self, Failure> {
+        let failed = |error| Failure::failed(format!("cannot watch signals: {error}"));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("broker-signals")
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        let interrupt = {
+            let _inside = runtime.enter();
+            Interrupt::start(runtime.handle()).map_err(failed)?
+        };
+        Ok(Self {
+            interrupt,
+            _runtime: runtime,
+        })
+    }
 }
 
 /// Tells when the command is to end.

@@ -15,23 +15,21 @@
 //! |---|---|
 //! | `commands` | one file per command: its options, what it does; what only one needs is in a folder of its name |
 //! | `arguments`, `overview` | the command line as a whole; options that several commands have; the shortest help |
-//! | `compatibility`, `broker_conf` | `broker-node`, `broker-pipe`, `broker-throughput`; the original's configuration files |
+//! | `compatibility` | `broker-node`, `broker-pipe`, `broker-throughput` |
 //! | [`literal`] | values as text, read and written |
 //! | `condition`, `template`, `path`, `pattern` | `--where`, `--format`, and what they have in common |
 //! | `incoming` | a message that came, as a line and as JSON |
 //! | `target`, `contexts` | where to: URLs, TLS, the file of contexts |
-//! | `recordings` | files with recorded messages |
 //! | `session` | an endpoint with its peers: connect, lose, connect again, leave |
 //! | `console`, `outcome`, `interrupt` | streams, exit codes, signals |
 //! | `http_client`, `node_status` | asking a node over HTTP; what it tells |
 //! | `duration`, `nearest` | `10s`; what a mistyped name may have meant |
 //!
-//! Everything but `session`, `recordings`, `http_client` and `commands` is free of sockets and clocks.
+//! Everything but `session`, `http_client` and `commands` is free of sockets and clocks.
 
 #![forbid(unsafe_code)]
 
 mod arguments;
-mod broker_conf;
 mod commands;
 mod compatibility;
 mod condition;
@@ -48,7 +46,6 @@ mod outcome;
 mod overview;
 mod path;
 mod pattern;
-mod recordings;
 mod session;
 mod target;
 mod template;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use broker::PeerFailure;
+use broker::recording::RecordingFileError;
 
 use crate::literal::LiteralError;
 
@@ -102,6 +103,15 @@ impl From<io::Error> for Failure {
     }
 }
 
+impl From<RecordingFileError> for Failure {
+    fn from(error: RecordingFileError) -> Self {
+        match &error {
+            RecordingFileError::NotARecording { .. } => Self::usage(error.to_string()),
+            _ => Self::failed(error.to_string()),
+        }
+    }
+}
+
 impl From<broker::Error> for Failure {
     fn from(error: broker::Error) -> Self {
         match &error {
@@ -119,6 +129,7 @@ impl From<broker::Error> for Failure {
             broker::Error::Tls { .. } => Self::new(Exit::Refused, error.to_string()),
             broker::Error::Address(_)
             | broker::Error::Option { .. }
+            | broker::Error::ConfigurationFile { .. }
             | broker::Error::Variable { .. } => Self::usage(error.to_string()),
             _ => Self::failed(error.to_string()),
         }

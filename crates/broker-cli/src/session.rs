@@ -144,10 +144,8 @@ impl Session {
             (Failure::Told { exit, hint, .. }, broker::Error::PeerUnavailable { text, .. }) => {
                 let what = format!("cannot connect to {peer}: {text}");
                 let failure = Failure::new(exit, what);
-                match hint {
-                    Some(hint) => failure.hint(hint),
-                    None => failure,
-                }
+                failure
+                    .hint(hint.unwrap_or_else(|| format!("`broker doctor {peer}` finds out why")))
             }
             (failure, _) => failure,
         }

@@ -9,8 +9,11 @@ use broker_proto::EndpointId;
 
 use crate::error::Error;
 
+pub mod broker_conf;
+mod file;
 #[cfg(feature = "status")]
 mod http;
+mod recording;
 #[cfg(feature = "http")]
 mod websocket;
 #[cfg(feature = "http")]
@@ -18,6 +21,7 @@ mod websocket_peer;
 
 #[cfg(feature = "status")]
 pub use http::HttpOptions;
+pub use recording::RecordingOptions;
 #[cfg(feature = "http")]
 pub use websocket::{WebSocketOptions, WebSocketTls};
 #[cfg(feature = "http")]
@@ -245,6 +249,8 @@ pub struct Options {
     /// The server for metrics and status that starts with the endpoint.
     #[cfg(feature = "status")]
     pub metrics: HttpOptions,
+    /// A recording of what goes through the endpoint.
+    pub recording: RecordingOptions,
     /// Verbosity of the log on the console, for programs that [start](crate::log::start) one.
     pub console_verbosity: Verbosity,
     /// Verbosity of the log in a file, for programs that [start](crate::log::start) one.
@@ -276,6 +282,7 @@ impl Default for Options {
             web_socket_peer: WebSocketPeerOptions::default(),
             #[cfg(feature = "status")]
             metrics: HttpOptions::default(),
+            recording: RecordingOptions::default(),
             console_verbosity: Verbosity::Error,
             file_verbosity: Verbosity::Quiet,
         }
@@ -283,9 +290,11 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The defaults, changed by `BROKER_CONSOLE_VERBOSITY`, `BROKER_FILE_VERBOSITY` and
-    /// `BROKER_WEB_SOCKET_PORT`. The other variables of Broker are checked; a warning in the log
-    /// tells of those that are set, as [`Options::variables_without_effect`] does.
+    /// The defaults, changed by `BROKER_CONSOLE_VERBOSITY`, `BROKER_FILE_VERBOSITY`,
+    /// `BROKER_WEB_SOCKET_PORT`, `BROKER_METRICS_PORT`, `BROKER_RECORDING_DIRECTORY` and
+    /// `BROKER_OUTPUT_GENERATOR_FILE_CAP`. The other variables of Broker are checked; a warning in the
+    /// log tells of those that are set, as [`Options::variables_without_effect`] does. Configuration
+    /// files are not read; see [`with_broker_conf`](Self::with_broker_conf).
     ///
     /// # Errors
     ///
@@ -299,7 +308,7 @@ impl Options {
     }
 
     /// The environment variables that are set and would change something in the original, or did
-    /// in an earlier release, but not here: those of metrics and of recordings.
+    /// in an earlier release, but not here: those of metrics that are sent as messages.
     pub fn variables_without_effect() -> Vec<&'static str> {
         let names = WITHOUT_EFFECT.iter().map(|(name, _)| *name);
         names.filter(|name| env::var_os(name).is_some()).collect()
@@ -345,6 +354,7 @@ impl Options {
         self.web_socket.take_variables(&variable)?;
         #[cfg(feature = "status")]
         self.metrics.take_variables(&variable)?;
+        self.recording.take_variables(&variable)?;
         for (name, form) in WITHOUT_EFFECT {
             if let Some(value) = variable(name) {
                 form.check(name, &value.to_string_lossy())?;
@@ -388,22 +398,18 @@ enum Form {
     Text,
     /// A number and a unit.
     Interval,
-    /// Not negative.
-    Number,
 }
 
 /// Units of intervals.
 const UNITS: [&str; 6] = ["ns", "us", "ms", "s", "min", "h"];
 
 /// The original's variables that only have their form checked here. Spec: tools 1.4.
-const WITHOUT_EFFECT: [(&str, Form); 7] = [
+const WITHOUT_EFFECT: [(&str, Form); 5] = [
     ("BROKER_METRICS_ENDPOINT_NAME", Form::Text),
     ("BROKER_METRICS_EXPORT_TOPIC", Form::Text),
     ("BROKER_METRICS_EXPORT_INTERVAL", Form::Interval),
     ("BROKER_METRICS_EXPORT_PREFIXES", Form::Text),
     ("BROKER_METRICS_IMPORT_TOPICS", Form::Text),
-    ("BROKER_RECORDING_DIRECTORY", Form::Text),
-    ("BROKER_OUTPUT_GENERATOR_FILE_CAP", Form::Number),
 ];
 
 impl Form {
@@ -415,7 +421,6 @@ impl Form {
                 let fits = unit.len() < value.len() && UNITS.contains(&unit);
                 (fits, "an interval such as '5s'")
             }
-            Self::Number => (value.parse::<u64>().is_ok(), "a positive integer"),
         };
         if fits {
             return Ok(());
@@ -504,13 +509,7 @@ mod tests {
                 &["5s", "250ms", "5min"][..],
                 &["zz", "5", "s", "-5s", "5 s", ""][..],
             ),
-            (
-                "BROKER_OUTPUT_GENERATOR_FILE_CAP",
-                &["0", "5"],
-                &["-1", "x", ""],
-            ),
             ("BROKER_METRICS_IMPORT_TOPICS", &["/a, /b", ""], &[]),
-            ("BROKER_RECORDING_DIRECTORY", &["recordings"], &[]),
         ] {
             for value in good {
                 assert_eq!(with(name, value).unwrap(), Options::default(), "{value}");

@@ -30,6 +30,7 @@ use crate::net::listener;
 use crate::net::tls_session::TlsSession;
 use crate::peer::{accept, dial};
 use crate::publisher::Publisher;
+use crate::recorder;
 use crate::stats::{self, Stats};
 use crate::status_subscriber::StatusSubscriber;
 use crate::store::{Backend, Node, Store, StoreError, StoreEvents, Stores};
@@ -146,7 +147,8 @@ impl Builder {
     /// # Errors
     ///
     /// Fails when an option has a value it cannot have, when the TLS set-up is incomplete or a file
-    /// of it cannot be used, and when the process cannot start threads.
+    /// of it cannot be used, when a recording cannot be written, and when the process cannot start
+    /// threads.
     pub fn build(self) -> Result<Endpoint, Error> {
         self.build_with(hooks)
     }
@@ -162,11 +164,12 @@ impl Builder {
         };
         let stores = Arc::new(Stores::default());
         let shared = Shared::new(self.options, runtime, hooks(&stores))?;
-        let told = stores.clone();
-        shared
-            .data
-            .routes
-            .tell_changes(move || told.routes_changed());
+        let (told, waiting) = (stores.clone(), shared.routes_changed.clone());
+        shared.data.routes.tell_changes(move || {
+            told.routes_changed();
+            waiting.notify_waiters();
+        });
+        recorder::start_configured(&shared)?;
         #[cfg(feature = "http")]
         http::start_configured(&shared)?;
         let node = Node { shared, stores };
@@ -176,6 +179,19 @@ impl Builder {
         Ok(Endpoint {
             handle: Arc::new(LastHandle { node }),
         })
+    }
+}
+
+/// Takes connections of native peers at a listener from now on.
+fn accept_at(node: &Node, listener: tokio::net::TcpListener) -> Result<(), Error> {
+    let shared = &node.shared;
+    let mut control = shared.lock_control();
+    let task = shared.runtime.spawn(accept::run(node.clone(), listener));
+    control.listens_to_natives();
+    if control.add_listener(task) {
+        Ok(())
+    } else {
+        Err(Error::ShutDown)
     }
 }
 
@@ -307,19 +323,29 @@ impl Endpoint {
             let bound = bound.and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
             resolver.resolve(match bound {
                 Err(cause) => Err(shared.cannot_listen(address, port, cause)),
-                Ok((port, listener)) => {
-                    let mut control = shared.lock_control();
-                    let task = shared.runtime.spawn(accept::run(node.clone(), listener));
-                    control.listens_to_natives();
-                    if control.add_listener(task) {
-                        Ok(port)
-                    } else {
-                        Err(Error::ShutDown)
-                    }
-                }
+                Ok((port, listener)) => accept_at(&node, listener).map(|()| port),
             });
         });
         pending
+    }
+
+    /// Listens for peers at a socket that is bound already, such as one that a service manager keeps;
+    /// returns its port. As [`listen`](Self::listen) otherwise.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Listen`] when the socket cannot be used; [`Error::ShutDown`] after a shutdown.
+    pub fn listen_on(&self, listener: std::net::TcpListener) -> Result<u16, Error> {
+        let shared = self.shared();
+        let _runtime = shared.runtime.enter();
+        let bound = listener.local_addr().and_then(|address| {
+            listener.set_nonblocking(true)?;
+            Ok((address.port(), tokio::net::TcpListener::from_std(listener)?))
+        });
+        let bound =
+            bound.map_err(|cause| shared.cannot_listen("a given socket".to_owned(), 0, cause));
+        let (port, listener) = bound?;
+        accept_at(self.node(), listener).map(|()| port)
     }
 
     /// Listens for WebSocket clients and resolves to the port.
@@ -555,6 +581,32 @@ impl Endpoint {
     /// error event ([`ErrorCode::ForwardingLoop`](broker_proto::ErrorCode::ForwardingLoop)) and cut.
     pub fn loops_found(&self) -> u64 {
         self.shared().circles.lock().found()
+    }
+
+    /// Looks for something now, and again after every change of peers and of what they subscribe to,
+    /// until it is found. It goes on for as long as it is awaited, also after a shutdown.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let (endpoint, other) = (broker::Endpoint::new()?, broker::Endpoint::new()?);
+    /// # let _subscriber = other.subscriber(["/topic"])?;
+    /// let port = endpoint.listen("127.0.0.1", 0).await?;
+    /// # other.peer("127.0.0.1", port, broker::Retry::Never).await?;
+    /// let topics = endpoint.until(|it| Some(it.peer_subscriptions()).filter(|it| !it.is_empty()));
+    /// assert_eq!(topics.await[0].as_bytes(), b"/topic");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub async fn until<T>(&self, mut find: impl FnMut(&Self) -> Option<T>) -> T {
+        loop {
+            let mut changed = std::pin::pin!(self.shared().routes_changed.notified());
+            // A change that comes while it is looked counts, too.
+            changed.as_mut().enable();
+            if let Some(found) = find(self) {
+                return found;
+            }
+            changed.await;
+        }
     }
 
     /// The topics that peers are subscribed to, sorted, each once.

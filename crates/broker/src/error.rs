@@ -1,6 +1,7 @@
 //! What can go wrong, and the code the original reports for it.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use broker_data::EncodeError;
@@ -8,6 +9,9 @@ use broker_proto::ErrorCode;
 use broker_proto::endpoint::PeerFailure;
 use broker_proto::frame::EnvelopeError;
 use broker_proto::peer_url::PeerUrlError;
+
+use crate::config::broker_conf::Place;
+use crate::recording::RecordingFileError;
 
 /// Why a call failed. Every error names the thing it is about and maps to an [`ErrorCode`].
 #[derive(Debug, Clone, thiserror::Error)]
@@ -29,6 +33,19 @@ pub enum Error {
         /// What is wrong with it, in the words of the original.
         text: String,
     },
+    /// A configuration file cannot be read, or has something in it that makes no sense. Spec: tools 1.2.
+    #[error("`{}`{}: {cause}", path.display(), place.map_or(String::new(), |place| format!(", {place}")))]
+    ConfigurationFile {
+        /// The file.
+        path: PathBuf,
+        /// Where in it; `None` when it is about the file as a whole.
+        place: Option<Place>,
+        /// What is wrong.
+        cause: String,
+    },
+    /// The recording of an endpoint cannot be written.
+    #[error("recording: {0}")]
+    Recording(#[from] RecordingFileError),
     /// The TLS set-up is incomplete, or a file of it cannot be used.
     #[error("TLS set-up: {cause}")]
     Tls {
@@ -123,6 +140,7 @@ impl Error {
             Self::Option { .. } | Self::Variable { .. } | Self::Tls { .. } | Self::Start(_) => {
                 ErrorCode::CannotOpenResource
             }
+            Self::ConfigurationFile { .. } | Self::Recording(_) => ErrorCode::CannotOpenResource,
             Self::Log { .. } | Self::Listen { .. } | Self::Descriptor(_) => {
                 ErrorCode::CannotOpenResource
             }

@@ -18,7 +18,8 @@
 //! | module | what it is |
 //! |---|---|
 //! | `endpoint`, `publisher`, `subscriber`, `status_subscriber`, `hub` | the public handles, thin |
-//! | `config`, `libraries`, `error`, `message` | options, what is compiled in, failures, what was received |
+//! | `config`, `libraries`, `error`, `message` | options and files of them ([`broker_conf`]), what is compiled in, failures, what was received |
+//! | [`recording`], `recorder` | files with recorded messages; an endpoint that records |
 //! | `net` | TCP and TLS: listening, connecting, sockets |
 //! | `flow` | the data path: publishing, routing, mailboxes, marks, buffers |
 //! | `core` | the control plane: the protocol's state machine, what its outputs mean, answers that are pending |
@@ -61,6 +62,8 @@ mod message;
 mod net;
 mod peer;
 mod publisher;
+mod recorder;
+pub mod recording;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod stats;
@@ -103,8 +106,8 @@ pub use config::HttpOptions;
 pub use config::{
     AWAIT_PEER_TIMEOUT, CONNECT_TIMEOUT, Capacity, DEAD_PEER_TIMEOUT, FRAME_BYTES_MAX,
     HANDSHAKE_TIMEOUT, MAILBOX_BYTES_MAX, MAILBOX_MESSAGES_MAX, OnLoss, Options, Overflow,
-    PENDING_CONNECTIONS_MAX, RETRY_DEFAULT, SHUTDOWN_TIMEOUT, STALL_LIMIT, StoreOptions,
-    TlsOptions, Verbosity,
+    PENDING_CONNECTIONS_MAX, RETRY_DEFAULT, RecordingOptions, SHUTDOWN_TIMEOUT, STALL_LIMIT,
+    StoreOptions, TlsOptions, Verbosity, broker_conf,
 };
 #[cfg(feature = "http")]
 pub use config::{WebSocketOptions, WebSocketPeerOptions, WebSocketTls, WebSocketTrust};

@@ -14,6 +14,7 @@ use broker_proto::{LocalId, LocalKind, Topic};
 use futures_core::Stream;
 
 use crate::config::OnLoss;
+use crate::core::control::NotAdded;
 use crate::core::shared::Shared;
 use crate::error::Error;
 use crate::flow::buffers;
@@ -105,6 +106,20 @@ impl Subscriber {
         kind: LocalKind,
         topics: Vec<Topic>,
     ) -> Result<Self, Error> {
+        Self::added(shared, |target| {
+            shared.add_consumer(kind, &topics, target, usize::MAX)
+        })
+    }
+
+    /// Of everything that comes here and is sent here; peers are not asked for more.
+    pub(crate) fn of_everything(shared: &Arc<Shared>) -> Result<Self, Error> {
+        Self::added(shared, |target| shared.add_observer(target))
+    }
+
+    fn added(
+        shared: &Arc<Shared>,
+        add: impl FnOnce(Target) -> Result<LocalId, NotAdded>,
+    ) -> Result<Self, Error> {
         let mailbox = Mailbox::new(shared.data.local_limits.clone());
         shared.data.report_bursts_of(&mailbox, TargetKind::Local);
         let mailbox = Arc::new(mailbox);
@@ -112,8 +127,7 @@ impl Subscriber {
             mailbox: mailbox.clone(),
             kind: TargetKind::Local,
         };
-        let added = shared.add_consumer(kind, &topics, target, usize::MAX);
-        let id = added.map_err(|_| Error::ShutDown)?;
+        let id = add(target).map_err(|_| Error::ShutDown)?;
         Ok(Self {
             shared: shared.clone(),
             id,

@@ -634,6 +634,7 @@ class BrokerOptions(_TlsSettings):
     forward: bool
     ttl: int
     ignore_broker_conf: bool
+    config_file: str
     use_real_time: bool
     peer_buffer_size: int
     peer_overflow_policy: Literal["disconnect", "drop_newest", "drop_oldest", "block"]

@@ -32,7 +32,7 @@ use crate::target::{Target, Tls};
 use receiving::Receiver;
 use report::Report;
 
-/// Reports that wait to be printed; one comes at the end of a test.
+/// Reports and remarks that wait to be printed; one comes at the end of a test.
 const REPORTS_MAX: usize = 16;
 
 /// Beginning of all topics of the tests.
@@ -195,6 +195,7 @@ impl TestArguments {
             Some(target) => target.options.clone(),
             None => Tls::of(&self.connection.tls, Context::default())?.options(&[]),
         };
+        let (tell, mut told) = tokio::sync::mpsc::channel(REPORTS_MAX);
         let plan = sending::Plan {
             kind,
             count: self.count.unwrap_or(kind.count()),
@@ -203,11 +204,19 @@ impl TestArguments {
             timeout: self.timeout,
             peer: target.and_then(|target| target.peers.into_iter().next()),
             options,
+            tell: Box::new(move |text| drop(tell.try_send(text))),
         };
         let runtime = session::runtime()?;
         let outcome = runtime.block_on(async {
             let handle = tokio::runtime::Handle::current();
-            until_done(move || sending::run(&plan, &handle)).await
+            let mut done = std::pin::pin!(until_done(move || sending::run(&plan, &handle)));
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(text) = told.recv() => console.say(text),
+                    done = &mut done => return done,
+                }
+            }
         });
         runtime.shutdown_background();
         let Some(report) = outcome? else {
@@ -254,7 +263,9 @@ impl SubArguments {
         if let Some(listen) = &self.listen {
             let (address, port) = super::node::listen_address(listen)?;
             let port = endpoint.listen(&address, port).await?;
-            console.say(format_args!("listening at port {port}"));
+            console.say(format_args!(
+                "listening at port {port}; waiting for `broker bench pub -u HOST:{port}` or another test"
+            ));
         } else if let Some(peer) = peer {
             let retry = broker::Retry::Never;
             endpoint.peer_url(&peer.to_string(), retry).await?;

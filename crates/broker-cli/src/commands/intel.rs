@@ -257,6 +257,7 @@ impl Where {
                 let view = broker::View::trusted(event);
                 session.endpoint.publish_async(&self.topic, &view).await
             };
+            console.progress(format_args!("{sent} of {} items", events.len()));
             match session.or_signal(send).await {
                 Waited::Over(done) => done?,
                 Waited::Ended(_) => {

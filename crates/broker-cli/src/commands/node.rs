@@ -1,13 +1,13 @@
 //! `broker node`: an endpoint that runs until it is told to end.
 //!
 //! `configuration` is its file, `import` reads the original's, `running` is what it does, `log` what
-//! it says, `notify` what it tells systemd.
+//! it says, `service` its part with systemd and in containers.
 
 mod configuration;
 mod import;
 mod log;
-mod notify;
 mod running;
+mod service;
 
 use std::path::PathBuf;
 
@@ -111,13 +111,14 @@ impl Node {
             }
             return Ok(Exit::Done);
         }
-        if configuration.is_idle() {
+        let given = service::given_listeners()?;
+        if configuration.is_idle() && given.is_empty() {
             return Err(Failure::usage("nothing to do: no listener and no peer")
                 .hint("give --listen or --peer, or a file with --config"));
         }
         let log = log::Log::start(&configuration.log, console)?;
         let runtime = session::runtime()?;
-        let outcome = runtime.block_on(running::run(&self, configuration, options, log));
+        let outcome = runtime.block_on(running::run(&self, configuration, options, given, log));
         runtime.shutdown_background();
         outcome
     }

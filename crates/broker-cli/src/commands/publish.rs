@@ -22,9 +22,6 @@ use crate::target::Target;
 /// Lines of standard input that are read ahead.
 const LINES_AHEAD: usize = 1024;
 
-/// How often it is looked whether a peer has subscribed: filters of peers change without an event.
-const SUBSCRIBER_POLL: Duration = Duration::from_millis(10);
-
 /// How long `--drain` waits for the peers unless told otherwise.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -317,12 +314,9 @@ pub(super) async fn await_subscriber(
     timeout: Option<Duration>,
 ) -> Waited<bool> {
     let deadline = timeout.map(|limit| tokio::time::Instant::now() + limit);
-    let subscribed = async {
-        let mut poll = tokio::time::interval(SUBSCRIBER_POLL);
-        while !has_subscriber(session, topic) {
-            poll.tick().await;
-        }
-    };
+    let subscribed = session
+        .endpoint
+        .until(|_| has_subscriber(session, topic).then_some(()));
     let subscribed = async {
         tokio::select! {
             () = subscribed => true,

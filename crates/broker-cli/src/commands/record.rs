@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use broker::data::json::put_text;
+use broker::recording::{RecordingReader, RecordingWriter};
 use broker::{MessageRef, Subscriber, Timestamp};
 use clap::Args;
 
 use crate::arguments::{ConnectionArguments, EndArguments, Global};
 use crate::console::Console;
 use crate::incoming::{put_topic, time_text};
+use crate::nearest::check_file;
 use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
-use crate::recordings::{RecordingReader, RecordingWriter};
 use crate::session::{self, Loss, Session};
 use crate::target::Target;
 
@@ -284,12 +285,13 @@ impl Contents {
 }
 
 fn info(file: &std::path::Path, console: &mut Console) -> Outcome {
+    check_file("recording", file)?;
     let mut reader = RecordingReader::open(file)?;
     let mut contents = Contents::default();
     loop {
         let more = reader.next_block(|_, message| {
             contents.add(message.time, message.topic, message.frame.len());
-            Ok(())
+            Ok::<(), Failure>(())
         });
         if more? { contents.blocks += 1 } else { break }
     }

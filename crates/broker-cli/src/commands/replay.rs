@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use broker::data::View;
+use broker::recording::RecordingReader;
 use broker::{Timespan, Timestamp, Value};
 use clap::Args;
 use tokio::time::Instant;
@@ -13,16 +14,13 @@ use crate::arguments::{ConnectionArguments, Global};
 use crate::console::Console;
 use crate::duration::duration;
 use crate::literal;
+use crate::nearest::check_file;
 use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
-use crate::recordings::RecordingReader;
 use crate::session::{self, Loss, Session, Waited};
 use crate::target::{Target, Tls};
 
 /// Shorter pauses are left out: timers are no finer.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
-
-/// How often it is looked whether a peer has come and subscribed.
-const PEER_POLL: Duration = Duration::from_millis(10);
 
 /// How long it is waited until the peers have taken everything.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -123,6 +121,7 @@ impl Replay {
                 .transpose()
         };
         let borders = (border("--from", &self.from)?, border("--to", &self.to)?);
+        check_file("recording", &self.file)?;
         let reader = RecordingReader::open(&self.file)?;
         let target = match &self.listen {
             None => Target::find(&self.connection, global)?,
@@ -176,7 +175,7 @@ impl Replay {
             sent: 0,
         };
         let exit = loop {
-            let exit = player.play(&mut reader, &session).await?;
+            let exit = player.play(&mut reader, &session, console).await?;
             let damage = reader.damage();
             if let Some((error, bytes)) = damage {
                 console.warn(format_args!(
@@ -210,13 +209,14 @@ impl Replay {
             (Some(_), None) => None,
         };
         let deadline = limit.map(|limit| Instant::now() + limit);
-        while session.endpoint.peer_subscriptions().is_empty() {
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return self.listen.is_none() && self.timeout.is_none();
-            }
-            tokio::time::sleep(PEER_POLL).await;
+        let wanted = session
+            .endpoint
+            .until(|it| (!it.peer_subscriptions().is_empty()).then_some(()));
+        tokio::select! {
+            biased;
+            () = wanted => true,
+            () = session::until(deadline) => self.listen.is_none() && self.timeout.is_none(),
         }
-        true
     }
 }
 
@@ -231,7 +231,12 @@ struct Player<'a> {
 }
 
 impl Player<'_> {
-    async fn play(&mut self, reader: &mut RecordingReader, session: &Session) -> Outcome {
+    async fn play(
+        &mut self,
+        reader: &mut RecordingReader,
+        session: &Session,
+        console: &mut Console,
+    ) -> Outcome {
         let mut begun = Instant::now();
         loop {
             let mut block = Vec::new();
@@ -241,7 +246,7 @@ impl Player<'_> {
                     message.topic.to_vec(),
                     message.payload.to_vec(),
                 ));
-                Ok(())
+                Ok::<(), Failure>(())
             });
             if !more? {
                 return Ok(Exit::Done);
@@ -274,7 +279,10 @@ impl Player<'_> {
                         .map(|()| true)
                 };
                 match session.or_signal(send).await {
-                    Waited::Over(sent) => self.sent += u64::from(sent?),
+                    Waited::Over(sent) => {
+                        self.sent += u64::from(sent?);
+                        console.progress(format_args!("{} messages", self.sent));
+                    }
                     Waited::Ended(_) => return Ok(Exit::Interrupted),
                 }
                 if session.endpoint.peers().is_empty() {

@@ -27,9 +27,6 @@ const CONTROL: &str = "zeek/control";
 /// What the topic of a node of a cluster begins with, before its name.
 const NODE: &str = "zeek/cluster/node/";
 
-/// How often it is looked at what peers subscribe to: filters change without an event.
-const SUBSCRIPTION_POLL: Duration = Duration::from_millis(10);
-
 const EXAMPLES: &str = "Examples:
   broker zeek nodes -u manager:9999 -u worker:9999   who is there
   broker zeek id Log::default_rotation_interval      a global of a script
@@ -152,24 +149,26 @@ impl ZeekCommand {
 
     /// The peers that are meant; waits until at least one of them can be asked.
     async fn nodes(&self, session: &Session) -> Vec<Node> {
-        let deadline = tokio::time::Instant::now() + self.what.place().timeout;
-        loop {
-            let all = peers(session);
-            let mut wanted = all;
+        let names = &self.what.place().nodes;
+        let wanted = || {
+            let mut wanted = peers(session);
             wanted.retain(|node| {
                 let is_named = |name: &String| node.name.as_ref() == Some(name);
-                self.what.place().nodes.is_empty() || self.what.place().nodes.iter().any(is_named)
+                names.is_empty() || names.iter().any(is_named)
             });
-            let is_enough = match self.what.place().nodes.len() {
+            wanted
+        };
+        let found = session.endpoint.until(|_| {
+            let wanted = wanted();
+            let is_enough = match names.len() {
                 0 => wanted.iter().any(|node| node.topic.is_some()),
                 count => wanted.len() >= count && wanted.iter().all(|node| node.topic.is_some()),
             };
             let is_listing = matches!(self.what, What::Nodes(_)) && !wanted.is_empty();
-            if is_enough || is_listing || tokio::time::Instant::now() >= deadline {
-                return wanted;
-            }
-            tokio::time::sleep(SUBSCRIPTION_POLL).await;
-        }
+            (is_enough || is_listing).then_some(wanted)
+        });
+        let found = tokio::time::timeout(self.what.place().timeout, found).await;
+        found.unwrap_or_else(|_| wanted())
     }
 
     fn nobody(&self, session: &Session) -> Failure {
@@ -239,21 +238,18 @@ impl ZeekCommand {
         answers: &mut Subscriber,
     ) -> Option<Vec<Value>> {
         let deadline = tokio::time::Instant::now() + self.what.place().timeout;
+        let is_to_end = matches!(self.what, What::Shutdown(_));
+        let mut gone = std::pin::pin!(session.endpoint.until(|it| {
+            let is_there = it.peers().iter().any(|peer| peer.id == node.id);
+            (is_to_end && !is_there).then_some(())
+        }));
         loop {
             let message = tokio::select! {
                 biased;
                 message = session::message(answers) => message.ok()?,
-                () = tokio::time::sleep(SUBSCRIPTION_POLL) => {
-                    // One that was told to end may be gone before its answer is read.
-                    let is_there = session.endpoint.peers().iter().any(|peer| peer.id == node.id);
-                    if matches!(self.what, What::Shutdown(_)) && !is_there {
-                        return Some(Vec::new());
-                    }
-                    if tokio::time::Instant::now() >= deadline {
-                        return None;
-                    }
-                    continue;
-                }
+                // One that was told to end may be gone before its answer is read.
+                () = &mut gone => return Some(Vec::new()),
+                () = tokio::time::sleep_until(deadline) => return None,
             };
             if let Message::Event(event) = Message::parse(message.view())
                 && event.name() == response.as_bytes()

@@ -9,10 +9,10 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use broker::{Options, TlsOptions};
+use broker::Options;
+use broker::broker_conf::{self, Entry, Setting};
 use clap::{Arg, ArgAction, Command};
 
-use crate::broker_conf::{self, Setting};
 use crate::outcome::Failure;
 
 /// The file that is read without being named.
@@ -158,6 +158,18 @@ const COMMON: &[Known] = &[
         Kind::Text,
         "folder of trusted authorities",
     ),
+    Known::new(
+        "broker.recording-directory",
+        None,
+        Kind::Text,
+        "record into that folder, for broker replay",
+    ),
+    Known::new(
+        "broker.output-generator-file-cap",
+        None,
+        Kind::Number,
+        "messages recorded at most",
+    ),
 ];
 
 /// Names of flags that ask for something else than to run.
@@ -187,6 +199,8 @@ pub(super) enum Given {
 #[derive(Debug, Default)]
 pub(super) struct Set {
     values: BTreeMap<&'static str, Setting>,
+    /// The configuration file that was read.
+    file: Option<PathBuf>,
     /// What stands behind the options.
     pub(super) rest: Vec<String>,
     /// Those of the command line, which count more than the environment.
@@ -257,6 +271,10 @@ impl Specification {
         let file = file.unwrap_or_else(|| DEFAULT_FILE.into());
         if named || file.is_file() {
             self.read_file(&file, &mut set)?;
+            // What this tool has no option for, such as those of data stores, is checked as well.
+            let checked = Options::default().with_configuration_file(&file);
+            checked.map_err(|error| error.to_string())?;
+            set.file = Some(file);
         }
         for known in self.known() {
             let Some(text) = matches.get_one::<String>(known.name) else {
@@ -280,8 +298,13 @@ impl Specification {
         let shown = path.display();
         let text = std::fs::read_to_string(path)
             .map_err(|error| format!("cannot read `{shown}`: {error}"))?;
-        let settings = broker_conf::parse(&text).map_err(|cause| format!("`{shown}`, {cause}"))?;
-        for (name, line, setting) in settings {
+        let entries = broker_conf::parse(&text).map_err(|cause| format!("`{shown}`, {cause}"))?;
+        for Entry {
+            name,
+            place,
+            setting,
+        } in entries
+        {
             let full = if name.contains('.') {
                 name.clone()
             } else {
@@ -292,7 +315,7 @@ impl Specification {
                 continue;
             };
             check(known, &setting)
-                .map_err(|expected| format!("`{shown}`, line {line}: `{name}` is no {expected}"))?;
+                .map_err(|expected| format!("`{shown}`, {place}: `{name}` is no {expected}"))?;
             set.values.insert(known.name, setting);
         }
         Ok(())
@@ -366,10 +389,7 @@ fn check(known: &Known, setting: &Setting) -> Result<(), &'static str> {
         Kind::Port => broker_conf::port(setting).map(drop),
         Kind::Text => broker_conf::text(setting).map(drop),
         Kind::Texts => broker_conf::texts(setting).map(drop),
-        Kind::Duration => match setting {
-            Setting::Duration(_) => Ok(()),
-            _ => Err("time with a unit, such as 250ms"),
-        },
+        Kind::Duration => broker_conf::duration(setting).map(drop),
     }
 }
 
@@ -407,10 +427,7 @@ impl Set {
     }
 
     pub(super) fn duration(&self, name: &str) -> Option<Duration> {
-        match self.values.get(name) {
-            Some(Setting::Duration(text)) => crate::duration::duration(text).ok(),
-            _ => None,
-        }
+        broker_conf::duration(self.values.get(name)?).ok()
     }
 
     /// The options of an endpoint.
@@ -419,63 +436,25 @@ impl Set {
     ///
     /// When an environment variable or a policy has a value that it cannot have.
     pub(super) fn options(&self) -> Result<Options, Failure> {
-        let mut options = Options::from_env()?;
-        options.disable_ssl = self.flag("broker.disable-ssl");
-        options.disable_forwarding = self.flag("broker.disable-forwarding");
-        options.tls = TlsOptions {
-            certificate: self.text("broker.ssl.certificate").map(Into::into),
-            key: self.text("broker.ssl.key").map(Into::into),
-            passphrase: self.text("broker.ssl.passphrase"),
-            ca_file: self.text("broker.ssl.cafile").map(Into::into),
-            ca_path: self.text("broker.ssl.capath").map(Into::into),
+        // It tells of variables without effect, too.
+        let environment = Options::from_env()?;
+        let Some(file) = &self.file else {
+            return self.on_line(environment);
         };
-        let size = |name| {
-            self.number(name)
-                .map(|size| usize::try_from(size).unwrap_or(usize::MAX))
-        };
-        options.peer_buffer_size = size("broker.peer-buffer-size");
-        if let Some(policy) = self.policy("broker.peer-overflow-policy")? {
-            options.peer_overflow = policy;
-        }
-        if let Some(size) = size("broker.web-socket-buffer-size") {
-            options.web_socket.buffer_size = size;
-        }
-        if let Some(policy) = self.policy("broker.web-socket-overflow-policy")? {
-            options.web_socket.overflow = policy;
-        }
-        if let Some(address) = self.text("broker.web-socket.address") {
-            options.web_socket.address = address;
-        }
-        if let Some(address) = self.text("broker.metrics.address") {
-            options.metrics.address = address;
-        }
-        let counts = |name, variable: Option<u16>| {
-            let given = self.port(name);
-            if self.from_line.contains(&name) {
-                given.or(variable)
-            } else {
-                variable.or(given)
-            }
-        };
-        options.web_socket.port = counts("broker.web-socket.port", options.web_socket.port);
-        options.metrics.port = counts("broker.metrics.port", options.metrics.port);
-        Ok(options)
+        let file = Options::default().with_configuration_file(file)?;
+        self.on_line(file.with_environment()?)
     }
 
-    fn policy(&self, name: &'static str) -> Result<Option<broker::Overflow>, Failure> {
-        let Some(text) = self.text(name) else {
-            return Ok(None);
-        };
-        Ok(Some(match text.as_str() {
-            "disconnect" => broker::Overflow::Disconnect,
-            "drop_newest" => broker::Overflow::DropNewest,
-            "drop_oldest" => broker::Overflow::DropOldest,
-            other => {
-                return Err(Failure::failed(format!(
-                    "`{name}` is none of disconnect, drop_newest and drop_oldest: `{other}`"
-                )));
+    /// Options changed by those of the command line.
+    fn on_line(&self, mut options: Options) -> Result<Options, Failure> {
+        for name in &self.from_line {
+            if let (Some(bare), Some(setting)) =
+                (name.strip_prefix("broker."), self.values.get(name))
+            {
+                options = options.with_setting(bare, setting)?;
             }
-        }))
+        }
+        Ok(options)
     }
 
     /// The options as a configuration file; what is secret is left out.
@@ -595,6 +574,21 @@ mod tests {
         let set = read(&[&file, "-m", "line"]).expect("they are fine");
         assert_eq!(set.text("global.mode").as_deref(), Some("line"));
         assert_eq!(set.number("broker.ttl"), Some(3));
+        let options = set.options().expect("they are fine");
+        assert!(!options.disable_ssl);
+        std::fs::write(
+            &path,
+            "broker { disable-ssl = true peer-buffer-size = 3 store.nack-timeout = 7 }\n",
+        )
+        .expect("a file");
+        let set = read(&[&file, "--peer-buffer-size=4"]).expect("they are fine");
+        let options = set.options().expect("they are fine");
+        assert!(options.disable_ssl);
+        assert_eq!(options.peer_buffer_size, Some(4));
+        assert_eq!(options.store.nack_timeout, 7);
+        std::fs::write(&path, "broker.disable-sll = true\n").expect("a file");
+        let error = read(&[&file]).expect_err("no such option");
+        assert!(error.contains("there is `broker.disable-ssl`"), "{error}");
         std::fs::write(&path, "mode = 5\n").expect("a file");
         let error = read(&[&file]).expect_err("no text");
         assert!(

@@ -54,8 +54,9 @@ fn two_processes_agree_on_what_came() {
     let port = end
         .says("listening at port ")
         .split(' ')
-        .next_back()
+        .nth(3)
         .unwrap()
+        .trim_end_matches(';')
         .to_owned();
     let url = format!("127.0.0.1:{port}");
     let latency = report(&["latency", "-u", &url, "-n", "50"]);

@@ -1,6 +1,7 @@
 //! `broker node`.
 
 use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
 
 use broker::{CloneOptions, Endpoint, Retry, Value};
 use rustix::process::Signal;
@@ -120,7 +121,8 @@ fn tells_the_service_manager() {
         let mut buffer = [0; 256];
         loop {
             let length = manager.recv(&mut buffer).unwrap();
-            let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            let said = String::from_utf8_lossy(&buffer[..length]);
+            let said = said.trim_end().to_owned();
             if said.starts_with(expected) {
                 return said;
             } else {
@@ -136,6 +138,84 @@ fn tells_the_service_manager() {
     node.signal(Signal::TERM);
     hears("STOPPING=1");
     node.end().expect(0);
+}
+
+#[test]
+fn listens_at_a_socket_that_the_service_manager_keeps() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // Descriptor 3, and the number of the process that it is meant for.
+    let script =
+        "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$0\" node --no-tls";
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .args(["-c", script, env!("CARGO_BIN_EXE_broker")])
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(std::os::fd::OwnedFd::from(listener))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut node = Running::start(&mut shell);
+    node.says("started");
+    run(&["ping", &format!("127.0.0.1:{port}"), "--no-tls", "-n", "1"]).expect(0);
+    node.signal(Signal::TERM);
+    node.end().expect(0);
+}
+
+/// Children of a process, ended ones that nobody looked at included.
+fn children(pid: rustix::process::Pid) -> Vec<String> {
+    let pid = pid.as_raw_nonzero();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.unwrap_or_default();
+    children.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn is_process_1_of_a_container_that_leaves_nothing_behind() {
+    let namespaces = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+    let may = |more: &[&str]| {
+        let mut unshare = std::process::Command::new("unshare");
+        unshare.args(more).args(namespaces).arg("true");
+        let status = unshare.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    };
+    let Some(more) = [&[][..], &["--map-root-user"]]
+        .into_iter()
+        .find(|it| may(it))
+    else {
+        println!("SKIPPED: `unshare --pid` is not permitted here");
+        return;
+    };
+    // The first process becomes the node; the orphan is its child then, and ends by itself.
+    let script = "(sh -c 'read line' <\"$1\" &); exec \"$0\" node --listen 127.0.0.1:0 --no-tls";
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let mut unshare = std::process::Command::new("unshare");
+    unshare
+        .args(more)
+        .args(namespaces)
+        .args(["sh", "-c", script, env!("CARGO_BIN_EXE_broker")])
+        .arg(&pipe)
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut outside = Running::start(&mut unshare);
+    outside.says("started");
+    let [node] = &children(outside.pid())[..] else {
+        panic!("`unshare` has one child");
+    };
+    let node = rustix::process::Pid::from_raw(node.parse().unwrap()).unwrap();
+    assert_eq!(children(node).len(), 1, "the orphan is there");
+    std::fs::write(&pipe, "end\n").unwrap();
+    let deadline = std::time::Instant::now() + DEADLINE;
+    while !children(node).is_empty() {
+        assert!(std::time::Instant::now() < deadline, "the orphan stays");
+        std::thread::yield_now();
+    }
+    rustix::process::kill_process(node, Signal::TERM).unwrap();
+    outside.end().expect(0);
 }
 
 #[test]
@@ -218,7 +298,10 @@ fn the_file_of_the_original_is_converted() {
     );
     std::fs::write(&path, "broker {").unwrap();
     let ended = run(&["node", "--import-conf", &conf]).expect(2);
-    assert!(ended.err.contains("line 1: expected `}`"), "{ended:?}");
+    assert!(
+        ended.err.contains("line 1, column 9: expected `}`"),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -239,7 +322,7 @@ fn what_a_peer_has_not_taken_is_told_at_the_end() {
     let url = format!("127.0.0.1:{port}");
     let sub = Running::start(&mut command(&["sub", "/t", "--no-tls", "-u", &url]));
     node.says("peer_added");
-    sub.signal(Signal::STOP);
+    sub.stop();
     node.signal(Signal::TERM);
     let line = node.says("not-drained");
     sub.signal(Signal::CONT);

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use broker::{Backend, SqliteOptions, Store, Timespan, Value};
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::process::{DEADLINE, Ended, Peer, Running, command, run, run_with_input};
@@ -21,6 +24,30 @@ fn hosts() -> (Peer, Store) {
 
 fn at(store: &Store, key: &str) -> Option<Value> {
     store.get(key).unwrap()
+}
+
+#[test]
+fn loading_into_a_file_ends_by_a_signal_and_says_where_to_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.sqlite").to_str().unwrap().to_owned();
+    let seeded = ["store", "put", "--file", &path, "seed", "1c"];
+    run(&seeded).expect(0);
+    let entry = run(&["store", "dump", "--file", &path]).expect(0).out;
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut load = command(&["store", "load", "--file", &path]);
+        let mut load = Running::start(load.stdin(Stdio::piped()));
+        // Open until the end, so that it is the signal that ends it.
+        let mut input = load.input.take().unwrap();
+        input.write_all(entry.as_bytes()).unwrap();
+        input.write_all(b"nonsense\n").unwrap();
+        // It reads, so it watches signals; more lines may come.
+        load.says("line 2: ");
+        load.signal(signal);
+        let ended = load.end().expect(130);
+        assert!(ended.err.contains("go on with --skip 2"), "{ended:?}");
+    }
+    let entries = run(&["store", "ls", "--file", &path]).expect(0);
+    assert_eq!(entries.out.lines().count(), 1, "{entries:?}");
 }
 
 #[test]

@@ -431,6 +431,22 @@ impl Shared {
         Ok(id)
     }
 
+    /// Adds a local consumer of everything that comes here and is sent here, without asking the peers
+    /// for more.
+    pub(crate) fn add_observer(self: &Arc<Self>, target: Target) -> Result<LocalId, NotAdded> {
+        let mut control = self.lock_control();
+        if self.is_shut_down() {
+            return Err(NotAdded::ShutDown);
+        }
+        let id = control.new_local();
+        // As a hub, which gets what publishers of the endpoint send.
+        let everything = vec![Topic::from("")];
+        self.data
+            .routes
+            .update(|table| table.add_local(id, LocalKind::Hub, everything, target));
+        Ok(id)
+    }
+
     /// Extends the endpoint's own filter and tells the peers.
     pub(crate) fn subscribe(self: &Arc<Self>, topics: &[Topic]) {
         self.act(|control, now| control.machine.subscribe(now, topics));

@@ -11,9 +11,9 @@ use broker_proto::duplicates::Keys;
 use broker_proto::endpoint::Endpoint as Machine;
 use broker_proto::{Config, EndpointId};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
-use crate::config::{Options, Overflow};
+use crate::config::{Options, Overflow, SHUTDOWN_TIMEOUT};
 use crate::core::clock::Clock;
 use crate::core::control::Control;
 use crate::core::hooks::Hooks;
@@ -64,6 +64,10 @@ pub(crate) struct Shared {
     started: Instant,
     /// What data stores go by.
     pub(crate) clock: Clock,
+    /// Resolves when the recording of the endpoint is whole, if there is one.
+    recorded: Lock<Option<oneshot::Receiver<()>>>,
+    /// Told of every change of peers, of what they subscribe to and of local consumers.
+    pub(crate) routes_changed: Arc<Notify>,
     stopping: Notify,
     over: AtomicBool,
 }
@@ -118,6 +122,8 @@ impl Shared {
             web_sockets: crate::core::websocket_counts::Counters::default(),
             started: Instant::now(),
             clock: Clock::new(options.use_real_time),
+            recorded: Lock::new(None),
+            routes_changed: Arc::default(),
             stopping: Notify::new(),
             over: AtomicBool::new(false),
             options,
@@ -156,6 +162,19 @@ impl Shared {
     /// When the system's clock reaches a time of the machine.
     pub(crate) fn instant(&self, at: Timestamp) -> Instant {
         self.started + Duration::from_nanos(u64::try_from(at.ns()).unwrap_or(0))
+    }
+
+    /// Has the shutdown wait for the recording.
+    pub(crate) fn is_recorded_by(&self, whole: oneshot::Receiver<()>) {
+        *self.recorded.lock() = Some(whole);
+    }
+
+    /// Waits until the recording is whole, for a bounded time: a disk that hangs holds up no shutdown.
+    pub(super) async fn recorded(&self) {
+        let recorded = self.recorded.lock().take();
+        if let Some(recorded) = recorded {
+            let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, recorded).await;
+        }
     }
 
     pub(crate) fn is_shut_down(&self) -> bool {

@@ -81,6 +81,7 @@ impl Shared {
             target.mailbox.finish();
         }
         self.connections.closed().await;
+        self.recorded().await;
         self.mark_over();
         for resolver in waiting {
             resolver.resolve(());

@@ -11,8 +11,14 @@ use super::report::Report;
 use super::{endpoint, processor_time};
 use crate::outcome::{Exit, Failure};
 
-/// How often it is looked whether the other end is there.
-const POLL: Duration = Duration::from_millis(5);
+/// How often the thread that counts looks whether it has waited for too long.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How long it is waited for the other end before that is told.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Tells what is waited for.
+pub(super) type Tell = Box<dyn Fn(String) + Send + Sync>;
 
 /// Which test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +41,6 @@ impl Kind {
 }
 
 /// What is asked for.
-#[derive(Debug)]
 pub(super) struct Plan {
     pub(super) kind: Kind,
     pub(super) count: u64,
@@ -46,6 +51,7 @@ pub(super) struct Plan {
     /// The other end; none if it is to be in this process.
     pub(super) peer: Option<PeerUrl>,
     pub(super) options: Options,
+    pub(super) tell: Tell,
 }
 
 /// Runs the test.
@@ -72,23 +78,25 @@ pub(super) fn run(plan: &Plan, handle: &Handle) -> Result<Report, Failure> {
     }
     let report = match plan.kind {
         Kind::Relay => relay(plan, &own, &place, handle),
-        Kind::Pub => peer(plan, &own, &place).and_then(|()| publish(plan, &own, &answers)),
-        Kind::Latency => peer(plan, &own, &place).and_then(|()| latency(plan, &own, &answers)),
-        Kind::Store => peer(plan, &own, &place).and_then(|()| store(plan, &own)),
+        Kind::Pub => peer(plan, &own, &place, handle).and_then(|()| publish(plan, &own, &answers)),
+        Kind::Latency => {
+            peer(plan, &own, &place, handle).and_then(|()| latency(plan, &own, &answers))
+        }
+        Kind::Store => peer(plan, &own, &place, handle).and_then(|()| store(plan, &own)),
     }?;
     own.shutdown().wait();
     Ok(report)
 }
 
 /// Connects; the peer has to be subscribed to what is sent to it.
-fn peer(plan: &Plan, own: &Endpoint, place: &str) -> Result<(), Failure> {
+fn peer(plan: &Plan, own: &Endpoint, place: &str, handle: &Handle) -> Result<(), Failure> {
     connect(own, place)?;
     let wanted = match plan.kind {
         Kind::Latency => ECHO,
         Kind::Store => return Ok(()),
         Kind::Pub | Kind::Relay => DATA,
     };
-    await_subscriber(plan, own, wanted)
+    await_subscriber(plan, own, wanted, handle)
 }
 
 fn connect(own: &Endpoint, place: &str) -> Result<(), Failure> {
@@ -104,22 +112,39 @@ fn connect(own: &Endpoint, place: &str) -> Result<(), Failure> {
     })
 }
 
-fn await_subscriber(plan: &Plan, own: &Endpoint, topic: &str) -> Result<(), Failure> {
-    let deadline = Instant::now() + plan.timeout;
-    let is_wanted = || {
+fn await_subscriber(
+    plan: &Plan,
+    own: &Endpoint,
+    topic: &str,
+    handle: &Handle,
+) -> Result<(), Failure> {
+    const HINT: &str = "it has to be `broker bench sub`, or for `relay` a node with --topic bench/";
+    let subscribed = own.until(|own| {
         let mut topics = own.peer_subscriptions().into_iter();
-        topics.any(|prefix| prefix.is_prefix_of(topic.as_bytes()))
-    };
-    while !is_wanted() {
-        if Instant::now() > deadline {
-            let what = format!("the other end does not subscribe to `{topic}`");
-            return Err(Failure::new(Exit::NothingCame, what).hint(
-                "it has to be `broker bench sub`, or for `relay` a node with --topic bench/",
+        topics
+            .any(|prefix| prefix.is_prefix_of(topic.as_bytes()))
+            .then_some(())
+    });
+    let waited = handle.block_on(async {
+        tokio::time::timeout(plan.timeout, async {
+            let mut subscribed = std::pin::pin!(subscribed);
+            tokio::select! {
+                biased;
+                () = &mut subscribed => return,
+                () = tokio::time::sleep(PATIENCE) => {}
+            }
+            let seconds = plan.timeout.as_secs_f64();
+            (plan.tell)(format!(
+                "waiting up to {seconds} s for the other end to subscribe to `{topic}`: {HINT}"
             ));
-        }
-        std::thread::sleep(POLL);
-    }
-    Ok(())
+            subscribed.await;
+        })
+        .await
+    });
+    waited.map_err(|_| {
+        let what = format!("the other end does not subscribe to `{topic}`");
+        Failure::new(Exit::NothingCame, what).hint(HINT)
+    })
 }
 
 /// Waits until it is time for the next one.
@@ -265,7 +290,7 @@ fn relay(plan: &Plan, own: &Endpoint, place: &str, handle: &Handle) -> Result<Re
     let data = back.subscriber([DATA])?;
     connect(&back, place)?;
     connect(own, place)?;
-    await_subscriber(plan, own, DATA)?;
+    await_subscriber(plan, own, DATA, handle)?;
     // The relay has to know what the other one wants: it answers in turn.
     for peer in back.peers() {
         back.ping(peer.id).wait();

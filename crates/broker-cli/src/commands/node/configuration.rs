@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use broker::log::{Component, Format};
 use broker::{
-    Capacity, HttpOptions, Options, Overflow, TlsOptions, Verbosity, WebSocketOptions, WebSocketTls,
+    Capacity, HttpOptions, Options, Overflow, RecordingOptions, TlsOptions, Verbosity,
+    WebSocketOptions, WebSocketTls,
 };
 use serde::{Deserialize, Deserializer};
 
@@ -35,6 +36,7 @@ pub(super) struct Configuration {
     pub(super) websocket: WebSocket,
     pub(super) http: Http,
     pub(super) limits: Limits,
+    pub(super) recording: Recording,
     pub(super) log: Log,
     #[serde(rename = "store")]
     pub(super) stores: Vec<Store>,
@@ -99,6 +101,15 @@ pub(super) struct Limits {
     handshake_timeout: Duration,
     #[serde(deserialize_with = "time")]
     dead_peer_timeout: Duration,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct Recording {
+    #[serde(deserialize_with = "path")]
+    directory: Option<PathBuf>,
+    /// 0 for any number.
+    messages_max: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -248,6 +259,7 @@ impl Default for Configuration {
             websocket: WebSocket::default(),
             http: Http::default(),
             limits: Limits::default(),
+            recording: Recording::default(),
             log: Log::default(),
             stores: Vec::new(),
         }
@@ -358,6 +370,12 @@ impl Configuration {
         if std::env::var_os("BROKER_FILE_VERBOSITY").is_some() {
             self.log.file = Some(options.file_verbosity);
         }
+        if options.recording.directory.is_some() {
+            self.recording.directory = options.recording.directory;
+        }
+        if options.recording.messages_max != RecordingOptions::default().messages_max {
+            self.recording.messages_max = options.recording.messages_max;
+        }
         if let Some(port) = options.web_socket.port {
             self.websocket.listen = vec![format!(":{port}")];
         }
@@ -405,6 +423,13 @@ impl Configuration {
             handshake_timeout: self.limits.handshake_timeout,
             dead_peer_timeout: self.limits.dead_peer_timeout,
             frame_bytes_max: self.limits.message_bytes_max,
+            recording: RecordingOptions {
+                directory: self.recording.directory.clone(),
+                messages_max: match self.recording.messages_max {
+                    0 => RecordingOptions::default().messages_max,
+                    messages_max => messages_max,
+                },
+            },
             ..Options::default()
         };
         if self.tls.enabled {
@@ -551,6 +576,7 @@ mod tests {
             "[websocket]\n",
             "[http]\n",
             "[limits]\n",
+            "[recording]\n",
             "[log]\n",
             "[log.components]\n",
         ] {

@@ -2,20 +2,25 @@
 
 use std::fmt::Write as _;
 
-use crate::broker_conf::{Expected, Setting, boolean, integer, port, text, texts};
+use broker::broker_conf::{self, Entry, Expected, Setting, boolean, integer, port, text, texts};
 
 /// Reads the original's file and prints it as ours; what has no counterpart is named in comments.
 ///
 /// # Errors
 ///
-/// Says in which line what is wrong.
+/// Says where what is wrong.
 pub(super) fn convert(text: &str) -> Result<String, String> {
-    let settings = crate::broker_conf::parse(text)?;
+    let entries = broker_conf::parse(text).map_err(|error| error.to_string())?;
     let mut output = Output::default();
-    for (name, line, setting) in &settings {
+    for Entry {
+        name,
+        place,
+        setting,
+    } in &entries
+    {
         output
             .take(name, setting)
-            .map_err(|expected| format!("line {line}: `{name}` is no {expected}"))?;
+            .map_err(|expected| format!("{place}: `{name}` is no {expected}"))?;
     }
     Ok(output.print())
 }
@@ -26,6 +31,7 @@ struct Output {
     top: Vec<(&'static str, String)>,
     tls: Vec<(&'static str, String)>,
     limits: Vec<(&'static str, String)>,
+    recording: Vec<(&'static str, String)>,
     web_socket: (Option<String>, Option<u64>),
     http: (Option<String>, Option<u64>),
     stores: Vec<(String, &'static str)>,
@@ -64,6 +70,13 @@ impl Output {
             "ssl.passphrase" => self.tls.push(("passphrase", quoted(&text(setting)?))),
             "ssl.cafile" => self.tls.push(("cafile", quoted(&text(setting)?))),
             "ssl.capath" => self.tls.push(("capath", quoted(&text(setting)?))),
+            "recording-directory" => {
+                self.recording.push(("directory", quoted(&text(setting)?)));
+            }
+            "output-generator-file-cap" => {
+                let number = integer(setting)?.to_string();
+                self.recording.push(("messages-max", number));
+            }
             "topics" => self.top.push(("topics", list(&texts(setting)?))),
             "port" => self
                 .top
@@ -122,6 +135,7 @@ impl Output {
             put(&mut out, table, &[("listen", value)]);
         }
         put(&mut out, "limits", &self.limits);
+        put(&mut out, "recording", &self.recording);
         for (name, role) in &self.stores {
             let name = quoted(name);
             let _ = write!(out, "\n[[store]]\nname = {name}\nrole = \"{role}\"\n");
@@ -158,6 +172,7 @@ mod tests {
               ssl { certificate = "node.pem" key = 'node.key' cafile = "ca.pem" }
               peer-buffer-size = 100
               peer-overflow-policy = "drop_oldest"
+              recording-directory = "recordings"
             }
             broker.disable-forwarding = true
             topics = ["/a", "/b",]
@@ -188,6 +203,9 @@ listen = [":9911"]
 messages-max = 100
 overflow = "drop-oldest"
 
+[recording]
+directory = "recordings"
+
 [[store]]
 name = "x"
 role = "master"
@@ -198,19 +216,28 @@ role = "master"
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_line() {
+    fn what_is_wrong_is_named_with_its_place() {
         for (text, expected) in [
-            ("a {\n b = 1", "line 2: expected `}`"),
-            ("\n= 1", "line 2: expected the name of an option"),
-            ("a 1", "line 1: expected `=` or `{`"),
-            ("a = b", "line 1: expected a value; texts are in quotes"),
-            ("a = \"b", "line 1: expected the closing quote"),
+            ("a {\n b = 1", "line 2, column 7: expected `}`"),
+            ("\n= 1", "line 2, column 1: expected the name of an option"),
+            ("a 1", "line 1, column 3: expected `=` or `{`"),
+            (
+                "a = b",
+                "line 1, column 5: expected a value; texts are in quotes",
+            ),
+            ("a = \"b", "line 1, column 5: expected the closing quote"),
             (
                 "\n\nbroker.disable-ssl = 1",
-                "line 3: `broker.disable-ssl` is no true or false",
+                "line 3, column 1: `broker.disable-ssl` is no true or false",
             ),
-            ("port = \"70000/tcp\"", "line 1: `port` is no port"),
-            ("topics = \"/a\"", "line 1: `topics` is no list of texts"),
+            (
+                "port = \"70000/tcp\"",
+                "line 1, column 1: `port` is no port",
+            ),
+            (
+                "topics = \"/a\"",
+                "line 1, column 1: `topics` is no list of texts",
+            ),
         ] {
             assert_eq!(convert(text), Err(expected.to_owned()), "{text}");
         }

@@ -1,16 +1,18 @@
 //! A node at work: start, reload, drain.
 
 use std::collections::BTreeSet;
+use std::net::TcpListener;
 use std::pin::pin;
 use std::time::Duration;
 
 use broker::{Backend, CloneOptions, Endpoint, Options, Retry, SqliteOptions};
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Node;
 use super::configuration::{Configuration, Role, Store, listen_address};
 use super::log::{self, Log};
-use super::notify::Notify;
+use super::service::{self, Orphans};
 use crate::interrupt::Interrupt;
 use crate::outcome::{Exit, Failure, Outcome};
 use crate::session::next;
@@ -21,12 +23,13 @@ pub(super) async fn run(
     node: &Node,
     configuration: Configuration,
     options: Options,
+    given: Vec<TcpListener>,
     log: Log,
 ) -> Outcome {
     let failed = |error| Failure::failed(format!("cannot watch signals: {error}"));
     let interrupt = Interrupt::start(&tokio::runtime::Handle::current()).map_err(failed)?;
     let mut hangups = signal(SignalKind::hangup()).map_err(failed)?;
-    let notify = Notify::from_environment();
+    let mut orphans = Orphans::of_this_process().map_err(failed)?;
     let endpoint = Endpoint::builder()
         .options(options)
         .runtime(tokio::runtime::Handle::current())
@@ -44,12 +47,14 @@ pub(super) async fn run(
     };
     running.configuration.websocket.listen.clear();
     running.configuration.http.listen.clear();
+    for listener in given {
+        let port = running.endpoint.listen_on(listener)?;
+        tracing::info!(event = "listening", given = true, port);
+    }
     running.start(&configuration).await?;
     tracing::info!(event = "started", id = %running.endpoint.id());
-    notify.tell("READY=1");
-    let period = notify
-        .watchdog_interval()
-        .unwrap_or(Duration::from_secs(3600));
+    service::tell(&[NotifyState::Ready]);
+    let period = service::watchdog_interval().unwrap_or(Duration::from_secs(3600));
     let mut alive = tokio::time::interval(period.max(Duration::from_millis(1)));
     let mut ended = pin!(interrupt.wait());
     loop {
@@ -57,11 +62,12 @@ pub(super) async fn run(
             biased;
             _ = &mut ended => break,
             _ = hangups.recv() => {
-                notify.reloading();
+                service::tell_reloading();
                 running.reload(node, &log).await;
-                notify.tell("READY=1");
+                service::tell(&[NotifyState::Ready]);
             }
-            _ = alive.tick() => notify.tell("WATCHDOG=1"),
+            _ = alive.tick() => service::tell(&[NotifyState::Watchdog]),
+            () = orphans.bury() => {}
             event = next(&mut statuses) => {
                 if let Some(event) = event {
                     log::tell(&event);
@@ -69,7 +75,7 @@ pub(super) async fn run(
             }
         }
     }
-    notify.tell("STOPPING=1");
+    service::tell(&[NotifyState::Stopping]);
     running.drain().await;
     Ok(Exit::Done)
 }
@@ -209,6 +215,7 @@ impl Running {
                 gone(&now.http.listen, &wanted.http.listen),
             ),
             ("the format of the log", !now.log.has_format_of(&wanted.log)),
+            ("[recording]", now.recording != wanted.recording),
             ("[limits]", now.limits != wanted.limits),
         ];
         let differs = differs.into_iter().filter(|(_, differs)| *differs);

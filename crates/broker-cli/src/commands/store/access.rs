@@ -17,6 +17,7 @@ use super::{Where, holders};
 use crate::arguments::{EndArguments, Global};
 use crate::console::Console;
 use crate::incoming::time_text;
+use crate::interrupt::Signals;
 use crate::literal;
 use crate::nearest::check_file;
 use crate::outcome::{Exit, Failure, Outcome};
@@ -45,7 +46,11 @@ const MASTER_POLL: Duration = Duration::from_millis(5);
 /// A store that is open.
 pub(super) enum Opened {
     /// A file by itself: looked at, or entries are set in it.
-    File(Box<SqliteBackend>),
+    File {
+        backend: Box<SqliteBackend>,
+        /// Where it takes long.
+        signals: Option<Signals>,
+    },
     /// A running one, or one that runs for the time of the command.
     Store {
         runtime: Runtime,
@@ -95,8 +100,14 @@ pub(super) fn open(
         Place::File(file) => {
             holders::refuse_open_file(&file)?;
             match purpose {
-                Purpose::Read => Ok(Opened::File(Box::new(file_to_read(&file)?))),
-                Purpose::Load => Ok(Opened::File(Box::new(file_to_write(&file)?))),
+                Purpose::Read => Ok(Opened::File {
+                    backend: Box::new(file_to_read(&file)?),
+                    signals: None,
+                }),
+                Purpose::Load => Ok(Opened::File {
+                    backend: Box::new(file_to_write(&file)?),
+                    signals: Some(Signals::watch()?),
+                }),
                 Purpose::Write => open_master(&file, place.timeout),
             }
         }
@@ -175,7 +186,7 @@ impl Opened {
     pub(super) fn store(&self) -> Result<&Store, Failure> {
         match self {
             Self::Store { store, .. } => Ok(store),
-            Self::File(_) => Err(Failure::failed("the file is open to be read only")),
+            Self::File { .. } => Err(Failure::failed("the file is open to be read only")),
         }
     }
 
@@ -187,7 +198,7 @@ impl Opened {
             expiry,
         };
         match self {
-            Self::File(backend) => {
+            Self::File { backend, .. } => {
                 let bytes = to_bytes(key).map_err(|error| Failure::failed(error.to_string()))?;
                 let found = backend.get(&bytes).map_err(storage)?;
                 let found = found.filter(|it| it.expiry.is_none_or(|it| super::left(it) > 0));
@@ -202,7 +213,7 @@ impl Opened {
     pub(super) fn entries(&mut self, skipped: &mut u64) -> Result<Vec<Entry>, Failure> {
         let mut entries = Vec::new();
         match self {
-            Self::File(backend) => {
+            Self::File { backend, .. } => {
                 *skipped = backend
                     .for_each(&mut |key, value, expiry| {
                         if expiry.is_none_or(|it| super::left(it) > 0) {
@@ -235,7 +246,7 @@ impl Opened {
     /// When it cannot be written.
     pub(super) fn load(&mut self, entry: &Entry) -> Result<(), String> {
         match self {
-            Self::File(backend) => {
+            Self::File { backend, .. } => {
                 let encoded = |value| to_bytes(value).map_err(|error| error.to_string());
                 let (key, value) = (encoded(&entry.key)?, encoded(&entry.value)?);
                 let put = backend.put(&key, &value, entry.expiry);
@@ -256,7 +267,7 @@ impl Opened {
     /// What was refused.
     pub(super) fn settle(&mut self) -> Result<(), Failure> {
         let (session, store, timeout) = match self {
-            Self::File(backend) => return backend.commit().map_err(storage),
+            Self::File { backend, .. } => return backend.commit().map_err(storage),
             Self::Store {
                 session,
                 store,
@@ -302,7 +313,10 @@ impl Opened {
     pub(super) fn is_interrupted(&self) -> bool {
         match self {
             Self::Store { session, .. } => session.interrupt.came().is_some(),
-            Self::File(_) => false,
+            Self::File { signals, .. } => {
+                let signals = signals.as_ref();
+                signals.is_some_and(|it| it.interrupt.came().is_some())
+            }
         }
     }
 

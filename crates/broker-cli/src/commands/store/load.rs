@@ -1,7 +1,9 @@
 //! `broker store load`: entries from lines of JSON.
 
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -17,6 +19,12 @@ const PROBLEMS_TOLD_MAX: u64 = 10;
 
 /// Requests after which it is waited until the master has them, so that what is told to be done is.
 const SETTLE_AFTER: u64 = 10_000;
+
+/// Lines that are read ahead.
+const LINES_AHEAD: usize = 1024;
+
+/// How often it is looked for signals while no line comes.
+const NAP: Duration = Duration::from_millis(100);
 
 /// Set entries that `dump` printed
 ///
@@ -37,7 +45,7 @@ pub(super) struct Load {
 impl Load {
     pub(super) fn run(self, global: &Global, console: &mut Console) -> Outcome {
         let (of, words) = split(&self.place, self.words, 0..=1, "a file with lines")?;
-        let input: Box<dyn Read> = match words.first().filter(|it| *it != "-") {
+        let input: Box<dyn Read + Send> = match words.first().filter(|it| *it != "-") {
             None => console.take_input(),
             Some(path) => {
                 let path = PathBuf::from(path);
@@ -51,17 +59,24 @@ impl Load {
         let mut opened = access::open(of, Purpose::Load, &self.place, global)?;
         let mut progress = Progress::default();
         let mut outcome = Ok(Exit::Done);
-        for line in BufReader::new(input).lines() {
-            let line =
-                line.map_err(|error| Failure::failed(format!("cannot read lines: {error}")))?;
+        let lines = read_lines(input);
+        loop {
+            if opened.is_interrupted() {
+                outcome = Ok(Exit::Interrupted);
+                break;
+            }
+            let line = match lines.recv_timeout(NAP) {
+                Ok(Ok(line)) => line,
+                Ok(Err(error)) => {
+                    outcome = Err(Failure::failed(format!("cannot read lines: {error}")));
+                    break;
+                }
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             progress.line += 1;
             if progress.line <= self.skip || line.trim().is_empty() {
                 continue;
-            }
-            if opened.is_interrupted() {
-                outcome = Ok(Exit::Interrupted);
-                progress.line -= 1;
-                break;
             }
             match Entry::of_json(&line) {
                 Err(problem) => progress.refuse(&problem, console),
@@ -73,6 +88,10 @@ impl Load {
                     break;
                 }
                 progress.settled();
+                console.progress(format_args!(
+                    "{} lines, {} refused",
+                    progress.line, progress.refused
+                ));
             }
         }
         let outcome = match outcome {
@@ -89,10 +108,29 @@ impl Load {
                 let what = format!("{} lines were refused", progress.refused);
                 Err(Failure::failed(what))
             }
+            Ok(Exit::Interrupted) => {
+                console.say(format_args!("go on with --skip {}", progress.done_lines));
+                Ok(Exit::Interrupted)
+            }
             Ok(exit) => Ok(exit),
             Err(failure) => Err(failure.hint(format!("go on with --skip {}", progress.done_lines))),
         }
     }
+}
+
+/// Reads lines in a thread of its own: a read of a terminal cannot be interrupted, and need not be waited
+/// for. The thread ends with the input, or when nobody takes its lines any more.
+fn read_lines(input: Box<dyn Read + Send>) -> Receiver<io::Result<String>> {
+    let (sender, receiver) = mpsc::sync_channel(LINES_AHEAD);
+    std::thread::spawn(move || {
+        for line in BufReader::new(input).lines() {
+            let is_over = line.is_err();
+            if sender.send(line).is_err() || is_over {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 /// How far it is.

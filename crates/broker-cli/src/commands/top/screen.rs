@@ -276,7 +276,7 @@ const HELP: &str = "\
 tab, 1 to 6     view
 up, down, j, k  choose a line; page up, page down, g, G
 enter, d        details of it
-s, r            next column to sort by; reverse the order
+s, r            sort by the next column; reverse it
 /               filter: enter keeps it, escape drops it
 space, f        freeze the screen; again to go on
 q, escape       quit

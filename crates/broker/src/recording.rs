@@ -1,21 +1,75 @@
 //! Files with recorded messages: written block by block, read back, gone on with after a crash.
+//!
+//! `broker record` and endpoints with [`RecordingOptions`](crate::RecordingOptions) write them,
+//! `broker replay` sends what is in them. The format is in [`proto::recording`](crate::proto::recording).
+//!
+//! ```
+//! use broker::recording::{RecordingReader, RecordingWriter};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("day.rec");
+//! let (writer, torn) = RecordingWriter::open(&path)?;
+//! assert_eq!(torn, 0);
+//! writer.finish()?;
+//! let mut reader = RecordingReader::open(&path)?;
+//! assert!(!reader.next_block(|_, _| Ok::<(), broker::recording::RecordingFileError>(()))?);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use broker::Timestamp;
-use broker::proto::recording::{
+use broker_data::Timestamp;
+use broker_proto::recording::{
     BLOCK_HEADER_SIZE, BlockHeader, BlockWriter, FILE_HEADER, Recorded, RecordingError,
     check_file_header,
 };
 
-use crate::nearest::check_file;
-use crate::outcome::Failure;
+/// Why a recording cannot be written or read.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordingFileError {
+    /// The system refused something.
+    #[error("cannot {what} `{}`: {cause}", path.display())]
+    Io {
+        /// `write` or `read`.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: Arc<io::Error>,
+    },
+    /// Another writer has the file.
+    #[error("`{}` is being written by another `broker record`", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is something else, or of a version that is not known.
+    #[error("`{}`: {cause}", path.display())]
+    NotARecording {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: RecordingError,
+    },
+    /// The file has damage that a recorder that was killed does not leave.
+    #[error("`{}` is damaged at byte {position}: {cause}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where the block begins that cannot be read.
+        position: u64,
+        /// What is wrong.
+        cause: RecordingError,
+    },
+}
 
 /// A file that messages are written to.
 #[derive(Debug)]
-pub(crate) struct RecordingWriter {
+pub struct RecordingWriter {
     path: PathBuf,
     file: File,
     block: BlockWriter,
@@ -29,8 +83,9 @@ impl RecordingWriter {
     /// # Errors
     ///
     /// When the file is something else, or another writer has it.
-    pub(crate) fn open(path: &Path) -> Result<(Self, u64), Failure> {
-        let failed = |error: io::Error| cannot("write", path, &error);
+    pub fn open(path: impl AsRef<Path>) -> Result<(Self, u64), RecordingFileError> {
+        let path = path.as_ref();
+        let failed = |error: io::Error| cannot("write", path, error);
         let mut file = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -41,11 +96,8 @@ impl RecordingWriter {
         match file.try_lock() {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => {
-                let what = format!(
-                    "`{}` is being written by another `broker record`",
-                    path.display()
-                );
-                return Err(Failure::failed(what));
+                let path = path.to_owned();
+                return Err(RecordingFileError::InUse { path });
             }
             Err(std::fs::TryLockError::Error(error)) => return Err(failed(error)),
         }
@@ -57,7 +109,7 @@ impl RecordingWriter {
             }
             _ => {
                 let mut reader = RecordingReader::open(path)?;
-                while reader.next_block(|_, _| Ok(()))? {}
+                while reader.next_block(|_, _| Ok::<(), RecordingFileError>(()))? {}
                 if let Some(error) = reader.damage
                     && !is_torn(error, &reader, size)
                 {
@@ -78,7 +130,11 @@ impl RecordingWriter {
     }
 
     /// Writes a message, at once if that fills a block.
-    pub(crate) fn push(&mut self, time: Timestamp, frame: &[u8]) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush).
+    pub fn push(&mut self, time: Timestamp, frame: &[u8]) -> Result<(), RecordingFileError> {
         self.block.push(time, frame);
         if self.block.is_full() {
             self.flush()
@@ -88,23 +144,31 @@ impl RecordingWriter {
     }
 
     /// Hands everything to the system: whole blocks, or nothing of them.
-    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    ///
+    /// When the system does not take it, as on a full disk.
+    pub fn flush(&mut self) -> Result<(), RecordingFileError> {
         let Some(block) = self.block.finish() else {
             return Ok(());
         };
         if let Err(error) = self.file.write_all(block.bytes()) {
             let _ = self.file.set_len(self.length);
-            return Err(cannot("write", &self.path, &error));
+            return Err(cannot("write", &self.path, error));
         }
         self.length += block.bytes().len() as u64;
         Ok(())
     }
 
     /// Ends the file, which is on the disk then; returns its size.
-    pub(crate) fn finish(mut self) -> Result<u64, Failure> {
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush).
+    pub fn finish(mut self) -> Result<u64, RecordingFileError> {
         self.flush()?;
         let synced = self.file.sync_all();
-        synced.map_err(|error| cannot("write", &self.path, &error))?;
+        synced.map_err(|error| cannot("write", &self.path, error))?;
         Ok(self.length)
     }
 }
@@ -121,7 +185,7 @@ fn is_torn(error: RecordingError, reader: &RecordingReader, size: u64) -> bool {
 
 /// A file that messages are read from.
 #[derive(Debug)]
-pub(crate) struct RecordingReader {
+pub struct RecordingReader {
     path: PathBuf,
     file: BufReader<File>,
     /// Where the next block begins.
@@ -135,12 +199,14 @@ pub(crate) struct RecordingReader {
 }
 
 impl RecordingReader {
+    /// Opens a file.
+    ///
     /// # Errors
     ///
     /// When the file is no recording.
-    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
-        check_file("recording", path)?;
-        let failed = |error: io::Error| cannot("read", path, &error);
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, RecordingFileError> {
+        let path = path.as_ref();
+        let failed = |error: io::Error| cannot("read", path, error);
         let file = File::open(path).map_err(failed)?;
         let size = file.metadata().map_err(failed)?.len();
         let mut reader = Self {
@@ -166,10 +232,14 @@ impl RecordingReader {
     }
 
     /// Reads the next block and shows its messages; `false` at the end, or where something is wrong.
-    pub(crate) fn next_block(
+    ///
+    /// # Errors
+    ///
+    /// When the system cannot read it, and what `show` says.
+    pub fn next_block<E: From<RecordingFileError>>(
         &mut self,
-        mut show: impl FnMut(BlockHeader, &Recorded<'_>) -> Result<(), Failure>,
-    ) -> Result<bool, Failure> {
+        mut show: impl FnMut(BlockHeader, &Recorded<'_>) -> Result<(), E>,
+    ) -> Result<bool, E> {
         let left = self.size.saturating_sub(self.position);
         if left == 0 || self.damage.is_some() {
             return Ok(false);
@@ -181,7 +251,7 @@ impl RecordingReader {
         }
         let mut header = [0; BLOCK_HEADER_SIZE];
         let read = self.file.read_exact(&mut header);
-        read.map_err(|error| cannot("read", &self.path, &error))?;
+        read.map_err(|error| cannot("read", &self.path, error))?;
         let header = match BlockHeader::read(&header) {
             Ok(header) => header,
             Err(error) => {
@@ -198,7 +268,7 @@ impl RecordingReader {
         // No more than the file has.
         self.block.resize(header.size, 0);
         let read = self.file.read_exact(&mut self.block);
-        read.map_err(|error| cannot("read", &self.path, &error))?;
+        read.map_err(|error| cannot("read", &self.path, error))?;
         let messages = match header.messages(&self.block) {
             Ok(messages) => messages,
             Err(error) => {
@@ -214,34 +284,43 @@ impl RecordingReader {
     }
 
     /// What is wrong where the reading ended, and how many bytes are behind that.
-    pub(crate) fn damage(&self) -> Option<(RecordingError, u64)> {
+    pub fn damage(&self) -> Option<(RecordingError, u64)> {
         let behind = self.size.saturating_sub(self.position);
         self.damage.map(|error| (error, behind))
     }
 
     /// Begins again.
-    pub(crate) fn rewind(&mut self) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    ///
+    /// When the system cannot.
+    pub fn rewind(&mut self) -> Result<(), RecordingFileError> {
         self.position = FILE_HEADER.len() as u64;
         self.damage = None;
         let sought = self.file.seek(SeekFrom::Start(self.position));
-        sought.map_err(|error| cannot("read", &self.path, &error))?;
+        sought.map_err(|error| cannot("read", &self.path, error))?;
         Ok(())
     }
 
-    fn damaged(&self, error: RecordingError) -> Failure {
-        let path = self.path.display();
-        match error {
+    fn damaged(&self, cause: RecordingError) -> RecordingFileError {
+        let path = self.path.clone();
+        match cause {
             RecordingError::NotARecording | RecordingError::Version(_) => {
-                Failure::usage(format!("`{path}`: {error}"))
+                RecordingFileError::NotARecording { path, cause }
             }
-            _ => Failure::failed(format!(
-                "`{path}` is damaged at byte {}: {error}",
-                self.position
-            )),
+            _ => RecordingFileError::Damaged {
+                path,
+                position: self.position,
+                cause,
+            },
         }
     }
 }
 
-fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
-    Failure::failed(format!("cannot {what} `{}`: {error}", path.display()))
+fn cannot(what: &'static str, path: &Path, cause: io::Error) -> RecordingFileError {
+    RecordingFileError::Io {
+        what,
+        path: path.to_owned(),
+        cause: Arc::new(cause),
+    }
 }
