@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use broker::proto::peer_url::PeerUrl;
+use broker::proto::peer_url::{PeerUrl, Scheme};
 use broker::{EndpointId, OnLoss, Retry, StoreError};
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyTimeoutError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
@@ -25,6 +25,7 @@ use crate::types::time::{Timestamp, point_in_time};
 use crate::types::topic::{self, Topic};
 use crate::wait::{timeout, wait_for, wait_forever};
 use crate::websocket;
+use crate::zeromq::{self, ClusterNode};
 
 /// What `await_peer` waits when nothing or zero is asked for.
 const AWAIT_PEER_TIMEOUT_S: f64 = 10.0;
@@ -64,6 +65,17 @@ fn place(addr: &Bound<'_, PyAny>, port: Option<&Bound<'_, PyAny>>) -> PyResult<(
         None => Err(PyTypeError::new_err(
             "expected a port: only a URL can do without",
         )),
+    }
+}
+
+/// The address of a ZeroMQ proxy as one text.
+fn with_port(addr: &str, port: u16) -> PyResult<String> {
+    let url = PeerUrl::parse(addr, Some(port));
+    match url {
+        Ok(url) if url.scheme == Scheme::ZeroMq => Ok(url.to_string()),
+        _ => Err(PyValueError::new_err(format!(
+            "`{addr}` is no `zmq://` address: membership, name, curve and unify_topics are for those"
+        ))),
     }
 }
 
@@ -170,6 +182,23 @@ impl Endpoint {
         // may run code of the program.
         let offered = self.any()?.offer(receiver, &topic, |out| write(data, out));
         finish(data.py(), offered)
+    }
+}
+
+impl Endpoint {
+    /// Waits until a peer wants a topic.
+    fn await_subscriber(&self, topic: &Bound<'_, PyAny>, limit: &Bound<'_, PyAny>) -> PyResult<()> {
+        let limit = websocket::duration(limit)?;
+        let bytes = topic::bytes_of(topic)?;
+        let pending = self.any()?.await_subscriber(bytes.as_ref(), limit);
+        if wait_forever(topic.py(), pending)? || self.any()?.is_shut_down() {
+            return Ok(());
+        }
+        Err(PyTimeoutError::new_err(format!(
+            "no peer wanted messages of `{}` within {} s; nothing was sent",
+            String::from_utf8_lossy(&bytes),
+            limit.as_secs_f64()
+        )))
     }
 }
 
@@ -401,6 +430,19 @@ impl Endpoint {
         websocket::peer_counts(py, &self.any()?.web_socket_peer_counts())
     }
 
+    /// What went on between this endpoint and the ZeroMQ proxies it peered with: a new dict from their
+    /// URLs, as in lists of peers and events, to dicts of numbers.
+    fn zeromq_peer_counts(&self, py: Python<'_>) -> PyResult<Py<PyDict>> {
+        zeromq::counts(self.any()?, py)
+    }
+
+    /// The nodes of the Zeek clusters that this endpoint is connected to by ZeroMQ, a new list of
+    /// broker.zeek.ClusterNode, sorted by name.
+    fn cluster_nodes(&self) -> PyResult<Vec<ClusterNode>> {
+        let nodes = self.live()?.cluster_nodes();
+        Ok(nodes.into_iter().map(Into::into).collect())
+    }
+
     /// Peers with the endpoint that listens at an address. Returns whether that worked.
     ///
     /// `retry` is the pause between attempts in seconds, or a timedelta or Timespan, cut to whole
@@ -411,9 +453,20 @@ impl Endpoint {
     ///
     /// Instead of a host `addr` can be a URL, which needs no port beside it: `zeek://host:port` or
     /// `tcp://host:port` for the native protocol, `ws://host:port` and `wss://host:port` for a
-    /// WebSocket server of Zeek or Broker. Raises ValueError when the URL makes no sense.
-    #[pyo3(signature = (addr, port = None, retry = RETRY, *, timeout = None),
-           text_signature = "($self, addr, port=None, retry=10.0, *, timeout=None)")]
+    /// WebSocket server of Zeek or Broker, `zmq://host:port` for a Zeek cluster that uses ZeroMQ.
+    /// Raises ValueError when the URL makes no sense.
+    ///
+    /// The port of `zmq://` is that of the proxy's XPUB, 5555 if there is none; its XSUB is at the next
+    /// one, unless `?xsub=port` says otherwise. Only there: `curve` maps server_publickey,
+    /// client_publickey and client_secretkey to the keys of an encrypted cluster; `membership` is
+    /// "observer", the default, or "node" with the `name` of a node of the layout, such as proxy-1, whose
+    /// place this endpoint takes; with `unify_topics` the cluster's `zeek.cluster.worker` is
+    /// `zeek/cluster/worker` here, as with native peers.
+    #[pyo3(signature = (addr, port = None, retry = RETRY, *, timeout = None, membership = None,
+                        name = None, curve = None, unify_topics = None),
+           text_signature = "($self, addr, port=None, retry=10.0, *, timeout=None, \
+                             membership=None, name=None, curve=None, unify_topics=None)")]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords")]
     fn peer(
         &self,
         py: Python<'_>,
@@ -421,27 +474,52 @@ impl Endpoint {
         port: Option<&Bound<'_, PyAny>>,
         retry: Seconds,
         timeout: Option<&Bound<'_, PyAny>>,
+        membership: Option<&str>,
+        name: Option<String>,
+        curve: Option<&Bound<'_, PyAny>>,
+        unify_topics: Option<Flag>,
     ) -> PyResult<bool> {
         let ((addr, port), limit) = (place(addr, port)?, self::timeout(timeout)?);
-        let pending = self.live()?.peer(&addr, port, self::retry(retry.0)?);
+        let options = zeromq::options(membership, name, curve, unify_topics)?;
+        let (endpoint, retry) = (self.live()?, self::retry(retry.0)?);
+        let pending = match options {
+            Some(options) => endpoint.peer_zeromq(&with_port(&addr, port)?, retry, options),
+            None => endpoint.peer(&addr, port, retry),
+        };
         match wait_for(py, limit, pending)? {
             Some(Ok(())) => Ok(true),
-            Some(Err(error @ broker::Error::ShutDown)) => Err(from_broker(&error)),
+            Some(Err(error @ (broker::Error::ShutDown | broker::Error::Address(_)))) => {
+                Err(from_broker(&error))
+            }
             Some(Err(_)) | None => Ok(false),
         }
     }
 
     /// Like `peer`, but returns at once; status events tell how it went.
-    #[pyo3(signature = (addr, port = None, retry = RETRY),
-           text_signature = "($self, addr, port=None, retry=10.0)")]
+    #[pyo3(signature = (addr, port = None, retry = RETRY, *, membership = None, name = None,
+                        curve = None, unify_topics = None),
+           text_signature = "($self, addr, port=None, retry=10.0, *, membership=None, name=None, \
+                             curve=None, unify_topics=None)")]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords")]
     fn peer_nosync(
         &self,
         addr: &Bound<'_, PyAny>,
         port: Option<&Bound<'_, PyAny>>,
         retry: Seconds,
+        membership: Option<&str>,
+        name: Option<String>,
+        curve: Option<&Bound<'_, PyAny>>,
+        unify_topics: Option<Flag>,
     ) -> PyResult<()> {
         let (addr, port) = place(addr, port)?;
-        self.live()?.peer_nosync(&addr, port, self::retry(retry.0)?);
+        let options = zeromq::options(membership, name, curve, unify_topics)?;
+        let (endpoint, retry) = (self.live()?, self::retry(retry.0)?);
+        match options {
+            Some(options) => {
+                let _nobody_waits = endpoint.peer_zeromq(&with_port(&addr, port)?, retry, options);
+            }
+            None => endpoint.peer_nosync(&addr, port, retry),
+        }
         Ok(())
     }
 
@@ -564,15 +642,27 @@ impl Endpoint {
     ///
     /// Our own subscribers do not get it. Raises TypeError for values without a counterpart,
     /// OverflowError for numbers and times that do not fit. After `shutdown` it does nothing.
-    #[pyo3(signature = (topic, data, *directed, to = None),
-           text_signature = "($self, topic, data, *, to=None)")]
+    ///
+    /// With `wait_for_subscriber` (seconds, timedelta, Timespan) it waits that long for a peer that
+    /// wants the topic, and raises TimeoutError, with nothing sent, when there is none.
+    #[pyo3(signature = (topic, data, *directed, to = None, wait_for_subscriber = None),
+           text_signature = "($self, topic, data, *, to=None, wait_for_subscriber=None)")]
     fn publish(
         &self,
         topic: &Bound<'_, PyAny>,
         data: &Bound<'_, PyAny>,
         directed: &Bound<'_, PyTuple>,
         to: Option<&Bound<'_, PyAny>>,
+        wait_for_subscriber: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
+        if let Some(limit) = wait_for_subscriber {
+            if to.is_some() || !directed.is_empty() {
+                return Err(PyTypeError::new_err(
+                    "expected either `to`, whose subscriptions do not matter, or `wait_for_subscriber`",
+                ));
+            }
+            self.await_subscriber(topic, limit)?;
+        }
         match directed.len() {
             0 => self.send(to.map(receiver).transpose()?, topic, data),
             // The native form of the original: receiver, topic, data.

@@ -40,6 +40,7 @@ mod version;
 mod wait;
 mod websocket;
 mod zeek;
+mod zeromq;
 
 use pyo3::prelude::*;
 

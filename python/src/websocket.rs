@@ -51,7 +51,7 @@ pub(crate) fn duration(value: &Bound<'_, PyAny>) -> PyResult<Duration> {
 }
 
 /// Counters as a dict from names to dicts of numbers.
-fn dicts<'py, T, const N: usize>(
+pub(crate) fn dicts<'py, T, const N: usize>(
     py: Python<'py>,
     all: &BTreeMap<String, T>,
     numbers: impl Fn(&T) -> [(&'static str, u64); N],

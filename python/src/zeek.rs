@@ -18,6 +18,7 @@ use crate::encode::{encode, with_scratch};
 use crate::error::{Fallible, expected};
 use crate::text::{octets, to_str};
 use crate::types::count::{Count, number};
+use crate::zeromq::{ClusterNode, cluster_topic};
 
 /// Message of Zeek. Cannot be constructed; `Event` is the only kind there is.
 #[pyclass(frozen, subclass, module = "broker._broker.zeek")]
@@ -258,6 +259,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let zeek = PyModule::new(py, "broker._broker.zeek")?;
     zeek.add_class::<Message>()?;
     zeek.add_class::<Event>()?;
+    zeek.add_class::<ClusterNode>()?;
+    zeek.add_function(wrap_pyfunction!(cluster_topic, &zeek)?)?;
     crate::logs::register(&zeek)?;
     // Pickles name classes by their module, which must therefore be importable.
     py.import("sys")?

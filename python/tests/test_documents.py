@@ -63,6 +63,9 @@ EXAMPLES = {
         'ep.peer("ws://localhost:27759", retry=5)',
         "options = broker.BrokerOptions()",
     ],
+    "docs/zeromq.md": [
+        'import broker\n\nwith broker.Endpoint() as endpoint, endpoint.make_subscriber("/site/alerts")',
+    ],
 }
 
 
@@ -402,3 +405,28 @@ def test_certificates_of_native_peers(tmp_path):
         assert take_one(messages) == ("/t", 1)
     with pytest.raises(broker.ConfigurationError):
         make(tmp_path, "nobody")
+
+
+# --- docs/zeromq.md ------------------------------------------------------------------------------
+
+
+def test_a_cluster_that_uses_zeromq():
+    pytest.importorskip("zmq")
+    import peer
+    from cluster import Node, Proxy
+
+    with Proxy() as proxy, Node(proxy, "/site/ask") as node:
+        def answer():
+            node.until("/site/alerts")
+            assert node.receive()[::2] == ("/site/ask", peer.event("ask", peer.string("who")))
+            node.send("/site/alerts", peer.event("alert", peer.string("me")))
+
+        lines = []
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            answering = pool.submit(answer)
+            with pytest.raises(Enough):
+                exec(example("docs/zeromq.md", 0, url=("zmq://manager:27760", proxy.url)),
+                     {"print": printing(lines, lambda lines: True)})
+            answering.result(DEADLINE_S)
+        (topic, event), = lines
+        assert (topic, event.name(), event.args()) == ("/site/alerts", "alert", ["me"])

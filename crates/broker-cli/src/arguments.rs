@@ -57,7 +57,7 @@ pub(crate) struct ConnectionArguments {
     /// Peer: HOST:PORT, wss://HOST, ... (repeatable)
     ///
     /// HOST:PORT and zeek://HOST:PORT speak the native protocol, ws:// and wss:// JSON over
-    /// WebSocket. Without it: the context that is named, $BROKER_URL, the selected context.
+    /// WebSocket, zmq://HOST:PORT ZeroMQ with a Zeek cluster. Without it: the context that is named, $BROKER_URL, the selected context.
     #[arg(short, long = "url", value_name = "URL")]
     pub(crate) urls: Vec<String>,
     #[command(flatten)]

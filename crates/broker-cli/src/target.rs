@@ -27,7 +27,7 @@ pub(crate) fn peer_url(text: &str) -> Result<PeerUrl, Failure> {
     PeerUrl::parse(&url, None).map_err(|mut error| {
         error.text = text.to_owned();
         Failure::usage(error.to_string())
-            .hint("addresses are HOST:PORT, zeek://HOST:PORT, ws://HOST:PORT or wss://HOST:PORT")
+            .hint("addresses are HOST:PORT, zeek://HOST:PORT, ws://HOST:PORT, wss://HOST:PORT or zmq://HOST:PORT")
     })
 }
 
@@ -151,6 +151,7 @@ mod tests {
             ("host:1", "zeek://host:1"),
             ("[::1]:1", "zeek://[::1]:1"),
             ("ws://host:2", "ws://host:2/v1/messages/json"),
+            ("zmq://host", "zmq://host:5555"),
         ] {
             let url = peer_url(text).unwrap_or_else(|failure| panic!("{failure:?}"));
             assert_eq!(url.to_string(), expected);

@@ -66,6 +66,18 @@ impl EndpointId {
         Self(bytes)
     }
 
+    /// The id of something that has a name and no id, which depends on nothing but the name and what
+    /// kind of thing it is.
+    pub fn named(kind: &str, name: &str) -> Self {
+        // FNV-1a, 128 bits: what matters is that it is always the same.
+        let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+        for byte in kind.bytes().chain([b' ']).chain(name.bytes()) {
+            hash =
+                (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
+        }
+        Self::from_random(hash.to_be_bytes())
+    }
+
     /// Makes an id from random bytes that endpoints of this implementation recognise as one of
     /// theirs: its end is a digest of the rest. To everybody else it is an id like any other.
     ///

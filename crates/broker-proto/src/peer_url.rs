@@ -10,6 +10,9 @@ use crate::http::upgrade::PATH;
 /// Port of native peers without one. Spec: zeek 4.1.
 const NATIVE_PORT: u16 = 9999;
 
+/// Port of a ZeroMQ proxy's XPUB without one; that of its XSUB is the next. Spec: zeromq 1.1.
+const XPUB_PORT: u16 = 5555;
+
 /// What is spoken at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
@@ -19,6 +22,8 @@ pub enum Scheme {
     WebSocket,
     /// `wss://`: the same under TLS.
     SecureWebSocket,
+    /// `zmq://`: the proxy of a Zeek cluster that uses ZeroMQ.
+    ZeroMq,
 }
 
 impl Scheme {
@@ -27,6 +32,7 @@ impl Scheme {
             Self::Native => "zeek",
             Self::WebSocket => "ws",
             Self::SecureWebSocket => "wss",
+            Self::ZeroMq => "zmq",
         }
     }
 
@@ -36,6 +42,7 @@ impl Scheme {
             Self::Native => NATIVE_PORT,
             Self::WebSocket => 80,
             Self::SecureWebSocket => 443,
+            Self::ZeroMq => XPUB_PORT,
         }
     }
 }
@@ -58,9 +65,9 @@ pub struct PeerUrl {
     pub scheme: Scheme,
     /// Name or numeric address, an IPv6 address without brackets.
     pub name: String,
-    /// TCP port.
+    /// TCP port; of a ZeroMQ proxy that of its XPUB, where subscribers connect.
     pub port: u16,
-    /// Path and query; empty for native peers.
+    /// Path and query; empty for native peers, and for proxies whose ports follow one another.
     pub path: String,
 }
 
@@ -92,7 +99,18 @@ impl PeerUrl {
     pub fn host(&self) -> String {
         match self.scheme {
             Scheme::Native => self.name.clone(),
-            Scheme::WebSocket | Scheme::SecureWebSocket => self.to_string(),
+            Scheme::WebSocket | Scheme::SecureWebSocket | Scheme::ZeroMq => self.to_string(),
+        }
+    }
+
+    /// The port of a ZeroMQ proxy's XSUB, where publishers connect; `None` for other peers.
+    pub fn xsub_port(&self) -> Option<u16> {
+        if self.scheme != Scheme::ZeroMq {
+            return None;
+        }
+        match self.path.strip_prefix("?xsub=") {
+            Some(digits) => digits.parse().ok(),
+            None => self.port.checked_add(1),
         }
     }
 
@@ -127,7 +145,8 @@ fn parse(text: &str, port: Option<u16>) -> Result<PeerUrl, &'static str> {
         "zeek" | "tcp" => Scheme::Native,
         "ws" => Scheme::WebSocket,
         "wss" => Scheme::SecureWebSocket,
-        _ => return Err("expected `zeek://`, `tcp://`, `ws://` or `wss://`"),
+        "zmq" => Scheme::ZeroMq,
+        _ => return Err("expected `zeek://`, `tcp://`, `ws://`, `wss://` or `zmq://`"),
     };
     // What follows goes into the head of a request as it is.
     if !rest.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -149,8 +168,12 @@ fn parse(text: &str, port: Option<u16>) -> Result<PeerUrl, &'static str> {
         (Some(own), Some(beside)) if own != beside => {
             return Err("it has another port than the one given beside it");
         }
-        (own, beside) => own.or(beside).unwrap_or(scheme.port()),
+        (own, beside) => own.or(beside),
     };
+    if scheme == Scheme::ZeroMq {
+        return zeromq(name, port, path);
+    }
+    let port = port.unwrap_or(scheme.port());
     let path = match (scheme, path) {
         (Scheme::Native, "" | "/") => String::new(),
         (Scheme::Native, _) => return Err("native peers have no path"),
@@ -163,6 +186,50 @@ fn parse(text: &str, port: Option<u16>) -> Result<PeerUrl, &'static str> {
         name: name.to_owned(),
         port,
         path,
+    })
+}
+
+/// A proxy: its ports are where the query says, else where the address does, else where Zeek has them.
+fn zeromq(name: &str, port: Option<u16>, path: &str) -> Result<PeerUrl, &'static str> {
+    let query = path.strip_prefix('/').unwrap_or(path);
+    let query = match query.strip_prefix('?') {
+        Some(query) => query,
+        None if query.is_empty() => "",
+        None => return Err("a ZeroMQ proxy has no path"),
+    };
+    let (mut xpub, mut xsub) = (port, None);
+    for part in query.split('&').filter(|part| !part.is_empty()) {
+        let (key, digits) = part
+            .split_once('=')
+            .ok_or("expected `xsub=PORT` or `xpub=PORT` behind the `?`")?;
+        let number = number(digits)?;
+        match key {
+            "xsub" if xsub.is_none_or(|known| known == number) => xsub = Some(number),
+            "xpub" if xpub.is_none_or(|known| known == number) => xpub = Some(number),
+            "xsub" | "xpub" => return Err("it names two different ports for one socket"),
+            _ => return Err("expected `xsub=PORT` or `xpub=PORT` behind the `?`"),
+        }
+    }
+    let xpub = xpub.unwrap_or(XPUB_PORT);
+    let next = xpub.checked_add(1);
+    let xsub = xsub
+        .or(next)
+        .ok_or("there is no port behind 65535: name it with `?xsub=PORT`")?;
+    if xpub == xsub {
+        return Err("the XPUB and the XSUB of a proxy have different ports");
+    }
+    if xpub == 0 || xsub == 0 {
+        return Err("expected a port from 1 to 65535");
+    }
+    Ok(PeerUrl {
+        scheme: Scheme::ZeroMq,
+        name: name.to_owned(),
+        port: xpub,
+        path: if Some(xsub) == next {
+            String::new()
+        } else {
+            format!("?xsub={xsub}")
+        },
     })
 }
 
@@ -234,6 +301,43 @@ mod tests {
         assert_eq!(url.authority(), "[::1]:27759");
         let native = PeerUrl::parse("zeek://[::1]:9997", None).unwrap();
         assert_eq!((native.host().as_str(), native.port), ("::1", 9997));
+    }
+
+    #[test]
+    fn proxies_have_two_ports() {
+        for (text, expected, xsub) in [
+            ("zmq://h", "zmq://h:5555", 5556),
+            ("ZMQ://h:27760/", "zmq://h:27760", 27761),
+            ("zmq://h:1?xsub=2", "zmq://h:1", 2),
+            ("zmq://h:1?xsub=9", "zmq://h:1?xsub=9", 9),
+            ("zmq://h?xsub=9&xpub=1", "zmq://h:1?xsub=9", 9),
+            ("zmq://h?xpub=7", "zmq://h:7", 8),
+            ("zmq://[::1]:27760", "zmq://[::1]:27760", 27761),
+            ("zmq://h:65535?xsub=1", "zmq://h:65535?xsub=1", 1),
+        ] {
+            let url = PeerUrl::parse(text, None).unwrap();
+            assert_eq!(
+                (url.host().as_str(), url.xsub_port()),
+                (expected, Some(xsub))
+            );
+            assert_eq!(PeerUrl::parse(expected, None).unwrap(), url);
+        }
+        assert_eq!(PeerUrl::parse("zmq://h", Some(9)).unwrap().port, 9);
+        assert_eq!(PeerUrl::parse("ws://h", None).unwrap().xsub_port(), None);
+        for text in [
+            "zmq://",
+            "zmq://h/path",
+            "zmq://h?xsub=5555",
+            "zmq://h:1?xpub=2",
+            "zmq://h?xsub=1&xsub=2",
+            "zmq://h?other=1",
+            "zmq://h?xsub",
+            "zmq://h?xsub=x",
+            "zmq://h:65535",
+            "zmq://h:0",
+        ] {
+            assert!(PeerUrl::parse(text, None).is_err(), "{text}");
+        }
     }
 
     #[test]

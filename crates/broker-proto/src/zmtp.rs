@@ -14,6 +14,7 @@
 //! | `curve` | the handshake and the boxes of CURVE; the cryptography is a library's |
 //! | `key` | keys, their text form, and where Zeek keeps them |
 //! | `subscriptions` | the prefixes that a peer wants |
+//! | `proxy` | the two connections of a participant to a proxy, and when they are ready |
 //!
 //! ```
 //! use broker_data::Timestamp;
@@ -52,6 +53,7 @@ mod error;
 mod frame;
 mod greeting;
 mod key;
+mod proxy;
 mod subscriptions;
 
 pub use config::{Clients, ConnectionConfig, Entropy, Limits, Security, SocketType};
@@ -61,4 +63,5 @@ pub use error::{Error, Foreign, SendError, Stage};
 pub use key::{
     CurveKeys, KEY_CHARACTERS, KEY_FILES, KEY_VARIABLES, KeyError, KeyPair, PublicKey, SecretKey,
 };
+pub use proxy::{ProxyConfig, ProxyError, ProxyEvent, ProxySession, ProxySocket};
 pub use subscriptions::Subscriptions;

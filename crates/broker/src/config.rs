@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use broker_data::Timespan;
 use broker_proto::EndpointId;
 
 use crate::error::Error;
@@ -18,6 +19,8 @@ mod recording;
 mod websocket;
 #[cfg(feature = "http")]
 mod websocket_peer;
+#[cfg(feature = "zeromq")]
+mod zeromq_peer;
 
 #[cfg(feature = "status")]
 pub use http::HttpOptions;
@@ -26,6 +29,8 @@ pub use recording::RecordingOptions;
 pub use websocket::{WebSocketOptions, WebSocketTls};
 #[cfg(feature = "http")]
 pub use websocket_peer::{WebSocketPeerOptions, WebSocketTrust};
+#[cfg(feature = "zeromq")]
+pub use zeromq_peer::{ZeroMqMembership, ZeroMqPeerOptions};
 
 /// Bytes a mailbox may hold: seconds of traffic at full speed, and a bounded share of memory.
 pub const MAILBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -73,6 +78,11 @@ pub(crate) fn deadline(after: Duration) -> Instant {
     const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
     let now = Instant::now();
     now.checked_add(after).unwrap_or(now + NEVER)
+}
+
+/// A duration as the protocol counts it; what does not fit becomes the longest there is.
+pub(crate) fn timespan(duration: Duration) -> Timespan {
+    Timespan::from_ns(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// What happens to messages for a consumer that is full and took nothing for the stall limit.

@@ -8,14 +8,18 @@
 //! | `clock` | the clock that data stores go by |
 //! | `link` | one connection as the control plane sees it |
 //! | `hooks` | what parts above do for it: outgoing connections, the end of data stores |
+//! | `count` | counters that are only shown |
 //! | `shutdown` | the end of an endpoint |
 //! | `pending` | answers of control calls that are not there yet |
 //! | `runtime` | where the tasks of an endpoint run |
 //! | `websocket_counts` | counters of WebSocket clients and servers |
+//! | `zeromq_peers` | options, counters and nodes of peerings with ZeroMQ proxies |
 
 pub(crate) mod circles;
 pub(crate) mod clock;
 pub(crate) mod control;
+#[cfg(any(feature = "http", feature = "zeromq"))]
+pub(crate) mod count;
 pub(crate) mod hooks;
 pub(crate) mod link;
 pub(crate) mod pending;
@@ -24,3 +28,5 @@ pub(crate) mod shared;
 mod shutdown;
 #[cfg(feature = "http")]
 pub(crate) mod websocket_counts;
+#[cfg(feature = "zeromq")]
+pub(crate) mod zeromq_peers;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use broker_data::{Encoder, Source, Timespan, Timestamp};
+use broker_data::{Encoder, Source, Timestamp};
 use broker_proto::peer_url::{PeerUrl, PeerUrlError, Scheme};
 use broker_proto::store::CloneOptions;
 use broker_proto::{
@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 
 #[cfg(feature = "status")]
 use crate::config::HttpOptions;
-use crate::config::{Options, TlsOptions};
+use crate::config::{Options, TlsOptions, timespan};
 use crate::core::hooks::{ClosingStores, Destination, Dial, Hooks};
 use crate::core::pending::Pending;
 use crate::core::runtime;
@@ -38,6 +38,8 @@ use crate::subscriber::Subscriber;
 use crate::transport;
 #[cfg(feature = "http")]
 use crate::{WebSocketCounts, WebSocketOptions, WebSocketPeerCounts, http};
+#[cfg(feature = "zeromq")]
+use crate::{ZeroMqPeerCounts, ZeroMqPeerOptions};
 
 /// What to do when an outgoing peering fails or is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -70,11 +72,6 @@ fn address(shared: &Shared, host: &str, port: Option<u16>) -> Result<PeerUrl, Er
         .into());
     }
     Ok(url)
-}
-
-/// A duration as the protocol counts it; what does not fit becomes the longest there is.
-fn timespan(duration: Duration) -> Timespan {
-    Timespan::from_ns(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// One node of a Broker network: it listens, peers, publishes and subscribes.
@@ -444,12 +441,15 @@ impl Endpoint {
     /// - `ws://host:port`: WebSocket with JSON, as Zeek 7.2 and newer and Broker 2.3 and newer serve
     ///   it; the path is `/v1/messages/json` unless there is another;
     /// - `wss://host:port`: the same under TLS, see
-    ///   [`Options::web_socket_peer`](crate::Options::web_socket_peer).
+    ///   [`Options::web_socket_peer`](crate::Options::web_socket_peer);
+    /// - `zmq://host:port`: the proxy of a Zeek cluster that uses ZeroMQ, by the port of its XPUB; that
+    ///   of its XSUB is the next one, or in `?xsub=port`. For encryption and membership see
+    ///   [`peer_zeromq`](Self::peer_zeromq).
     ///
     /// Such a peer is like any other: subscriptions, publishing, events, retries. What is different
-    /// is that it gets everything that is published, that data stores do not reach through it, and
-    /// that what comes from it is not passed on to another peer of that kind. Its address in events,
-    /// and for [`unpeer`](Self::unpeer), is the URL with port and path.
+    /// is that a WebSocket server gets everything that is published, that data stores do not reach
+    /// through it, and that what comes from it is not passed on to another peer that is not native. Its
+    /// address in events, and for [`unpeer`](Self::unpeer), is the URL with port and path.
     ///
     /// # Errors
     ///
@@ -458,20 +458,89 @@ impl Endpoint {
         self.peer_at(url, None, retry)
     }
 
-    fn peer_at(&self, host: &str, port: Option<u16>, retry: Retry) -> Pending<Result<(), Error>> {
+    /// As [`peer_url`](Self::peer_url), for the proxy of a Zeek cluster, with options. They hold until
+    /// the address is peered with again or given to [`unpeer`](Self::unpeer).
+    ///
+    /// It resolves when the proxy has told all subscriptions and knows those of this endpoint.
+    ///
+    /// # Errors
+    ///
+    /// As [`peer_url`](Self::peer_url); [`Error::Option`] for options that could never work.
+    #[cfg(feature = "zeromq")]
+    pub fn peer_zeromq(
+        &self,
+        url: &str,
+        retry: Retry,
+        options: ZeroMqPeerOptions,
+    ) -> Pending<Result<(), Error>> {
         let (resolver, pending) = Pending::new(|| Err(Error::ShutDown));
-        match address(self.shared(), host, port) {
-            Ok(url) => self.shared().peer(url, retry.into(), Some(resolver)),
+        let checked = address(self.shared(), url, None).and_then(|url| {
+            options.check()?;
+            if url.scheme != Scheme::ZeroMq {
+                let text = url.host();
+                let cause = "expected `zmq://`, as these options are for ZeroMQ only";
+                return Err(PeerUrlError { text, cause }.into());
+            }
+            Ok(url)
+        });
+        match checked {
+            Ok(url) => {
+                self.shared().zeromq.set_options(&url.host(), options);
+                self.shared().peer(url, retry.into(), Some(resolver));
+            }
             Err(error) => resolver.resolve(Err(error)),
         }
         pending
+    }
+
+    /// What went on between this endpoint and the ZeroMQ proxies it peered with, by their URLs.
+    #[cfg(feature = "zeromq")]
+    pub fn zeromq_peer_counts(&self) -> std::collections::BTreeMap<String, ZeroMqPeerCounts> {
+        self.shared().zeromq.by_proxy()
+    }
+
+    /// The nodes of the Zeek clusters that this endpoint is connected to by ZeroMQ, by name. A node is
+    /// seen by its subscription, which has its id; its exact name is known when it said hello, which
+    /// only nodes hear, and observers that are subscribed to `zeek.cluster.node`.
+    #[cfg(feature = "zeromq")]
+    pub fn cluster_nodes(&self) -> Vec<crate::zeek::zeromq::Node> {
+        self.shared().zeromq.nodes()
+    }
+
+    fn peer_at(&self, host: &str, port: Option<u16>, retry: Retry) -> Pending<Result<(), Error>> {
+        let (resolver, pending) = Pending::new(|| Err(Error::ShutDown));
+        match address(self.shared(), host, port) {
+            Ok(url) => {
+                self.forget_options(&url);
+                self.shared().peer(url, retry.into(), Some(resolver));
+            }
+            Err(error) => resolver.resolve(Err(error)),
+        }
+        pending
+    }
+
+    /// Options of an earlier peering with that address do not hold any more.
+    #[cfg_attr(
+        not(feature = "zeromq"),
+        expect(clippy::unused_self, reason = "only ZeroMQ has such options")
+    )]
+    fn forget_options(&self, url: &PeerUrl) {
+        #[cfg(feature = "zeromq")]
+        if url.scheme == Scheme::ZeroMq {
+            self.shared().zeromq.forget_options(&url.host());
+        }
+        #[cfg(not(feature = "zeromq"))]
+        let _ = url;
     }
 
     /// As [`peer`](Self::peer) for those who watch status events instead. A URL that makes no sense
     /// makes an error event.
     pub fn peer_nosync(&self, host: &str, port: u16, retry: Retry) {
         match address(self.shared(), host, Some(port)) {
-            Ok(url) => self.shared().peer(url, retry.into(), None),
+            Ok(url) => {
+                self.forget_options(&url);
+                self.shared().peer(url, retry.into(), None);
+            }
             Err(error) => {
                 let place = EndpointInfo {
                     id: None,
@@ -488,7 +557,10 @@ impl Endpoint {
     pub fn unpeer(&self, host: &str, port: u16) -> Pending<()> {
         let (resolver, pending) = Pending::new(|| ());
         // An address that makes no sense is that of nobody.
-        let known = address(self.shared(), host, Some(port)).map(|url| (url.host(), url.port));
+        let known = address(self.shared(), host, Some(port)).map(|url| {
+            self.forget_options(&url);
+            (url.host(), url.port)
+        });
         let (host, port) = known.unwrap_or_else(|_| (host.to_owned(), port));
         self.shared().unpeer(&host, port, resolver);
         pending
@@ -499,6 +571,19 @@ impl Endpoint {
     pub fn await_peer(&self, peer: EndpointId, timeout: Duration) -> Pending<bool> {
         let (resolver, pending) = Pending::new(|| false);
         self.shared().await_peer(peer, timespan(timeout), resolver);
+        pending
+    }
+
+    /// Resolves to `true` when a peer wants messages of a topic, as far as peers tell, to `false` after
+    /// the timeout or when this endpoint is shut down. Whoever publishes before is not heard.
+    pub fn await_subscriber(&self, topic: impl Into<Topic>, timeout: Duration) -> Pending<bool> {
+        let (resolver, pending) = Pending::new(|| false);
+        let (shared, topic) = (self.shared().clone(), topic.into());
+        let runtime = shared.runtime.clone();
+        runtime.spawn(async move {
+            let wanted = shared.until_wanted(topic.as_bytes());
+            resolver.resolve(tokio::time::timeout(timeout, wanted).await.unwrap_or(false));
+        });
         pending
     }
 

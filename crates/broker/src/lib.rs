@@ -100,6 +100,8 @@ pub type Data = Value;
 pub use crate::core::pending::Pending;
 #[cfg(feature = "http")]
 pub use crate::core::websocket_counts::{WebSocketCounts, WebSocketPeerCounts};
+#[cfg(feature = "zeromq")]
+pub use crate::core::zeromq_peers::ZeroMqPeerCounts;
 pub use broker_proto::store::{CloneOptions, Contact};
 #[cfg(feature = "status")]
 pub use config::HttpOptions;
@@ -111,6 +113,8 @@ pub use config::{
 };
 #[cfg(feature = "http")]
 pub use config::{WebSocketOptions, WebSocketPeerOptions, WebSocketTls, WebSocketTrust};
+#[cfg(feature = "zeromq")]
+pub use config::{ZeroMqMembership, ZeroMqPeerOptions};
 pub use endpoint::{Builder, Endpoint, Retry};
 pub use error::Error;
 pub use flow::blocked::BlockedPublish;

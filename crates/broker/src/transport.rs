@@ -4,16 +4,19 @@
 //! |---|---|
 //! | `inbox` | what such a peer sends, into this endpoint |
 //! | `websocket` | peerings with WebSocket servers |
+//! | `zeromq` | peerings with the proxies of Zeek clusters that use ZeroMQ |
 //! | `double` | a transport for tests, whose peer is a test |
 //!
 //! The door: [`foreign`] says what is spoken under a scheme, [`start`] starts it. The control plane asks
 //! for the facts that a transport states of itself and for nothing else of it. See ADR 0200.
 
 mod double;
-#[cfg(any(feature = "http", test))]
+#[cfg(any(feature = "http", feature = "zeromq", test))]
 pub(crate) mod inbox;
 #[cfg(feature = "http")]
 pub(crate) mod websocket;
+#[cfg(feature = "zeromq")]
+pub(crate) mod zeromq;
 
 use std::sync::Arc;
 
@@ -32,12 +35,16 @@ pub(crate) fn foreign(scheme: Scheme) -> Option<&'static Foreign> {
         Scheme::WebSocket | Scheme::SecureWebSocket => Some(&websocket::FOREIGN),
         #[cfg(not(feature = "http"))]
         Scheme::WebSocket | Scheme::SecureWebSocket => None,
+        #[cfg(feature = "zeromq")]
+        Scheme::ZeroMq => Some(&zeromq::FOREIGN),
+        #[cfg(not(feature = "zeromq"))]
+        Scheme::ZeroMq => None,
     }
 }
 
 /// Starts to join the peer at an address; what becomes of it goes to the control plane.
 #[cfg_attr(
-    not(feature = "http"),
+    not(any(feature = "http", feature = "zeromq")),
     expect(clippy::needless_pass_by_value, reason = "transports keep them")
 )]
 pub(crate) fn start(shared: Arc<Shared>, dial: Dial, url: Arc<PeerUrl>) {
@@ -47,6 +54,10 @@ pub(crate) fn start(shared: Arc<Shared>, dial: Dial, url: Arc<PeerUrl>) {
         // Refused before: there is no `foreign` for it.
         #[cfg(not(feature = "http"))]
         Scheme::WebSocket | Scheme::SecureWebSocket => drop((shared, dial)),
+        #[cfg(feature = "zeromq")]
+        Scheme::ZeroMq => zeromq::start(shared, dial, url),
+        #[cfg(not(feature = "zeromq"))]
+        Scheme::ZeroMq => drop((shared, dial)),
         Scheme::Native => drop((shared, dial)),
     }
 }

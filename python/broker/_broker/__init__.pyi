@@ -724,6 +724,8 @@ class Endpoint:
     def duplicates_dropped(self) -> int: ...
     def loops_found(self) -> int: ...
     def web_socket_peer_counts(self) -> dict[str, dict[str, int]]: ...
+    def zeromq_peer_counts(self) -> dict[str, dict[str, int]]: ...
+    def cluster_nodes(self) -> list[zeek.ClusterNode]: ...
     def peer(
         self,
         addr: str | bytes,
@@ -731,9 +733,21 @@ class Endpoint:
         retry: _Seconds = 10.0,
         *,
         timeout: _Timeout = None,
+        membership: Literal["observer", "node"] | None = None,
+        name: str | None = None,
+        curve: Mapping[str, str] | None = None,
+        unify_topics: _Flag | None = None,
     ) -> bool: ...
     def peer_nosync(
-        self, addr: str | bytes, port: _Whole | None = None, retry: _Seconds = 10.0
+        self,
+        addr: str | bytes,
+        port: _Whole | None = None,
+        retry: _Seconds = 10.0,
+        *,
+        membership: Literal["observer", "node"] | None = None,
+        name: str | None = None,
+        curve: Mapping[str, str] | None = None,
+        unify_topics: _Flag | None = None,
     ) -> None: ...
     def unpeer(self, addr: str | bytes, port: _Whole | None = None, /) -> bool: ...
     def unpeer_nosync(self, addr: str | bytes, port: _Whole | None = None, /) -> None: ...
@@ -744,7 +758,12 @@ class Endpoint:
     def peer_subscriptions(self) -> list[Topic]: ...
     def forward(self, topics: _Topics) -> None: ...
     def publish(
-        self, topic: _Topic, data: _Value, *, to: EndpointInfo | str | None = None
+        self,
+        topic: _Topic,
+        data: _Value,
+        *,
+        to: EndpointInfo | str | None = None,
+        wait_for_subscriber: _Span = None,
     ) -> None: ...
     def publish_batch(self, *batch: Iterable[Any]) -> None: ...
     def make_subscriber(

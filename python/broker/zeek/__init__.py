@@ -25,9 +25,11 @@ if getattr(broker, "__distribution__", None) != "zeek-broker":
 from .. import _broker
 from .logs import Logs, log_topics, logs
 
+ClusterNode = _broker.zeek.ClusterNode
 LogField = _broker.zeek.LogField
 LogRecord = _broker.zeek.LogRecord
 LogSchema = _broker.zeek.LogSchema
+topics = _broker.zeek.topics
 collections.abc.Mapping.register(LogRecord)
 
 

@@ -6,9 +6,11 @@ import collections.abc as collections
 import broker as broker
 
 from .. import _broker
+from .._broker.zeek import ClusterNode as ClusterNode
 from .._broker.zeek import LogField as LogField
 from .._broker.zeek import LogRecord as LogRecord
 from .._broker.zeek import LogSchema as LogSchema
+from .._broker.zeek import topics as topics
 from .app import App as App
 from .logs import Logs as Logs
 from .logs import log_topics as log_topics

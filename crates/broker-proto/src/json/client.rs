@@ -253,12 +253,7 @@ pub fn peer_id(text: &str) -> EndpointId {
         Some((node, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => node,
         _ => text,
     };
-    // FNV-1a, 128 bits: what matters is that it is always the same.
-    let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    for byte in b"web-socket ".iter().chain(name.as_bytes()) {
-        hash = (hash ^ u128::from(*byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
-    }
-    EndpointId::from_random(hash.to_be_bytes())
+    EndpointId::named("web-socket", name)
 }
 
 /// The client's half of the conversation with one server.

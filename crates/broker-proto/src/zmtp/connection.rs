@@ -42,8 +42,8 @@ pub struct Peer {
 /// A message: its parts, where they were received.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
-    bytes: &'a [u8],
-    parts: &'a [Range<usize>],
+    pub(super) bytes: &'a [u8],
+    pub(super) parts: &'a [Range<usize>],
 }
 
 impl<'a> Message<'a> {

@@ -158,12 +158,19 @@ impl EventReader {
 
     /// Returns the bad messages since the report before, at most once a second.
     pub fn poll_report(&mut self, now: Timestamp) -> Option<Report> {
-        let due = self.reported.map(|last| last.saturating_add(REPORT_PAUSE));
-        if self.unreported.is_none() || due.is_some_and(|due| now < due) {
+        if self.next_report().is_none_or(|due| now < due) {
             return None;
         }
         self.reported = Some(now);
         self.unreported.take()
+    }
+
+    /// Returns when there is a report of bad messages.
+    #[must_use]
+    pub fn next_report(&self) -> Option<Timestamp> {
+        self.unreported.as_ref()?;
+        let due = self.reported.map(|last| last.saturating_add(REPORT_PAUSE));
+        Some(due.unwrap_or(Timestamp::from_ns(0)))
     }
 
     fn note(&mut self, bad: BadMessage) {
@@ -303,7 +310,9 @@ mod tests {
         assert_eq!((report.count, report.first), (6, BadMessage::Parts(3)));
         assert_eq!(read(&mut reader, bad[2]), None);
         assert_eq!(reader.poll_report(at(0)), None);
+        assert_eq!(reader.next_report(), Some(at(1)));
         let report = reader.poll_report(at(1)).unwrap();
+        assert_eq!(reader.next_report(), None);
         assert_eq!(
             report.first.to_string(),
             "a message in the format `zeek-bin-v1\\u{7}`: known are `broker-bin-v1` and \

@@ -17,6 +17,10 @@ pub const HELLO_EXPIRATION: Timespan = Timespan::from_secs(10);
 /// Nodes that are remembered; a cluster has some hundreds, and further ones are passed over.
 pub const NODES_MAX: usize = 10_000;
 
+/// Hellos that are remembered although their sender's subscription is not known yet; as both come on
+/// connections of their own, one can overtake the other.
+const EARLY_HELLOS_MAX: usize = 256;
+
 /// The first hello, by which a node learns a name.
 const FIRST_HELLO: &str = "Cluster::Backend::ZeroMQ::hello";
 /// The second, by which a node is up.
@@ -82,6 +86,14 @@ struct Known {
     has_said_hello: bool,
 }
 
+/// What a sender said whose subscription is not known yet.
+#[derive(Clone, Debug)]
+struct Early {
+    since: Timestamp,
+    name: String,
+    is_first: bool,
+}
+
 /// Follows the nodes of a cluster.
 ///
 /// ```
@@ -98,6 +110,9 @@ struct Known {
 pub struct Membership {
     own: Option<NodeIdentity>,
     nodes: BTreeMap<String, Known>,
+    /// By the ids of their senders, in the order they came.
+    /// Bound: `EARLY_HELLOS_MAX`.
+    early: VecDeque<(String, Early)>,
     /// Bound: three for each call of a `handle_*`, after which it is drained, and once [`NODES_MAX`].
     outputs: VecDeque<MembershipOutput>,
 }
@@ -110,6 +125,7 @@ impl Membership {
         Self {
             own: None,
             nodes: BTreeMap::new(),
+            early: VecDeque::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -121,6 +137,7 @@ impl Membership {
         Self {
             own: Some(own),
             nodes: BTreeMap::new(),
+            early: VecDeque::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -165,6 +182,13 @@ impl Membership {
         };
         self.nodes.insert(id.to_owned(), known);
         self.say(FIRST_HELLO, id, topics);
+        for (sender, early) in std::mem::take(&mut self.early) {
+            if sender == id {
+                self.hear(now, &early.name, id, early.is_first);
+            } else {
+                self.early.push_back((sender, early));
+            }
+        }
     }
 
     /// Notes that a subscription at this end's XPUB is gone.
@@ -187,8 +211,33 @@ impl Membership {
         let (Some(name), Some(id)) = (text(0), text(1)) else {
             return;
         };
+        if self.nodes.contains_key(id) {
+            self.hear(now, name, id, is_first);
+        } else {
+            self.remember(now, name, id, is_first);
+        }
+    }
+
+    /// Keeps a hello for a while. It is not believed before its sender subscribes: anybody can send one.
+    fn remember(&mut self, now: Timestamp, name: &str, id: &str, is_first: bool) {
+        let is_over = |early: &Early| early.since.saturating_add(HELLO_EXPIRATION) < now;
+        while self.early.front().is_some_and(|(_, it)| is_over(it))
+            || self.early.len() >= EARLY_HELLOS_MAX
+        {
+            self.early.pop_front();
+        }
+        let (since, name) = (now, name.to_owned());
+        let early = Early {
+            since,
+            name,
+            is_first,
+        };
+        self.early.push_back((id.to_owned(), early));
+    }
+
+    /// Believes a hello of a node that is known.
+    fn hear(&mut self, now: Timestamp, name: &str, id: &str, is_first: bool) {
         self.leave_old(name, id);
-        // Hellos of those that never subscribed are not believed: anybody can send one.
         let Some(known) = self.nodes.get_mut(id) else {
             return;
         };
@@ -213,6 +262,7 @@ impl Membership {
 
     /// Notes that the connection to the proxy is lost: what was subscribed is unknown from now on.
     pub fn handle_lost(&mut self) {
+        self.early.clear();
         for known in std::mem::take(&mut self.nodes).into_values() {
             self.outputs.push_back(MembershipOutput::Down(known.node));
         }
@@ -338,6 +388,30 @@ mod tests {
     }
 
     #[test]
+    fn a_hello_that_overtakes_the_subscription_counts_with_it() {
+        let mut own = node("proxy-1", "fake");
+        hear(&mut own, at(0), &hello(FIRST_HELLO, "worker-1", "a"));
+        hear(&mut own, at(0), &hello(SECOND_HELLO, "worker-1", "a"));
+        hear(&mut own, at(0), &hello(FIRST_HELLO, "worker-2", "b"));
+        assert!(outputs(&mut own).is_empty());
+        own.handle_subscribed(at(1), b"zeek.cluster.nodeid.a.");
+        let expected = [
+            "seen a a".to_owned(),
+            format!("zeek.cluster.nodeid.a. (1, 1, ({FIRST_HELLO}, (proxy-1, fake)))"),
+            format!("zeek.cluster.nodeid.a. (1, 1, ({SECOND_HELLO}, (proxy-1, fake)))"),
+            "up worker worker-1".to_owned(),
+        ];
+        assert_eq!(outputs(&mut own), expected);
+        for number in 0..2 * EARLY_HELLOS_MAX {
+            let id = number.to_string();
+            hear(&mut own, at(2), &hello(FIRST_HELLO, "worker", &id));
+        }
+        assert_eq!(own.early.len(), EARLY_HELLOS_MAX);
+        hear(&mut own, at(13), &hello(FIRST_HELLO, "worker", "last"));
+        assert_eq!(own.early.len(), 1);
+    }
+
+    #[test]
     fn a_node_that_comes_back_under_another_id_was_down() {
         let mut own = Membership::observer();
         own.handle_subscribed(at(0), b"zeek.cluster.nodeid.old.");
@@ -396,8 +470,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// Nodes that join at any time, whose notices and hellos overtake those of others, all see all
-        /// others up. Between two nodes, and among notices, the order is kept, as one proxy keeps it.
+        /// Nodes that join at any time, whose notices and hellos overtake each other, all see all others
+        /// up. Between two nodes, and among notices, the order is kept, as one proxy keeps it.
         #[test]
         fn nodes_in_any_order_find_one_another(
             count in 2_usize..5,
@@ -439,20 +513,7 @@ mod tests {
                         let to = ids.iter().position(is_for).unwrap();
                         let message = Message::parse(View::new(&bytes).unwrap());
                         let Message::Event(event) = message else { panic!("an event") };
-                        // A hello that comes before the notice: the node looks at it later, as Zeek
-                        // does when its script thread takes both from one queue.
-                        if !nodes[to].nodes().any(|node| {
-                            event.arguments().get(1).unwrap().as_bytes() == Some(node.id.as_bytes())
-                        }) {
-                            queues.get_mut(&key).unwrap().push_front(Mail::Event(topic, bytes));
-                            let notices = queues.get_mut(&(count, to)).unwrap();
-                            let Some(Mail::Subscribed(_, topic)) = notices.pop_front() else {
-                                panic!("a notice is on its way");
-                            };
-                            nodes[to].handle_subscribed(at(0), topic.as_bytes());
-                        } else {
-                            nodes[to].handle_event(at(0), &event);
-                        }
+                        nodes[to].handle_event(at(0), &event);
                         to
                     }
                 };

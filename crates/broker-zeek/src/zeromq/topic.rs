@@ -174,6 +174,37 @@ impl ClusterTopics {
         Some(format!("zeek{own}cluster{own}{rest}"))
     }
 
+    /// As [`translate`](Self::translate), for what is subscribed to: the beginning of a topic of a
+    /// cluster is one of the other spelling, too. The empty prefix is in both.
+    ///
+    /// ```
+    /// use broker_zeek::zeromq::ClusterTopics;
+    ///
+    /// let translate = |prefix| ClusterTopics::ZEROMQ.translate_prefix(prefix);
+    /// assert_eq!(translate("zeek/cluster/worker").as_deref(), Some("zeek.cluster.worker"));
+    /// assert_eq!(translate("zeek/clu").as_deref(), Some("zeek.clu"));
+    /// assert_eq!(translate("zeek/logs"), None);
+    /// ```
+    #[must_use]
+    pub fn translate_prefix(self, prefix: &str) -> Option<String> {
+        let other = match self.separator {
+            '.' => "zeek/cluster/",
+            _ => "zeek.cluster.",
+        };
+        // What has no separator in it is the same in both.
+        if "zeek".starts_with(prefix) {
+            return None;
+        }
+        if other.starts_with(prefix) {
+            let turn = |character| match character {
+                '.' | '/' => self.separator,
+                letter => letter,
+            };
+            return Some(prefix.chars().map(turn).collect());
+        }
+        self.translate(prefix)
+    }
+
     /// Returns the id in a subscription of a node to its own topic, and the spelling it has.
     pub(super) fn node_id_of(topic: &[u8]) -> Option<(&str, Self)> {
         let id = topic.strip_prefix(b"zeek.cluster.nodeid.")?;
@@ -243,6 +274,20 @@ mod tests {
         assert_eq!(translated.as_deref(), Some("zeek/cluster/node/w-1/"));
         let translated = ClusterTopics::ZEROMQ_7_1.translate("zeek/cluster/node/w-1/");
         assert_eq!(translated.as_deref(), Some("zeek.cluster.node.w-1"));
+        for (broker, zeromq) in [
+            ("zeek/", "zeek."),
+            ("zeek/cluster", "zeek.cluster"),
+            ("zeek/cluster/", "zeek.cluster."),
+            ("zeek/cluster/node/w-1", "zeek.cluster.node.w-1"),
+        ] {
+            let translated = ClusterTopics::ZEROMQ.translate_prefix(broker);
+            assert_eq!(translated.as_deref(), Some(zeromq));
+            let translated = ClusterTopics::BROKER.translate_prefix(zeromq);
+            assert_eq!(translated.as_deref(), Some(broker));
+        }
+        for prefix in ["", "ze", "zeek", "/zeek", "zeek/logs"] {
+            assert_eq!(ClusterTopics::ZEROMQ.translate_prefix(prefix), None);
+        }
         for topic in ["zeek.cluster.worker", "zeek/logs/", "other/zeek/cluster/x"] {
             assert_eq!(ClusterTopics::ZEROMQ.translate(topic), None);
         }

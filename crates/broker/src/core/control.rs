@@ -252,7 +252,7 @@ impl Shared {
     }
 
     /// The other end of a foreign connection is there, and wants that.
-    #[cfg(any(feature = "http", test))]
+    #[cfg(any(feature = "http", feature = "zeromq", test))]
     pub(crate) fn joined(
         self: &Arc<Self>,
         connection: ConnectionId,
@@ -267,7 +267,7 @@ impl Shared {
     }
 
     /// A foreign peer wants something else from now on.
-    #[cfg(test)]
+    #[cfg(any(feature = "zeromq", test))]
     pub(crate) fn foreign_filter(
         self: &Arc<Self>,
         connection: ConnectionId,
@@ -550,6 +550,7 @@ impl Shared {
                             .update(|table| table.add_peer(peer, filter, target));
                         link.install(peer);
                         self.peers_changed(None);
+                        self.wants_changed();
                     }
                 }
                 Output::Uninstall { peer } => {
@@ -561,6 +562,7 @@ impl Shared {
                         .routes
                         .update(|table| table.set_peer_filter(peer, filter));
                     self.peers_changed(None);
+                    self.wants_changed();
                 }
                 Output::Event(event) => {
                     if let Event::Error(fault) = &event

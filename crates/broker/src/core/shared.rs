@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) is_testing_circles: AtomicBool,
     #[cfg(feature = "http")]
     pub(crate) web_sockets: crate::core::websocket_counts::Counters,
+    #[cfg(feature = "zeromq")]
+    pub(crate) zeromq: crate::core::zeromq_peers::ZeroMqPeers,
     /// The addresses of peers whose protocol knows no stores.
     unreached_peers: ArcSwap<Vec<String>>,
     started: Instant,
@@ -69,6 +71,8 @@ pub(crate) struct Shared {
     /// Told of every change of peers, of what they subscribe to and of local consumers.
     pub(crate) routes_changed: Arc<Notify>,
     stopping: Notify,
+    /// Peers came or want something else.
+    wants_changed: Notify,
     over: AtomicBool,
 }
 
@@ -120,11 +124,14 @@ impl Shared {
             is_testing_circles: AtomicBool::new(false),
             #[cfg(feature = "http")]
             web_sockets: crate::core::websocket_counts::Counters::default(),
+            #[cfg(feature = "zeromq")]
+            zeromq: crate::core::zeromq_peers::ZeroMqPeers::default(),
             started: Instant::now(),
             clock: Clock::new(options.use_real_time),
             recorded: Lock::new(None),
             routes_changed: Arc::default(),
             stopping: Notify::new(),
+            wants_changed: Notify::new(),
             over: AtomicBool::new(false),
             options,
         }))
@@ -191,6 +198,29 @@ impl Shared {
         let stopping = self.stopping.notified();
         if !self.is_shut_down() {
             stopping.await;
+        }
+    }
+
+    /// Notes that peers came, or want something else.
+    pub(super) fn wants_changed(&self) {
+        self.wants_changed.notify_waiters();
+    }
+
+    /// Resolves to `true` when a peer wants messages of that topic, to `false` at the shutdown.
+    pub(crate) async fn until_wanted(&self, topic: &[u8]) -> bool {
+        loop {
+            // In this order, so that a change in between wakes.
+            let mut changed = std::pin::pin!(self.wants_changed.notified());
+            changed.as_mut().enable();
+            let table = self.data.routes.load();
+            if table.peers().any(|(_, filter, _)| filter.matches(topic)) {
+                return true;
+            }
+            drop(table);
+            tokio::select! {
+                () = changed => {}
+                () = self.until_shutdown() => return false,
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub(crate) use crate::core::count::count;
 use crate::flow::mailbox::Mailbox;
 use crate::lock::{Lock, Locked};
 
@@ -117,11 +118,6 @@ impl Application {
             present.dropped_before = present.dropped_before.saturating_add(gone.dropped());
         }
     }
-}
-
-/// Adds to a counter.
-pub(crate) fn count(counter: &AtomicU64, by: u64) {
-    counter.fetch_add(by, Ordering::Relaxed);
 }
 
 /// All counters of an endpoint.

@@ -10,6 +10,8 @@ pub enum Transport {
     Native,
     /// JSON over a WebSocket.
     WebSocket,
+    /// ZeroMQ, through the proxy of a Zeek cluster.
+    ZeroMq,
 }
 
 impl Transport {
@@ -18,6 +20,7 @@ impl Transport {
         match self {
             Self::Native => "native",
             Self::WebSocket => "web-socket",
+            Self::ZeroMq => "zeromq",
         }
     }
 }
@@ -51,8 +54,8 @@ pub(crate) enum Language {
     Json,
     /// As encoded values, each in the frame of a native peer.
     #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "only the double of the tests does")
+        not(any(feature = "zeromq", test)),
+        expect(dead_code, reason = "only ZeroMQ does")
     )]
     Values,
 }
@@ -68,8 +71,8 @@ pub(crate) enum WhenFull {
     Wait,
     /// That consumer loses it. For peers whose own senders would be slowed down with them.
     #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "only the double of the tests does")
+        not(any(feature = "zeromq", test)),
+        expect(dead_code, reason = "only ZeroMQ does")
     )]
     Drop,
 }

@@ -38,7 +38,7 @@ pub(crate) fn inject_run(
 
 /// As [`inject_run`] for a producer that must not wait: a target that has no room loses the message.
 /// Returns how many did.
-#[cfg(any(feature = "http", test))]
+#[cfg(any(feature = "http", feature = "zeromq", test))]
 pub(crate) fn inject_or_drop(
     data: &Arc<DataPlane>,
     run: Run<'_>,

@@ -241,7 +241,7 @@ pub(crate) async fn write_all(socket: &mut Socket, mut bytes: &[u8]) -> io::Resu
 
 /// Ends the stream and reads what still comes for a moment: closing with unread input makes the
 /// system reset the connection, and the reset can overtake our last bytes.
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "zeromq"))]
 pub(crate) async fn linger(socket: &mut Socket) {
     let bye = async {
         std::future::poll_fn(|cx| socket.poll_shutdown(cx)).await?;

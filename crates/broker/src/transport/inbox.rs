@@ -95,12 +95,13 @@ impl ForeignInbox {
     }
 
     /// Losses of messages that consumers had no room for.
-    #[cfg(test)]
+    #[cfg(any(feature = "zeromq", test))]
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }
 
     /// Resolves when everything is handed on.
+    #[cfg(any(feature = "http", test))]
     pub(crate) fn poll_empty(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if let Some(delivery) = &mut self.delivery {

@@ -294,11 +294,12 @@ impl Walk<'_, '_> {
             Scheme::Native => "native Broker over TLS",
             Scheme::WebSocket => "WebSocket with JSON, without TLS",
             Scheme::SecureWebSocket => "WebSocket with JSON, over TLS",
+            Scheme::ZeroMq => "ZeroMQ",
         };
         self.report.good(Step::Protocol, protocol, &[])?;
         let is_plain = match self.url.scheme {
             Scheme::Native => self.mode() == Mode::Plain,
-            Scheme::WebSocket => true,
+            Scheme::WebSocket | Scheme::ZeroMq => true,
             Scheme::SecureWebSocket => false,
         };
         if is_plain {
@@ -345,7 +346,7 @@ impl Walk<'_, '_> {
         };
         let names = match self.url.scheme {
             Scheme::Native => "names are not compared between native peers",
-            Scheme::WebSocket | Scheme::SecureWebSocket => "the name fits",
+            Scheme::WebSocket | Scheme::SecureWebSocket | Scheme::ZeroMq => "the name fits",
         };
         let mut details = certificates(chain);
         details.push(names.to_owned());

@@ -232,6 +232,7 @@ impl Snapshot {
                     of_transport(Transport::WebSocket)
                         .saturating_add(self.clients.values().map(|it| it.clients).sum()),
                 ),
+                (of("type", "zeromq"), of_transport(Transport::ZeroMq)),
             ],
         )?;
         let processed = stats.processed;

@@ -78,7 +78,7 @@ async fn secure(shared: &Shared, stream: TcpStream, url: &PeerUrl) -> Result<Soc
 async fn secure(_: &Shared, stream: TcpStream, url: &PeerUrl) -> Result<Socket, String> {
     match url.scheme {
         Scheme::SecureWebSocket => Err("this build has no TLS".to_owned()),
-        Scheme::Native | Scheme::WebSocket => Ok(Socket::Plain(stream)),
+        Scheme::Native | Scheme::WebSocket | Scheme::ZeroMq => Ok(Socket::Plain(stream)),
     }
 }
 
@@ -155,7 +155,7 @@ async fn upgrade(
 fn likely_cause(url: &PeerUrl) -> &'static str {
     match url.scheme {
         Scheme::SecureWebSocket => " (does it demand a certificate?)",
-        Scheme::Native | Scheme::WebSocket => " (does it use TLS? try `wss://`)",
+        Scheme::Native | Scheme::WebSocket | Scheme::ZeroMq => " (does it use TLS? try `wss://`)",
     }
 }
 

@@ -12,7 +12,6 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use broker_data::Timespan;
 use broker_data::json::Form;
 use broker_proto::endpoint::{Closed, ConnectionId, DialFault, PeerFailure};
 use broker_proto::json::client::{ClientConfig, ClientOutput, ClientSession, LineId};
@@ -24,6 +23,7 @@ use tracing::Instrument;
 
 use super::connection::{Broken, Line, Received};
 use super::{FOREIGN, dial};
+use crate::config::timespan;
 use crate::core::hooks::Dial;
 use crate::core::link::Link;
 use crate::core::shared::{Gauge, Shared};
@@ -129,11 +129,6 @@ pub(crate) fn start(shared: Arc<Shared>, dial: Dial, url: Arc<PeerUrl>) {
         drop(counted);
     };
     runtime.spawn(task.instrument(span));
-}
-
-/// A duration as the machine counts it.
-fn timespan(duration: Duration) -> Timespan {
-    Timespan::from_ns(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
 }
 
 impl Remote {

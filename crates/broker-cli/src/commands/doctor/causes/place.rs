@@ -155,11 +155,12 @@ pub(in super::super) fn other_protocol(
         Scheme::Native => "a native peer",
         Scheme::WebSocket => "a WebSocket server",
         Scheme::SecureWebSocket => "a WebSocket server with TLS",
+        Scheme::ZeroMq => "a ZeroMQ proxy",
     };
     let under = match (encrypted, url.scheme) {
         (true, _) => " under TLS",
         (false, Scheme::SecureWebSocket) => " without TLS",
-        (false, Scheme::Native | Scheme::WebSocket) => "",
+        (false, Scheme::Native | Scheme::WebSocket | Scheme::ZeroMq) => "",
     };
     let finding = |code, is, means: &str, remedies: &[&str]| {
         let what = format!("{place} is {is}{under}, not {wanted}");

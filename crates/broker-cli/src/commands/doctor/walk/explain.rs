@@ -34,6 +34,10 @@ impl Walk<'_, '_> {
                 },
             );
         };
+        if *speaker == Speaker::ZeroMq && self.url.scheme == Scheme::ZeroMq {
+            self.report.good(Step::Protocol, "ZeroMQ", &[])?;
+            return stop(Step::Handshake, causes::handshake_failed(text));
+        }
         if *speaker == Speaker::ZeroMq {
             let web = self.web_socket(&address).await;
             let greeting = found.zero_mq.as_ref();
@@ -49,6 +53,8 @@ impl Walk<'_, '_> {
             Scheme::Native => *speaker == Speaker::Broker,
             Scheme::WebSocket => *speaker == Speaker::WebSocket && !encrypted,
             Scheme::SecureWebSocket => *speaker == Speaker::WebSocket && encrypted,
+            // That one is told above.
+            Scheme::ZeroMq => false,
         };
         if !is_expected {
             let finding = causes::other_protocol(self.url, speaker, encrypted);

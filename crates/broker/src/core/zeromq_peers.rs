@@ -1,0 +1,155 @@
+//! What an endpoint remembers of its peerings with ZeroMQ proxies: options, counters, nodes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use broker_proto::endpoint::ConnectionId;
+use broker_zeek::zeromq::Node;
+
+use crate::config::ZeroMqPeerOptions;
+use crate::lock::Lock;
+
+/// Proxies counted by their own URL; see `SERVERS_MAX` of WebSocket servers.
+const PROXIES_MAX: usize = 256;
+
+/// Name of proxies beyond [`PROXIES_MAX`].
+const OTHER: &str = "other";
+
+/// What went on between an endpoint and one ZeroMQ proxy that it peers with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ZeroMqPeerCounts {
+    /// Peerings there are now: one, or none.
+    pub peered: u64,
+    /// Times the peering was established.
+    pub connects: u64,
+    /// Those of them that came after an earlier one had ended.
+    pub reconnects: u64,
+    /// Messages that came from others and were handed on.
+    pub received: u64,
+    /// Messages that were handed to the socket.
+    pub sent: u64,
+    /// Messages of this endpoint that came back.
+    pub own: u64,
+    /// Messages that could not be read, or came before there was room for them.
+    pub bad: u64,
+    /// Messages for topics of Zeek that were no events, and were not sent.
+    pub refused: u64,
+    /// Messages that consumers here had no room for and lost, each as often as it was lost.
+    pub dropped: u64,
+    /// Attempts that came to nothing, and peerings that were lost.
+    pub failures: u64,
+}
+
+/// The counters behind [`ZeroMqPeerCounts`].
+#[derive(Debug, Default)]
+pub(crate) struct Proxy {
+    pub(crate) peered: AtomicU64,
+    pub(crate) connects: AtomicU64,
+    pub(crate) received: AtomicU64,
+    pub(crate) sent: AtomicU64,
+    pub(crate) own: AtomicU64,
+    pub(crate) bad: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) failures: AtomicU64,
+}
+
+/// All of an endpoint's.
+#[derive(Debug, Default)]
+pub(crate) struct ZeroMqPeers {
+    /// Of those that were asked for with options of their own, by their URLs.
+    options: Lock<BTreeMap<String, Arc<ZeroMqPeerOptions>>>,
+    proxies: Lock<BTreeMap<String, Arc<Proxy>>>,
+    nodes: Lock<BTreeMap<ConnectionId, Vec<Node>>>,
+}
+
+impl ZeroMqPeers {
+    /// Notes how the proxy at a URL is to be spoken with from the next connection on.
+    pub(crate) fn set_options(&self, url: &str, options: ZeroMqPeerOptions) {
+        self.options
+            .lock()
+            .insert(url.to_owned(), Arc::new(options));
+    }
+
+    /// Forgets them.
+    pub(crate) fn forget_options(&self, url: &str) {
+        self.options.lock().remove(url);
+    }
+
+    /// How the proxy at a URL is to be spoken with.
+    pub(crate) fn options(&self, url: &str) -> Arc<ZeroMqPeerOptions> {
+        self.options.lock().get(url).cloned().unwrap_or_default()
+    }
+
+    /// The counters of a proxy.
+    pub(crate) fn proxy(&self, url: &str) -> Arc<Proxy> {
+        let mut known = self.proxies.lock();
+        let is_full = known.len() >= PROXIES_MAX;
+        let name = if known.contains_key(url) || !is_full {
+            url
+        } else {
+            OTHER
+        };
+        known.entry(name.to_owned()).or_default().clone()
+    }
+
+    pub(crate) fn by_proxy(&self) -> BTreeMap<String, ZeroMqPeerCounts> {
+        let known = self.proxies.lock();
+        let counts = |it: &Proxy| {
+            let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            let connects = load(&it.connects);
+            ZeroMqPeerCounts {
+                peered: load(&it.peered),
+                connects,
+                reconnects: connects.saturating_sub(1),
+                received: load(&it.received),
+                sent: load(&it.sent),
+                own: load(&it.own),
+                bad: load(&it.bad),
+                refused: load(&it.refused),
+                dropped: load(&it.dropped),
+                failures: load(&it.failures),
+            }
+        };
+        let counted = known.iter().map(|(url, it)| (url.clone(), counts(it)));
+        counted.collect()
+    }
+
+    /// Notes the nodes that are seen through a connection; none when it is over.
+    pub(crate) fn set_nodes(&self, connection: ConnectionId, nodes: Vec<Node>) {
+        let mut known = self.nodes.lock();
+        if nodes.is_empty() {
+            known.remove(&connection);
+        } else {
+            known.insert(connection, nodes);
+        }
+    }
+
+    /// The nodes of all clusters, by name, each once.
+    pub(crate) fn nodes(&self) -> Vec<Node> {
+        let mut nodes: Vec<Node> = self.nodes.lock().values().flatten().cloned().collect();
+        nodes.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        nodes.dedup_by(|a, b| a.id == b.id);
+        nodes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_bounded() {
+        let peers = ZeroMqPeers::default();
+        for number in 0..PROXIES_MAX + 2 {
+            let proxy = peers.proxy(&format!("zmq://{number:03}"));
+            proxy.connects.fetch_add(2, Ordering::Relaxed);
+        }
+        let counts = peers.by_proxy();
+        assert_eq!(counts.len(), PROXIES_MAX + 1);
+        assert_eq!((counts[OTHER].connects, counts[OTHER].reconnects), (4, 3));
+        assert_eq!(counts["zmq://000"].reconnects, 1);
+    }
+}
