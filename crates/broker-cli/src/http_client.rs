@@ -246,8 +246,9 @@ impl Server {
 
     fn lost(&self, error: &hyper::Error) -> Failure {
         let failure = Failure::new(Exit::Unreachable, format!("lost {self}: {error}"));
-        if error.is_parse() {
-            failure.hint("what listens there does not speak HTTP: try zeek:// or https://")
+        // An answer that is none, or a connection that ends instead of one.
+        if error.is_parse() || error.is_canceled() || error.is_incomplete_message() {
+            failure.hint("what listens there may not speak HTTP: try zeek:// or https://")
         } else {
             failure
         }

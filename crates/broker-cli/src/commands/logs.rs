@@ -14,6 +14,7 @@ use clap::Args;
 use self::field::{FieldName, LOG_NAME, MissingFields, Projection};
 use self::files::{Closed, FILES_MAX, LogFiles, Spelling, stamp};
 use self::table::Table;
+use super::subscribe::tell_shortage;
 use crate::arguments::{ConnectionArguments, EndArguments, Global};
 use crate::condition::Condition;
 use crate::console::Console;
@@ -269,7 +270,7 @@ impl Logs {
                         session.on_event(&event, console)?;
                     }
                 }
-                () = session::until(timeout) => return Ok(reader.exit_at_end(&self.end)),
+                () = session::until(timeout) => return Ok(reader.exit_at_end(&self.end, console)),
                 () = session::until(due) => {
                     reader.sink.rotate_if_due(console)?;
                     console.flush()?;
@@ -296,7 +297,7 @@ impl Logs {
                         return Ok(Exit::Done);
                     }
                 }
-                () = session::until(idle) => return Ok(reader.exit_at_end(&self.end)),
+                () = session::until(idle) => return Ok(reader.exit_at_end(&self.end, console)),
             }
         }
     }
@@ -324,9 +325,10 @@ impl Reader {
         self.shown >= self.count
     }
 
-    fn exit_at_end(&self, end: &EndArguments) -> Exit {
+    fn exit_at_end(&self, end: &EndArguments, console: &mut Console) -> Exit {
         let is_short = end.count.is_some_and(|count| self.shown < count);
         if self.shown == 0 || is_short {
+            tell_shortage(self.shown, console);
             Exit::NothingCame
         } else {
             Exit::Done

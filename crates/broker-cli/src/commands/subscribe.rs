@@ -189,12 +189,21 @@ impl Sub {
             End::TimedOut => {
                 let is_short = self.end.count.is_some_and(|count| printer.shown < count);
                 if printer.shown == 0 || is_short {
+                    tell_shortage(printer.shown, console);
                     Exit::NothingCame
                 } else {
                     Exit::Done
                 }
             }
         }
+    }
+}
+
+/// Says that too little came in the time that was given.
+pub(super) fn tell_shortage(shown: u64, console: &mut Console) {
+    match shown {
+        0 => console.say("nothing came in time; `broker doctor --topic TOPIC` finds out why"),
+        _ => console.say(format_args!("no more than {shown} came in time")),
     }
 }
 

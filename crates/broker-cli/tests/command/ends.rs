@@ -70,7 +70,10 @@ fn tls_on_one_side_only_is_code_5_with_advice() {
 #[test]
 fn nothing_in_time_is_code_4() {
     let peer = Peer::plain();
-    peer.run(&["sub", "/t", "--timeout", "50ms"]).expect(4);
+    let ended = peer.run(&["sub", "/t", "--timeout", "50ms"]).expect(4);
+    assert!(ended.err.contains("nothing came"), "{ended:?}");
+    let ended = peer.run(&["logs", "--timeout", "50ms"]).expect(4);
+    assert!(ended.err.contains("nothing came"), "{ended:?}");
     peer.run(&["sub", "/t", "--idle", "50ms"]).expect(4);
     let ended = peer.run(&["req", "/t", "--event", "e", "--timeout", "100ms"]);
     assert!(ended.expect(4).err.contains("no peer is subscribed"));

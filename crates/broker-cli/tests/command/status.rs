@@ -121,6 +121,7 @@ fn top_prints_reports_into_a_pipe() {
     let lines = run(&["top", &url, "-n", "2"]).expect(0).json();
     assert_eq!(lines.len(), 2);
     for line in lines {
+        schema::check("top", &line);
         assert_eq!(line["id"], node.endpoint.id().to_string());
         assert!(line["rates"]["received"]["messages"].is_number(), "{line}");
         assert_eq!(line["ready"]["status"], "ok");
@@ -135,6 +136,7 @@ fn top_observes_a_peer_without_http() {
     loop {
         node.endpoint.publish("/t/x", &Value::Count(1)).unwrap();
         let report: serde_json::Value = serde_json::from_str(&top.line()).unwrap();
+        schema::check("top", &report);
         let peer = &report["peers"][0];
         assert_eq!(peer["id"], node.endpoint.id().to_string());
         if peer["received"]["messages"].as_u64().unwrap() > 0 {
