@@ -63,8 +63,10 @@ pub(crate) fn push_to<'a>(
 ) -> Vec<Unsent> {
     let mut unsent: Vec<Unsent> = Vec::new();
     let slot = Slot::default();
-    let readers = sharing_readers(run, targets.clone(), PUBLISHED_TRANSLATION_MIN);
-    let run = run.translated_in(&slot, readers, PUBLISHED_TRANSLATION_MIN);
+    let run = match sharing_readers(run, targets.clone(), PUBLISHED_TRANSLATION_MIN) {
+        0 => run,
+        readers => run.translated_in(&slot, readers, PUBLISHED_TRANSLATION_MIN),
+    };
     for target in targets {
         match target.mailbox.push(run, Patience::Waits) {
             Pushed::Full { .. } => unsent.push(Unsent {

@@ -27,10 +27,15 @@ struct Consumer {
 
 impl DataPlane {
     /// Tells subscribers of errors that a consumer began to lose messages.
+    #[inline]
     pub(crate) fn report_drops(&self, pushed: Pushed, target: &Target) {
-        let Pushed::Dropped { burst_began: true } = pushed else {
-            return;
-        };
+        if let Pushed::Dropped { burst_began: true } = pushed {
+            self.report_burst(target);
+        }
+    }
+
+    #[cold]
+    fn report_burst(&self, target: &Target) {
         let consumer = self.consumer(&target.mailbox, target.kind);
         let policy = target.mailbox.policy();
         let which = match policy {

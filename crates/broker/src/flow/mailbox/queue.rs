@@ -104,10 +104,15 @@ impl Queue {
     }
 
     /// Seals a joint run and counts it as what it is by then.
+    #[inline]
     pub(crate) fn settle(&mut self) {
-        let Some(joint) = self.joint.take() else {
-            return;
-        };
+        if let Some(joint) = self.joint.take() {
+            self.settle_run(&joint);
+        }
+    }
+
+    #[inline(never)]
+    fn settle_run(&mut self, joint: &JointRun) {
         let (bytes, frames) = joint.settle();
         let run = if bytes.len() < SETTLED_COPY_MAX {
             Run::copied(&bytes, frames)
