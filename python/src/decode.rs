@@ -112,9 +112,10 @@ impl<'py> Decoder<'_, 'py> {
             Item::Count(value) => atomic(py, Count::new(value))?,
             Item::Integer(value) => value.into_pyobject(py)?.into_any(),
             Item::Real(value) => PyFloat::new(py, value).into_any(),
-            Item::String(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => PyString::new(py, text).into_any(),
-                Err(_) if self.flavour == Flavour::Typed => text::to_str(py, bytes)?.into_any(),
+            // Python checks what it takes: a check before it would be a second one.
+            Item::String(bytes) => match PyString::from_bytes(py, bytes) {
+                Ok(text) => text.into_any(),
+                Err(_) if self.flavour == Flavour::Typed => text::escaped(py, bytes)?.into_any(),
                 Err(_) => PyBytes::new(py, bytes).into_any(),
             },
             Item::Address(address) => self.address(address)?,

@@ -318,7 +318,10 @@ fn wrapper(value: &Bound<'_, PyAny>, enc: &mut Encoder<'_>) -> Result<bool, Fail
 }
 
 fn string(text: &Bound<'_, PyString>, enc: &mut Encoder<'_>) -> Fallible {
-    Ok(enc.string(&text::to_bytes(text)?)?)
+    match text.to_cow() {
+        Ok(text) => Ok(enc.string(text.as_bytes())?),
+        Err(_) => Ok(enc.string(&text::to_bytes(text)?)?),
+    }
 }
 
 fn integer(integer: &Bound<'_, PyInt>, enc: &mut Encoder<'_>) -> Fallible {
@@ -427,6 +430,7 @@ fn network(network: &Bound<'_, PyAny>) -> PyResult<data::Subnet> {
 const NANOSECONDS: i128 = 1_000_000_000;
 const NANOSECONDS_PER_MICROSECOND: i128 = 1000;
 const SECONDS_PER_DAY: i64 = 86_400;
+const MICROSECONDS_PER_SECOND: i64 = 1_000_000;
 
 /// The years in which times can be in range, whatever the local zone.
 const LOCAL_YEARS: std::ops::RangeInclusive<i32> = 1677..=2262;
@@ -440,6 +444,14 @@ fn out_of_range() -> PyErr {
 /// The ends of the range are no whole microseconds: what is received there becomes the nearest
 /// one, which may lie beyond. It must be possible to send it on, so the nearest end stands for it.
 fn in_range(nanoseconds: i128) -> PyResult<i64> {
+    match i64::try_from(nanoseconds) {
+        Ok(nanoseconds) => Ok(nanoseconds),
+        Err(_) => nearest(nanoseconds),
+    }
+}
+
+#[cold]
+fn nearest(nanoseconds: i128) -> PyResult<i64> {
     let (low, high) = (i128::from(i64::MIN), i128::from(i64::MAX));
     let nearest = nanoseconds.clamp(low, high);
     if nanoseconds.abs_diff(nearest) >= NANOSECONDS_PER_MICROSECOND.unsigned_abs() {
@@ -452,7 +464,7 @@ fn in_range(nanoseconds: i128) -> PyResult<i64> {
 /// A time span in microseconds.
 fn microseconds(span: &Bound<'_, PyDelta>) -> i128 {
     let seconds = i64::from(span.get_days()) * SECONDS_PER_DAY + i64::from(span.get_seconds());
-    i128::from(seconds) * 1_000_000 + i128::from(span.get_microseconds())
+    i128::from(seconds) * i128::from(MICROSECONDS_PER_SECOND) + i128::from(span.get_microseconds())
 }
 
 /// A `timedelta` as nanoseconds.
@@ -474,13 +486,20 @@ pub(crate) fn timestamp(time: &Bound<'_, PyDateTime>) -> PyResult<i64> {
     let py = time.py();
     let utc = utc(py)?;
     match time.get_tzinfo() {
-        Some(zone) if zone.is(utc) => in_range(nanoseconds_as_written(time)),
+        Some(zone) if zone.is(utc) => {
+            let microseconds = microseconds_as_written(time);
+            // In 64 bits, as nearly all times are.
+            match microseconds.checked_mul(NANOSECONDS_PER_MICROSECOND as i64) {
+                Some(nanoseconds) => Ok(nanoseconds),
+                None => in_range(i128::from(microseconds) * NANOSECONDS_PER_MICROSECOND),
+            }
+        }
         Some(_) => {
             let offset = time.call_method0(intern!(py, "utcoffset"))?;
             match offset.cast::<PyDelta>() {
                 Ok(offset) => in_range(
-                    nanoseconds_as_written(time)
-                        - microseconds(offset) * NANOSECONDS_PER_MICROSECOND,
+                    (i128::from(microseconds_as_written(time)) - microseconds(offset))
+                        * NANOSECONDS_PER_MICROSECOND,
                 ),
                 // A zone that does not know its offset, which Python refuses, too.
                 Err(_) => local(time),
@@ -506,8 +525,8 @@ fn local(time: &Bound<'_, PyDateTime>) -> PyResult<i64> {
     in_range(seconds.floor() as i128 * NANOSECONDS + microseconds * NANOSECONDS_PER_MICROSECOND)
 }
 
-/// Nanoseconds since 1970 of the fields, as if they were UTC.
-fn nanoseconds_as_written(time: &Bound<'_, PyDateTime>) -> i128 {
+/// Microseconds since 1970 of the fields, as if they were UTC.
+fn microseconds_as_written(time: &Bound<'_, PyDateTime>) -> i64 {
     let days = days_since_1970(
         i64::from(time.get_year()),
         i64::from(time.get_month()),
@@ -517,8 +536,7 @@ fn nanoseconds_as_written(time: &Bound<'_, PyDateTime>) -> i128 {
         + i64::from(time.get_hour()) * 3600
         + i64::from(time.get_minute()) * 60
         + i64::from(time.get_second());
-    i128::from(seconds) * NANOSECONDS
-        + i128::from(time.get_microsecond()) * NANOSECONDS_PER_MICROSECOND
+    seconds * MICROSECONDS_PER_SECOND + i64::from(time.get_microsecond())
 }
 
 /// Days from 1970-01-01 to a date of the Gregorian calendar.

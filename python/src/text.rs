@@ -13,14 +13,12 @@ use crate::error::expected;
 
 /// Bytes as a `str`, whatever they are.
 pub(crate) fn to_str<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(PyString::new(py, text)),
-        Err(_) => escaped(py, bytes),
-    }
+    PyString::from_bytes(py, bytes).or_else(|_| escaped(py, bytes))
 }
 
+/// As [`to_str`], for bytes that are not UTF-8.
 #[cold]
-fn escaped<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
+pub(crate) fn escaped<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
     let text = PyBytes::new(py, bytes).call_method1(
         intern!(py, "decode"),
         (intern!(py, "utf-8"), intern!(py, "surrogateescape")),
