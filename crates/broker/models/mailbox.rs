@@ -178,6 +178,10 @@ mod flow {
         pub(crate) fn take(size: usize) -> BytesMut {
             BytesMut::with_capacity(size)
         }
+
+        pub(crate) fn take_for_frame(_size: usize) -> Vec<u8> {
+            Vec::new()
+        }
     }
 }
 

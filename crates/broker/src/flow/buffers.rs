@@ -21,6 +21,12 @@ pub(crate) fn take(size: usize) -> BytesMut {
     KEPT.take(size)
 }
 
+/// An empty buffer for a frame that is likely to be as large as one of `size` bytes: one that is kept,
+/// or one without room. Large messages come one after the other, and each goes away with its memory.
+pub(crate) fn take_for_frame(size: usize) -> Vec<u8> {
+    KEPT.take_for_frame(size)
+}
+
 /// Keeps the buffer of some bytes, if nobody else has a part of it and there is a place.
 pub(crate) fn give(bytes: Bytes) {
     KEPT.give(bytes);
@@ -43,6 +49,14 @@ impl Kept {
             None
         };
         kept.unwrap_or_else(|| BytesMut::with_capacity(size))
+    }
+
+    fn take_for_frame(&self, size: usize) -> Vec<u8> {
+        if size <= BUFFER_SIZE / 2 || size >= 2 * BUFFER_SIZE {
+            return Vec::new();
+        }
+        let kept = self.lock().and_then(|mut kept| kept.pop());
+        kept.map_or_else(Vec::new, Vec::from)
     }
 
     fn give(&self, bytes: Bytes) {
@@ -123,6 +137,21 @@ mod tests {
         for _ in 0..2 * KEPT_MAX {
             assert!(count(BytesMut::zeroed(BUFFER_SIZE).freeze()) <= KEPT_MAX);
         }
+    }
+
+    #[test]
+    fn a_large_frame_gets_the_memory_of_one_before_it() {
+        let kept = Kept(Lock::default());
+        let size = BUFFER_SIZE + 200;
+        assert_eq!(kept.take_for_frame(size).capacity(), 0);
+        let mut frame = vec![7; size];
+        frame.reserve_exact(100);
+        let (place, room) = (frame.as_ptr(), frame.capacity());
+        kept.give(Bytes::from(frame));
+        assert_eq!(kept.take_for_frame(100).capacity(), 0);
+        assert_eq!(kept.take_for_frame(4 * BUFFER_SIZE).capacity(), 0);
+        let next = kept.take_for_frame(size);
+        assert!(next.is_empty() && next.capacity() == room && next.as_ptr() == place);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::flow::buffers;
 use crate::flow::translation::{Slot, Translation};
 
 /// Runs from this size on are shared between targets instead of copied: below it a copy is cheaper
@@ -54,7 +55,8 @@ impl<'a> Run<'a> {
         if frame.len() < SHARED_RUN_MIN {
             return Self::copied(frame, 1);
         }
-        *shared = Bytes::from(std::mem::take(frame));
+        let next = buffers::take_for_frame(frame.len());
+        *shared = Bytes::from(std::mem::replace(frame, next));
         Self::shared(shared, 1)
     }
 
