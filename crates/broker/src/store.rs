@@ -7,6 +7,7 @@ mod delivery;
 mod error;
 mod event;
 mod host;
+mod pace;
 mod proxy;
 mod read;
 mod registry;

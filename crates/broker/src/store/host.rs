@@ -16,7 +16,6 @@ use broker_data::Timestamp;
 use broker_proto::Topic;
 use broker_proto::store::command::Command;
 use broker_proto::store::entity::EntityId;
-use broker_proto::store::master::EXPIRED_PER_CALL_MAX;
 use broker_proto::store::{
     Backend, Contact, Failure, Master, Output, Role, StoreClone, clone_topic, master_topic,
 };
@@ -28,6 +27,7 @@ use crate::flow::blocked::BlockedPublish;
 use crate::lock::{Lock, Locked};
 use crate::store::delivery::{After, Answer, Delivery, answer_of, is_for, other};
 use crate::store::error::quoted;
+use crate::store::pace::RemovalPace;
 use crate::store::registry::Node;
 use crate::store::worker::{Job, Worker};
 use crate::store::{StoreError, peers_with};
@@ -36,13 +36,13 @@ use crate::store::{StoreError, peers_with};
 /// lock and the thread: as long as a batch takes at most.
 const EXPIRY_PAUSE: Duration = Duration::from_millis(1);
 
-/// Steps, of `EXPIRED_PER_CALL_MAX` entries each, in which a batch is removed: less than a millisecond
-/// in memory.
+/// Steps, of `EXPIRED_PER_CALL_MAX` entries each, in which a batch is removed in memory: less than a
+/// millisecond. A storage with a thread has a pace of its own.
 const EXPIRY_STEPS: usize = 4;
 
-/// Steps between two commits of a thread that has nothing else to do. Readers come between them, and
-/// all but the last end with the first change that is asked for.
-const EXPIRY_STEPS_ALONE: usize = 16;
+/// How long a thread removes what is over, with readers between the steps, while changes wait for it:
+/// as long as a commit on a fast disk, so that neither of them falls behind the other.
+const EXPIRY_BESIDE_CHANGES: Duration = Duration::from_millis(2);
 
 /// No entry ends, in nanoseconds since 1970.
 const NEVER: i64 = i64::MAX;
@@ -141,10 +141,11 @@ impl Host {
         let host = Arc::new(Self::new(name, Role::Master, id, core, worker.clone()));
         if let Some(worker) = worker {
             let (work_host, work_node) = (host.clone(), node.clone());
+            let mut pace = RemovalPace::default();
             let end_host = host.clone();
             let started = worker.start(
                 name,
-                move |worker, jobs| work_host.work(&work_node, worker, jobs),
+                move |worker, jobs| work_host.work(&work_node, worker, &mut pace, &jobs),
                 move || end_host.drop_core(),
             );
             started.map_err(|error| StoreError::Thread(Arc::new(error)))?;
@@ -195,6 +196,7 @@ impl Host {
         let Some(worker) = &self.worker else {
             return self.state.lock();
         };
+        worker.note_read();
         let state = self.state.try_lock().unwrap_or_else(|| {
             worker.ask_turn();
             self.state.lock()
@@ -260,6 +262,15 @@ impl Host {
     /// Ends a group and carries out what came of it.
     fn finish(self: &Arc<Self>, node: &Node, mut state: Locked<'_, State>) -> Vec<BlockedPublish> {
         state.core.commit();
+        self.hand_out(node, state)
+    }
+
+    /// Carries out what came of a group that is committed.
+    fn hand_out(
+        self: &Arc<Self>,
+        node: &Node,
+        mut state: Locked<'_, State>,
+    ) -> Vec<BlockedPublish> {
         let mut after = After::default();
         state.carry_out(self, node, &mut after);
         let next_expiry = state.core.next_expiry();
@@ -309,38 +320,60 @@ impl Host {
     }
 
     /// One group of jobs of the thread.
-    fn work(self: &Arc<Self>, node: &Node, worker: &Worker, jobs: VecDeque<Job>) {
-        let is_alone = jobs.iter().all(|job| matches!(job, Job::Expire));
-        let blocked = if is_alone {
-            self.work_on_expiry(node, worker)
+    fn work(
+        self: &Arc<Self>,
+        node: &Node,
+        worker: &Worker,
+        pace: &mut RemovalPace,
+        jobs: &VecDeque<Job>,
+    ) {
+        let steps = if jobs.iter().any(|job| matches!(job, Job::Expire)) {
+            self.remove_over(node, worker, pace.steps(), jobs.len() > 1)
         } else {
-            let ((), blocked) = self.act(node, |core| {
-                core.handle_jobs(node.shared.clock.time_of_day(), &jobs)
-            });
-            blocked
+            0
         };
-        for blocked in blocked {
+        let mut state = self.state.lock();
+        state.follow_routes(self, node);
+        let now = node.shared.clock.time_of_day();
+        for job in jobs {
+            if !matches!(job, Job::Expire) {
+                state.core.handle_job(now, job);
+            }
+        }
+        let began = Instant::now();
+        state.core.commit();
+        if steps > 0 {
+            pace.committed(steps, began.elapsed(), worker.was_read());
+        }
+        for blocked in self.hand_out(node, state) {
             blocked.wait();
         }
     }
 
-    /// Removes some of what is over, all in one group. What is removed is not there for readers
-    /// anyway, so they may come before it is committed.
-    fn work_on_expiry(self: &Arc<Self>, node: &Node, worker: &Worker) -> Vec<BlockedPublish> {
-        let mut state = self.state.lock();
-        state.follow_routes(self, node);
-        for step in 1..=EXPIRY_STEPS_ALONE {
+    /// Removes some of what is over, in up to so many steps, between which readers come: what is
+    /// removed is not there for them anyway, so they need no commit. Returns how many steps it took.
+    fn remove_over(
+        self: &Arc<Self>,
+        node: &Node,
+        worker: &Worker,
+        steps_max: usize,
+        has_changes: bool,
+    ) -> usize {
+        let began = Instant::now();
+        for step in 1..=steps_max {
+            let mut state = self.state.lock();
+            state.follow_routes(self, node);
             let now = node.shared.clock.time_of_day();
             state.core.handle_job(now, &Job::Expire);
             let is_done = state.core.next_expiry() > now.ns();
-            if is_done || step == EXPIRY_STEPS_ALONE || worker.has_jobs() {
-                break;
-            }
             drop(state);
             worker.let_readers_in();
-            state = self.state.lock();
+            let is_awaited = has_changes || worker.has_jobs();
+            if is_done || (is_awaited && began.elapsed() >= EXPIRY_BESIDE_CHANGES) {
+                return step;
+            }
         }
-        self.finish(node, state)
+        steps_max
     }
 
     /// `late` is the number of ticks that should have come before this one.
@@ -602,20 +635,6 @@ impl Core {
         match self {
             Self::Master(master) => master.next_expiry().map_or(NEVER, Timestamp::ns),
             Self::Clone(_) | Self::Closed => NEVER,
-        }
-    }
-
-    /// The jobs of a group. Of what is over as much is removed as there are changes, so that neither
-    /// of them falls behind the other.
-    fn handle_jobs(&mut self, now: Timestamp, jobs: &VecDeque<Job>) {
-        for job in jobs {
-            let steps = match job {
-                Job::Expire => jobs.len().div_ceil(EXPIRED_PER_CALL_MAX),
-                Job::Command(_) | Job::Request(_) | Job::Tick | Job::Probe => 1,
-            };
-            for _ in 0..steps {
-                self.handle_job(now, job);
-            }
         }
     }
 

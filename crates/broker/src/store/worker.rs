@@ -7,6 +7,8 @@
 //! has just released it, again and again. See ADR 0190.
 
 use std::collections::{BTreeMap, VecDeque};
+#[cfg(test)]
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar};
 use std::thread::JoinHandle;
@@ -26,8 +28,9 @@ const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 const QUEUE_BYTES_MAX: usize = crate::config::MAILBOX_BYTES_MAX;
 
 /// How long the thread waits for the readers whose turn it is: many times what it takes to wake them
-/// and to read, also on a busy machine. They may have gone away.
-const TURN_MAX: Duration = Duration::from_millis(20);
+/// and to read, also on a busy machine. They may have gone away. Tests count on the turn, however busy
+/// the machine is.
+const TURN_MAX: Duration = Duration::from_millis(if cfg!(test) { 5_000 } else { 20 });
 
 /// Bytes that a job takes besides its command.
 const JOB_OVERHEAD: usize = 64;
@@ -78,6 +81,11 @@ pub(super) struct Worker {
     read: Condvar,
     /// Whether it does, or will before its next group.
     has_readers: AtomicBool,
+    /// Whether somebody has read since the thread last asked.
+    was_read: AtomicBool,
+    /// How often the thread has let readers in.
+    #[cfg(test)]
+    turns: AtomicU64,
     thread: Lock<Option<JoinHandle<()>>>,
     /// How long the groups took.
     pub(super) commits: Commits,
@@ -264,6 +272,20 @@ impl Worker {
 
     // --- turns ----------------------------------------------------------------------------------
 
+    /// Somebody reads.
+    #[inline]
+    pub(super) fn note_read(&self) {
+        // Looked at first, so that threads that read all the time do not write to one place.
+        if !self.was_read.load(Ordering::Relaxed) {
+            self.was_read.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether somebody has read since the last call.
+    pub(super) fn was_read(&self) -> bool {
+        self.was_read.swap(false, Ordering::Relaxed)
+    }
+
     /// A reader is about to wait for a group to end: its turn is then.
     pub(super) fn ask_turn(&self) {
         let mut queue = self.lock();
@@ -298,6 +320,8 @@ impl Worker {
     /// Waits for the readers whose turn it is. Others that come meanwhile may be taken for them:
     /// then one of them has the turn after the next group.
     pub(super) fn let_readers_in(&self) {
+        #[cfg(test)]
+        self.turns.fetch_add(1, Ordering::Relaxed);
         if !self.has_readers.load(Ordering::Relaxed) {
             return;
         }
@@ -369,6 +393,7 @@ mod tests {
 
     use broker_data::{Timespan, Timestamp, Value};
     use broker_proto::store::backend::{BackendError, Entry, VisitEntry};
+    use broker_proto::store::master::EXPIRED_PER_CALL_MAX;
     use broker_proto::store::{Backend as Storage, Master, Memory};
 
     use super::*;
@@ -469,6 +494,7 @@ mod tests {
     struct SlowDisk {
         memory: Memory,
         gate: Arc<Gate>,
+        expired: Arc<AtomicU64>,
     }
 
     impl Storage for SlowDisk {
@@ -490,6 +516,7 @@ mod tests {
             self.memory.erase(key)
         }
         fn expire(&mut self, key: &[u8], now: Timestamp) -> Result<bool, BackendError> {
+            self.expired.fetch_add(1, Ordering::Relaxed);
             self.memory.expire(key, now)
         }
         fn clear(&mut self) -> Result<(), BackendError> {
@@ -518,17 +545,25 @@ mod tests {
 
     /// A store on such a disk, without a clock.
     fn slow_store(endpoint: &Endpoint) -> (Store, Arc<Gate>) {
+        let (store, gate, _) = counted_store(endpoint);
+        (store, gate)
+    }
+
+    /// The same, with the number of entries that were removed because they are over.
+    fn counted_store(endpoint: &Endpoint) -> (Store, Arc<Gate>, Arc<AtomicU64>) {
         let other = endpoint.attach_master("other", Backend::Memory).unwrap();
         let node = other.node();
         let gate = Arc::new(Gate::default());
+        let expired = Arc::new(AtomicU64::new(0));
         let disk: Box<dyn Storage> = Box::new(SlowDisk {
             memory: Memory::new(),
             gate: gate.clone(),
+            expired: expired.clone(),
         });
         let id = node.stores.new_entity(node.shared.data.id);
         let master = Master::new(id, "slow", disk, config(&node.shared)).unwrap();
         let host = Host::master(node, "slow", master, true).unwrap();
-        (Store::new(node, host), gate)
+        (Store::new(node, host), gate, expired)
     }
 
     /// What a read returns that waits for the group under way while another one is queued, of which
@@ -603,5 +638,48 @@ mod tests {
         };
         assert_eq!(master.next_expiry(), None);
         assert_eq!(master.entries(Timestamp::EPOCH), Ok(0));
+    }
+
+    #[test]
+    fn readers_come_after_each_step_of_a_removal_with_changes_beside_it_or_without() {
+        const ENTRIES: u64 = 1_000;
+        let endpoint = Endpoint::builder().disable_ssl(true).build().unwrap();
+        for has_change in [false, true] {
+            let (store, gate, expired) = counted_store(&endpoint);
+            gate.permit(u64::MAX / 2);
+            for key in 0..ENTRIES {
+                let over = Timespan::from_ns(1);
+                store.put_for(&key, &key, Some(over)).unwrap();
+            }
+            assert!(store.await_idle(DEADLINE));
+            let worker = store.host.worker().unwrap();
+            while expired.load(Ordering::Relaxed) < ENTRIES {
+                let removed = expired.load(Ordering::Relaxed);
+                let turns = worker.turns.load(Ordering::Relaxed);
+                if has_change {
+                    store.put("next", &1_u64).unwrap();
+                }
+                worker.push(Job::Expire);
+                let queued = worker.lock().queued;
+                assert!(worker.wait_done(queued, DEADLINE));
+                let removed = expired.load(Ordering::Relaxed) - removed;
+                let turns = worker.turns.load(Ordering::Relaxed) - turns;
+                assert!(removed > 0, "each group removes some");
+                assert!(removed <= turns * EXPIRED_PER_CALL_MAX as u64);
+            }
+        }
+        endpoint.shutdown().wait();
+    }
+
+    #[test]
+    fn the_thread_knows_whether_somebody_reads() {
+        let endpoint = Endpoint::builder().disable_ssl(true).build().unwrap();
+        let (store, _gate) = slow_store(&endpoint);
+        let worker = store.host.worker().unwrap();
+        assert!(!worker.was_read());
+        assert_eq!(store.get("key").unwrap(), None);
+        assert!(worker.was_read());
+        assert!(!worker.was_read());
+        endpoint.shutdown().wait();
     }
 }
