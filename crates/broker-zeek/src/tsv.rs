@@ -319,6 +319,22 @@ mod tests {
                 "2.38564215725e+09",
                 "2.38564215725e+09",
             ),
+            // The limit is the number, not its whole part; fractions stay, as far as the number has any.
+            (
+                Time(2_147_483_647.5),
+                "2.1474836475e+09",
+                "2.1474836475e+09",
+            ),
+            (
+                Time(-2_147_483_647.5),
+                "-2.1474836475e+09",
+                "-2.1474836475e+09",
+            ),
+            (
+                Time(2_385_642_157.123_456),
+                "2.385642157123456e+09",
+                "2.385642157123456e+09",
+            ),
             (Time(4e9), "4e+09", "4e+09"),
             (Time(-3_155_673_600.0), "-3.1556736e+09", "-3.1556736e+09"),
             (Time(1e100), "1e+100", "1e+100"),
@@ -327,6 +343,9 @@ mod tests {
             (Interval(90.25), "90.250000", "90.250000"),
             (Interval(-1.5), "-1.500000", "-1.500000"),
             (Interval(0.000_000_4), "0.000000", "0.000000"),
+            // A zero has no sign, what is rounded to one keeps it.
+            (Interval(-0.0), "0.000000", "0.000000"),
+            (Interval(-0.000_000_4), "-0.000000", "-0.000000"),
             (Interval(3e9), "3e+09", "3e+09"),
             // Strings: what reads as something else is told apart; the one ambiguity of the format
             // is a string that spells the empty field.
