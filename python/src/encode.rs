@@ -150,6 +150,8 @@ pub(crate) fn encode(value: &Bound<'_, PyAny>, enc: &mut Encoder<'_>) -> Fallibl
 }
 
 /// Wrappers, networks and sub-classes, in the order that decides what a sub-class of two is.
+#[cold]
+#[inline(never)]
 fn uncommon(value: &Bound<'_, PyAny>, ip: &IpClasses, enc: &mut Encoder<'_>) -> Fallible {
     if let Ok(message) = value.cast::<Message>() {
         return append(&message.get().encoded(), enc);
@@ -320,8 +322,17 @@ fn wrapper(value: &Bound<'_, PyAny>, enc: &mut Encoder<'_>) -> Result<bool, Fail
 fn string(text: &Bound<'_, PyString>, enc: &mut Encoder<'_>) -> Fallible {
     match text.to_cow() {
         Ok(text) => Ok(enc.string(text.as_bytes())?),
-        Err(_) => Ok(enc.string(&text::to_bytes(text)?)?),
+        Err(error) => escaped_string(text, error, enc),
     }
+}
+
+/// As [`string`], for one with surrogates. What Python says of them is dropped here, apart from what
+/// nearly all strings need.
+#[cold]
+#[inline(never)]
+fn escaped_string(text: &Bound<'_, PyString>, error: PyErr, enc: &mut Encoder<'_>) -> Fallible {
+    drop(error);
+    Ok(enc.string(&text::to_bytes(text)?)?)
 }
 
 fn integer(integer: &Bound<'_, PyInt>, enc: &mut Encoder<'_>) -> Fallible {
