@@ -14,17 +14,28 @@ names.
 __distribution__ = "zeek-broker"
 
 
+def _recorded_files(site):
+    """The files of this package below `site` as its installer recorded them; none in a source tree."""
+    import os
+
+    for name in os.listdir(site):
+        if name.startswith("zeek_broker-") and name.endswith(".dist-info"):
+            with open(os.path.join(site, name, "RECORD"), encoding="utf-8") as record:
+                paths = [line.split(",", 1)[0].split("/") for line in record]
+            return {path[1] for path in paths if len(path) == 2 and path[0] == "broker"}
+    return set()
+
+
 def _refuse_other_package():
     """Raises ImportError when files of another distribution named `broker` are mixed with ours."""
     import os
 
-    ours = {"__init__.py", "__init__.pyi", "__main__.py", "__main__.pyi", "aio.py", "bro.py", "bro.pyi",
-            "logging.py", "logging.pyi"}
     for directory in __path__:
         try:
-            names = os.listdir(directory)
+            ours = _recorded_files(os.path.dirname(directory))
+            names = os.listdir(directory) if ours else ()
         except OSError:
-            continue  # Not a plain directory, so nobody can have written into it.
+            continue  # Not a plain directory, so no installer can have written into it.
         foreign = sorted(name for name in names
                          if name.endswith((".py", ".pyi")) and name not in ours)
         if foreign:

@@ -1,4 +1,4 @@
-"""Waiting on an event loop of asyncio: what `async for` over subscribers, events and logs does.
+"""Waiting on an event loop of asyncio: `async for` over subscribers, events and logs; `Completions`.
 
     async for topic, value in subscriber:
         ...
@@ -6,6 +6,14 @@
 No thread takes part. The loop watches a descriptor while nothing is there, and what is there is
 taken without waiting, in the step that hands it over: a task that is cancelled loses nothing, and
 what it has not taken another task, or a blocking call, can take.
+
+`Completions` is for everything else that a program of asyncio waits for, and for many subscribers at
+once:
+
+    with Completions() as completions:
+        await completions.peer(endpoint, "127.0.0.1", 9999)
+        await completions.publish(endpoint, "/topic", ["ping", 1])
+        value = await completions.get(store, "key")
 """
 
 from __future__ import annotations
@@ -14,9 +22,9 @@ import asyncio
 import errno
 import itertools
 import os
-from typing import Any
+from typing import Any, Dict, Optional, Set, Tuple, Union
 
-from ._broker import ClosedError
+from ._broker import ClosedError, CompletionQueue, StatusSubscriber, StoreEvents, Subscriber
 
 # After so many items that were there at once other tasks of the loop get their turn.
 ITEMS_IN_A_ROW_MAX = 100
@@ -58,3 +66,175 @@ async def _readable(source: Any) -> None:
 def _finish(ready: asyncio.Future[None]) -> None:
     if not ready.done():
         ready.set_result(None)
+
+
+class Completions:
+    """What one event loop waits for, behind one descriptor: answers of stores, peerings, publishes
+    that wait for room, subscribers that are watched.
+
+    Made, used and closed in the thread of the loop, which is the running one. It costs one descriptor
+    and one reader of the loop, however much is waited for; results that come together wake the loop
+    once. A task that is cancelled gives up its wait and leaves nothing behind; what it asked for may
+    happen all the same. Closing cancels the waits that are left.
+
+    >>> async def main():
+    ...     with broker.Endpoint() as endpoint, Completions() as completions:
+    ...         store = endpoint.attach_master("hosts")
+    ...         await completions.put(store, "a", 1)
+    ...         return await completions.get(store, "a")
+    >>> asyncio.run(main())
+    1
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._queue = CompletionQueue()
+        self._waiting: Dict[int, asyncio.Future[Any]] = {}
+        self._watches: Dict[int, Watch] = {}
+        # The descriptor is the queue's, which lives until this is closed.
+        self._descriptor: Optional[int] = self._queue.fd()
+        self._loop.add_reader(self._descriptor, self._drain)
+
+    async def publish(self, endpoint: Any, topic: Any, value: Any) -> None:
+        """Publishes a message, waiting while a peer that takes messages has no room for more."""
+        await self._result(self._open().publish(endpoint, topic, value))
+
+    async def peer(
+        self, endpoint: Any, addr: Any, port: Any = None, retry: Any = 10.0
+    ) -> None:
+        """Peers, with arguments as for `Endpoint.peer`. Raises BrokerError with the reason when that
+        fails; with retries it waits until somebody listens. What is published from then on arrives.
+        """
+        await self._result(self._open().peer(endpoint, addr, port, retry))
+
+    async def get(self, store: Any, key: Any, default: Any = None) -> Any:
+        """The value of a key; `default` when it is absent, or None is stored. Sees every request that
+        was made before. Raises StoreError when it cannot be read.
+        """
+        value = await self._result(self._open().get(store, key))
+        return default if value is None else value
+
+    async def put(self, store: Any, key: Any, value: Any, expiry: Any = None) -> None:
+        """Sets a key, waiting while the store has no room for more requests. Raises StoreError when
+        the request is not made.
+        """
+        await self._result(self._open().put(store, key, value, expiry))
+
+    async def put_unique(self, store: Any, key: Any, value: Any, expiry: Any = None) -> bool:
+        """Sets a key that is absent; returns whether it was. Raises StoreError when the store refuses.
+        Without an answer it waits on: `asyncio.wait_for` limits that.
+        """
+        return bool(await self._result(self._open().put_unique(store, key, value, expiry)))
+
+    def watch(self, source: Union[Subscriber, StatusSubscriber, StoreEvents]) -> Watch:
+        """Watches a subscriber until the Watch is closed."""
+        number = self._open().watch(source)
+        watch = self._watches[number] = Watch(self, number)
+        return watch
+
+    def close(self) -> None:
+        """Cancels what is waited for and gives the descriptor up. May be called again."""
+        if self._descriptor is None:
+            return
+        self._loop.remove_reader(self._descriptor)
+        self._descriptor = None
+        for number in [*self._waiting, *self._watches]:
+            self._queue.cancel(number)
+        for future in [*self._waiting.values()]:
+            future.cancel()
+        for watch in [*self._watches.values()]:
+            watch.close()
+        self._waiting.clear()
+
+    def __len__(self) -> int:
+        """The number of waits and watches."""
+        return len(self._waiting) + len(self._watches)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __enter__(self) -> Completions:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def _open(self) -> CompletionQueue:
+        if self._descriptor is None:
+            raise RuntimeError("these completions are closed: make others in the running loop")
+        return self._queue
+
+    async def _result(self, begun: Tuple[Optional[int], Any]) -> Any:
+        number, result = begun
+        if number is None:
+            return result
+        future = self._waiting[number] = self._loop.create_future()
+        try:
+            return await future
+        finally:
+            # Still there when the task was cancelled.
+            if self._waiting.pop(number, None) is not None:
+                self._queue.cancel(number)
+
+    def _drain(self) -> None:
+        for number, result, error in self._queue.drain():
+            watch = self._watches.get(number)
+            if watch is not None:
+                watch._wake()
+                continue
+            future = self._waiting.pop(number, None)
+            if future is None or future.done():
+                continue
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+
+class Watch:
+    """A subscriber that an event loop watches; made by `Completions.watch`.
+
+    Several tasks may wait at once: all are told, and each takes what is there without waiting.
+    """
+
+    def __init__(self, completions: Completions, number: int) -> None:
+        self._completions = completions
+        self._number = number
+        self._tasks: Set[asyncio.Future[None]] = set()
+        self._is_open = True
+
+    async def readable(self) -> None:
+        """Waits until there is something to take, or nothing will come any more. Another task may be
+        faster: take with a timeout of 0, and wait again when nothing is there.
+        """
+        if not self._is_open:
+            raise RuntimeError("this watch is closed")
+        completions = self._completions
+        if completions._queue.resume(self._number):
+            return
+        future: asyncio.Future[None] = completions._loop.create_future()
+        self._tasks.add(future)
+        try:
+            await future
+        finally:
+            self._tasks.discard(future)
+
+    def close(self) -> None:
+        """Ends the watch and cancels those that wait for it. May be called again."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._completions._watches.pop(self._number, None)
+        self._completions._queue.cancel(self._number)
+        for future in [*self._tasks]:
+            future.cancel()
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def _wake(self) -> None:
+        for future in [*self._tasks]:
+            _finish(future)

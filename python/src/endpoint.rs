@@ -31,7 +31,7 @@ use crate::zeromq::{self, ClusterNode};
 const AWAIT_PEER_TIMEOUT_S: f64 = 10.0;
 
 /// Pause between attempts to peer when none is asked for.
-const RETRY: Seconds = Seconds(10.0);
+pub(crate) const RETRY: Seconds = Seconds(10.0);
 
 /// Longest pause between attempts to peer that can be asked for, in seconds: a century.
 const RETRY_MAX_S: f64 = 3_155_760_000.0;
@@ -51,7 +51,10 @@ fn host(value: &Bound<'_, PyAny>) -> PyResult<String> {
 }
 
 /// Where a peer is: a host and a port, or a URL, which has its port itself.
-fn place(addr: &Bound<'_, PyAny>, port: Option<&Bound<'_, PyAny>>) -> PyResult<(String, u16)> {
+pub(crate) fn place(
+    addr: &Bound<'_, PyAny>,
+    port: Option<&Bound<'_, PyAny>>,
+) -> PyResult<(String, u16)> {
     let addr = host(addr)?;
     let port = port.map(port_number).transpose()?;
     if addr.contains("://") {
@@ -80,7 +83,7 @@ fn with_port(addr: &str, port: u16) -> PyResult<String> {
 }
 
 /// Seconds between attempts, truncated to whole ones; less than one means one attempt.
-fn retry(seconds: f64) -> PyResult<Retry> {
+pub(crate) fn retry(seconds: f64) -> PyResult<Retry> {
     if seconds.is_nan() {
         return Err(PyValueError::new_err(
             "expected seconds between attempts, found nan",
@@ -162,7 +165,7 @@ impl Endpoint {
     }
 
     /// The endpoint, if it was not shut down.
-    fn live(&self) -> PyResult<&broker::Endpoint> {
+    pub(crate) fn live(&self) -> PyResult<&broker::Endpoint> {
         let endpoint = self.any()?;
         if endpoint.is_shut_down() {
             Err(closed("endpoint is shut down"))

@@ -8,6 +8,7 @@
 //! events of Zeek, `logs` the records of its logs; `endpoint`, `publisher`, `subscriber`,
 //! `status_subscriber` the handles, whose receiving side is `inbox`; `store` the handles of data
 //! stores; `status` what they report; `configuration` what they are made with;
+//! `completion` is what an event loop waits for;
 //! `argument` says what arguments of calls stand for; `wait` is the only place that blocks; `text`
 //! is about strings that may not be UTF-8; `process` deals with forks and the interpreter's exit;
 //! `error` has the exceptions; `logging` hands over the log; `command` is the `broker` command.
@@ -18,6 +19,7 @@
 
 mod argument;
 mod command;
+mod completion;
 mod configuration;
 mod data;
 mod decode;
@@ -59,6 +61,7 @@ fn _broker(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<publisher::Publisher>()?;
     module.add_class::<subscriber::Subscriber>()?;
     module.add_class::<status_subscriber::StatusSubscriber>()?;
+    module.add_class::<completion::CompletionQueue>()?;
     module.add_class::<store::Store>()?;
     module.add_class::<store::event::StoreEvent>()?;
     module.add_class::<store::event::StoreEvents>()?;

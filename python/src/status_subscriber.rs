@@ -39,8 +39,8 @@ impl Queue for broker::StatusSubscriber {
 }
 
 #[derive(Debug)]
-struct Shared {
-    inbox: Inbox<broker::StatusSubscriber>,
+pub(crate) struct Shared {
+    pub(crate) inbox: Inbox<broker::StatusSubscriber>,
     /// Whether `get()` delivers the discovery that goes before a peering.
     discovery: bool,
 }
@@ -59,7 +59,7 @@ impl StatusSubscriber {
         Self(Mutex::new(Some(Arc::new(shared))))
     }
 
-    fn shared(&self) -> PyResult<Arc<Shared>> {
+    pub(crate) fn shared(&self) -> PyResult<Arc<Shared>> {
         // In two steps: making an exception can let another thread run, which may want the lock.
         let shared = self
             .0

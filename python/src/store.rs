@@ -52,7 +52,7 @@ impl Attached {
         }
     }
 
-    fn live(&self) -> PyResult<&broker::Store> {
+    pub(crate) fn live(&self) -> PyResult<&broker::Store> {
         self.store()?.ok_or_else(|| from_store(&StoreError::Closed))
     }
 }
@@ -83,12 +83,12 @@ pub(crate) fn span(value: &Bound<'_, PyAny>) -> PyResult<Timespan> {
     nanoseconds(value).map(Timespan::from_ns)
 }
 
-fn expiry(value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Timespan>> {
+pub(crate) fn expiry(value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Timespan>> {
     value.map(span).transpose()
 }
 
 /// Encodes one value and lends its bytes.
-fn with_encoded<R>(
+pub(crate) fn with_encoded<R>(
     value: &Bound<'_, PyAny>,
     read: impl FnOnce(&[u8]) -> PyResult<R>,
 ) -> PyResult<R> {
@@ -96,7 +96,7 @@ fn with_encoded<R>(
 }
 
 /// Encodes two values and lends their bytes.
-fn with_both<R>(
+pub(crate) fn with_both<R>(
     first: &Bound<'_, PyAny>,
     second: impl FnOnce(&mut Vec<u8>) -> Fallible,
     read: impl FnOnce(&[u8], &[u8]) -> PyResult<R>,
@@ -225,7 +225,7 @@ impl Store {
         Self(Mutex::new(Some(Arc::new(attached))))
     }
 
-    fn attached(&self) -> PyResult<Arc<Attached>> {
+    pub(crate) fn attached(&self) -> PyResult<Arc<Attached>> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -519,6 +519,10 @@ def install(directory, *names):
     for path in pathlib.Path(broker.__file__).parent.iterdir():
         if path.name in names if names else path.is_file() or path.name == "zeek":
             (target / path.name).symlink_to(path)
+    record = directory / "zeek_broker-1.0.dist-info" / "RECORD"
+    record.parent.mkdir()
+    files = sorted(path.name for path in target.iterdir() if path.is_file())
+    record.write_text("".join(f"broker/{name},sha256=x,1\n" for name in files))
     return target
 
 
@@ -537,6 +541,22 @@ def test_another_package_installed_over_ours_is_named(tmp_path):
         text = program.line()
         program.finish()
     assert "connection.py" in text and "uninstall" in text and str(tmp_path) in text
+
+
+def test_our_own_files_are_no_other_package(tmp_path):
+    install(tmp_path)
+    with Program(code=IMPORT % "broker", cwd=tmp_path) as program:
+        program.expect("imported")
+        program.finish()
+
+
+def test_a_package_without_record_is_a_source_tree(tmp_path):
+    target = install(tmp_path)
+    (target / "new.py").write_text("")
+    (tmp_path / "zeek_broker-1.0.dist-info" / "RECORD").unlink()
+    with Program(code=IMPORT % "broker", cwd=tmp_path) as program:
+        program.expect("imported")
+        program.finish()
 
 
 def test_another_package_that_replaced_ours_is_named(tmp_path):

@@ -21,6 +21,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("log", 0),
     ("message", 0),
     ("recording", 0),
+    ("signal", 0),
     ("sync", 0),
     ("zeek", 0),
     // TCP and TLS.

@@ -289,6 +289,22 @@ fn a_parked_thread_misses_nothing() {
     producer.join().expect("no thread panics");
 }
 
+/// An event loop that watches the mailbox is woken by a message, and so is the task that consumes.
+fn a_watcher_misses_nothing() {
+    let mailbox = mailbox(10);
+    let producer = {
+        let mailbox = mailbox.clone();
+        thread::spawn(move || assert_eq!(push(&mailbox, b'a'), Pushed::Accepted))
+    };
+    let watcher = {
+        let mailbox = mailbox.clone();
+        thread::spawn(move || block_on(poll_fn(|cx| mailbox.poll_readable(cx))))
+    };
+    producer.join().expect("no thread panics");
+    watcher.join().expect("no thread panics");
+    assert_eq!(receive(&mailbox, 1), "a");
+}
+
 /// A producer that waits for room is released by what the consumer takes.
 fn a_producer_that_waits_is_released() {
     let mailbox = mailbox(1);
@@ -427,6 +443,11 @@ const MODELS: &[Model] = &[
     Model {
         name: "a_parked_thread_misses_nothing",
         run: a_parked_thread_misses_nothing,
+        preemptions_max: 4,
+    },
+    Model {
+        name: "a_watcher_misses_nothing",
+        run: a_watcher_misses_nothing,
         preemptions_max: 4,
     },
     Model {

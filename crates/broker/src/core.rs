@@ -10,6 +10,7 @@
 //! | `hooks` | what parts above do for it: outgoing connections, the end of data stores |
 //! | `count` | counters that are only shown |
 //! | `shutdown` | the end of an endpoint |
+//! | `completion` | what an event loop waits for, behind one descriptor |
 //! | `pending` | answers of control calls that are not there yet |
 //! | `runtime` | where the tasks of an endpoint run |
 //! | `websocket_counts` | counters of WebSocket clients and servers |
@@ -17,6 +18,7 @@
 
 pub(crate) mod circles;
 pub(crate) mod clock;
+pub(crate) mod completion;
 pub(crate) mod control;
 #[cfg(any(feature = "http", feature = "zeromq"))]
 pub(crate) mod count;

@@ -5,7 +5,7 @@
 //! | `data_plane` | what everything needs that hands messages on: id, routes, limits, marks, reports |
 //! | `losses` | what is told of messages that a consumer did not take |
 //! | `publish`, `inject` | a value into a frame, on the caller's thread; encoded messages of any origin into mailboxes |
-//! | `blocked` | the rest of a message that met a full mailbox |
+//! | `blocked`, `retry` | the rest of a message that met a full mailbox; runs that are offered again |
 //! | `routing`, `target` | who gets what; where a message can be handed to |
 //! | `foreign` | what a transport says of the peers that it leads to |
 //! | `mailbox`, `joint_end` | the queue in front of each consumer; small messages collected for several of them |
@@ -27,6 +27,7 @@ mod losses;
 pub(crate) mod mailbox;
 pub(crate) mod marking;
 pub(crate) mod publish;
+pub(crate) mod retry;
 pub(crate) mod routing;
 pub(crate) mod target;
 pub(crate) mod topic_counts;

@@ -32,6 +32,7 @@
 //! | [`zeek`] | what Zeek puts into messages: events, log records |
 //! | [`log`] | the log, for programs without a subscriber of their own |
 //! | `lock`, `sync` | mutexes under which no task is woken; what models of the mailbox replace |
+//! | `signal` | conditions that threads and tasks wait for |
 //!
 //! Imports go one way: `net <- flow <- core <- {peer, transport, http, store} <- handles`. See ADR 0161.
 //!
@@ -64,6 +65,7 @@ mod peer;
 mod publisher;
 mod recorder;
 pub mod recording;
+mod signal;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod stats;
@@ -97,6 +99,7 @@ pub use broker_proto::{
 /// The name that the original gives to [`Value`].
 pub type Data = Value;
 
+pub use crate::core::completion::{Completion, CompletionQueue, OperationId, Submitted};
 pub use crate::core::pending::Pending;
 #[cfg(feature = "http")]
 pub use crate::core::websocket_counts::{WebSocketCounts, WebSocketPeerCounts};

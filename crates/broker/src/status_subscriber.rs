@@ -14,6 +14,7 @@ use broker_proto::{EndpointId, EnvelopeError, Event, StatusCode, Topic};
 use bytes::Bytes;
 use futures_core::Stream;
 
+use crate::core::completion::{CompletionQueue, OperationId};
 use crate::core::shared::Shared;
 use crate::error::Error;
 use crate::message::Message;
@@ -160,6 +161,13 @@ impl StatusSubscriber {
     /// Fails when the process has no descriptor left.
     pub fn fd(&self) -> io::Result<RawFd> {
         self.subscriber.fd()
+    }
+
+    /// Has an event loop wait for it: the queue tells once there are messages, or none will come any
+    /// more, and again after [`resume`](CompletionQueue::resume). End it with
+    /// [`remove`](CompletionQueue::remove).
+    pub fn watch<T: Send + 'static>(&self, queue: &CompletionQueue<T>) -> OperationId {
+        self.subscriber.watch(queue)
     }
 
     /// Ends the subscription; what has arrived can still be taken.

@@ -14,6 +14,7 @@ use broker_proto::{LocalId, LocalKind, Topic};
 use futures_core::Stream;
 
 use crate::config::OnLoss;
+use crate::core::completion::{CompletionQueue, OperationId};
 use crate::core::control::NotAdded;
 use crate::core::shared::Shared;
 use crate::error::Error;
@@ -389,6 +390,13 @@ impl Subscriber {
     pub fn fd(&self) -> io::Result<RawFd> {
         let held = self.held();
         self.mailbox.ready_fd(held.messages > 0)
+    }
+
+    /// Has an event loop wait for it: the queue tells once there are messages, or none will come any
+    /// more, and again after [`resume`](CompletionQueue::resume). End it with
+    /// [`remove`](CompletionQueue::remove).
+    pub fn watch<T: Send + 'static>(&self, queue: &CompletionQueue<T>) -> OperationId {
+        queue.watch(self.mailbox.clone())
     }
 
     /// Subscribes to one more topic. The peers know when the call returns.

@@ -81,12 +81,17 @@ impl StoreEvent {
 
 /// The events of one store or of all.
 #[derive(Debug)]
-struct Events {
+pub(crate) struct Events {
     events: broker::StoreEvents,
     store: Option<String>,
 }
 
 impl Events {
+    /// What receives them.
+    pub(crate) fn subscriber(&self) -> &broker::Subscriber {
+        self.events.subscriber()
+    }
+
     /// Topics are matched by prefix: the name of another store may begin with this one's.
     fn is_wanted(&self, message: &Message) -> bool {
         Encoded::from_view(message.view()).is_some_and(|event| {
@@ -151,7 +156,7 @@ impl StoreEvents {
         Self(Mutex::new(Some(Arc::new(inbox))))
     }
 
-    fn inbox(&self) -> PyResult<Arc<Inbox<Events>>> {
+    pub(crate) fn inbox(&self) -> PyResult<Arc<Inbox<Events>>> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -13,9 +13,10 @@ use broker_proto::{EndpointId, EndpointInfo, ErrorCode, Fault, Origin, Topic};
 use bytes::Bytes;
 
 use crate::core::shared::Shared;
-use crate::flow::blocked::{BlockedPublish, Unsent};
+use crate::flow::blocked::BlockedPublish;
 use crate::flow::inject::push_to;
 use crate::flow::mailbox::Run;
+use crate::flow::retry::Unsent;
 use crate::flow::routing::{Targets, audience, has_several_peers};
 use crate::flow::target::Target;
 

@@ -6,10 +6,13 @@ use broker_proto::EndpointId;
 use broker_proto::frame::{frame_size, patch_receiver};
 use bytes::Bytes;
 
-use crate::flow::blocked::{BlockedPublish, Unsent};
+use crate::flow::blocked::BlockedPublish;
 use crate::flow::data_plane::DataPlane;
 use crate::flow::mailbox::run::PUBLISHED_TRANSLATION_MIN;
 use crate::flow::mailbox::{Patience, Pushed, Run};
+#[cfg(any(feature = "http", test))]
+use crate::flow::retry::Retry;
+use crate::flow::retry::Unsent;
 use crate::flow::routing::Targets;
 use crate::flow::target::{Target, json_readers};
 use crate::flow::translation::Slot;
@@ -45,14 +48,8 @@ pub(crate) fn inject_or_drop(
     targets: &Targets,
     wants: impl Fn(&&Target) -> bool + Copy,
 ) -> u64 {
-    let mut dropped = 0;
-    for Unsent { target, bytes } in push_to_list(data, run, targets, wants) {
-        let again = Run::shared(&bytes, run.frames);
-        let pushed = target.mailbox.push(again, Patience::Exhausted);
-        dropped += u64::from(matches!(pushed, Pushed::Dropped { .. }));
-        data.report_drops(pushed, &target);
-    }
-    dropped
+    let mut rest = Retry::new(run.frames, push_to_list(data, run, targets, wants));
+    rest.offer(data, Patience::Exhausted).dropped
 }
 
 /// Hands a run to everybody who has room; returns what remains.

@@ -21,7 +21,7 @@ pub(crate) mod direct_write;
 pub(crate) mod joint;
 mod limits;
 pub(crate) mod queue;
-mod ready_fd;
+pub(crate) mod ready_fd;
 pub(crate) mod run;
 mod stall;
 mod wake;

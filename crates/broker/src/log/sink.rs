@@ -231,11 +231,10 @@ impl Reader {
         let deadline = Instant::now() + timeout;
         let mut queue = self.sink.queue.lock();
         while !is_true(&queue) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            queue = queue.wait_timeout(&self.sink.changed, left);
+            queue = match queue.wait_until(&self.sink.changed, Some(deadline)) {
+                Ok(queue) => queue,
+                Err(_) => return false,
+            };
         }
         true
     }

@@ -15,13 +15,13 @@ use tokio::time::{Sleep, sleep};
 
 use crate::core::link::Link;
 use crate::core::shared::Shared;
-use crate::flow::blocked::Unsent;
 use crate::flow::inject::{push_to, sharing_readers, unmarked};
 use crate::flow::mailbox::run::RECEIVED_TRANSLATION_MIN;
 use crate::flow::mailbox::{Patience, Pushed, Run};
 use crate::flow::marking::PRESS_AFTER;
+use crate::flow::retry::{Retry, Unsent};
 use crate::flow::routing::{TargetList, Targets};
-use crate::flow::target::TargetKind;
+use crate::flow::target::{Target, TargetKind};
 use crate::flow::translation::Slot;
 
 /// Consecutive frames at the start of the buffer with the same targets.
@@ -60,8 +60,7 @@ pub(super) enum Blocked {
 
 /// A run that some of its targets had no room for.
 pub(super) struct UnsentRun {
-    frames: usize,
-    unsent: Vec<Unsent>,
+    rest: Retry,
     /// Whether siblings get it over their limits rather than late. See ADR 0115.
     may_press: bool,
     since: Instant,
@@ -87,15 +86,11 @@ impl UnsentRun {
     fn is_over(&mut self, cx: &mut Context<'_>, shared: &Shared, stall_limit: Duration) -> bool {
         loop {
             let look_again = self.push(shared, stall_limit);
-            if self.unsent.is_empty() {
+            if self.rest.is_over() {
                 return true;
             }
             self.stall = Box::pin(sleep(look_again));
-            let frames = self.frames;
-            let has_room = self.unsent.iter().any(|Unsent { target, bytes }| {
-                let room = target.mailbox.poll_room(cx, bytes.len(), frames);
-                room.is_ready()
-            });
+            let has_room = self.rest.poll_room(cx).is_ready();
             if !has_room && self.stall.as_mut().poll(cx).is_pending() {
                 return false;
             }
@@ -113,25 +108,12 @@ impl UnsentRun {
         let mut look_again = stall_limit.saturating_sub(waited);
         if self.may_press && waited >= PRESS_AFTER {
             shared.data.marking.press(shared.now());
-            press(shared, &mut self.unsent, self.frames);
+            press(shared, &mut self.rest);
         } else if self.may_press {
             look_again = look_again.min(PRESS_AFTER.saturating_sub(waited));
         }
-        let frames = self.frames;
-        self.unsent.retain(|Unsent { target, bytes }| {
-            let run = Run::shared(bytes, frames);
-            match target.mailbox.push(run, patience) {
-                Pushed::Full { stalls_in } => {
-                    look_again = look_again.min(stalls_in);
-                    true
-                }
-                pushed => {
-                    shared.data.report_drops(pushed, target);
-                    false
-                }
-            }
-        });
-        look_again
+        let offered = self.rest.offer(&shared.data, patience);
+        look_again.min(offered.look_again)
     }
 }
 
@@ -149,20 +131,9 @@ pub(super) fn rewrite(frame: &mut [u8], shared: &Shared, targets: &Targets, mark
 }
 
 /// Hands siblings what they have no room for, as far as it goes.
-fn press(shared: &Shared, unsent: &mut Vec<Unsent>, frames: usize) {
-    unsent.retain(|Unsent { target, bytes }| {
-        if target.kind != TargetKind::Sibling {
-            return true;
-        }
-        let run = Run::shared(bytes, frames);
-        match target.mailbox.push(run, Patience::Presses) {
-            Pushed::Full { .. } => true,
-            pushed => {
-                shared.data.report_drops(pushed, target);
-                false
-            }
-        }
-    });
+fn press(shared: &Shared, rest: &mut Retry) {
+    let is_sibling = |target: &Target| target.kind == TargetKind::Sibling;
+    rest.offer_to(&shared.data, Patience::Presses, is_sibling);
 }
 
 /// Hands a run to its targets; `false` when some had no room.
@@ -208,16 +179,19 @@ pub(super) fn deliver(
         let frames = Run::shared(&bytes, run.frames);
         unsent.extend(push_to(&shared.data, frames, others.iter()));
     }
-    let may_press = run.targets.is_marked() && shared.data.marking.is_in_circle();
-    if may_press && !unsent.is_empty() && shared.data.marking.is_pressing(shared.now()) {
-        press(shared, &mut unsent, run.frames);
-    }
     if unsent.is_empty() {
         return true;
     }
+    let mut rest = Retry::new(run.frames, unsent);
+    let may_press = run.targets.is_marked() && shared.data.marking.is_in_circle();
+    if may_press && shared.data.marking.is_pressing(shared.now()) {
+        press(shared, &mut rest);
+        if rest.is_over() {
+            return true;
+        }
+    }
     *blocked = Some(Blocked::Targets(UnsentRun {
-        frames: run.frames,
-        unsent,
+        rest,
         may_press,
         since: Instant::now(),
         stall: Box::pin(sleep(shared.options.stall_limit)),

@@ -10,10 +10,11 @@ use broker_proto::{EndpointId, Origin, Topic};
 use bytes::Bytes;
 
 use crate::core::pending::Resolver;
-use crate::flow::blocked::{BlockedPublish, Unsent};
+use crate::flow::blocked::BlockedPublish;
 use crate::flow::data_plane::DataPlane;
 use crate::flow::inject::{inject, push_to_list};
 use crate::flow::mailbox::{Run, SHARED_RUN_MIN};
+use crate::flow::retry::Unsent;
 use crate::flow::routing::{Targets, TopicMemo};
 use crate::store::StoreError;
 

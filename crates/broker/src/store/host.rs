@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use broker_data::Timestamp;
@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 use crate::core::pending::{Pending, Resolver};
 use crate::flow::blocked::BlockedPublish;
 use crate::lock::{Lock, Locked};
+use crate::signal::Signal;
 use crate::store::delivery::{After, Answer, Delivery, answer_of, is_for, other};
 use crate::store::error::quoted;
 use crate::store::pace::RemovalPace;
@@ -60,8 +61,7 @@ pub(crate) struct Host {
     /// The id of the master, or the first one of the clone.
     pub(super) id: EntityId,
     state: Lock<State>,
-    pub(super) changed: Condvar,
-    pub(super) changed_async: Notify,
+    pub(super) changed: Signal,
     /// Wakes the clock's task: routes changed, an entry ends sooner, or the end has come.
     nudge: Notify,
     /// When the first entry ends, in nanoseconds since 1970: what the clock's task has to know
@@ -86,8 +86,6 @@ pub(super) struct State {
     routes_version: u64,
     /// The peers that a clone has been told it does not reach.
     unreached_peers: Arc<Vec<String>>,
-    /// Threads that wait for a change.
-    pub(super) waiting: usize,
 }
 
 /// The state machine of a store.
@@ -176,10 +174,8 @@ impl Host {
                 delivery: Delivery::new(name, others),
                 routes_version: 0,
                 unreached_peers: Arc::default(),
-                waiting: 0,
             }),
-            changed: Condvar::new(),
-            changed_async: Notify::new(),
+            changed: Signal::default(),
             nudge: Notify::new(),
             next_expiry: AtomicI64::new(next_expiry),
             worker,
@@ -285,12 +281,8 @@ impl Host {
 
     /// Unlocks and tells those who wait that something may have changed.
     fn announce(&self, state: Locked<'_, State>) {
-        let waiting = state.waiting > 0;
         drop(state);
-        if waiting {
-            self.changed.notify_all();
-        }
-        self.changed_async.notify_waiters();
+        self.changed.notify();
     }
 
     /// A command came on this store's topic. What is returned has to be waited for before more of

@@ -1,16 +1,17 @@
 //! Requests to a store whose responses are collected later, by number. Spec: stores 7.7.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use broker_data::{Source, Timespan, Value};
 use broker_proto::store::entity::EntityId;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::config::MAILBOX_BYTES_MAX;
 use crate::lock::{Lock, Locked};
+use crate::signal::Signal;
 use crate::store::read::{found, value_of};
 use crate::store::{STORE_REQUEST_TIMEOUT, Store, StoreError, encoded};
 
@@ -62,8 +63,7 @@ pub enum StoreReply {
 #[derive(Debug, Default)]
 struct Inbox {
     responses: Lock<Responses>,
-    filled: Condvar,
-    filled_async: Notify,
+    filled: Signal,
 }
 
 /// Responses that wait to be taken, and what counts towards the limits.
@@ -124,8 +124,7 @@ impl Inbox {
             Err(error) => (Err(error), 0),
         };
         self.lock().push(asked, Response { request, result }, bytes);
-        self.filled.notify_one();
-        self.filled_async.notify_one();
+        self.filled.notify();
     }
 }
 
@@ -265,26 +264,15 @@ impl StoreProxy {
 
     /// Takes the next response, blocking for at most `timeout`.
     pub fn recv_timeout(&self, timeout: Duration) -> Option<Response> {
-        let deadline = Instant::now() + timeout;
-        let mut responses = self.inbox.lock();
-        loop {
-            if let Some(response) = responses.take() {
-                return Some(response);
-            }
-            let filled = &self.inbox.filled;
-            responses = responses.wait_until(filled, Some(deadline)).ok()?;
-        }
+        let inbox = &self.inbox;
+        inbox
+            .filled
+            .wait(inbox.lock(), timeout, |responses| responses.take())
     }
 
     /// Takes the next response, waiting as a future.
     pub async fn recv_async(&self) -> Response {
-        loop {
-            let filled = self.inbox.filled_async.notified();
-            if let Some(response) = self.try_recv() {
-                return response;
-            }
-            filled.await;
-        }
+        self.inbox.filled.until(|| self.try_recv()).await
     }
 }
 

@@ -7,6 +7,8 @@ use broker_data::{Source, Value, decode};
 use broker_proto::ErrorCode;
 use broker_proto::store::Failure;
 
+use crate::core::pending::Pending;
+use crate::signal::within;
 use crate::store::host::{Core, Host};
 use crate::store::{EncodedEntry, Node, Store, StoreError, encoded};
 
@@ -158,7 +160,28 @@ impl Store {
     pub async fn readable(&self) {
         let ticket = self.host.ticket();
         let timeout = self.node.shared.options.store.get_delay_max;
-        let _ = tokio::time::timeout(timeout, self.host.readable(ticket)).await;
+        let _ = within(
+            &self.node.shared.runtime,
+            timeout,
+            self.host.readable(ticket),
+        )
+        .await;
+    }
+
+    /// Asks for the encoded value of an encoded key, `None` when it is absent, as soon as everything that
+    /// was asked for before is in effect. Asking never waits, also where reads wait for a disk.
+    pub fn request_value(&self, key: &[u8]) -> Pending<Result<Option<Vec<u8>>, StoreError>> {
+        let (resolver, pending) = Pending::new(|| Err(StoreError::Closed));
+        if !self.reads_wait() && self.is_readable(self.ticket()) {
+            resolver.resolve(found(self.get_now(key)));
+            return pending;
+        }
+        let (store, key) = (self.clone(), key.to_vec());
+        self.node.shared.runtime.spawn(async move {
+            store.readable().await;
+            resolver.resolve(found(store.get_now(&key)));
+        });
+        pending
     }
 
     /// The encoded value of an encoded key, as the store is at this moment.

@@ -11,6 +11,7 @@ use broker_proto::store::operation;
 
 use crate::core::pending::Pending;
 use crate::flow::blocked::BlockedPublish;
+use crate::signal::within;
 use crate::store::host::Host;
 use crate::store::{STORE_REQUEST_TIMEOUT, Store, StoreError, encoded};
 
@@ -279,7 +280,7 @@ impl Store {
                 }
                 Some(BlockedRequest::Full) => {
                     let room = self.host.room(key.len() + value.len() + REQUEST_OVERHEAD);
-                    tokio::time::timeout(STORE_REQUEST_TIMEOUT, room)
+                    within(&self.node.shared.runtime, STORE_REQUEST_TIMEOUT, room)
                         .await
                         .map_err(|_| StoreError::Full)?;
                 }

@@ -16,33 +16,13 @@ impl Host {
         timeout: Duration,
         mut check: impl FnMut(&mut Core) -> Option<T>,
     ) -> Option<T> {
-        let deadline = Instant::now() + timeout;
-        let mut state = self.lock();
-        loop {
-            if let Some(result) = check(&mut state.core) {
-                return Some(result);
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return None;
-            }
-            state.waiting += 1;
-            state = state.wait_timeout(&self.changed, left);
-            state.waiting -= 1;
-        }
+        self.changed
+            .wait(self.lock(), timeout, |state| check(&mut state.core))
     }
 
     /// Resolves when `check` has something to say.
     async fn until<T>(&self, mut check: impl FnMut(&mut Core) -> Option<T>) -> T {
-        loop {
-            let changed = self.changed_async.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if let Some(result) = check(&mut self.lock().core) {
-                return result;
-            }
-            changed.await;
-        }
+        self.changed.until(|| check(&mut self.lock().core)).await
     }
 
     /// What has to be done before a read sees everything that was asked for before it.

@@ -14,9 +14,8 @@ use std::sync::{Arc, Condvar};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
-
 use crate::lock::{Lock, Locked};
+use crate::signal::Signal;
 use crate::store::stats::Commits;
 
 /// Jobs and their bytes that are applied before a commit: enough to make a commit cheap, few enough
@@ -75,8 +74,7 @@ pub(super) struct Worker {
     /// The thread waits here for jobs.
     filled: Condvar,
     /// Others wait here for the thread.
-    progressed: Condvar,
-    progressed_async: Notify,
+    progressed: Signal,
     /// The thread waits here for readers whose turn it is.
     read: Condvar,
     /// Whether it does, or will before its next group.
@@ -108,6 +106,13 @@ struct Queue {
     has_tick: bool,
     has_expire: bool,
     closing: bool,
+}
+
+impl Queue {
+    /// Some when jobs find room, or never will.
+    fn takes_more(&self) -> Option<()> {
+        (self.bytes < QUEUE_BYTES_MAX || self.closing).then_some(())
+    }
 }
 
 impl Worker {
@@ -182,8 +187,7 @@ impl Worker {
         }
         self.has_readers.store(queue.readers > 0, Ordering::Relaxed);
         drop(queue);
-        self.progressed.notify_all();
-        self.progressed_async.notify_waiters();
+        self.progressed.notify();
     }
 
     /// Queues a job, over the limit if need be. `false` after the end.
@@ -231,43 +235,34 @@ impl Worker {
         self.lock().done >= ticket
     }
 
-    /// Blocks until a condition holds or the time is over.
-    fn wait_while(&self, timeout: Duration, condition: impl Fn(&Queue) -> bool) -> bool {
-        let deadline = Instant::now() + timeout;
-        let mut queue = self.lock();
-        while condition(&queue) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
+    /// Blocks until everything up to a ticket is done; `false` when the time is over. A thread that
+    /// waits has the next turn.
+    pub(super) fn wait_done(&self, ticket: u64, timeout: Duration) -> bool {
+        let mut waits = false;
+        let done = self.progressed.wait(self.lock(), timeout, |queue| {
+            if queue.done >= ticket {
+                return Some(());
             }
-            queue = queue.wait_timeout(&self.progressed, left);
-        }
-        true
+            if !waits {
+                waits = true;
+                *queue.waiting.entry(ticket).or_default() += 1;
+            }
+            None
+        });
+        done.is_some() || self.give_up_turn(ticket)
     }
 
-    /// Blocks until everything up to a ticket is done; `false` when the time is over. Whoever waits
-    /// has the next turn.
-    pub(super) fn wait_done(&self, ticket: u64, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
+    /// A thread waits no more for a ticket; `true` when that was done in the last moment.
+    fn give_up_turn(&self, ticket: u64) -> bool {
         let mut queue = self.lock();
-        if queue.done >= ticket {
+        let Some(waiting) = queue.waiting.get_mut(&ticket) else {
             return true;
+        };
+        *waiting -= 1;
+        if *waiting == 0 {
+            queue.waiting.remove(&ticket);
         }
-        *queue.waiting.entry(ticket).or_default() += 1;
-        while queue.done < ticket {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                if let Some(waiting) = queue.waiting.get_mut(&ticket) {
-                    *waiting -= 1;
-                    if *waiting == 0 {
-                        queue.waiting.remove(&ticket);
-                    }
-                }
-                return false;
-            }
-            queue = queue.wait_timeout(&self.progressed, left);
-        }
-        true
+        false
     }
 
     // --- turns ----------------------------------------------------------------------------------
@@ -328,53 +323,42 @@ impl Worker {
         let deadline = Instant::now() + TURN_MAX;
         let mut queue = self.lock();
         while queue.readers > 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                queue.readers = 0;
-            } else {
-                queue = queue.wait_timeout(&self.read, left);
-            }
+            queue = match queue.wait_until(&self.read, Some(deadline)) {
+                Ok(queue) => queue,
+                Err(mut queue) => {
+                    queue.readers = 0;
+                    queue
+                }
+            };
         }
         self.has_readers.store(false, Ordering::Relaxed);
     }
 
     /// Blocks until there is room; `false` when the time is over.
     pub(super) fn wait_room(&self, timeout: Duration) -> bool {
-        self.wait_while(timeout, |queue| {
-            queue.bytes >= QUEUE_BYTES_MAX && !queue.closing
-        })
-    }
-
-    /// Resolves when a condition holds.
-    async fn until(&self, condition: impl Fn(&Queue) -> bool) {
-        loop {
-            let progressed = self.progressed_async.notified();
-            tokio::pin!(progressed);
-            progressed.as_mut().enable();
-            if condition(&self.lock()) {
-                return;
-            }
-            progressed.await;
-        }
+        let room = self
+            .progressed
+            .wait(self.lock(), timeout, |queue| queue.takes_more());
+        room.is_some()
     }
 
     /// As [`wait_done`](Self::wait_done), for async code.
     pub(super) async fn done(&self, ticket: u64) {
-        self.until(|queue| queue.done >= ticket).await;
+        self.progressed
+            .until(|| self.is_done(ticket).then_some(()))
+            .await;
     }
 
     /// As [`wait_room`](Self::wait_room), for async code.
     pub(super) async fn room(&self) {
-        self.until(|queue| queue.bytes < QUEUE_BYTES_MAX || queue.closing)
-            .await;
+        self.progressed.until(|| self.lock().takes_more()).await;
     }
 
     /// Takes nothing more. What is queued is still done.
     pub(super) fn close(&self) {
         self.lock().closing = true;
         self.filled.notify_all();
-        self.progressed.notify_all();
-        self.progressed_async.notify_waiters();
+        self.progressed.notify();
     }
 
     /// Blocks until the thread has ended.

@@ -14,12 +14,19 @@ use crate::lock::{Locked, wake};
 /// beyond this all are woken, and those that still wait come again.
 pub(super) const WAITING_TASKS_MAX: usize = 1024;
 
+/// Watchers that are remembered. Some may have given up since, so beyond this all are woken, and those
+/// that still watch come again.
+const WATCHERS_MAX: usize = 64;
+
 /// How the consumer is woken, which may be a task, parked threads or the reader of a descriptor.
 #[derive(Debug, Default)]
 pub(super) struct Wake {
     pub(super) task: Option<Waker>,
     pub(super) parked: usize,
     pub(super) ready: Option<ReadyFd>,
+    /// Event loops that watch the mailbox beside its consumer.
+    /// Bound: `WATCHERS_MAX`.
+    watchers: Vec<Waker>,
 }
 
 /// Those who wait for room.
@@ -70,6 +77,23 @@ impl Mailbox {
         {
             inner.wake.task = Some(cx.waker().clone());
         }
+    }
+
+    /// Resolves once there is something to take or nothing will come any more. Beside the task that
+    /// consumes, any number of others may ask.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inner = self.lock();
+        if inner.held || inner.peek() != Taken::Empty {
+            return Poll::Ready(());
+        }
+        let watchers = &mut inner.wake.watchers;
+        if watchers.len() >= WATCHERS_MAX {
+            watchers.drain(..).for_each(wake);
+        }
+        if !watchers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            watchers.push(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// Parks the calling thread until there is something, at most until `deadline`. No messages
@@ -151,6 +175,9 @@ impl Mailbox {
     pub(super) fn wake_consumer(&self, mut inner: Locked<'_, Inner>) -> Option<Waker> {
         if let Some(ready) = &mut inner.wake.ready {
             ready.raise();
+        }
+        if !inner.wake.watchers.is_empty() {
+            inner.wake.watchers.drain(..).for_each(wake);
         }
         let parked = inner.wake.parked > 0;
         let task = inner.wake.task.take();

@@ -1,0 +1,251 @@
+//! `CompletionQueue`: what one event loop waits for, behind one descriptor.
+//!
+//! Operations are begun by methods that never wait. What is not done at once gets a number; the loop
+//! watches the queue's descriptor and drains numbers and results. Threads of the runtime note what is
+//! complete and never take the interpreter.
+
+use broker::{Completion, OperationId, Submitted};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+
+use crate::argument::{Seconds, Whole};
+use crate::decode::{Flavour, decode};
+use crate::endpoint::{Endpoint, RETRY, place, retry};
+use crate::error::{Failure, from_broker, from_store};
+use crate::process::Owned;
+use crate::publisher::write;
+use crate::status_subscriber::StatusSubscriber;
+use crate::store::event::StoreEvents;
+use crate::store::{Store, expiry, with_both, with_encoded};
+use crate::subscriber::Subscriber;
+use crate::types::topic;
+
+/// Completions that one call of `drain` returns unless it is asked for another number: a loop is to come
+/// to its other work in between.
+const DRAINED: Whole<usize> = Whole(1024);
+
+/// What an operation ends with.
+#[derive(Debug)]
+enum Outcome {
+    /// A message is through.
+    Published,
+    Peered(Result<(), broker::Error>),
+    Changed(Result<(), broker::StoreError>),
+    Unique(Result<bool, broker::StoreError>),
+    Value(Result<Option<Vec<u8>>, broker::StoreError>),
+}
+
+impl Outcome {
+    fn to_object(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match self {
+            Self::Published | Self::Peered(Ok(())) | Self::Changed(Ok(())) => Ok(py.None()),
+            Self::Peered(Err(error)) => Err(from_broker(error)),
+            Self::Unique(Ok(was_absent)) => Ok(was_absent.into_pyobject(py)?.to_owned().into()),
+            Self::Value(Ok(None)) => Ok(py.None()),
+            Self::Value(Ok(Some(bytes))) => Ok(decode(py, bytes, Flavour::Mixed)?.unbind()),
+            Self::Changed(Err(error)) | Self::Unique(Err(error)) | Self::Value(Err(error)) => {
+                Err(from_store(error))
+            }
+        }
+    }
+}
+
+/// What one event loop waits for, behind one descriptor: `broker.aio.Completions` drives it.
+///
+/// Methods that begin something return (number, result): the number is None when the result is there
+/// at once; otherwise `drain` returns number and result later. They never wait.
+#[pyclass(frozen, module = "broker._broker")]
+#[derive(Debug)]
+pub(crate) struct CompletionQueue(Owned<broker::CompletionQueue<Outcome>>);
+
+impl CompletionQueue {
+    /// Number and result of an operation that was begun.
+    fn begun<'py>(py: Python<'py>, submitted: Submitted<Outcome>) -> PyResult<Bound<'py, PyTuple>> {
+        match submitted {
+            Submitted::Ready(outcome) => (py.None(), outcome.to_object(py)?).into_pyobject(py),
+            Submitted::Pending(id) => (id.get(), py.None()).into_pyobject(py),
+        }
+    }
+}
+
+#[pymethods]
+impl CompletionQueue {
+    #[new]
+    fn py_new() -> PyResult<Self> {
+        Ok(Self(Owned::new(broker::CompletionQueue::new()?)))
+    }
+
+    /// The descriptor, readable while `drain` may have something. Neither read nor close it.
+    fn fd(&self) -> PyResult<i32> {
+        Ok(self.0.get()?.fd())
+    }
+
+    /// Publishes a message. The result is None once all that want it have it or lost it to their
+    /// overflow policy.
+    fn publish<'py>(
+        &self,
+        py: Python<'py>,
+        endpoint: &Bound<'py, Endpoint>,
+        topic: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let queue = self.0.get()?;
+        let topic = topic::bytes_of(topic)?;
+        let endpoint = endpoint.get().live()?;
+        let offered = endpoint.offer(None, &topic, |out| write(value, out));
+        let submitted = match offered.map_err(|failure: Failure| PyErr::from(failure))? {
+            None => Submitted::Ready(Outcome::Published),
+            Some(blocked) => queue.submit(async move {
+                blocked.finished().await;
+                Outcome::Published
+            }),
+        };
+        Self::begun(py, submitted)
+    }
+
+    /// Peers; arguments as for `Endpoint.peer`. The result is None once the other side's subscriptions
+    /// are known, or BrokerError with the reason.
+    #[pyo3(signature = (endpoint, addr, port = None, retry = RETRY),
+           text_signature = "($self, endpoint, addr, port=None, retry=10.0)")]
+    fn peer<'py>(
+        &self,
+        py: Python<'py>,
+        endpoint: &Bound<'py, Endpoint>,
+        addr: &Bound<'py, PyAny>,
+        port: Option<&Bound<'py, PyAny>>,
+        retry: Seconds,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let queue = self.0.get()?;
+        let (addr, port) = place(addr, port)?;
+        let endpoint = endpoint.get().live()?;
+        let pending = endpoint.peer(&addr, port, self::retry(retry.0)?);
+        Self::begun(
+            py,
+            queue.submit(async move { Outcome::Peered(pending.await) }),
+        )
+    }
+
+    /// Reads a key of a store once what was asked for before is in effect. The result is its value, None
+    /// when it is absent, or StoreError.
+    fn get<'py>(
+        &self,
+        store: &Bound<'py, Store>,
+        key: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let queue = self.0.get()?;
+        let attached = store.get().attached()?;
+        let pending = with_encoded(key, |key| Ok(attached.live()?.request_value(key)))?;
+        let submitted = queue.submit(async move { Outcome::Value(pending.await) });
+        Self::begun(key.py(), submitted)
+    }
+
+    /// Sets a key of a store; `expiry` as for `Store.put`. The result is None once the request is made,
+    /// or StoreError.
+    #[pyo3(signature = (store, key, value, expiry = None))]
+    fn put<'py>(
+        &self,
+        store: &Bound<'py, Store>,
+        key: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+        expiry: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let queue = self.0.get()?;
+        let expiry = self::expiry(expiry)?;
+        let attached = store.get().attached()?;
+        let live = attached.live()?.clone();
+        let request = with_both(
+            key,
+            |out| write(value, out),
+            |key, value| Ok((key.to_vec(), value.to_vec())),
+        )?;
+        let submitted = queue.submit(async move {
+            let (key, value) = request;
+            let change = broker::store::Change::Put { expiry };
+            Outcome::Changed(live.request_async(change, &key, &value).await)
+        });
+        Self::begun(key.py(), submitted)
+    }
+
+    /// Sets a key of a store that is absent. The result is whether it was, or StoreError. An answer that
+    /// never comes never ends: give it up with `cancel`.
+    #[pyo3(signature = (store, key, value, expiry = None))]
+    fn put_unique<'py>(
+        &self,
+        store: &Bound<'py, Store>,
+        key: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+        expiry: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let queue = self.0.get()?;
+        let expiry = self::expiry(expiry)?;
+        let attached = store.get().attached()?;
+        let asked = with_both(
+            key,
+            |out| write(value, out),
+            |key, value| {
+                let asked = attached.live()?.offer_unique(key, value, expiry);
+                asked.map_err(|error| from_store(&error))
+            },
+        )?;
+        let submitted = queue.submit(async move { Outcome::Unique(asked.answered().await) });
+        Self::begun(key.py(), submitted)
+    }
+
+    /// Watches a Subscriber, StatusSubscriber or StoreEvents: returns a number that `drain` tells with
+    /// the result None once there is something to take or it is closed, and again after `resume`. End it
+    /// with `cancel`.
+    fn watch(&self, source: &Bound<'_, PyAny>) -> PyResult<u64> {
+        let queue = self.0.get()?;
+        let id = if let Ok(subscriber) = source.cast::<Subscriber>() {
+            subscriber.get().shared()?.inbox.queue()?.watch(queue)
+        } else if let Ok(subscriber) = source.cast::<StatusSubscriber>() {
+            subscriber.get().shared()?.inbox.queue()?.watch(queue)
+        } else if let Ok(events) = source.cast::<StoreEvents>() {
+            events.get().inbox()?.queue()?.subscriber().watch(queue)
+        } else {
+            return Err(PyTypeError::new_err(format!(
+                "expected a Subscriber, StatusSubscriber or StoreEvents, found {}",
+                source.get_type().name()?
+            )));
+        };
+        Ok(id.get())
+    }
+
+    /// Looks at what is watched again, after it was told of: returns True when there is something now;
+    /// otherwise `drain` tells once there is.
+    fn resume(&self, number: u64) -> PyResult<bool> {
+        Ok(self.0.get()?.resume(OperationId::new(number)))
+    }
+
+    /// Gives an operation up: `drain` tells nothing of it any more. Returns whether there was one.
+    fn cancel(&self, number: u64) -> PyResult<bool> {
+        Ok(self.0.get()?.remove(OperationId::new(number)))
+    }
+
+    /// Returns what is complete, as (number, result, exception or None), without waiting: up to `max` of
+    /// them. The descriptor stays readable when there is more.
+    #[pyo3(signature = (max = DRAINED), text_signature = "($self, max=1024)")]
+    fn drain<'py>(&self, py: Python<'py>, max: Whole<usize>) -> PyResult<Bound<'py, PyList>> {
+        let mut completions = Vec::new();
+        self.0.get()?.drain(max.0, &mut completions);
+        let objects = completions.iter().map(|completion| match completion {
+            Completion::Readable(id) => (id.get(), py.None(), py.None()),
+            Completion::Finished(id, outcome) => match outcome.to_object(py) {
+                Ok(result) => (id.get(), result, py.None()),
+                Err(error) => (id.get(), py.None(), error.into_value(py).into_any()),
+            },
+        });
+        PyList::new(py, objects.collect::<Vec<_>>())
+    }
+
+    /// The number of operations that are neither over nor given up.
+    fn __len__(&self) -> PyResult<usize> {
+        Ok(self.0.get()?.len())
+    }
+
+    /// True, also without operations.
+    fn __bool__(&self) -> bool {
+        true
+    }
+}
