@@ -66,9 +66,7 @@ pub enum Contact {
 /// A clone of a store. (`Clone` is taken.)
 #[derive(Debug)]
 pub struct StoreClone {
-    /// The first of its ids; the endpoint part is that of all.
-    first_id: EntityId,
-    attachments: u64,
+    ids: Ids,
     names: Names,
     config: StoreConfig,
     options: CloneOptions,
@@ -80,21 +78,46 @@ pub struct StoreClone {
     search: Option<Search>,
     failed: bool,
     writer: Option<Writer>,
-    /// Requests that no writer has taken yet: complete frames but for their addresses and numbers.
-    /// Bound: `has_room`; a request beyond it is refused.
-    backlog: VecDeque<Vec<u8>>,
-    backlog_bytes: usize,
+    backlog: Backlog,
     /// `put_unique` requests without a result: who asked, under which number.
     unanswered: BTreeMap<(EntityId, u64), Unanswered>,
     /// Bound: what one call leads to; the caller drains it after each.
     outputs: VecDeque<Output>,
     observed: bool,
     ticks: u64,
-    /// When the master was heard of last, when it said something to this clone by name, and when
-    /// nothing was known to be missing.
-    heard: u64,
-    heard_by_name: u64,
+    heard: Heard,
+    route: MasterRoute,
+}
+
+/// Its ids: one per attachment.
+#[derive(Debug)]
+struct Ids {
+    /// The endpoint part is that of all.
+    first: EntityId,
+    attachments: u64,
+}
+
+/// Requests that no writer has taken yet: complete frames but for their addresses and numbers.
+#[derive(Debug, Default)]
+struct Backlog {
+    /// Bound: `has_room`; a request beyond it is refused.
+    requests: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
+/// Ticks at which the master was heard of last.
+#[derive(Debug, Default)]
+struct Heard {
+    any: u64,
+    /// When it said something to this clone by name.
+    by_name: u64,
+    /// When nothing was known to be missing.
     complete: u64,
+}
+
+/// What is known of the way to a master.
+#[derive(Debug, Default)]
+struct MasterRoute {
     /// Whether a peer leads to a master, and whether it is the one that this clone follows and
     /// knows the writer. Until then requests stay here, where a new writer can still have them.
     reachable: bool,
@@ -103,7 +126,7 @@ pub struct StoreClone {
     served: bool,
     /// Not before this tick another master is looked for: the old one may be about to speak.
     patience: u64,
-    /// Peers that stores do not reach, for whoever wonders why no master is found.
+    /// Peers that stores do not reach, for the user who wonders why no master is found.
     unreached_peers: String,
 }
 
@@ -143,8 +166,10 @@ impl StoreClone {
     /// of the endpoint has, and a [`mark`](crate::store::mark::clone_id) if masters are to know it.
     pub fn new(id: EntityId, store: &str, config: StoreConfig, options: CloneOptions) -> Self {
         let mut clone = Self {
-            first_id: id,
-            attachments: 0,
+            ids: Ids {
+                first: id,
+                attachments: 0,
+            },
             names: Names::new(store),
             config,
             options,
@@ -154,20 +179,13 @@ impl StoreClone {
             search: None,
             failed: false,
             writer: None,
-            backlog: VecDeque::new(),
-            backlog_bytes: 0,
+            backlog: Backlog::default(),
             unanswered: BTreeMap::new(),
             outputs: VecDeque::new(),
             observed: false,
             ticks: 0,
-            heard: 0,
-            heard_by_name: 0,
-            complete: 0,
-            reachable: false,
-            confirmed: false,
-            served: false,
-            patience: 0,
-            unreached_peers: String::new(),
+            heard: Heard::default(),
+            route: MasterRoute::default(),
         };
         clone.start_search();
         clone
@@ -180,7 +198,7 @@ impl StoreClone {
         let attachment = || self.attachment.as_ref().map(|it| it.id);
         self.writer_id()
             .or_else(attachment)
-            .unwrap_or(self.first_id)
+            .unwrap_or(self.ids.first)
     }
 
     /// The store's name.
@@ -214,7 +232,7 @@ impl StoreClone {
                 Contact::Searching
             };
         }
-        let behind = self.ticks - self.complete;
+        let behind = self.ticks - self.heard.complete;
         let stale = self.options.stale_interval;
         if stale.ns() >= 0 && behind >= self.config.ticks(stale).max(1) {
             Contact::Stale
@@ -233,7 +251,8 @@ impl StoreClone {
             .as_ref()
             .is_some_and(|it| it.consumer.is_idle());
         let writes = self.writer.as_ref().is_none_or(Writer::is_idle);
-        let settled = self.backlog.is_empty() && self.search.is_none() && self.served;
+        let settled =
+            self.backlog.requests.is_empty() && self.search.is_none() && self.route.served;
         reads && writes && settled && self.unanswered.is_empty()
     }
 
@@ -246,7 +265,10 @@ impl StoreClone {
     /// Requests that the master has not acknowledged, and their bytes.
     pub fn unacknowledged(&self) -> (usize, usize) {
         let (count, bytes) = self.writer.as_ref().map_or((0, 0), Writer::unacknowledged);
-        (count + self.backlog.len(), bytes + self.backlog_bytes)
+        (
+            count + self.backlog.requests.len(),
+            bytes + self.backlog.bytes,
+        )
     }
 
     /// Changes that came before one that they follow.
@@ -336,10 +358,10 @@ impl StoreClone {
     /// No master was found in time.
     fn no_master(&self) -> Failure {
         let mut text = "no master was found".to_owned();
-        if !self.unreached_peers.is_empty() {
+        if !self.route.unreached_peers.is_empty() {
             text +=
                 " among native peers, and stores do not reach peers of other protocols, so not ";
-            text += &self.unreached_peers;
+            text += &self.route.unreached_peers;
         }
         text += "; attach the clone again to search again";
         Failure::new(ErrorCode::NoSuchMaster, text)
@@ -363,7 +385,7 @@ impl StoreClone {
 
     /// Names the peers whose protocol knows no stores, as text: a search that fails repeats it.
     pub fn set_unreached_peers(&mut self, names: String) {
-        self.unreached_peers = names;
+        self.route.unreached_peers = names;
     }
 
     /// What is to be done.
@@ -406,13 +428,13 @@ impl StoreClone {
                 // Former ids may still be known to the master, but are none of ours any more.
                 let reader = command.receiver == attachment.id;
                 let writer = self.writer_id() == Some(command.receiver);
-                self.heard = self.ticks;
+                self.heard.any = self.ticks;
                 // Any other master may have forgotten the writer: its answer tells.
                 if attachment.named {
                     self.confirm();
                 }
                 if reader || writer {
-                    self.heard_by_name = self.ticks;
+                    self.heard.by_name = self.ticks;
                 }
                 match &command.content {
                     Content::CumulativeAck { seq } if writer => self.on_writer_ack(*seq),
@@ -424,7 +446,7 @@ impl StoreClone {
                 }
                 let complete = |it: &Attachment| it.consumer.is_idle() && !it.broken;
                 if self.attachment.as_ref().is_some_and(complete) {
-                    self.complete = self.ticks;
+                    self.heard.complete = self.ticks;
                 }
             }
             Some(_) => self.on_other_master(command, payload),
@@ -434,7 +456,7 @@ impl StoreClone {
 
     fn is_own(&self, id: EntityId) -> bool {
         let mask = (1 << ATTACHMENT_SHIFT) - 1;
-        id.endpoint == self.first_id.endpoint && id.object & mask == self.first_id.object & mask
+        id.endpoint == self.ids.first.endpoint && id.object & mask == self.ids.first.object & mask
     }
 
     /// `to_me` tells that it is for this very attachment.
@@ -643,9 +665,9 @@ impl StoreClone {
             search.put_off(ticks);
         }
         if ticks >= self.missed_ticks() {
-            self.confirmed = false;
+            self.route.confirmed = false;
             self.await_answer();
-            self.patience = self.ticks + self.missed_ticks();
+            self.route.patience = self.ticks + self.missed_ticks();
         }
     }
 

@@ -62,14 +62,46 @@ pub struct Master<B> {
     config: StoreConfig,
     backend: B,
     down: Producer,
+    up: Up,
+    handshakes: Handshakes,
+    repairs: Repairs,
+    expiry: Expiry,
+    outputs: Outputs,
+    group: Group,
+    rivals: Rivals,
+    /// What is wrong with a request that was applied all the same.
+    warning: Option<Failure>,
+    observed: bool,
+    ticks: u64,
+}
+
+/// The channels of requests, one per clone that makes some.
+#[derive(Debug, Default)]
+struct Up {
     writers: BTreeMap<EntityId, Writer>,
     /// Bound: `RETIRED_WRITERS_MAX`.
     retired: VecDeque<Retired>,
+    /// Bytes of requests that wait for others before them, of all writers.
+    early_bytes: usize,
+}
+
+/// Snapshots for clones that attach.
+#[derive(Debug, Default)]
+struct Handshakes {
     /// What clones were sent that have not acknowledged it. The same snapshot is sent again.
-    handshakes: BTreeMap<EntityId, Arc<Snapshot>>,
+    open: BTreeMap<EntityId, Arc<Snapshot>>,
     /// The snapshot of the current content, if one was taken.
     snapshot: Option<Arc<Snapshot>>,
-    repairs: BTreeMap<EntityId, repair::Repair>,
+    /// Bytes of snapshots that were sent since the last tick.
+    bytes: usize,
+    /// When it was told last that a snapshot cannot be sent.
+    failed: Option<u64>,
+}
+
+/// Clones that miss changes, and those that were given up.
+#[derive(Debug, Default)]
+struct Repairs {
+    pending: BTreeMap<EntityId, repair::Repair>,
     /// The number from which on all entries were broadcast again last.
     restated: u64,
     /// Clones that were given up, the oldest first.
@@ -77,29 +109,33 @@ pub struct Master<B> {
     dropped: VecDeque<EntityId>,
     /// Whether some clone was given up since the last number was used.
     orphaned: bool,
-    /// Bytes of snapshots that were sent since the last tick.
-    handshake_bytes: usize,
-    /// When it was told last that a snapshot cannot be sent.
-    handshake_failed: Option<u64>,
-    /// Bytes of requests that wait for others before them, of all writers.
-    early_bytes: usize,
-    expiries: Expiries,
+}
+
+/// When entries end.
+#[derive(Debug, Default)]
+struct Expiry {
+    times: Expiries,
     /// The back end could not say when entries end: it is asked again at the next tick.
-    expiries_unknown: bool,
+    unknown: bool,
     /// The back end could not remove what is over, or not keep that: the next tick tries again.
-    expiry_paused: bool,
+    paused: bool,
+}
+
+/// What the caller is to do.
+#[derive(Debug, Default)]
+struct Outputs {
     /// What the group has led to so far.
     staged: Vec<Output>,
     /// Bound: what one group leads to; the caller drains it after each.
-    outputs: VecDeque<Output>,
-    group: Group,
+    ready: VecDeque<Output>,
+}
+
+/// Other masters of this store.
+#[derive(Debug, Default)]
+struct Rivals {
     /// Peers that subscribe as masters of this store do, and whether they have one.
     suspects: BTreeMap<EndpointId, bool>,
-    rival: Option<EndpointId>,
-    /// What is wrong with a request that was applied all the same.
-    warning: Option<Failure>,
-    observed: bool,
-    ticks: u64,
+    found: Option<EndpointId>,
 }
 
 #[derive(Debug)]
@@ -171,25 +207,16 @@ impl<B: Backend> Master<B> {
             ),
             config,
             backend,
-            writers: BTreeMap::new(),
-            retired: VecDeque::new(),
-            handshakes: BTreeMap::new(),
-            snapshot: None,
-            repairs: BTreeMap::new(),
-            restated: 0,
-            dropped: VecDeque::new(),
-            orphaned: false,
-            handshake_bytes: 0,
-            handshake_failed: None,
-            early_bytes: 0,
-            expiries,
-            expiries_unknown: false,
-            expiry_paused: false,
-            staged: Vec::new(),
-            outputs: VecDeque::new(),
+            up: Up::default(),
+            handshakes: Handshakes::default(),
+            repairs: Repairs::default(),
+            expiry: Expiry {
+                times: expiries,
+                ..Expiry::default()
+            },
+            outputs: Outputs::default(),
             group: Group::default(),
-            suspects: BTreeMap::new(),
-            rival: None,
+            rivals: Rivals::default(),
             warning: None,
             observed: false,
             ticks: 0,
@@ -210,8 +237,8 @@ impl<B: Backend> Master<B> {
 
     /// Whether every clone has everything and every writer is served. Spec: stores 6.5.
     pub fn is_idle(&self) -> bool {
-        let writers_idle = self.writers.values().all(|it| it.consumer.is_idle());
-        self.down.is_idle() && self.handshakes.is_empty() && writers_idle
+        let writers_idle = self.up.writers.values().all(|it| it.consumer.is_idle());
+        self.down.is_idle() && self.handshakes.open.is_empty() && writers_idle
     }
 
     /// Number of clones that get changes.
@@ -221,12 +248,12 @@ impl<B: Backend> Master<B> {
 
     /// Number of clones that make requests.
     pub fn writers(&self) -> usize {
-        self.writers.len()
+        self.up.writers.len()
     }
 
     /// Requests that came before one that they follow, over all clones.
     pub fn early(&self) -> usize {
-        self.writers.values().map(|it| it.consumer.early()).sum()
+        self.up.writers.values().map(|it| it.consumer.early()).sum()
     }
 
     /// Whether a clone gets changes.
@@ -236,13 +263,13 @@ impl<B: Backend> Master<B> {
 
     /// Whether a clone may make requests.
     pub fn has_writer(&self, writer: EntityId) -> bool {
-        self.writers.contains_key(&writer)
+        self.up.writers.contains_key(&writer)
     }
 
     /// The number up to which a writer's requests were applied, as far as it is remembered.
     pub fn applied(&self, writer: EntityId) -> Option<u64> {
-        let retired = || self.retired.iter().find(|it| it.id == writer);
-        match self.writers.get(&writer) {
+        let retired = || self.up.retired.iter().find(|it| it.id == writer);
+        match self.up.writers.get(&writer) {
             Some(writer) => Some(writer.consumer.acknowledged()),
             None => retired().map(|it| it.applied),
         }
@@ -251,10 +278,10 @@ impl<B: Backend> Master<B> {
     /// Bytes of snapshots and of requests that are kept because somebody may miss something.
     pub fn kept_bytes(&self) -> usize {
         let mut snapshots: BTreeMap<u64, usize> = BTreeMap::new();
-        for snapshot in self.handshakes.values() {
+        for snapshot in self.handshakes.open.values() {
             snapshots.insert(snapshot.offset, snapshot.bytes.len());
         }
-        self.early_bytes + snapshots.values().sum::<usize>()
+        self.up.early_bytes + snapshots.values().sum::<usize>()
     }
 
     /// The number of the last change.
@@ -273,7 +300,7 @@ impl<B: Backend> Master<B> {
     ///
     /// As the back end.
     pub fn entries(&mut self, now: Timestamp) -> Result<u64, Failure> {
-        let over = self.expiries.count_over(now) as u64;
+        let over = self.expiry.times.count_over(now) as u64;
         Ok(self.backend.count()?.saturating_sub(over))
     }
 
@@ -298,7 +325,7 @@ impl<B: Backend> Master<B> {
     /// As the back end.
     pub fn exists(&mut self, now: Timestamp, key: &[u8]) -> Result<bool, Failure> {
         self.backend.begin_reads()?;
-        Ok(self.backend.contains(key)? && !self.expiries.is_over(key, now))
+        Ok(self.backend.contains(key)? && !self.expiry.times.is_over(key, now))
     }
 
     /// What is at an index of a key's value. Spec: stores 7.4.
@@ -326,7 +353,7 @@ impl<B: Backend> Master<B> {
         now: Timestamp,
         visit: &mut dyn FnMut(&[u8]),
     ) -> Result<(), Failure> {
-        let expiries = &self.expiries;
+        let expiries = &self.expiry.times;
         Ok(self.backend.for_each_key(&mut |key| {
             if !expiries.is_over(key, now) {
                 visit(key);
@@ -360,7 +387,7 @@ impl<B: Backend> Master<B> {
 
     /// What is to be done, once its group is committed.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.outputs.ready.pop_front()
     }
 
     /// Ends a group of calls.
@@ -372,7 +399,7 @@ impl<B: Backend> Master<B> {
     pub fn commit(&mut self) -> Result<(), Failure> {
         match self.backend.commit() {
             Ok(()) => {
-                self.outputs.extend(self.staged.drain(..));
+                self.outputs.ready.extend(self.outputs.staged.drain(..));
                 self.group.reset();
                 Ok(())
             }
@@ -395,17 +422,17 @@ impl<B: Backend> Master<B> {
     fn undo(&mut self, failure: &Failure) {
         self.backend.rollback();
         let group = std::mem::take(&mut self.group);
-        self.staged.clear();
-        self.snapshot = None;
+        self.outputs.staged.clear();
+        self.handshakes.snapshot = None;
         if group.began {
             self.down.take_back(group.seq);
             // Clones that were given up in the group stay given up.
-            self.orphaned = true;
-            self.restated = self.restated.min(group.seq);
+            self.repairs.orphaned = true;
+            self.repairs.restated = self.repairs.restated.min(group.seq);
         }
-        self.expiry_paused = true;
+        self.expiry.paused = true;
         // What clones were to be given instead of what is gone may be among what is taken back.
-        self.repairs.clear();
+        self.repairs.pending.clear();
         for clone in group.attached {
             self.remove_clone(clone);
         }
@@ -413,28 +440,28 @@ impl<B: Backend> Master<B> {
             self.reload_expiries();
         }
         let fault = self.names.fault(failure);
-        self.outputs.push_back(Output::Fault(fault));
+        self.outputs.ready.push_back(Output::Fault(fault));
         for writer in group.applied {
             self.tell_refused(writer, failure);
         }
         for (who, request) in group.answered {
             self.broadcast_result(false, who, request);
             let result = Err(failure.clone());
-            self.outputs.push_back(Output::Answer {
+            self.outputs.ready.push_back(Output::Answer {
                 who,
                 request,
                 result,
             });
         }
-        self.outputs.extend(self.staged.drain(..));
+        self.outputs.ready.extend(self.outputs.staged.drain(..));
     }
 
     fn reload_expiries(&mut self) {
         let expiries = self.backend.expiries();
-        self.expiries_unknown = expiries.is_err();
-        self.expiries.clear();
+        self.expiry.unknown = expiries.is_err();
+        self.expiry.times.clear();
         for (key, at) in expiries.unwrap_or_default() {
-            self.expiries.set(&key, Some(at));
+            self.expiry.times.set(&key, Some(at));
         }
     }
 
@@ -460,7 +487,7 @@ impl<B: Backend> Master<B> {
             return self.prove_rival(command.receiver.endpoint);
         }
         self.begin();
-        match self.writers.get_mut(&from) {
+        match self.up.writers.get_mut(&from) {
             Some(writer) => writer.heard = self.ticks,
             // It need not know that it was given up.
             None if command.content.is_action()
@@ -477,13 +504,13 @@ impl<B: Backend> Master<B> {
             }
             Content::Keepalive { seq } => self.on_keepalive(from, *seq),
             Content::RetransmitFailed { seq } => {
-                if let Some(writer) = self.writers.get_mut(&from) {
-                    let others = self.early_bytes - writer.consumer.early_bytes();
+                if let Some(writer) = self.up.writers.get_mut(&from) {
+                    let others = self.up.early_bytes - writer.consumer.early_bytes();
                     // Beyond that it can be said again later, when those before are done with.
                     if others < self.config.buffer_bytes_max {
                         writer.consumer.handle_lost(*seq);
                     }
-                    self.early_bytes = others + writer.consumer.early_bytes();
+                    self.up.early_bytes = others + writer.consumer.early_bytes();
                     self.apply_early(now, from);
                 }
             }
@@ -495,15 +522,15 @@ impl<B: Backend> Master<B> {
 
     fn on_action(&mut self, now: Timestamp, command: &Command<'_>, payload: &[u8]) {
         let from = command.sender;
-        let Some(writer) = self.writers.get_mut(&from) else {
+        let Some(writer) = self.up.writers.get_mut(&from) else {
             return;
         };
         let before = writer.consumer.early_bytes();
-        let others = self.early_bytes - before;
+        let others = self.up.early_bytes - before;
         let room = self.config.buffer_bytes_max.saturating_sub(others);
         let consumer = &mut writer.consumer;
         let arrival = consumer.handle_event_within(room, command.seq, || payload.into());
-        self.early_bytes = others + consumer.early_bytes();
+        self.up.early_bytes = others + consumer.early_bytes();
         if arrival != Arrival::InOrder {
             return;
         }
@@ -514,10 +541,10 @@ impl<B: Backend> Master<B> {
 
     /// Applies what has become in order.
     fn apply_early(&mut self, now: Timestamp, from: EntityId) {
-        while let Some(writer) = self.writers.get_mut(&from) {
-            let others = self.early_bytes - writer.consumer.early_bytes();
+        while let Some(writer) = self.up.writers.get_mut(&from) {
+            let others = self.up.early_bytes - writer.consumer.early_bytes();
             let early = writer.consumer.pop_early();
-            self.early_bytes = others + writer.consumer.early_bytes();
+            self.up.early_bytes = others + writer.consumer.early_bytes();
             match early {
                 None => return,
                 Some(Early::Event(payload)) => {
@@ -529,7 +556,7 @@ impl<B: Backend> Master<B> {
                     let text = format!("request {seq} of {from} is lost");
                     let failure = Failure::new(ErrorCode::Unspecified, text);
                     let fault = self.names.fault(&failure);
-                    self.staged.push(Output::Fault(fault));
+                    self.outputs.staged.push(Output::Fault(fault));
                 }
             }
         }
@@ -546,7 +573,7 @@ impl<B: Backend> Master<B> {
     }
 
     fn acknowledge_if(&mut self, from: EntityId, condition: impl Fn(&Consumer) -> bool) {
-        let Some(writer) = self.writers.get_mut(&from) else {
+        let Some(writer) = self.up.writers.get_mut(&from) else {
             return;
         };
         if condition(&writer.consumer) {
@@ -556,7 +583,7 @@ impl<B: Backend> Master<B> {
     }
 
     fn on_attach_writer(&mut self, from: EntityId, offset: u64, heartbeat: u16) {
-        if self.writers.contains_key(&from) || self.writers.len() >= CLONES_MAX {
+        if self.up.writers.contains_key(&from) || self.up.writers.len() >= CLONES_MAX {
             return;
         }
         let known = self.take_retired(from);
@@ -566,7 +593,7 @@ impl<B: Backend> Master<B> {
 
     /// A writer that was given up is heard of again.
     fn resume_writer(&mut self, id: EntityId) {
-        if self.writers.len() < CLONES_MAX
+        if self.up.writers.len() < CLONES_MAX
             && let Some(retired) = self.take_retired(id)
         {
             self.open_writer(id, retired.applied, retired.heartbeat);
@@ -574,8 +601,8 @@ impl<B: Backend> Master<B> {
     }
 
     fn take_retired(&mut self, id: EntityId) -> Option<Retired> {
-        let index = self.retired.iter().position(|it| it.id == id)?;
-        self.retired.remove(index)
+        let index = self.up.retired.iter().position(|it| it.id == id)?;
+        self.up.retired.remove(index)
     }
 
     fn open_writer(&mut self, from: EntityId, offset: u64, heartbeat: u16) {
@@ -586,14 +613,14 @@ impl<B: Backend> Master<B> {
             heartbeat,
             heard: self.ticks,
         };
-        self.writers.insert(from, writer);
+        self.up.writers.insert(from, writer);
         self.acknowledge_if(from, |_| true);
     }
 
     /// A writer says how far it is. Who wants to know whether everything arrived asks this way, and
     /// is answered at once.
     fn on_keepalive(&mut self, from: EntityId, seq: u64) {
-        if let Some(writer) = self.writers.get_mut(&from) {
+        if let Some(writer) = self.up.writers.get_mut(&from) {
             writer.consumer.handle_heartbeat(seq);
             self.acknowledge_if(from, |consumer| consumer.unacknowledged() > 0);
         }
@@ -602,7 +629,7 @@ impl<B: Backend> Master<B> {
     fn on_ack(&mut self, now: Timestamp, from: EntityId, to_me: bool, seq: u64) {
         match self.down.handle_ack(from, seq) {
             Acknowledged::First => {
-                self.handshakes.remove(&from);
+                self.handshakes.open.remove(&from);
             }
             Acknowledged::Noted => self.go_on_with_repair(now, from),
             Acknowledged::Ignored => {}
@@ -622,7 +649,7 @@ impl<B: Backend> Master<B> {
             Missing::Handshake => self.send_handshake(now, from),
             Missing::Events { messages, gone } => {
                 // Whoever knows what it misses has had its handshake.
-                self.handshakes.remove(&from);
+                self.handshakes.open.remove(&from);
                 self.send_again(from, &messages);
                 self.repair(from, &gone);
                 self.go_on_with_repair(now, from);
@@ -644,7 +671,7 @@ impl<B: Backend> Master<B> {
     pub fn handle_tick(&mut self, now: Timestamp) {
         self.begin();
         self.ticks += 1;
-        self.handshake_bytes = 0;
+        self.handshakes.bytes = 0;
         let tick = self.down.handle_tick();
         if let Some(seq) = tick.heartbeat {
             let command = self.command(0, EntityId::NIL, Content::Keepalive { seq });
@@ -663,17 +690,17 @@ impl<B: Backend> Master<B> {
         }
         self.tick_voice();
         self.tick_writers();
-        if self.expiries_unknown {
+        if self.expiry.unknown {
             self.reload_expiries();
         }
-        self.expiry_paused = false;
+        self.expiry.paused = false;
         self.expire(now);
     }
 
     /// When to call [`handle_expiry`](Self::handle_expiry): the first entry is over then. May be
     /// past, when more are over than one call removes.
     pub fn next_expiry(&self) -> Option<Timestamp> {
-        self.expiries.first().filter(|_| !self.expiry_paused)
+        self.expiry.times.first().filter(|_| !self.expiry.paused)
     }
 
     /// The time of [`next_expiry`](Self::next_expiry) has come. Removes up to
@@ -686,10 +713,10 @@ impl<B: Backend> Master<B> {
     fn tick_writers(&mut self) {
         let (ticks, limit) = (self.ticks, self.config.connection_ticks());
         // Strangers could ask for more than there is room for.
-        let numbers_max = (WRITERS_MISSING_MAX / self.writers.len().max(1)).max(1);
+        let numbers_max = (WRITERS_MISSING_MAX / self.up.writers.len().max(1)).max(1);
         let mut requests = Vec::new();
         let mut silent = Vec::new();
-        for (id, writer) in &mut self.writers {
+        for (id, writer) in &mut self.up.writers {
             match writer.consumer.handle_tick() {
                 Some(Request::Ack(seq)) => {
                     requests.push((*id, Content::CumulativeAck { seq }));
@@ -738,7 +765,7 @@ impl<B: Backend> Master<B> {
         let max = self.config.frame_bytes_max;
         // Everything but changes and snapshots, which are checked, is small.
         if let Ok(message) = self.names.message(role, receiver, command, max) {
-            self.staged.push(Output::Send(message));
+            self.outputs.staged.push(Output::Send(message));
         }
     }
 
@@ -752,7 +779,7 @@ impl<B: Backend> Master<B> {
         for frame in messages {
             let mut frame = frame.to_vec();
             crate::frame::patch_receiver(&mut frame, clone.endpoint);
-            self.staged.push(Output::Send(Message {
+            self.outputs.staged.push(Output::Send(Message {
                 frame: frame.into(),
                 role: Role::Clone,
                 receiver: clone.endpoint,

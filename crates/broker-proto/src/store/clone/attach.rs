@@ -49,24 +49,24 @@ impl StoreClone {
     /// Searches again after a search that failed.
     pub fn search_again(&mut self) {
         if self.failed {
-            self.heard = self.ticks;
+            self.heard.any = self.ticks;
             self.start_search();
         }
     }
 
     /// Whether a peer leads to a master, as far as subscriptions tell.
     pub fn set_reachable(&mut self, reachable: bool) {
-        let appeared = reachable && !self.reachable;
-        self.reachable = reachable;
+        let appeared = reachable && !self.route.reachable;
+        self.route.reachable = reachable;
         // Whoever is there next may be another master.
-        self.confirmed &= reachable && !appeared;
-        self.served &= self.confirmed;
+        self.route.confirmed &= reachable && !appeared;
+        self.route.served &= self.route.confirmed;
         if !appeared {
             return;
         }
         self.await_answer();
         // The old master, if it is there, is about to speak.
-        self.patience = self.ticks + self.missed_ticks();
+        self.route.patience = self.ticks + self.missed_ticks();
         if let Some(search) = &self.search {
             let id = search.id;
             self.ask(id);
@@ -78,12 +78,12 @@ impl StoreClone {
             return;
         }
         let object =
-            self.first_id.object | (self.attachments % ATTACHMENTS_MAX) << ATTACHMENT_SHIFT;
+            self.ids.first.object | (self.ids.attachments % ATTACHMENTS_MAX) << ATTACHMENT_SHIFT;
         let id = EntityId {
             object,
-            ..self.first_id
+            ..self.ids.first
         };
-        self.attachments += 1;
+        self.ids.attachments += 1;
         self.failed = false;
         self.search = Some(Search {
             id,
@@ -133,18 +133,18 @@ impl StoreClone {
         let Some(attachment) = &self.attachment else {
             return;
         };
-        if !self.reachable || self.ticks < self.patience {
+        if !self.route.reachable || self.ticks < self.route.patience {
             return;
         }
         // Nobody is silent who speaks as often as agreed.
         let resync = self.config.ticks(self.options.resync_interval);
-        let behind = self.ticks - self.complete >= resync.max(self.missed_ticks());
+        let behind = self.ticks - self.heard.complete >= resync.max(self.missed_ticks());
         // What is for all comes, but nothing by name: the master has given this clone up. Answers to
         // the writer do not count where signs of life by name do, which changes may leave no room for.
         let given_up = if attachment.named {
             attachment.beats_to_others >= u64::from(self.config.connection_timeout.max(1))
         } else {
-            self.ticks - self.heard_by_name >= self.config.connection_ticks()
+            self.ticks - self.heard.by_name >= self.config.connection_ticks()
         };
         // Snapshots are large: not more often than there is time for one.
         let forgotten = attachment.forgotten && self.ticks - attachment.since >= resync;
@@ -155,7 +155,7 @@ impl StoreClone {
 
     /// A master that is not the one this clone follows said something.
     pub(super) fn on_other_master(&mut self, command: &Command<'_>, payload: &[u8]) {
-        if self.silence() >= self.missed_ticks() && self.ticks >= self.patience {
+        if self.silence() >= self.missed_ticks() && self.ticks >= self.route.patience {
             self.start_search();
         }
         self.on_command_before_snapshot(command, payload);
@@ -226,10 +226,10 @@ impl StoreClone {
             forgotten: false,
         });
         self.await_answer();
-        self.complete = self.ticks;
-        self.heard = self.ticks;
-        self.heard_by_name = self.ticks;
-        self.confirmed = true;
+        self.heard.complete = self.ticks;
+        self.heard.any = self.ticks;
+        self.heard.by_name = self.ticks;
+        self.route.confirmed = true;
         self.acknowledge_if(|_| true);
         self.replace_entries(entries, master);
         self.apply_early(now);

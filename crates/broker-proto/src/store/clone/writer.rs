@@ -120,8 +120,8 @@ impl StoreClone {
         if self.writer.is_some() {
             self.produce(frame, asked_in(content))
         } else {
-            self.backlog_bytes += bytes;
-            self.backlog.push_back(frame);
+            self.backlog.bytes += bytes;
+            self.backlog.requests.push_back(frame);
         }
         Ok(())
     }
@@ -149,7 +149,7 @@ impl StoreClone {
 
     /// Ticks for which nothing was heard of a master.
     pub(super) fn silence(&self) -> u64 {
-        self.ticks - self.heard
+        self.ticks - self.heard.any
     }
 
     /// The id that requests come from.
@@ -177,7 +177,7 @@ impl StoreClone {
         });
         let seq = writer.producer.seq();
         // Otherwise it is sent when somebody is there, and is known not to be on its way.
-        if self.reachable && self.confirmed {
+        if self.route.reachable && self.route.confirmed {
             writer.sent = seq;
             self.outputs.push_back(Output::Send(request(frame)));
         }
@@ -308,8 +308,8 @@ impl StoreClone {
     }
 
     fn flush_backlog(&mut self) {
-        self.backlog_bytes = 0;
-        for frame in std::mem::take(&mut self.backlog) {
+        self.backlog.bytes = 0;
+        for frame in std::mem::take(&mut self.backlog.requests) {
             let command = command_of(&frame).ok();
             let asked = command.and_then(|command| asked_in(&command.content));
             self.produce(frame, asked);
@@ -350,8 +350,8 @@ impl StoreClone {
 
     /// The master is the one that this clone follows.
     pub(super) fn confirm(&mut self) {
-        if !self.confirmed {
-            self.confirmed = true;
+        if !self.route.confirmed {
+            self.route.confirmed = true;
             self.send_unsent();
         }
     }
@@ -359,7 +359,7 @@ impl StoreClone {
     /// The master has said something to the writer.
     fn note_answer(&mut self) {
         self.confirm();
-        self.served = true;
+        self.route.served = true;
         if let Some(writer) = &mut self.writer {
             writer.beats = 0;
         }
@@ -394,7 +394,7 @@ impl StoreClone {
 
     /// Whoever is reached now may be about to answer.
     pub(super) fn await_answer(&mut self) {
-        self.served = false;
+        self.route.served = false;
         if let Some(writer) = &mut self.writer {
             writer.beats = 0;
         }
@@ -450,7 +450,7 @@ impl StoreClone {
     /// Gives up requests that have waited longer than the mutation buffer interval for a master.
     pub(super) fn drop_old_requests(&mut self) {
         let waits = self.unacknowledged().0 > 0 || !self.unanswered.is_empty();
-        if !waits || self.silence() < self.request_ticks() || self.ticks < self.patience {
+        if !waits || self.silence() < self.request_ticks() || self.ticks < self.route.patience {
             return;
         }
         let text = "the master has been silent for longer than requests are kept for it";
@@ -467,8 +467,8 @@ impl StoreClone {
         if let Some(writer) = &mut self.writer {
             writer.producer.discard();
         }
-        self.backlog.clear();
-        self.backlog_bytes = 0;
+        self.backlog.requests.clear();
+        self.backlog.bytes = 0;
         let unanswered: Vec<(EntityId, u64)> = self.unanswered.keys().copied().collect();
         for (who, request) in unanswered {
             self.answer(who, request, Err(failure.clone()));

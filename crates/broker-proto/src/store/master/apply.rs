@@ -41,14 +41,14 @@ impl<B: Backend> Master<B> {
         let warning = self.warning.take();
         if let Some(failure) = result.as_ref().err().or(warning.as_ref()) {
             let fault = self.names.fault(failure);
-            self.staged.push(Output::Fault(fault));
+            self.outputs.staged.push(Output::Fault(fault));
         }
         result
     }
 
     /// Applies a request. Commands that are no requests do nothing.
     pub(super) fn apply(&mut self, now: Timestamp, content: &Content<'_>) -> Result<bool, Failure> {
-        if let Some(rival) = self.rival
+        if let Some(rival) = self.rivals.found
             && !self.is_writable()
         {
             let text = format!("changes are refused while endpoint {rival} has a master, too");
@@ -173,8 +173,8 @@ impl<B: Backend> Master<B> {
         let key = own(key)?;
         self.expire_if_over(now, &key)?;
         if self.backend.erase(&key)? {
-            self.snapshot = None;
-            self.group.expiries_changed |= self.expiries.set(&key, None);
+            self.handshakes.snapshot = None;
+            self.group.expiries_changed |= self.expiry.times.set(&key, None);
             self.tell(&key, Change::Erase, publisher);
             self.broadcast(Content::Erase {
                 key: &key,
@@ -225,13 +225,13 @@ impl<B: Backend> Master<B> {
     fn clear(&mut self, now: Timestamp, publisher: EntityId) -> Result<(), Failure> {
         let mut keys = Vec::new();
         if self.observed {
-            let expiries = &self.expiries;
+            let expiries = &self.expiry.times;
             self.backend
                 .for_each_key(&mut |key| keys.push((key.to_vec(), expiries.is_over(key, now))))?;
         }
         self.backend.clear()?;
-        self.snapshot = None;
-        self.group.expiries_changed |= self.expiries.clear();
+        self.handshakes.snapshot = None;
+        self.group.expiries_changed |= self.expiry.times.clear();
         for (key, is_over) in keys {
             if is_over {
                 self.tell(&key, Change::Expire, self.id)
@@ -247,11 +247,11 @@ impl<B: Backend> Master<B> {
     /// the next tick.
     pub(super) fn expire(&mut self, now: Timestamp) {
         for _ in 0..EXPIRED_PER_CALL_MAX {
-            let Some(key) = self.expiries.first_over(now) else {
+            let Some(key) = self.expiry.times.first_over(now) else {
                 return;
             };
             if self.expire_key(now, &key).is_err() {
-                self.expiry_paused = true;
+                self.expiry.paused = true;
                 return;
             }
         }
@@ -260,7 +260,7 @@ impl<B: Backend> Master<B> {
     /// Removes an entry whose time has come before a request gets to see it, so that what follows
     /// is told as what it is: an insert, and not an update of something that nobody could read.
     fn expire_if_over(&mut self, now: Timestamp, key: &[u8]) -> Result<(), BackendError> {
-        if self.expiries.is_over(key, now) {
+        if self.expiry.times.is_over(key, now) {
             self.expire_key(now, key)
         } else {
             Ok(())
@@ -269,9 +269,9 @@ impl<B: Backend> Master<B> {
 
     fn expire_key(&mut self, now: Timestamp, key: &[u8]) -> Result<(), BackendError> {
         let expired = self.backend.expire(key, now)?;
-        self.group.expiries_changed |= self.expiries.set(key, None);
+        self.group.expiries_changed |= self.expiry.times.set(key, None);
         if expired {
-            self.snapshot = None;
+            self.handshakes.snapshot = None;
             let publisher = self.id;
             self.tell(key, Change::Expire, publisher);
             self.broadcast(Content::Expire { key, publisher });
@@ -288,8 +288,8 @@ impl<B: Backend> Master<B> {
     ) -> Result<(), Failure> {
         let at = expiry.map(|span| now.saturating_add(span));
         self.backend.put(key, value, at)?;
-        self.snapshot = None;
-        self.group.expiries_changed |= self.expiries.set(key, at);
+        self.handshakes.snapshot = None;
+        self.group.expiries_changed |= self.expiry.times.set(key, at);
         Ok(())
     }
 
@@ -331,7 +331,7 @@ impl<B: Backend> Master<B> {
         };
         // A value at the limit of depth does not fit into an event.
         if let Ok(value) = event.encode() {
-            self.staged.push(Output::Event(value));
+            self.outputs.staged.push(Output::Event(value));
         }
     }
 
@@ -353,12 +353,12 @@ impl<B: Backend> Master<B> {
     /// Sends all clones the next event.
     pub(super) fn broadcast(&mut self, content: Content<'_>) {
         if !self.down.has_paths() {
-            if std::mem::take(&mut self.orphaned) {
+            if std::mem::take(&mut self.repairs.orphaned) {
                 self.down.skip();
             }
             return;
         }
-        self.orphaned = false;
+        self.repairs.orphaned = false;
         let (names, id, max) = (&self.names, self.id, self.config.frame_bytes_max);
         let mut message = None;
         let (_, dropped) = self.down.produce(|seq| {
@@ -375,7 +375,7 @@ impl<B: Backend> Master<B> {
             message = made;
             frame.unwrap_or_else(|| [].into())
         });
-        self.staged.extend(message.map(Output::Send));
+        self.outputs.staged.extend(message.map(Output::Send));
         for clone in dropped {
             self.drop_clone(clone);
         }
@@ -385,7 +385,7 @@ impl<B: Backend> Master<B> {
     fn answer(&mut self, result: &Result<bool, Failure>, who: EntityId, request: u64) {
         self.broadcast_result(*result.as_ref().unwrap_or(&false), who, request);
         self.group.answered.push((who, request));
-        self.staged.push(Output::Answer {
+        self.outputs.staged.push(Output::Answer {
             who,
             request,
             result: result.clone(),

@@ -40,7 +40,7 @@ impl<B: Backend> Master<B> {
         for other in others {
             self.remove_clone(other);
         }
-        self.dropped.retain(|id| *id != clone);
+        self.repairs.dropped.retain(|id| *id != clone);
         self.down.add(clone);
         self.send_handshake(now, clone);
         // The snapshot hides them from the clone that waits for them.
@@ -89,7 +89,7 @@ impl<B: Backend> Master<B> {
     /// Whether another snapshot may be sent in this tick: one may always, more while they are
     /// small. Strangers could have any number of them otherwise.
     fn may_send_handshake(&self) -> bool {
-        self.handshake_bytes < self.config.buffer_bytes_max
+        self.handshakes.bytes < self.config.buffer_bytes_max
     }
 
     /// Sends a clone everything there is: what it was sent before if it has not acknowledged that.
@@ -99,15 +99,16 @@ impl<B: Backend> Master<B> {
         if !self.may_send_handshake() {
             return;
         }
-        let snapshot = match self.handshakes.get(&clone) {
+        let snapshot = match self.handshakes.open.get(&clone) {
             Some(snapshot) => snapshot.at(now),
             None => match self.take_snapshot(now) {
                 Ok(snapshot) => snapshot,
                 Err(failure) => return self.fail_handshake(clone, &failure),
             },
         };
-        self.handshake_bytes = self
-            .handshake_bytes
+        self.handshakes.bytes = self
+            .handshakes
+            .bytes
             .saturating_add(snapshot.bytes.len().max(1));
         let content = Content::AckClone {
             offset: snapshot.offset,
@@ -122,10 +123,10 @@ impl<B: Backend> Master<B> {
         {
             Ok(mut message) => {
                 message.must_lead = true;
-                self.staged.push(Output::Send(message));
+                self.outputs.staged.push(Output::Send(message));
                 let path = self.down.path(clone);
                 if path.is_some_and(|path| path.acknowledged == 0)
-                    && self.handshakes.insert(clone, snapshot).is_none()
+                    && self.handshakes.open.insert(clone, snapshot).is_none()
                 {
                     // Its content may still come to nothing.
                     self.group.attached.push(clone);
@@ -146,17 +147,17 @@ impl<B: Backend> Master<B> {
     /// acknowledged the oldest ones are forgotten and have to ask again.
     fn bound_handshakes(&mut self, newest: EntityId) {
         let mut sizes: BTreeMap<u64, usize> = BTreeMap::new();
-        for snapshot in self.handshakes.values() {
+        for snapshot in self.handshakes.open.values() {
             sizes.insert(snapshot.offset, snapshot.bytes.len());
         }
         let mut bytes: usize = sizes.values().sum();
-        let kept = self.handshakes.get(&newest).map(|it| it.offset);
+        let kept = self.handshakes.open.get(&newest).map(|it| it.offset);
         for (offset, size) in sizes {
             if bytes <= self.config.buffer_bytes_max || Some(offset) == kept {
                 continue;
             }
             bytes -= size;
-            let waiting = self.handshakes.iter();
+            let waiting = self.handshakes.open.iter();
             let waiting: Vec<EntityId> = waiting
                 .filter(|(_, snapshot)| snapshot.offset == offset)
                 .map(|(id, _)| *id)
@@ -169,13 +170,13 @@ impl<B: Backend> Master<B> {
 
     /// Says on both sides that a clone cannot be served.
     fn fail_handshake(&mut self, clone: EntityId, failure: &Failure) {
-        self.handshake_bytes = self.config.buffer_bytes_max;
+        self.handshakes.bytes = self.config.buffer_bytes_max;
         self.remove_clone(clone);
         let recently = |tick| self.ticks - tick < self.config.connection_ticks();
-        if !self.handshake_failed.is_some_and(recently) {
-            self.handshake_failed = Some(self.ticks);
+        if !self.handshakes.failed.is_some_and(recently) {
+            self.handshakes.failed = Some(self.ticks);
             let fault = self.names.fault(failure);
-            self.staged.push(Output::Fault(fault));
+            self.outputs.staged.push(Output::Fault(fault));
         }
         self.tell_to_attach_again(clone, 0);
     }
@@ -193,7 +194,7 @@ impl<B: Backend> Master<B> {
 
     fn take_snapshot(&mut self, now: Timestamp) -> Result<Arc<Snapshot>, Failure> {
         let offset = self.down.seq();
-        if let Some(snapshot) = &self.snapshot
+        if let Some(snapshot) = &self.handshakes.snapshot
             && snapshot.offset == offset
         {
             return Ok(snapshot.at(now));
@@ -214,7 +215,7 @@ impl<B: Backend> Master<B> {
             let fault = self
                 .names
                 .fault(&Failure::new(ErrorCode::InvalidData, text));
-            self.staged.push(Output::Fault(fault));
+            self.outputs.staged.push(Output::Fault(fault));
         }
         let snapshot = Arc::new(Snapshot {
             offset,
@@ -222,37 +223,37 @@ impl<B: Backend> Master<B> {
             bytes,
             expiring,
         });
-        self.snapshot = Some(snapshot.clone());
+        self.handshakes.snapshot = Some(snapshot.clone());
         Ok(snapshot)
     }
 
     /// Gives a clone up that may be heard of again.
     pub(super) fn drop_clone(&mut self, clone: EntityId) {
         self.remove_clone(clone);
-        if self.dropped.len() == DROPPED_CLONES_MAX {
-            self.dropped.pop_front();
+        if self.repairs.dropped.len() == DROPPED_CLONES_MAX {
+            self.repairs.dropped.pop_front();
         }
-        self.dropped.push_back(clone);
+        self.repairs.dropped.push_back(clone);
         // The channel may have removed its path already.
-        self.orphaned = true;
+        self.repairs.orphaned = true;
     }
 
     /// Forgets a clone.
     pub(super) fn remove_clone(&mut self, clone: EntityId) {
-        self.orphaned |= self.down.path(clone).is_some();
+        self.repairs.orphaned |= self.down.path(clone).is_some();
         self.down.remove(clone);
-        self.handshakes.remove(&clone);
-        self.repairs.remove(&clone);
+        self.handshakes.open.remove(&clone);
+        self.repairs.pending.remove(&clone);
         self.retire_writer(clone);
     }
 
     pub(super) fn retire_writer(&mut self, id: EntityId) {
-        if let Some(writer) = self.writers.remove(&id) {
-            self.early_bytes -= writer.consumer.early_bytes();
-            if self.retired.len() == RETIRED_WRITERS_MAX {
-                self.retired.pop_front();
+        if let Some(writer) = self.up.writers.remove(&id) {
+            self.up.early_bytes -= writer.consumer.early_bytes();
+            if self.up.retired.len() == RETIRED_WRITERS_MAX {
+                self.up.retired.pop_front();
             }
-            self.retired.push_back(Retired {
+            self.up.retired.push_back(Retired {
                 id,
                 applied: writer.consumer.acknowledged(),
                 heartbeat: writer.heartbeat,

@@ -32,13 +32,13 @@ pub(super) struct Repair {
 impl<B: Backend> Master<B> {
     /// A clone that was given up lives: its path goes on behind what it says it has.
     pub(super) fn take_back(&mut self, clone: EntityId, acknowledged: u64) {
-        let Some(index) = self.dropped.iter().position(|id| *id == clone) else {
+        let Some(index) = self.repairs.dropped.iter().position(|id| *id == clone) else {
             return;
         };
         if self.has_newer(clone) || self.clones() >= CLONES_MAX {
             return;
         }
-        self.dropped.remove(index);
+        self.repairs.dropped.remove(index);
         self.down.add_back(clone, acknowledged);
         let missing: Vec<u64> = (acknowledged + 1..=self.down.seq())
             .take(NUMBERS_MAX)
@@ -54,7 +54,7 @@ impl<B: Backend> Master<B> {
         let Some(first) = gone.first() else {
             return;
         };
-        let repair = match self.repairs.get(&clone) {
+        let repair = match self.repairs.pending.get(&clone) {
             Some(repair) => *repair,
             None => match self.check_repairable() {
                 Ok(()) => Repair {
@@ -63,13 +63,13 @@ impl<B: Backend> Master<B> {
                 },
                 Err(failure) => {
                     let fault = self.names.fault(&failure);
-                    self.staged.push(Output::Fault(fault));
+                    self.outputs.staged.push(Output::Fault(fault));
                     self.remove_clone(clone);
                     return self.tell_to_attach_again(clone, *first);
                 }
             },
         };
-        self.repairs.insert(clone, repair);
+        self.repairs.pending.insert(clone, repair);
         for seq in gone.iter().take(NUMBERS_MAX) {
             let content = Content::Clear {
                 publisher: EntityId::NIL,
@@ -98,16 +98,16 @@ impl<B: Backend> Master<B> {
     /// instead of what is gone.
     pub(super) fn go_on_with_repair(&mut self, now: Timestamp, clone: EntityId) {
         let has = self.down.path(clone).map_or(0, |path| path.acknowledged);
-        let Some(repair) = self.repairs.get(&clone).copied() else {
+        let Some(repair) = self.repairs.pending.get(&clone).copied() else {
             return;
         };
         if repair.first > has {
             return;
         }
-        self.repairs.remove(&clone);
+        self.repairs.pending.remove(&clone);
         // What was broadcast for another clone meanwhile reaches this one, too.
-        if self.restated <= repair.last {
-            self.restated = self.down.seq() + 1;
+        if self.repairs.restated <= repair.last {
+            self.repairs.restated = self.down.seq() + 1;
             self.broadcast_everything(now);
         }
     }
@@ -119,7 +119,7 @@ impl<B: Backend> Master<B> {
         });
         if let Err(failure) = read {
             let fault = self.names.fault(&failure);
-            self.staged.push(Output::Fault(fault));
+            self.outputs.staged.push(Output::Fault(fault));
             return;
         }
         for (key, value) in entries {

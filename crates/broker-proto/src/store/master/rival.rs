@@ -20,12 +20,12 @@ impl<B: Backend> Master<B> {
     /// are named by their clones. Of two masters the one with the smaller endpoint id goes on; the
     /// other one refuses changes until the first has gone.
     pub fn set_suspects(&mut self, peers: &[EndpointId]) {
-        if self.suspects.keys().eq(peers) {
+        if self.rivals.suspects.keys().eq(peers) {
             return;
         }
-        let before = std::mem::take(&mut self.suspects);
+        let before = std::mem::take(&mut self.rivals.suspects);
         let known = |id| before.get(id).copied().unwrap_or(false);
-        self.suspects = peers.iter().map(|id| (*id, known(id))).collect();
+        self.rivals.suspects = peers.iter().map(|id| (*id, known(id))).collect();
         self.make_known();
         self.find_rival();
     }
@@ -40,9 +40,9 @@ impl<B: Backend> Master<B> {
             content: Content::Keepalive { seq: FIRST_SEQ },
         };
         let max = self.config.frame_bytes_max;
-        for peer in self.suspects.keys() {
+        for peer in self.rivals.suspects.keys() {
             let message = self.names.message(Role::Master, *peer, &command, max);
-            self.outputs.extend(message.ok().map(Output::Send));
+            self.outputs.ready.extend(message.ok().map(Output::Send));
         }
     }
 
@@ -56,7 +56,7 @@ impl<B: Backend> Master<B> {
 
     /// An endpoint has a master of this store.
     pub(super) fn prove_rival(&mut self, endpoint: EndpointId) {
-        let suspect = self.suspects.get_mut(&endpoint);
+        let suspect = self.rivals.suspects.get_mut(&endpoint);
         if suspect.is_some_and(|proven| !std::mem::replace(proven, true)) {
             // It may not have known of this one when it was told first.
             self.make_known();
@@ -65,12 +65,12 @@ impl<B: Backend> Master<B> {
     }
 
     fn find_rival(&mut self) {
-        let mut rivals = self.suspects.iter().filter(|(_, proven)| **proven);
+        let mut rivals = self.rivals.suspects.iter().filter(|(_, proven)| **proven);
         let rival = rivals.next().map(|(id, _)| *id);
-        if self.rival == rival {
+        if self.rivals.found == rival {
             return;
         }
-        self.rival = rival;
+        self.rivals.found = rival;
         let Some(rival) = rival else { return };
         let what = if self.is_writable() {
             "this one goes on"
@@ -81,11 +81,13 @@ impl<B: Backend> Master<B> {
         let fault = self
             .names
             .fault(&Failure::new(ErrorCode::MasterExists, text));
-        self.outputs.push_back(Output::Fault(fault));
+        self.outputs.ready.push_back(Output::Fault(fault));
     }
 
     /// Whether changes are accepted.
     pub fn is_writable(&self) -> bool {
-        self.rival.is_none_or(|rival| self.id.endpoint < rival)
+        self.rivals
+            .found
+            .is_none_or(|rival| self.id.endpoint < rival)
     }
 }
