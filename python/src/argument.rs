@@ -1,4 +1,4 @@
-//! What the arguments of calls stand for: integers, reals, flags, text, paths, times.
+//! Conversion of the arguments of calls: integers, reals, flags, text, paths, times.
 //!
 //! The rules are those of the original's binding layer, which takes more than the exact types: a
 //! `Decimal`, a `Fraction` or a number of numpy is a number wherever one is asked for. Each rule

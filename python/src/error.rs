@@ -1,4 +1,4 @@
-//! What is raised: exceptions of this package, and how failures of the crates below become
+//! Exceptions of this package, and how failures of the crates below become
 //! exceptions.
 //!
 //! Every exception of ours derives from `BrokerError` and from the builtin type that callers of

@@ -1,4 +1,4 @@
-//! What subscribers and status subscribers have in common: taking items off a queue, waiting for
+//! The receiving side of subscribers and status subscribers: taking items off a queue, waiting for
 //! them, and losing none when a call fails half-way.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What concerns the whole process: forks and its end.
+//! Hooks of the process: forks and its exit.
 //!
 //! The runtime's threads exist only in the process that started them. After a `fork` the child's
 //! copies of our handles lead nowhere: using one raises, and dropping one must not touch locks

@@ -1,4 +1,4 @@
-//! What endpoints report: status and error events, and the peers they are about.
+//! Reports of endpoints: status and error events, and the peers they are about.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,4 +1,4 @@
-//! What `Endpoint.listen_ws` takes and `Endpoint.web_socket_counts` gives.
+//! Arguments of `Endpoint.listen_ws`, and the counters of `Endpoint.web_socket_counts`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

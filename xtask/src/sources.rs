@@ -21,6 +21,12 @@ const UNFINISHED: &[&str] = &[
     concat!("XX", "X:"),
 ];
 
+/// Words in place of a noun: the first line of a module says what the module is.
+const RIDDLES: &[&str] = &["whoever", "nobody", "somebody", "everybody", "anybody"];
+
+/// Words that begin a question where the name of a thing is due.
+const QUESTIONS: &[&str] = &["What", "Who", "Why", "How"];
+
 /// Checks one file; documents are checked for unfinished work only.
 pub(crate) fn check(file: &TextFile) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -49,6 +55,7 @@ fn check_rust(file: &TextFile, findings: &mut Vec<Finding>) {
     if FORBIDS_UNSAFE.contains(&path) && !file.text.contains("#![forbid(unsafe_code)]") {
         findings.push(Finding::error(path, "must say `#![forbid(unsafe_code)]`"));
     }
+    check_header(file, findings);
     let in_proto = path.starts_with("crates/broker-proto/src/");
     for (number, line) in numbered(&file.text) {
         let code = line.trim_start();
@@ -77,6 +84,38 @@ fn check_rust(file: &TextFile, findings: &mut Vec<Finding>) {
             format!("{lines} lines without its tests: look for the second noun"),
         ));
     }
+}
+
+/// The first line of a module's documentation names a thing.
+fn check_header(file: &TextFile, findings: &mut Vec<Finding>) {
+    let header = file.text.lines().next().unwrap_or_default();
+    let Some(header) = header.strip_prefix("//! ") else {
+        return;
+    };
+    let place = format!("{}:1", file.path);
+    let lower = header.to_lowercase();
+    for word in RIDDLES.iter().filter(|word| has_word(&lower, word)) {
+        let text = format!("`{word}` in the first line of a module: say who or what it is");
+        findings.push(Finding::error(&*place, text));
+    }
+    let first = header.split(' ').next().unwrap_or_default();
+    if QUESTIONS.contains(&first) && is_library(&file.path) {
+        let text = format!("`{first}` begins the first line of a module: name the thing instead");
+        findings.push(Finding::warning(place, text));
+    }
+}
+
+/// Whether a file belongs to the library or the extension module.
+fn is_library(path: &str) -> bool {
+    [
+        "crates/broker-data/src/",
+        "crates/broker-proto/src/",
+        "crates/broker-zeek/src/",
+        "crates/broker/src/",
+        "python/src/",
+    ]
+    .iter()
+    .any(|root| path.starts_with(root))
 }
 
 fn is_test(path: &str) -> bool {
@@ -133,6 +172,23 @@ mod tests {
     fn a_longer_word_is_not_unfinished_work() {
         let text = format!("{}S and _{} are names\n", UNFINISHED[0], UNFINISHED[0]);
         assert_eq!(findings("README.md", &text), [""; 0]);
+    }
+
+    #[test]
+    fn the_first_line_of_a_module_names_a_thing() {
+        let path = "crates/broker/src/hub.rs";
+        let found = findings(path, "//! A queue for whoever reads.\n");
+        assert_eq!(found.len(), 1);
+        assert!(found[0].starts_with("error: crates/broker/src/hub.rs:1: `whoever`"));
+        let found = findings(path, "//! What hubs hold.\n");
+        assert_eq!(found.len(), 1);
+        assert!(found[0].starts_with("warning: crates/broker/src/hub.rs:1: `What`"));
+        assert_eq!(
+            findings("crates/broker-cli/src/a.rs", "//! What it is.\n"),
+            [""; 0]
+        );
+        let fine = "//! Hubs: consumers and publishers in one.\n//!\n//! What nobody reads.\n";
+        assert_eq!(findings(path, fine), [""; 0]);
     }
 
     #[test]

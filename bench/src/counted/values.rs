@@ -1,4 +1,4 @@
-//! Values to bytes and back, and the search for whoever wants a topic.
+//! Values to bytes and back, and the search for the subscribers of a topic.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

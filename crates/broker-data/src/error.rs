@@ -1,4 +1,4 @@
-//! What can go wrong when values are read, written, converted or parsed.
+//! Errors of reading, writing, converting and parsing values.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What can be written as a value.
+//! `Source`: types that can be written as a value.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,4 +1,4 @@
-//! How long to wait before another attempt: doubled with each failure, and spread in time.
+//! Pauses between attempts to connect: doubled with each failure, and spread in time.
 //!
 //! Hundreds of programs may have lost the same server in the same moment, and a server that starts
 //! is not helped by all of them at once.

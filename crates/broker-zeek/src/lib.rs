@@ -1,4 +1,4 @@
-//! What Zeek puts into messages: events, log records, identifier updates, and batches of them.
+//! The content of messages of Zeek: events, log records, identifier updates, and batches of them.
 //!
 //! Every message of Zeek is a vector `(1, kind, content)` published under some topic. This module
 //! parses it into a checked type that borrows the bytes, and builds it. It does no I/O and knows no

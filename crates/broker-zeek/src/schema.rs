@@ -1,4 +1,4 @@
-//! What a log consists of: field lists, and the types that Zeek knows.
+//! Schemas of logs: field lists, and the types that Zeek knows.
 
 use std::collections::BTreeMap;
 use std::fmt;

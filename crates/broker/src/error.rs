@@ -1,4 +1,4 @@
-//! What can go wrong, and the code the original reports for it.
+//! The errors of this crate, and the code that the original reports for each.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What an endpoint did so far and how it is: the counters behind metrics and status.
+//! Statistics of an endpoint: the counters behind metrics and status.
 //!
 //! Connections and mailboxes count for themselves, without a lock of their own; here the counts are
 //! gathered when somebody asks. No lock that messages need is held for longer than it takes to copy

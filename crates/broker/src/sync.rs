@@ -1,5 +1,5 @@
-//! What the threads at a mailbox meet with, in one place: the models in `models/mailbox.rs` put their own in
-//! its place. Locks are in `lock.rs`, for the same reason and others. See ADR 0201.
+//! The atomics, condition variables and clock of mailboxes: the models in `models/mailbox.rs`
+//! put their own in their place. Locks are in `lock.rs`, for the same reason and others. See ADR 0201.
 
 pub(crate) use std::sync::Condvar;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64};

@@ -1,4 +1,4 @@
-//! What Zeek puts into messages: events, log records, identifier updates, and batches of them.
+//! The content of messages of Zeek: events, log records, identifier updates, and batches of them.
 //!
 //! All of it is the crate `broker_zeek`, which does no I/O and knows no endpoint: bytes in, values out.
 //! This module is where a received message meets it.

@@ -1,4 +1,4 @@
-//! What holds for all values and for all bytes.
+//! Properties of the encoding that hold for all values and for all bytes.
 
 #![expect(
     clippy::arithmetic_side_effects,

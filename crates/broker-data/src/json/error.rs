@@ -1,4 +1,4 @@
-//! Why a text is not a value.
+//! Errors of JSON texts that are no values.
 
 use std::fmt;
 

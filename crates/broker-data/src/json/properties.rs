@@ -1,4 +1,4 @@
-//! What holds for all values and for all texts.
+//! Properties of the JSON form that hold for all values and for all texts.
 
 #![expect(
     clippy::arithmetic_side_effects,

@@ -1,4 +1,4 @@
-//! What is known of one topic: tests, and the links that are joined.
+//! The state of one suspected topic: its tests, and the links that they joined.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! How often the same message came lately, for a sample of all messages.
+//! A counter of repeated messages, for a sample of all messages.
 //!
 //! Each place keeps one message for a while and counts it alone; what falls on a place that is taken
 //! is not counted. So a message that circles is found however many others there are: it comes again

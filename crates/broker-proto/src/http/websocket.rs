@@ -1,4 +1,4 @@
-//! What a client of a WebSocket makes of a server's frames: which ones may come when. RFC 6455,
+//! The order of a WebSocket server's frames, as its client checks it: which may come when. RFC 6455,
 //! section 5. Bytes are taken apart and put together by a library outside.
 //!
 //! Whether a text is UTF-8 is not looked at: servers of the original send texts with any bytes in them,

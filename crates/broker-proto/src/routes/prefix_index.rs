@@ -1,4 +1,4 @@
-//! Who wants a topic, out of many filters, by a few searches.
+//! An index of filters by prefix: finds the subscribers of a topic with a few searches.
 //!
 //! The entries of all filters stand in one ordered tree. What matches a topic begins it: the longest
 //! of them is the last entry not above the topic, or begins both, because everything between a

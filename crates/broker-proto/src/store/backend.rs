@@ -1,4 +1,4 @@
-//! What keeps the entries of a master: a map from encoded keys to encoded values and expiry times.
+//! `Backend`: storage for the entries of a master, by encoded keys: encoded values and expiry times.
 //!
 //! Spec: stores 8. Keys and values are canonical encodings ([`broker_data::canonical`]), so equal
 //! keys are equal bytes. A back end is synchronous and may fail at any call; the master groups

@@ -1,4 +1,4 @@
-//! What a store tells local subscribers about its changes.
+//! Store events: messages to local subscribers about the changes of a store.
 //!
 //! Spec: stores 7.6. Events are ordinary values, published on a topic that never leaves the
 //! endpoint, by whichever of master and clone lives there.

@@ -1,4 +1,4 @@
-//! How stores of this implementation know each other.
+//! Marks in ids, by which stores of this implementation recognise each other.
 //!
 //! Some of what they say to each other no store of the original says (ADR 0070), and nobody else
 //! is to be bothered with it. What number an object has is the business of its endpoint (Spec:

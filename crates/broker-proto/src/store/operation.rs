@@ -1,4 +1,4 @@
-//! What modifying operations do to a stored value, and what reading inside of one gives.
+//! Operations on a stored value: changes of it, and reads inside of it.
 //!
 //! Spec: stores 7.1 to 7.4. Everything works on encoded values. The name of an operation is not
 //! transmitted: what `add` and `subtract` do follows from the type of what is stored.

@@ -1,4 +1,4 @@
-//! What a connection needs to know from its start on.
+//! The configuration of a connection.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Why a connection cannot go on, in words for those who have to repair it.
+//! Errors that end a connection, in words for operators.
 
 use std::fmt;
 

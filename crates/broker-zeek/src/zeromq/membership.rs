@@ -1,4 +1,4 @@
-//! Who is in a cluster, and the hellos by which a program becomes one of them. Spec: zeromq 5.
+//! The members of a cluster, and the hellos by which a program becomes one of them. Spec: zeromq 5.
 //!
 //! A node is known by its subscription to its own topic, which everybody sees, and known by name when
 //! it says hello. An observer only looks; a node says hello to every other, so that these raise

@@ -1,4 +1,4 @@
-//! What parts of an endpoint that stand above the control plane do for it.
+//! Hooks of the control plane: calls into the parts of an endpoint that stand above it.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What the handles, tasks and subscribers of one endpoint have in common.
+//! The state that the handles, tasks and subscribers of one endpoint share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! What a transport says of the peers that it leads to: how they differ from native ones.
+//! The traits of a foreign transport: how its peers differ from native ones.
 //!
 //! The rest of the runtime asks these facts and never for the protocol. See ADR 0200.
 

@@ -1,4 +1,4 @@
-//! Who gets a message: the snapshot of the routing table and the memos in front of it.
+//! The targets of a message: the snapshot of the routing table and the memos in front of it.
 //!
 //! The table is replaced as a whole and read without a lock. A publisher and a peer task each keep
 //! a memo from topic to targets, so that a message costs one comparison with the previous topic or

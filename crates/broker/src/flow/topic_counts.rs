@@ -1,4 +1,4 @@
-//! How much goes through under which topics: counters for the busiest prefixes, a bounded number.
+//! Traffic by topic: counters for the busiest prefixes, a bounded number.
 //!
 //! A counter is found when the targets of a topic are looked up, and kept with them; a message costs
 //! no look-up of its own. Which prefixes have a counter is decided as in the *space-saving* sketch:

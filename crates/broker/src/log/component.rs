@@ -1,4 +1,4 @@
-//! Who says something: parts of the endpoint, each with a verbosity of its own.
+//! Components of the log: parts of the endpoint, each with a verbosity of its own.
 
 /// A part of the endpoint, or the program around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

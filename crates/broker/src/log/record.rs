@@ -1,4 +1,4 @@
-//! What was said once: time, level, component, event, fields, and how that looks as a line.
+//! One record of the log: time, level, component, event, fields, and how that looks as a line.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What is said over and over is held back, and how often is told.
+//! Suppression of log lines that repeat: they are held back, and how often they came is told.
 //!
 //! Two limits count in each period: for the same line, and for lines from the same place in the
 //! code, since a stranger can have lines differ. When a period is over that left something out, one

@@ -1,4 +1,4 @@
-//! How a connection is encrypted, for those who want to look.
+//! The TLS session of a connection: version, cipher and certificate of the peer.
 
 #[cfg(feature = "tls")]
 pub(crate) use agreed::Agreed;

@@ -1,4 +1,4 @@
-//! Why a file cannot serve a store. The texts of the original are kept where it has one, because
+//! Errors of files that hold a store. The texts of the original are kept where it has one, because
 //! operators search their logs for them. Spec: stores 8.3.
 
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What can be asked of a store in a SQLite file. Spec: stores 8.3.
+//! Options of a store in a SQLite file. Spec: stores 8.3.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

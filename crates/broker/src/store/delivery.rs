@@ -1,4 +1,4 @@
-//! What the outputs of a store's state machine mean out here: frames to mailboxes, events to local
+//! The outputs of a store's state machine carried out: frames to mailboxes, events to local
 //! subscribers, answers to those who wait.
 
 use std::sync::Arc;

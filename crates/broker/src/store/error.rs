@@ -1,4 +1,4 @@
-//! Why something asked of a store was not done.
+//! Errors of data stores.
 
 use std::sync::Arc;
 

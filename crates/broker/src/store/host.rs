@@ -1,7 +1,7 @@
-//! One store of an endpoint: its state machine behind a lock, and who waits for it.
+//! The host of one store: its state machine behind a lock, and the threads and tasks that wait for it.
 //!
-//! Whoever has something for the machine (a connection's task, a user's thread, the clock) locks,
-//! hands it in, and carries out what comes of it: frames go into mailboxes before the lock is
+//! A caller that has something for the machine (a connection's task, a user's thread, the clock)
+//! locks, hands it in, and carries out what comes of it: frames go into mailboxes before the lock is
 //! released, so that they keep their order. A master whose storage blocks has a thread instead,
 //! which does the same for groups; see `worker`. Lock order: the endpoint's control state before a
 //! store; a store before nothing. See ADR 0073.

@@ -1,4 +1,4 @@
-//! How a data store is, in numbers.
+//! Statistics of data stores.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,7 @@
-//! The thread that owns a master whose storage blocks.
+//! The thread of a master whose storage blocks, and its queue.
 //!
-//! What everybody wants of the master is queued here. The thread takes all there is, up to a limit,
-//! applies it, commits once and only then lets anybody know: that is what makes full durability
+//! The jobs of all callers are queued here. The thread takes all there are, up to a limit, applies
+//! them, commits once and only then answers: that is what makes full durability
 //! fast. Readers wait until the changes that were asked for before them are done and then read by
 //! themselves: between two groups the thread lets them in, as a mutex would go to the thread that
 //! has just released it, again and again. See ADR 0190.

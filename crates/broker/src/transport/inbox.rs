@@ -1,4 +1,4 @@
-//! What a peer of another protocol brings into this endpoint.
+//! The inbox of peers of other protocols: their messages on the way into this endpoint.
 //!
 //! The half of the seam between transports that carries data; the other half, what is to be sent,
 //! is the mailbox of the connection's [`Link`](crate::core::link::Link). A transport turns what came

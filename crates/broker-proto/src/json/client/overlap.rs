@@ -1,4 +1,4 @@
-//! What came on one of two lines and not on the other: which messages are twins, and when the old
+//! The overlap of two connections to one server: which messages came on both, and when the old
 //! line has brought everything. See ADR 0085.
 
 use std::collections::BTreeMap;

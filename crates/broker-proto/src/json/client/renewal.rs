@@ -1,4 +1,4 @@
-//! How a session changes the subscriptions of its peering: a second connection takes over from the
+//! Changes of the subscriptions of a peering with a server: a second connection takes over from the
 //! first.
 //!
 //! 1. The new line is opened while the old one goes on.

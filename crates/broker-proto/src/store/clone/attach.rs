@@ -1,4 +1,4 @@
-//! How a clone finds a master, and finds out that it has to.
+//! The search of a clone for its master, and the signs by which it notices that it needs one.
 
 use std::collections::BTreeMap;
 

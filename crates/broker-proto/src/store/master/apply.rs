@@ -1,4 +1,4 @@
-//! What requests do to a master. Spec: stores 6.2 and 7.
+//! Requests applied to the entries of a master. Spec: stores 6.2 and 7.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! How clones begin and end to follow a master. Spec: stores 5.2.
+//! Clones that attach to a master and leave it. Spec: stores 5.2.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

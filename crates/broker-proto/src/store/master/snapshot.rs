@@ -1,4 +1,4 @@
-//! What clones are given to begin with. Spec: stores 5.2.
+//! Snapshots: the entries of a master, encoded for a clone that attaches. Spec: stores 5.2.
 
 use std::ops::Range;
 use std::sync::Arc;

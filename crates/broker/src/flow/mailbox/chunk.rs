@@ -1,4 +1,4 @@
-//! What a consumer takes from its mailbox: frames, one behind the other.
+//! Chunks: frames, one behind the other, that a consumer takes from its mailbox.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What a mailbox may hold.
+//! The limits of a mailbox.
 
 use std::time::Duration;
 

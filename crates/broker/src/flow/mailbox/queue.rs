@@ -1,4 +1,4 @@
-//! What a mailbox holds: chunks, the open tail behind them, and perhaps a joint run at the end.
+//! The content of a mailbox: chunks, the open tail behind them, and perhaps a joint run at the end.
 //!
 //! It knows its order, its size and what to discard; who may wait for what is the mailbox's.
 
