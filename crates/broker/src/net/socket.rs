@@ -223,7 +223,7 @@ impl tokio::io::AsyncRead for Socket {
 }
 
 /// How long a refused or closed connection may take to read the last bytes and to end.
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "zeromq"))]
 pub(crate) const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Writes all of it.

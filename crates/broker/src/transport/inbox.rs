@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+#[cfg(any(feature = "http", test))]
 use std::task::{Context, Poll, ready};
 
 use broker_proto::frame::{EnvelopeError, Tag, write_envelope};
@@ -160,6 +161,7 @@ impl ForeignInbox {
     }
 
     /// Hands on a message that has waited.
+    #[cfg(any(feature = "http", test))]
     fn hand_on(&mut self, topic: &Topic, frame: &Bytes) {
         self.push(topic, Run::shared(frame, 1));
     }
