@@ -5,6 +5,8 @@ The cases are those that Spec: zeromq 11 lists.
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -594,6 +596,35 @@ class TestOtherPeers:
         wait_until(lambda: counts(member)["peered"] == 0, "the end of the peering")
 
 
+class TestCommand:
+    def run(self, *words):
+        command = [sys.executable, "-m", "broker", *words]
+        return subprocess.Popen(command, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE)
+
+    def test_it_publishes_and_subscribes(self, proxy):
+        with Node(proxy, "/t") as node:
+            with self.run("pub", "/t", "5c", "-u", proxy.url) as program:
+                assert node.receive()[::2] == ("/t", wire.count(5))
+                assert program.wait(DEADLINE_S) == 0, program.stderr.read()
+            with self.run("sub", "/back", "--count", "1", "--json", "-u", proxy.url) as program:
+                node.until("/back")
+                node.send("/back/1", PING)
+                line = json.loads(program.stdout.readline())
+                assert line["topic"] == "/back/1"
+                assert program.wait(DEADLINE_S) == 0
+
+    def test_it_says_what_is_wrong(self, proxy):
+        xpub, xsub = proxy.ports
+        url = "zmq://%s:%d?xsub=%d" % (LOCALHOST, xsub, xpub)
+        with self.run("pub", "/t", "1", "-u", url) as program:
+            assert "the other port of the proxy" in program.stderr.read()
+            assert program.wait(DEADLINE_S) != 0
+        with self.run("doctor", proxy.url) as program:
+            output = program.stdout.read()
+            assert "ZeroMQ" in output, (output, program.stderr.read())
+
+
 def value_of(frames):
     """The value of a recorded message, if it has one in its format."""
     if frames[2] != b"broker-bin-v1":
@@ -697,3 +728,26 @@ class TestSlowReaders:
             take(stopped, self.MESSAGES - dropped)
             assert stopped.available() == 0
             assert len(member.peers()) == 1
+
+    def test_a_proxy_that_somebody_stops_is_found_again(self, scene, proxy):
+        member = join(scene, proxy)
+        message, stop = ping("x" * self.SIZE), threading.Event()
+
+        def publish():
+            while not stop.is_set():
+                member.publish("/t", message)
+
+        with errors_of(member) as events:
+            with Node(proxy, "/t", receive_buffer=4096):
+                # It does not read, so the proxy takes nothing any more, and what waits here has no room.
+                publisher = threading.Thread(target=publish)
+                publisher.start()
+                try:
+                    next_status(events, broker.SC.PeerLost)
+                finally:
+                    stop.set()
+                    publisher.join()
+            next_status(events, broker.SC.PeerAdded)
+            with Node(proxy, "/end") as node:
+                member.publish("/end", ping(), wait_for_subscriber=DEADLINE_S)
+                assert node.receive()[0] == "/end"
