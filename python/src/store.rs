@@ -268,7 +268,8 @@ impl Store {
 
     fn entries(&self, py: Python<'_>) -> PyResult<Vec<EncodedEntry>> {
         let attached = self.attached()?;
-        read(py, attached.live()?, broker::Store::snapshot_now)?.map_err(|error| from_store(&error))
+        read(py, attached.live()?, broker::Store::snapshot_encoded)?
+            .map_err(|error| from_store(&error))
     }
 }
 
@@ -488,7 +489,7 @@ impl Store {
         key: &Bound<'py, PyAny>,
         default: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let found = self.value(key, nothing, |store, key, _| store.get_now(key))?;
+        let found = self.value(key, nothing, |store, key, _| store.get_encoded(key))?;
         Ok(found.or(default))
     }
 
@@ -498,7 +499,7 @@ impl Store {
         let py = key.py();
         let attached = self.attached()?;
         let found = with_encoded(key, |key| {
-            read(py, attached.live()?, |store| store.get_now(key))
+            read(py, attached.live()?, |store| store.get_encoded(key))
         })?;
         match found {
             Ok(bytes) => decode(py, &bytes, Flavour::Mixed),
@@ -514,7 +515,9 @@ impl Store {
     fn exists(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         let attached = self.attached()?;
         let found = with_encoded(key, |bytes| {
-            read(key.py(), attached.live()?, |store| store.exists_now(bytes))
+            read(key.py(), attached.live()?, |store| {
+                store.exists_encoded(bytes)
+            })
         })?;
         found.map_err(|error| from_store(&error))
     }
@@ -530,7 +533,7 @@ impl Store {
         self.value(
             key,
             |out| write(index, out),
-            |store, key, index| store.get_index_now(key, index),
+            |store, key, index| store.get_index_encoded(key, index),
         )
     }
 
@@ -541,7 +544,7 @@ impl Store {
         let Some(store) = attached.store()? else {
             return Ok(None);
         };
-        let Ok(keys) = read(py, store, broker::Store::keys_now)? else {
+        let Ok(keys) = read(py, store, broker::Store::keys_encoded)? else {
             return Ok(None);
         };
         let set = PySet::empty(py)?;

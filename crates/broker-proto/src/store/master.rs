@@ -425,7 +425,7 @@ impl<B: Backend> Master<B> {
         self.outputs.staged.clear();
         self.handshakes.snapshot = None;
         if group.began {
-            self.down.take_back(group.seq);
+            self.down.roll_back(group.seq);
             // Clones that were given up in the group stay given up.
             self.repairs.orphaned = true;
             self.repairs.restated = self.repairs.restated.min(group.seq);
@@ -635,7 +635,7 @@ impl<B: Backend> Master<B> {
             Acknowledged::Ignored => {}
             // Only somebody who followed this very master names it.
             Acknowledged::Unknown if to_me && (1..=self.down.seq()).contains(&seq) => {
-                self.take_back(from, seq);
+                self.readmit(from, seq);
             }
             Acknowledged::Unknown => {}
         }
@@ -658,7 +658,7 @@ impl<B: Backend> Master<B> {
             Missing::Unknown => match missing.first() {
                 Some(0) => self.attach(now, from),
                 Some(first) if to_me && *first > 1 && *first <= self.down.seq() => {
-                    self.take_back(from, first - 1);
+                    self.readmit(from, first - 1);
                 }
                 _ => {}
             },

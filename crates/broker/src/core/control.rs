@@ -86,18 +86,18 @@ pub(crate) enum NotAdded {
 #[derive(Default)]
 struct After {
     dials: Vec<Dial>,
-    answers: Vec<Answer>,
+    answers: Vec<DueAnswer>,
 }
 
 /// Answers may run code of the application.
-enum Answer {
+enum DueAnswer {
     Peer(Resolver<Result<(), Error>>, Result<(), Error>),
     Unpeer(Resolver<()>),
     AwaitPeer(Resolver<bool>, bool),
     Ping(Resolver<Option<Duration>>, Option<Duration>),
 }
 
-impl Answer {
+impl DueAnswer {
     fn give(self) {
         match self {
             Self::Peer(resolver, outcome) => resolver.resolve(outcome),
@@ -664,9 +664,9 @@ impl Shared {
     }
 }
 
-fn answer(request: Request, outcome: Outcome) -> Option<Answer> {
+fn answer(request: Request, outcome: Outcome) -> Option<DueAnswer> {
     Some(match (request, outcome) {
-        (Request::Peer { resolver, .. }, Outcome::Peered) => Answer::Peer(resolver, Ok(())),
+        (Request::Peer { resolver, .. }, Outcome::Peered) => DueAnswer::Peer(resolver, Ok(())),
         (
             Request::Peer {
                 host,
@@ -689,14 +689,14 @@ fn answer(request: Request, outcome: Outcome) -> Option<Answer> {
                     text,
                 },
             };
-            Answer::Peer(resolver, Err(error))
+            DueAnswer::Peer(resolver, Err(error))
         }
-        (Request::Unpeer(resolver), Outcome::Unpeered) => Answer::Unpeer(resolver),
+        (Request::Unpeer(resolver), Outcome::Unpeered) => DueAnswer::Unpeer(resolver),
         (Request::AwaitPeer(resolver), Outcome::PeerAwaited(there)) => {
-            Answer::AwaitPeer(resolver, there)
+            DueAnswer::AwaitPeer(resolver, there)
         }
         (Request::Ping(sent, resolver), Outcome::Pinged(answered)) => {
-            Answer::Ping(resolver, answered.then(|| sent.elapsed()))
+            DueAnswer::Ping(resolver, answered.then(|| sent.elapsed()))
         }
         // An outcome of another kind would be a defect of the machine; dropping the resolver
         // answers with the failure of its kind.

@@ -67,7 +67,7 @@ pub struct WebSocketPeerCounts {
 
 /// The counters behind [`WebSocketPeerCounts`].
 #[derive(Debug, Default)]
-pub(crate) struct Server {
+pub(crate) struct ServerCounts {
     pub(crate) peered: AtomicU64,
     pub(crate) connects: AtomicU64,
     pub(crate) renewals: AtomicU64,
@@ -125,7 +125,7 @@ impl Application {
 pub(crate) struct Counters {
     applications: Lock<BTreeMap<String, Arc<Application>>>,
     refusals: AtomicU64,
-    servers: Lock<BTreeMap<String, Arc<Server>>>,
+    servers: Lock<BTreeMap<String, Arc<ServerCounts>>>,
 }
 
 /// The counters under a name, or under that of all others when there are too many names.
@@ -151,7 +151,7 @@ impl Counters {
     }
 
     /// The counters of a server.
-    pub(crate) fn server(&self, url: &str) -> Arc<Server> {
+    pub(crate) fn server(&self, url: &str) -> Arc<ServerCounts> {
         counters_of(&self.servers, url, SERVERS_MAX)
     }
 
@@ -186,7 +186,7 @@ impl Counters {
 
     pub(crate) fn by_server(&self) -> BTreeMap<String, WebSocketPeerCounts> {
         let known = self.servers.lock();
-        let counts = |it: &Server| {
+        let counts = |it: &ServerCounts| {
             let connects = it.connects.load(Ordering::Relaxed);
             WebSocketPeerCounts {
                 peered: it.peered.load(Ordering::Relaxed),

@@ -65,12 +65,12 @@ pub(crate) fn offer<E: From<Error>>(
 }
 
 /// Either kind of failure while a frame is written.
-enum Failure<E> {
+enum WriteFailure<E> {
     Envelope(Error),
     Value(E),
 }
 
-impl<E> From<broker_proto::EnvelopeError> for Failure<E> {
+impl<E> From<broker_proto::EnvelopeError> for WriteFailure<E> {
     fn from(error: broker_proto::EnvelopeError) -> Self {
         Self::Envelope(error.into())
     }
@@ -86,11 +86,11 @@ fn offer_from<E: From<Error>>(
 ) -> Result<Option<BlockedPublish>, E> {
     let to = receiver.unwrap_or(EndpointId::NIL);
     write_envelope(frame, data.id, to, Tag::Data, topic, |out| {
-        write(out).map_err(Failure::Value)
+        write(out).map_err(WriteFailure::Value)
     })
     .map_err(|failure| match failure {
-        Failure::Envelope(error) => E::from(error),
-        Failure::Value(error) => error,
+        WriteFailure::Envelope(error) => E::from(error),
+        WriteFailure::Value(error) => error,
     })?;
     let direct: TargetList;
     let (targets, is_repeated) = match receiver {

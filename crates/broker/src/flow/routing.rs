@@ -320,7 +320,7 @@ impl TopicMemo {
     pub(crate) fn entry(&mut self, routes: &Routes, topic: &[u8]) -> &Entry {
         let version = Some(routes.version.load(Ordering::Acquire));
         if self.version != version || self.last.topic.as_bytes() != topic {
-            self.settle();
+            self.flush_counts();
             self.last = self.look_up(routes, version, topic);
         }
         &self.last
@@ -334,7 +334,7 @@ impl TopicMemo {
     }
 
     /// Has the counters know of what was counted.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn flush_counts(&mut self) {
         let (messages, bytes) = std::mem::take(&mut self.received);
         if messages > 0 {
             self.last.counter.count_received(messages, bytes);

@@ -31,12 +31,12 @@ static CHANGES: std::sync::LazyLock<ArcSwap<Lock<()>>> = std::sync::LazyLock::ne
 #[derive(Debug)]
 pub(super) struct Sink {
     levels: [AtomicU8; Component::ALL.len()],
-    queue: Lock<Queue>,
+    queue: Lock<RecordQueue>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct RecordQueue {
     /// Bound: [`RECORDS_MAX`] and [`BYTES_MAX`].
     records: VecDeque<Record>,
     bytes: usize,
@@ -85,7 +85,7 @@ impl Sink {
     }
 }
 
-impl Queue {
+impl RecordQueue {
     fn append(&mut self, record: Record) {
         let size = record.size();
         if self.records.len() >= RECORDS_MAX || self.bytes + size > BYTES_MAX {
@@ -227,7 +227,7 @@ impl Reader {
         self.until(timeout, |queue| queue.has_ended)
     }
 
-    fn until(&self, timeout: Duration, is_true: impl Fn(&Queue) -> bool) -> bool {
+    fn until(&self, timeout: Duration, is_true: impl Fn(&RecordQueue) -> bool) -> bool {
         let deadline = Instant::now() + timeout;
         let mut queue = self.sink.queue.lock();
         while !is_true(&queue) {

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// Why an attempt failed.
-pub(crate) enum Failure {
+pub(crate) enum ConnectFailure {
     /// Nobody there; the system's words go to the log only.
     Unreachable(String),
     /// Nobody was reached, for a reason that the caller is to know.
@@ -22,7 +22,7 @@ pub(crate) enum Failure {
     Refused(String),
 }
 
-impl Failure {
+impl ConnectFailure {
     pub(crate) const fn kind(&self) -> PeerFailure {
         match self {
             Self::Unreachable(_) | Self::Absent(_) => PeerFailure::Unreachable,
@@ -47,20 +47,26 @@ impl Failure {
 }
 
 /// Connects to the first address of a host that answers; each has `limit`.
-pub(crate) async fn connect(host: &str, port: u16, limit: Duration) -> Result<TcpStream, Failure> {
+pub(crate) async fn connect(
+    host: &str,
+    port: u16,
+    limit: Duration,
+) -> Result<TcpStream, ConnectFailure> {
     let addresses = resolve(host, port)
         .await
-        .map_err(|error| Failure::Absent(unresolved(host, &error)))?;
-    let mut last = Failure::Absent(format!("`{host}` has no address"));
+        .map_err(|error| ConnectFailure::Absent(unresolved(host, &error)))?;
+    let mut last = ConnectFailure::Absent(format!("`{host}` has no address"));
     for address in addresses {
         last = match timeout(limit, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             // The one failure that the original's text is about. See ADR 0016.
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                Failure::Unreachable(format!("{address}: {error}"))
+                ConnectFailure::Unreachable(format!("{address}: {error}"))
             }
-            Ok(Err(error)) => Failure::Absent(format!("cannot connect to {address}: {error}")),
-            Err(_) => Failure::Absent(format!(
+            Ok(Err(error)) => {
+                ConnectFailure::Absent(format!("cannot connect to {address}: {error}"))
+            }
+            Err(_) => ConnectFailure::Absent(format!(
                 "no answer from {address} within {} s",
                 limit.as_secs_f64()
             )),

@@ -7,7 +7,7 @@ use crate::config::deadline;
 use crate::core::hooks::Dial;
 use crate::core::link::Side;
 use crate::core::shared::Shared;
-use crate::net::connector::{Failure, connect};
+use crate::net::connector::{ConnectFailure, connect};
 use crate::net::socket::{self, Socket};
 #[cfg(feature = "tls")]
 use crate::net::tls::Role;
@@ -52,13 +52,13 @@ async fn reach(
     host: &str,
     port: u16,
     deadline: Instant,
-) -> Result<Socket, Failure> {
+) -> Result<Socket, ConnectFailure> {
     let connecting = connect(host, port, shared.options.connect_timeout);
     let stream = match timeout_at(deadline, connecting).await {
         Ok(connected) => connected?,
         // Each address has its own limit, so it is the name that takes so long.
         Err(_) => {
-            return Err(Failure::Absent(format!(
+            return Err(ConnectFailure::Absent(format!(
                 "`{host}` was not resolved and reached in time"
             )));
         }
@@ -68,15 +68,19 @@ async fn reach(
 }
 
 #[cfg(feature = "tls")]
-async fn secure(shared: &Shared, stream: TcpStream, deadline: Instant) -> Result<Socket, Failure> {
+async fn secure(
+    shared: &Shared,
+    stream: TcpStream,
+    deadline: Instant,
+) -> Result<Socket, ConnectFailure> {
     let set_up = shared.tls();
-    let Some(tls) = set_up.map_err(|error| Failure::Refused(error.to_string()))? else {
+    let Some(tls) = set_up.map_err(|error| ConnectFailure::Refused(error.to_string()))? else {
         return Ok(Socket::Plain(stream));
     };
     match timeout_at(deadline, tls.handshake(stream, Role::Connector)).await {
         Ok(Ok(stream)) => Ok(Socket::Tls(Box::new(stream))),
-        Ok(Err(error)) => Err(Failure::Refused(error.cause)),
-        Err(_) => Err(Failure::Refused(format!(
+        Ok(Err(error)) => Err(ConnectFailure::Refused(error.cause)),
+        Err(_) => Err(ConnectFailure::Refused(format!(
             "the other side did not answer the TLS handshake within {} s",
             shared.options.handshake_timeout.as_secs_f64()
         ))),
@@ -84,6 +88,6 @@ async fn secure(shared: &Shared, stream: TcpStream, deadline: Instant) -> Result
 }
 
 #[cfg(not(feature = "tls"))]
-async fn secure(_: &Shared, stream: TcpStream, _: Instant) -> Result<Socket, Failure> {
+async fn secure(_: &Shared, stream: TcpStream, _: Instant) -> Result<Socket, ConnectFailure> {
     Ok(Socket::Plain(stream))
 }

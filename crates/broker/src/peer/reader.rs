@@ -200,7 +200,7 @@ impl Reader {
         }
         self.handed_on.count(shared, link);
         if let Some(memo) = &mut self.memo {
-            memo.settle();
+            memo.flush_counts();
         }
         verdict
     }

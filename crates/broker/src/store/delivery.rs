@@ -22,7 +22,7 @@ use crate::store::StoreError;
 const LEADING_BYTES_MAX: usize = 1024 * 1024;
 
 /// What became of a `put_unique`.
-pub(super) type Answer = Result<bool, StoreError>;
+pub(super) type UniqueAnswer = Result<bool, StoreError>;
 
 /// Who gets what a store says.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(super) struct Delivery {
 #[derive(Debug, Default)]
 #[must_use = "answers are waited for"]
 pub(super) struct After {
-    pub(super) answers: Vec<(Resolver<Answer>, Answer)>,
+    pub(super) answers: Vec<(Resolver<UniqueAnswer>, UniqueAnswer)>,
     pub(super) blocked: Vec<BlockedPublish>,
 }
 
@@ -124,7 +124,7 @@ impl After {
     }
 
     /// Gives the answers and returns what has to wait for room.
-    pub(super) fn settle(self) -> Vec<BlockedPublish> {
+    pub(super) fn give_answers(self) -> Vec<BlockedPublish> {
         for (resolver, result) in self.answers {
             resolver.resolve(result);
         }
@@ -137,7 +137,7 @@ pub(super) fn is_for(message: &Message, me: EndpointId) -> bool {
     message.receiver.is_nil() || message.receiver == me
 }
 
-pub(super) fn answer_of(result: Result<bool, Failure>) -> Answer {
+pub(super) fn answer_of(result: Result<bool, Failure>) -> UniqueAnswer {
     result.map_err(StoreError::from)
 }
 

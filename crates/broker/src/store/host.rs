@@ -26,7 +26,7 @@ use crate::core::pending::{Pending, Resolver};
 use crate::flow::blocked::BlockedPublish;
 use crate::lock::{Lock, Locked};
 use crate::signal::Signal;
-use crate::store::delivery::{After, Answer, Delivery, answer_of, is_for, other};
+use crate::store::delivery::{After, Delivery, UniqueAnswer, answer_of, is_for, other};
 use crate::store::error::quoted;
 use crate::store::pace::RemovalPace;
 use crate::store::registry::Node;
@@ -80,7 +80,7 @@ pub(crate) struct Host {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) core: Core,
-    answers: BTreeMap<(EntityId, u64), Resolver<Answer>>,
+    answers: BTreeMap<(EntityId, u64), Resolver<UniqueAnswer>>,
     delivery: Delivery,
     /// The routes that what follows was derived from.
     routes_version: u64,
@@ -274,7 +274,7 @@ impl Host {
             self.nudge.notify_one();
         }
         self.announce(state);
-        let mut blocked = after.settle();
+        let mut blocked = after.give_answers();
         blocked.extend(node.stores.deliver_locally(node));
         blocked
     }
@@ -441,7 +441,7 @@ impl Host {
         who: EntityId,
         request: u64,
         command: &Command<'_>,
-    ) -> Result<(Pending<Answer>, Vec<BlockedPublish>), StoreError> {
+    ) -> Result<(Pending<UniqueAnswer>, Vec<BlockedPublish>), StoreError> {
         let (resolver, pending) = Pending::new(|| Err(StoreError::Closed));
         self.lock().answers.insert((who, request), resolver);
         match self.request(node, command) {

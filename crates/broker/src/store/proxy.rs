@@ -182,7 +182,7 @@ impl StoreProxy {
     pub fn get<K: Source + ?Sized>(&self, key: &K) -> Result<u64, StoreError> {
         let key = encoded(key)?;
         self.read(key.len(), move |store| {
-            Ok(value_reply(found(store.get_now(&key))?))
+            Ok(value_reply(found(store.get_encoded(&key))?))
         })
     }
 
@@ -194,7 +194,7 @@ impl StoreProxy {
     pub fn exists<K: Source + ?Sized>(&self, key: &K) -> Result<u64, StoreError> {
         let key = encoded(key)?;
         self.read(key.len(), move |store| {
-            Ok((StoreReply::Boolean(store.exists_now(&key)?), 0))
+            Ok((StoreReply::Boolean(store.exists_encoded(&key)?), 0))
         })
     }
 
@@ -210,7 +210,7 @@ impl StoreProxy {
     ) -> Result<u64, StoreError> {
         let (key, index) = (encoded(key)?, encoded(index)?);
         self.read(key.len() + index.len(), move |store| {
-            Ok(value_reply(found(store.get_index_now(&key, &index))?))
+            Ok(value_reply(found(store.get_index_encoded(&key, &index))?))
         })
     }
 
@@ -221,7 +221,7 @@ impl StoreProxy {
     /// As [`get`](Self::get).
     pub fn keys(&self) -> Result<u64, StoreError> {
         self.read(0, |store| {
-            let keys = store.keys_now()?;
+            let keys = store.keys_encoded()?;
             let bytes = keys.iter().map(Vec::len).sum();
             let keys = keys.iter().map(|key| value_of(key)).collect();
             Ok((StoreReply::Keys(keys), bytes))

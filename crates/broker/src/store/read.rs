@@ -24,7 +24,7 @@ impl Store {
     pub fn get<K: Source + ?Sized>(&self, key: &K) -> Result<Option<Value>, StoreError> {
         let key = encoded(key)?;
         self.wait_readable_default();
-        found(self.get_now(&key)).map(|value| value.map(|bytes| value_of(&bytes)))
+        found(self.get_encoded(&key)).map(|value| value.map(|bytes| value_of(&bytes)))
     }
 
     /// As [`get`](Self::get), waiting as a future.
@@ -38,7 +38,7 @@ impl Store {
     ) -> Result<Option<Value>, StoreError> {
         let key = encoded(key)?;
         self.readable().await;
-        found(self.get_now(&key)).map(|value| value.map(|bytes| value_of(&bytes)))
+        found(self.get_encoded(&key)).map(|value| value.map(|bytes| value_of(&bytes)))
     }
 
     /// Whether a key is there.
@@ -49,7 +49,7 @@ impl Store {
     pub fn exists<K: Source + ?Sized>(&self, key: &K) -> Result<bool, StoreError> {
         let key = encoded(key)?;
         self.wait_readable_default();
-        self.exists_now(&key)
+        self.exists_encoded(&key)
     }
 
     /// What is at an index of a key's value: of a set whether it is there, of a table or vector what
@@ -66,7 +66,7 @@ impl Store {
     ) -> Result<Option<Value>, StoreError> {
         let (key, index) = (encoded(key)?, encoded(index)?);
         self.wait_readable_default();
-        found(self.get_index_now(&key, &index)).map(|value| value.map(|bytes| value_of(&bytes)))
+        found(self.get_index_encoded(&key, &index)).map(|value| value.map(|bytes| value_of(&bytes)))
     }
 
     /// All keys.
@@ -76,7 +76,7 @@ impl Store {
     /// As [`get`](Self::get).
     pub fn keys(&self) -> Result<Vec<Value>, StoreError> {
         self.wait_readable_default();
-        let keys = self.keys_now()?;
+        let keys = self.keys_encoded()?;
         Ok(keys.iter().map(|key| value_of(key)).collect())
     }
 
@@ -87,7 +87,7 @@ impl Store {
     /// As [`get`](Self::get).
     pub fn snapshot(&self) -> Result<Vec<(Value, Value)>, StoreError> {
         self.wait_readable_default();
-        let entries = self.snapshot_now()?;
+        let entries = self.snapshot_encoded()?;
         let values = |(key, value): &EncodedEntry| (value_of(key), value_of(value));
         Ok(entries.iter().map(values).collect())
     }
@@ -173,13 +173,13 @@ impl Store {
     pub fn request_value(&self, key: &[u8]) -> Pending<Result<Option<Vec<u8>>, StoreError>> {
         let (resolver, pending) = Pending::new(|| Err(StoreError::Closed));
         if !self.reads_wait() && self.is_readable(self.ticket()) {
-            resolver.resolve(found(self.get_now(key)));
+            resolver.resolve(found(self.get_encoded(key)));
             return pending;
         }
         let (store, key) = (self.clone(), key.to_vec());
         self.node.shared.runtime.spawn(async move {
             store.readable().await;
-            resolver.resolve(found(store.get_now(&key)));
+            resolver.resolve(found(store.get_encoded(&key)));
         });
         pending
     }
@@ -189,7 +189,7 @@ impl Store {
     /// # Errors
     ///
     /// As [`get`](Self::get); an absent key is the error [`ErrorCode::NoSuchKey`].
-    pub fn get_now(&self, key: &[u8]) -> Result<Vec<u8>, StoreError> {
+    pub fn get_encoded(&self, key: &[u8]) -> Result<Vec<u8>, StoreError> {
         self.host.value_now(&self.node, &canonical(key)?)
     }
 
@@ -198,7 +198,7 @@ impl Store {
     /// # Errors
     ///
     /// As [`get`](Self::get).
-    pub fn exists_now(&self, key: &[u8]) -> Result<bool, StoreError> {
+    pub fn exists_encoded(&self, key: &[u8]) -> Result<bool, StoreError> {
         let key = canonical(key)?;
         match &mut self.host.lock().core {
             Core::Master(master) => Ok(master.exists(self.node.shared.clock.time_of_day(), &key)?),
@@ -211,8 +211,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// As [`get_now`](Self::get_now).
-    pub fn get_index_now(&self, key: &[u8], index: &[u8]) -> Result<Vec<u8>, StoreError> {
+    /// As [`get_encoded`](Self::get_encoded).
+    pub fn get_index_encoded(&self, key: &[u8], index: &[u8]) -> Result<Vec<u8>, StoreError> {
         let key = canonical(key)?;
         match &mut self.host.lock().core {
             Core::Master(master) => {
@@ -228,7 +228,7 @@ impl Store {
     /// # Errors
     ///
     /// As [`get`](Self::get).
-    pub fn keys_now(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+    pub fn keys_encoded(&self) -> Result<Vec<Vec<u8>>, StoreError> {
         let mut keys = Vec::new();
         self.host
             .visit_keys(&self.node, &mut |key| keys.push(key.to_vec()))?;
@@ -240,7 +240,7 @@ impl Store {
     /// # Errors
     ///
     /// As [`get`](Self::get).
-    pub fn snapshot_now(&self) -> Result<Vec<EncodedEntry>, StoreError> {
+    pub fn snapshot_encoded(&self) -> Result<Vec<EncodedEntry>, StoreError> {
         let mut entries = Vec::new();
         match &mut self.host.lock().core {
             Core::Master(master) => {

@@ -70,7 +70,7 @@ impl Job {
 /// The queue of one master and its thread.
 #[derive(Debug, Default)]
 pub(super) struct Worker {
-    queue: Lock<Queue>,
+    queue: Lock<JobQueue>,
     /// The thread waits here for jobs.
     filled: Condvar,
     /// Others wait here for the thread.
@@ -90,7 +90,7 @@ pub(super) struct Worker {
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct JobQueue {
     /// Bound: `QUEUE_BYTES_MAX`, beyond which those who hand jobs in wait.
     jobs: VecDeque<Job>,
     bytes: usize,
@@ -108,7 +108,7 @@ struct Queue {
     closing: bool,
 }
 
-impl Queue {
+impl JobQueue {
     /// Some when jobs find room, or never will.
     fn takes_more(&self) -> Option<()> {
         (self.bytes < QUEUE_BYTES_MAX || self.closing).then_some(())
@@ -116,7 +116,7 @@ impl Queue {
 }
 
 impl Worker {
-    fn lock(&self) -> Locked<'_, Queue> {
+    fn lock(&self) -> Locked<'_, JobQueue> {
         self.queue.lock()
     }
 

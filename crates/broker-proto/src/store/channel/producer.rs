@@ -211,8 +211,8 @@ impl Producer {
         self.trim();
     }
 
-    /// Takes back the events behind `seq`: they were never sent.
-    pub fn take_back(&mut self, seq: u64) {
+    /// Rolls back the events behind `seq`: they were never sent.
+    pub fn roll_back(&mut self, seq: u64) {
         while self.kept.back().is_some_and(|kept| kept.seq > seq) {
             if let Some(kept) = self.kept.pop_back() {
                 self.kept_bytes -= kept.message.len();
@@ -559,7 +559,7 @@ mod tests {
         producer.add(A);
         produce(&mut producer);
         produce(&mut producer);
-        producer.take_back(2);
+        producer.roll_back(2);
         assert_eq!((producer.seq(), producer.kept()), (2, 1));
         assert_eq!(producer.kept_bytes(), 10);
     }

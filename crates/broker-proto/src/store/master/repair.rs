@@ -31,7 +31,7 @@ pub(super) struct Repair {
 
 impl<B: Backend> Master<B> {
     /// A clone that was given up lives: its path goes on behind what it says it has.
-    pub(super) fn take_back(&mut self, clone: EntityId, acknowledged: u64) {
+    pub(super) fn readmit(&mut self, clone: EntityId, acknowledged: u64) {
         let Some(index) = self.repairs.dropped.iter().position(|id| *id == clone) else {
             return;
         };

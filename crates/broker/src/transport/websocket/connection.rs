@@ -61,7 +61,7 @@ impl From<Violation> for Broken {
     }
 }
 
-pub(super) struct Line {
+pub(super) struct Connection {
     socket: Socket,
     input: BytesMut,
     output: BytesMut,
@@ -79,7 +79,7 @@ pub(super) struct Line {
     closing: bool,
 }
 
-impl Line {
+impl Connection {
     /// Takes a connection whose HTTP part is over; `input` came behind it.
     pub(super) fn new(socket: Socket, input: BytesMut, bytes_max: usize, masks: u64) -> Self {
         Self {

@@ -12,36 +12,39 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tungstenite::handshake::derive_accept_key;
 
-use super::connection::Line;
+use super::connection::Connection;
 use crate::config::deadline;
 use crate::core::shared::Shared;
-use crate::net::connector::{self, Failure};
+use crate::net::connector::{self, ConnectFailure};
 use crate::net::socket::{self, Socket};
 
 /// How long the text of a refusal may take behind its head.
 const BODY_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(300);
 
-impl From<Failure> for Loss {
-    fn from(failure: Failure) -> Self {
+impl From<ConnectFailure> for Loss {
+    fn from(failure: ConnectFailure) -> Self {
         match failure {
-            Failure::Unreachable(cause) => {
+            ConnectFailure::Unreachable(cause) => {
                 tracing::debug!(event = "dial-failed", cause);
                 Self::Unreachable
             }
-            Failure::Absent(cause) | Failure::Refused(cause) => Self::Failed(cause),
+            ConnectFailure::Absent(cause) | ConnectFailure::Refused(cause) => Self::Failed(cause),
         }
     }
 }
 
 /// Opens a line; the form is the one that was agreed on.
-pub(super) async fn open(shared: Arc<Shared>, url: Arc<PeerUrl>) -> Result<(Line, Form), Failure> {
+pub(super) async fn open(
+    shared: Arc<Shared>,
+    url: Arc<PeerUrl>,
+) -> Result<(Connection, Form), ConnectFailure> {
     let deadline = Instant::from_std(deadline(shared.options.handshake_timeout));
     let connecting = connector::connect(&url.name, url.port, shared.options.connect_timeout);
     let stream = match timeout_at(deadline, connecting).await {
         Ok(connected) => connected?,
         Err(_) => {
             let cause = format!("`{}` was not resolved and reached in time", url.name);
-            return Err(Failure::Absent(cause));
+            return Err(ConnectFailure::Absent(cause));
         }
     };
     socket::configure(&stream, shared.liveness());
@@ -50,8 +53,8 @@ pub(super) async fn open(shared: Arc<Shared>, url: Arc<PeerUrl>) -> Result<(Line
         upgrade(&shared, socket, &url).await
     };
     match timeout_at(deadline, opening).await {
-        Ok(opened) => opened.map_err(Failure::Refused),
-        Err(_) => Err(Failure::Refused(format!(
+        Ok(opened) => opened.map_err(ConnectFailure::Refused),
+        Err(_) => Err(ConnectFailure::Refused(format!(
             "the server did not answer the request within {} s",
             shared.options.handshake_timeout.as_secs_f64()
         ))),
@@ -86,7 +89,7 @@ async fn upgrade(
     shared: &Shared,
     mut socket: Socket,
     url: &PeerUrl,
-) -> Result<(Line, Form), String> {
+) -> Result<(Connection, Form), String> {
     let mut random = [0; 24];
     getrandom::fill(&mut random).map_err(|error| format!("no random bytes: {error}"))?;
     let (key, seed) = random.split_at(16);
@@ -128,7 +131,7 @@ async fn upgrade(
     match request.judge(answer.get(..size).unwrap_or_default(), &accept) {
         Ok(form) => {
             let input = answer.split_off(size);
-            let line = Line::new(socket, input, options.message_bytes_max, masks);
+            let line = Connection::new(socket, input, options.message_bytes_max, masks);
             Ok((line, form))
         }
         Err(_) => {

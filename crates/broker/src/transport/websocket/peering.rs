@@ -21,17 +21,17 @@ use bytes::Bytes;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tracing::Instrument;
 
-use super::connection::{Broken, Line, Received};
+use super::connection::{Broken, Connection, Received};
 use super::{FOREIGN, dial};
 use crate::config::timespan;
 use crate::core::hooks::Dial;
 use crate::core::link::Link;
 use crate::core::shared::{Gauge, Shared};
-use crate::core::websocket_counts::{Server, count};
+use crate::core::websocket_counts::{ServerCounts, count};
 use crate::flow::mailbox::{Chunk, Taken};
 use crate::flow::translation::Translation;
 use crate::message::Message;
-use crate::net::connector::Failure;
+use crate::net::connector::ConnectFailure;
 use crate::net::socket;
 use crate::transport::inbox::ForeignInbox;
 
@@ -61,11 +61,11 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the last frames of both sides may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(700);
 
-type Opening = Pin<Box<dyn Future<Output = Result<(Line, Form), Failure>> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = Result<(Connection, Form), ConnectFailure>> + Send>>;
 
 enum Wire {
     Opening(Opening),
-    Open(Box<Line>),
+    Open(Box<Connection>),
 }
 
 /// A run that is being written.
@@ -92,7 +92,7 @@ struct Remote {
     connection: ConnectionId,
     link: Arc<Link>,
     url: Arc<PeerUrl>,
-    counts: Arc<Server>,
+    counts: Arc<ServerCounts>,
     /// Whether a connection was opened before.
     opened: bool,
     /// What an end before the session has begun means.
@@ -314,7 +314,7 @@ impl Remote {
             .report(Fault::new(code, Some(context), text));
     }
 
-    fn with_line(&mut self, id: LineId, act: impl FnOnce(&mut Line)) {
+    fn with_line(&mut self, id: LineId, act: impl FnOnce(&mut Connection)) {
         let found = self.wires.iter_mut().find(|(it, _)| *it == id);
         if let Some((_, Wire::Open(line))) = found {
             act(line);
@@ -596,7 +596,7 @@ impl Remote {
 
 /// Writes what a line has left, reads what still comes up to the server's close frame, and ends
 /// the stream; all of it for a limited time.
-async fn finish(mut line: Line) {
+async fn finish(mut line: Connection) {
     let bye = async {
         poll_fn(|cx| line.poll_flush(cx)).await?;
         while poll_fn(|cx| line.poll_next(cx)).await.is_ok() {}

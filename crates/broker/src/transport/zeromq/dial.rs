@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::deadline;
 use crate::core::shared::Shared;
-use crate::net::connector::{self, Failure};
+use crate::net::connector::{self, ConnectFailure};
 use crate::net::socket::{self, Socket};
 
 /// Connects to both ports of a proxy: XPUB, XSUB.
@@ -36,12 +36,14 @@ async fn connect(
         Ok(Err(failure)) => failure,
         Err(_) => {
             let cause = format!("`{}` was not resolved and reached in time", url.name);
-            Failure::Absent(cause)
+            ConnectFailure::Absent(cause)
         }
     };
     tracing::debug!(event = "dial-failed", cause = failure.log());
     let cause = match failure {
-        Failure::Unreachable(cause) | Failure::Absent(cause) | Failure::Refused(cause) => cause,
+        ConnectFailure::Unreachable(cause)
+        | ConnectFailure::Absent(cause)
+        | ConnectFailure::Refused(cause) => cause,
     };
     let hint = match which {
         ProxySocket::Xpub => "",
