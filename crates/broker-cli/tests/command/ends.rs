@@ -143,3 +143,43 @@ fn a_second_signal_ends_even_what_is_stuck() {
     assert_eq!(ended, Some(130));
     drop(output);
 }
+
+#[test]
+fn every_command_that_waits_ends_by_the_first_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.rec").to_str().unwrap().to_owned();
+    let waiting = [
+        &["sub", "/t"][..],
+        &["logs"],
+        &["record", &file, "/t"],
+        &["req", "/t", "--event", "e", "--timeout", "1min"],
+        &["pub", "/t", "1", "--wait-for-subscriber"],
+        &["store", "ls", "hosts", "--timeout", "1min"],
+        &["zeek", "peers", "--timeout", "1min"],
+        &["intel", "add", "192.0.2.1", "--timeout", "1min"],
+        &["intel", "watch"],
+        &["ping", "--interval", "1h"],
+        &["bench", "pub", "--timeout", "1min"],
+        &["bench", "sub"],
+        &["top"],
+        // Several connections, so that what comes behind could take one of them for its own.
+        &["doctor", "--topic", "/d", "--event", "e", "--wait", "1min"],
+    ];
+    for signal in [Signal::INT, Signal::TERM] {
+        let peer = Peer::plain();
+        let _wanted = peer.endpoint.subscriber(["/d"]).unwrap();
+        for arguments in waiting {
+            let running = peer.start(arguments);
+            running.signal(signal);
+            // The end that receives is ended by nothing else, so that is no interruption.
+            let code = if arguments == ["bench", "sub"] {
+                0
+            } else {
+                130
+            };
+            let ended = running.end();
+            assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
+            peer.forget_events();
+        }
+    }
+}
