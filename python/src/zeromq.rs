@@ -1,4 +1,4 @@
-//! What `Endpoint.peer` takes for a Zeek cluster that uses ZeroMQ, and what tells of it.
+//! Arguments of `Endpoint.peer` for a Zeek cluster that uses ZeroMQ, and the classes that tell of it.
 
 use std::collections::HashMap;
 

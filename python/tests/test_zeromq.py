@@ -578,6 +578,38 @@ class TestOtherPeers:
             assert counts(bridge)["received"] == 2
             assert node.xsub.poll(0) == 0
 
+    def test_members_that_are_native_peers_pass_nothing_round(self, scene, proxy):
+        first, second = scene.endpoint(tls=False), scene.endpoint(tls=False)
+        connect(first, second)
+        for endpoint in (first, second):
+            endpoint.forward(["/t", "/end"])
+            assert endpoint.peer(proxy.url, timeout=DEADLINE_S)
+        with Node(proxy, "/t", "/end") as node:
+            for endpoint in (first, second):
+                wait_for_topic(endpoint, "/end")
+            node.send("/t", PING)
+            # Each passes it to the other, which passes it to the cluster, once.
+            assert [node.receive()[0] for _ in range(3)] == ["/t"] * 3
+            wait_until(lambda: all(counts(endpoint)["own"] == 2 for endpoint in (first, second)),
+                       "both copies at both")
+            for endpoint in (first, second):
+                assert counts(endpoint)["sent"] == counts(endpoint)["received"] == 1
+            first.publish("/end", ping())
+            assert node.receive()[0] == "/end"
+
+    def test_what_endpoints_send_is_not_passed_on(self, scene, proxy):
+        sender, bridge, outside = (scene.endpoint(tls=False) for _ in range(3))
+        connect(outside, bridge)
+        bridge.forward(["/t"])
+        for endpoint in (sender, bridge):
+            assert endpoint.peer(proxy.url, timeout=DEADLINE_S)
+        with Node(proxy) as node, bridge.make_subscriber("/t") as here, outside.make_subscriber("/t") as there:
+            sender.publish("/t", ping("endpoint"), wait_for_subscriber=DEADLINE_S)
+            assert broker.zeek.Event(take_one(here)[1]).args() == ["endpoint"]
+            node.send("/t", PING)
+            assert broker.zeek.Event(take_one(there)[1]).args() == ["hi", broker.Count(1)]
+            assert there.available() == 0
+
     def test_stores_do_not_reach_through(self, scene, proxy):
         member = join(scene, proxy)
         with Node(proxy) as node:

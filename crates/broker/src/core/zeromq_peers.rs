@@ -30,7 +30,7 @@ pub struct ZeroMqPeerCounts {
     pub received: u64,
     /// Messages that were handed to the socket.
     pub sent: u64,
-    /// Messages of this endpoint that came back.
+    /// Messages of this endpoint that came back, and those of its native peers, which it has from them.
     pub own: u64,
     /// Messages that could not be read, or came before there was room for them.
     pub bad: u64,

@@ -52,6 +52,8 @@ pub(crate) struct ForeignInbox {
     /// Bound: that of the caller of `poll_ready`, beyond which it reads nothing.
     backlog: VecDeque<(Topic, Bytes)>,
     backlog_bytes: usize,
+    /// Whether what is delivered now is for this endpoint's own consumers only.
+    stays_here: bool,
 }
 
 impl ForeignInbox {
@@ -69,7 +71,26 @@ impl ForeignInbox {
             delivery: None,
             backlog: VecDeque::new(),
             backlog_bytes: 0,
+            stays_here: false,
         }
+    }
+
+    /// As [`deliver`](Self::deliver), without passing it on to other peers.
+    ///
+    /// # Errors
+    ///
+    /// As `deliver`.
+    #[cfg(feature = "zeromq")]
+    pub(crate) fn deliver_here(
+        &mut self,
+        topic: &Topic,
+        payload: &[u8],
+    ) -> Result<InboxNumber, EnvelopeError> {
+        debug_assert!(self.when_full == WhenFull::Drop, "nothing waits");
+        self.stays_here = true;
+        let delivered = self.deliver(topic, payload);
+        self.stays_here = false;
+        delivered
     }
 
     /// Resolves when another message can be taken: until then its sender is not read from. Messages
@@ -176,7 +197,8 @@ impl ForeignInbox {
         let targets = &entry.targets;
         let is_held =
             targets.is_watched() && self.shared.is_held(self.peer, topic.as_bytes(), frame);
-        let gets_it = |target: &&Target| !(is_held && target.kind.is_peer());
+        let stays_here = is_held || self.stays_here;
+        let gets_it = |target: &&Target| !(stays_here && target.kind.is_peer());
         let data = &self.shared.data;
         let blocked = match self.when_full {
             WhenFull::Wait => inject_run(data, run, targets, gets_it),

@@ -1,4 +1,4 @@
-//! What comes from a cluster and what goes there: messages, subscriptions, nodes.
+//! Messages, subscriptions and nodes of a cluster, as they come and go.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -52,6 +52,8 @@ pub(super) struct Conversation {
     /// Nodes that were told in events.
     told: BTreeSet<String>,
     inbox: Option<ForeignInbox>,
+    /// The sender of the message before, and which endpoint that is.
+    sender: (Vec<u8>, Option<EndpointId>),
     /// The topic of the message before: most often the next one has the same.
     topic: Topic,
     /// What others want, and what is to be done to it.
@@ -119,6 +121,7 @@ impl Conversation {
             membership,
             told: BTreeSet::new(),
             inbox: None,
+            sender: (Vec::new(), None),
             topic: Topic::from(""),
             filter: Filter::new(),
             change: FilterChange::None,
@@ -302,6 +305,18 @@ impl Conversation {
             count(&self.counts.bad, 1);
             return;
         }
+        if self.sender.0 != found.sender {
+            self.sender = (found.sender.to_vec(), endpoint_of(found.sender));
+        }
+        // What an endpoint sent may come from its native peers. One that is a peer of this endpoint, too,
+        // sends it here anyway; what others sent is not passed on, so that it does not go round.
+        let is_of_endpoint = self.sender.1.is_some();
+        if let Some(id) = self.sender.1
+            && self.shared.data.routes.load().peer(id).is_some()
+        {
+            count(&self.counts.own, 1);
+            return;
+        }
         if self.topic.as_bytes() != found.topic {
             self.topic = Topic::from(found.topic);
         }
@@ -309,9 +324,12 @@ impl Conversation {
             let text = std::str::from_utf8(found.topic).ok()?;
             ClusterTopics::BROKER.translate_prefix(text)
         });
-        let delivered = match unified.flatten() {
-            Some(topic) => inbox.deliver(&Topic::from(topic.as_str()), found.value.bytes()),
-            None => inbox.deliver(&self.topic, found.value.bytes()),
+        let unified = unified.flatten().map(|topic| Topic::from(topic.as_str()));
+        let topic = unified.as_ref().unwrap_or(&self.topic);
+        let delivered = if is_of_endpoint {
+            inbox.deliver_here(topic, found.value.bytes())
+        } else {
+            inbox.deliver(topic, found.value.bytes())
         };
         match delivered {
             Ok(_) => count(&self.counts.received, 1),
@@ -455,6 +473,13 @@ impl Refused {
         let last = self.reported.map(|at| at.saturating_add(REPORT_PAUSE));
         last.unwrap_or(Timestamp::from_ns(0))
     }
+}
+
+/// The endpoint that has an id of a sender, if it is one of this implementation.
+fn endpoint_of(sender: &[u8]) -> Option<EndpointId> {
+    let text = std::str::from_utf8(sender).ok()?.strip_prefix("broker_")?;
+    let (_, id) = text.rsplit_once('_')?;
+    id.parse().ok()
 }
 
 /// An event about a node. Nodes have ids of their own; events need one of an endpoint.
