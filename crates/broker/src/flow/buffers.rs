@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::lock::{Lock, Locked};
 
-/// The one size that is kept; others come from the allocator.
+/// The least size that is kept, up to twice as much; others come from the allocator.
 pub(crate) const BUFFER_SIZE: usize = 64 * 1024;
 
 /// How many are kept: two megabytes, which is what fits the caches of a processor.
@@ -43,20 +43,26 @@ impl Kept {
     }
 
     fn take(&self, size: usize) -> BytesMut {
-        let kept = if size > BUFFER_SIZE / 2 && size <= BUFFER_SIZE {
-            self.lock().and_then(|mut kept| kept.pop())
+        let kept = if size > BUFFER_SIZE / 2 && size < 2 * BUFFER_SIZE {
+            self.find(size)
         } else {
             None
         };
         kept.unwrap_or_else(|| BytesMut::with_capacity(size))
     }
 
+    /// The latest that has the room: any for runs, one of a large frame for a large frame.
+    fn find(&self, size: usize) -> Option<BytesMut> {
+        let mut kept = self.lock()?;
+        let place = kept.iter().rposition(|it| it.capacity() >= size)?;
+        Some(kept.swap_remove(place))
+    }
+
     fn take_for_frame(&self, size: usize) -> Vec<u8> {
         if size <= BUFFER_SIZE / 2 || size >= 2 * BUFFER_SIZE {
             return Vec::new();
         }
-        let kept = self.lock().and_then(|mut kept| kept.pop());
-        kept.map_or_else(Vec::new, Vec::from)
+        self.find(size).map_or_else(Vec::new, Vec::from)
     }
 
     fn give(&self, bytes: Bytes) {
@@ -152,6 +158,10 @@ mod tests {
         assert_eq!(kept.take_for_frame(4 * BUFFER_SIZE).capacity(), 0);
         let next = kept.take_for_frame(size);
         assert!(next.is_empty() && next.capacity() == room && next.as_ptr() == place);
+        // And one that is received gets the same.
+        kept.give(Bytes::from(next));
+        assert!(kept.take(room + 1).as_ptr() != place);
+        assert_eq!(kept.take(size).as_ptr(), place);
     }
 
     #[test]

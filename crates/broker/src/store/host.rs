@@ -334,10 +334,12 @@ impl Host {
         }
         let began = Instant::now();
         state.core.commit();
+        let blocked = self.hand_out(node, state);
         if steps > 0 {
+            // With what is told of it, for which readers wait just as well.
             pace.committed(steps, began.elapsed(), worker.was_read());
         }
-        for blocked in self.hand_out(node, state) {
+        for blocked in blocked {
             blocked.wait();
         }
     }
