@@ -11,10 +11,12 @@
 //! | `error` | why a connection cannot go on, for those who have to repair it |
 //! | `greeting` | the first 64 bytes, and what other protocols send instead |
 //! | `frame`, `command` | parts of messages; commands and the metadata in them |
+//! | `encoded` | messages as they lie in queues |
 //! | `curve` | the handshake and the boxes of CURVE; the cryptography is a library's |
 //! | `key` | keys, their text form, and where Zeek keeps them |
 //! | `subscriptions` | the prefixes that a peer wants |
 //! | `proxy` | the two connections of a participant to a proxy, and when they are ready |
+//! | `forwarder` | who wants what at a forwarder, and what its publishers are told of that |
 //!
 //! ```
 //! use broker_data::Timestamp;
@@ -49,7 +51,9 @@ mod command;
 mod config;
 mod connection;
 mod curve;
+mod encoded;
 mod error;
+mod forwarder;
 mod frame;
 mod greeting;
 mod key;
@@ -58,7 +62,12 @@ mod subscriptions;
 
 pub use config::{Clients, ConnectionConfig, Entropy, Limits, Security, SocketType};
 pub use connection::{Connection, Event, Message, Parts, Peer, TimeoutReason};
+pub use encoded::{EncodedMessage, EncodedMessages, write_message};
 pub use error::{Error, Foreign, SendError, Stage};
+pub use forwarder::{
+    ConnectionId, FORWARDED_SUBSCRIPTION_BYTES_MAX, FORWARDED_SUBSCRIPTIONS_MAX, Forwarder,
+    ForwarderOutput, TooManySubscriptions,
+};
 
 pub use key::{
     CurveKeys, KEY_CHARACTERS, KEY_FILES, KEY_VARIABLES, KeyError, KeyPair, PublicKey, SecretKey,

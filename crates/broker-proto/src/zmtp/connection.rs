@@ -17,7 +17,7 @@ use broker_data::{Timespan, Timestamp};
 use super::frame::{BodyLimit, COMMAND, Head, MORE};
 use super::{
     ConnectionConfig, Entropy, Error, PublicKey, Security, SendError, SocketType, Stage,
-    Subscriptions, command, curve, frame, greeting,
+    Subscriptions, command, curve, encoded, frame, greeting,
 };
 
 /// Received bytes that have been read and are still in front of the buffer before it is moved.
@@ -337,6 +337,30 @@ impl Connection {
                     text.extend_from_slice(part);
                 }),
             }
+        }
+        Ok(())
+    }
+
+    /// Sends messages that are encoded already; see [`write_message`](super::write_message). As with
+    /// [`send`](Self::send), there is no limit here.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`send`](Self::send).
+    pub fn send_encoded(&mut self, messages: &[u8]) -> Result<(), SendError> {
+        if !self.config.socket_type.sends() {
+            return Err(SendError::Direction(self.config.socket_type));
+        }
+        match &mut self.state {
+            State::Ready(None) => self.output.extend_from_slice(messages),
+            State::Ready(Some(channel)) => {
+                for (flags, part) in encoded::frames(messages) {
+                    channel.seal(flags, part.len(), &mut self.output, |text| {
+                        text.extend_from_slice(part);
+                    });
+                }
+            }
+            _ => return Err(SendError::NotReady),
         }
         Ok(())
     }

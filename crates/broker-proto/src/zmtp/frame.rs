@@ -74,6 +74,13 @@ pub(super) struct BodyLimit {
 }
 
 impl BodyLimit {
+    /// For what was taken in before, and lies in a queue.
+    pub(super) const UNLIMITED: Self = Self {
+        max: usize::MAX,
+        what: "a part",
+        name: "part_bytes_max",
+    };
+
     pub(super) const fn of_handshake(limits: &Limits) -> Self {
         Self {
             max: limits.handshake_bytes_max,
