@@ -46,6 +46,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("recorder", 5),
     ("status_subscriber", 5),
     ("subscriber", 5),
+    ("zeromq", 5),
 ];
 
 /// Checks all files of the runtime together.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use broker_data::View;
 use bytes::Bytes;
 
+use super::zeromq::{self, LogBatchError, LogBatchReader};
 use super::{
     Batch, EncodedValue, LogCreate, LogRecord, LogWrite, Message, Problem, RecordError, Schema,
     SchemaError,
@@ -70,6 +71,9 @@ pub enum LogError {
         /// Path of the log.
         path: String,
     },
+    /// A batch of a cluster that uses ZeroMQ cannot be read.
+    #[error(transparent)]
+    Batch(#[from] LogBatchError),
     /// There are too many logs.
     #[error("log `{path}` ({stream}) ignored: there are {STREAMS_MAX} logs already")]
     Streams {
@@ -143,6 +147,8 @@ pub struct LogDecoder {
     by_key: HashMap<Vec<u8>, usize>,
     /// Where the last message belonged: the next one most often belongs there too.
     last: usize,
+    /// Batches of ZeroMQ carry their field lists themselves.
+    batches: LogBatchReader,
     waiting_bytes: usize,
     /// Bound: records of one message, and those that waited for it (`WAITING_BYTES_MAX`); the caller
     /// takes them before it hands in the next.
@@ -183,6 +189,55 @@ impl LogDecoder {
             Message::Invalid(invalid) => self.ready.push_back(Err(invalid.problem().into())),
             message => self.one(&message, value),
         }
+    }
+
+    /// Takes in the parts of a message of a log stream over ZeroMQ, which is a batch of records of one
+    /// log. Spec: zeromq 7.1.
+    pub fn handle_log_message<'a>(&mut self, parts: impl IntoIterator<Item = &'a [u8]>) {
+        match zeromq::payload(parts.into_iter()) {
+            Ok(payload) => self.handle_log_batch(payload),
+            Err(error) => self.ready.push_back(Err(error.into())),
+        }
+    }
+
+    /// Takes in the payload of such a message.
+    pub fn handle_log_batch(&mut self, payload: &[u8]) {
+        let wanted = self.wanted.as_ref();
+        let mut known = None;
+        let batch = self.batches.read_if(payload, |schema| {
+            known = Some(schema.clone());
+            wanted.is_none_or(|wanted| {
+                let mut names = wanted.iter().map(|wanted| wanted.name.as_str());
+                names.any(|name| name == schema.path() || name == schema.stream())
+            })
+        });
+        if let Some(schema) = known {
+            self.note_announcement(schema.stream(), schema.path());
+        }
+        match batch {
+            Ok(Some(batch)) if self.note_batch(batch.schema()) => {
+                self.ready.extend(batch.into_records().into_iter().map(Ok));
+            }
+            Ok(_) => {}
+            Err(error) => self.ready.push_back(Err(error.into())),
+        }
+    }
+
+    /// Remembers the field list of a batch as that of its log; `false` if there is no room for one more
+    /// log.
+    fn note_batch(&mut self, schema: &Arc<Schema>) -> bool {
+        let (stream, writer, path) = (schema.stream(), schema.writer(), schema.path());
+        let index = self.log(stream.as_bytes(), writer.as_bytes(), path.as_bytes());
+        let Some(log) = index.and_then(|index| self.logs.get_mut(index)) else {
+            return false;
+        };
+        let is_known = |known: &Arc<Schema>| Arc::ptr_eq(known, schema);
+        if !log.schemas.first().is_some_and(is_known) {
+            log.schemas.retain(|known| !known.has_records_of(schema));
+            log.schemas.insert(0, schema.clone());
+            log.schemas.truncate(SCHEMAS_PER_LOG_MAX);
+        }
+        true
     }
 
     /// Takes out the next record, or what is wrong with a message.
@@ -514,6 +569,59 @@ mod tests {
                 Err(error) => error.to_string(),
             })
             .collect()
+    }
+
+    /// A message of the log stream over ZeroMQ with that record.
+    fn batch(schema: &Arc<Schema>, number: u64) -> [Vec<u8>; 4] {
+        let blob = record(schema, number).into();
+        let record = LogRecord::new(schema.clone(), blob).unwrap();
+        let mut writer = crate::zeromq::LogBatchWriter::new(schema.clone(), "default");
+        writer.push(&record).unwrap();
+        let format = zeromq::LOG_FORMAT.as_bytes().to_vec();
+        [
+            b"log-write".to_vec(),
+            b"id".to_vec(),
+            format,
+            writer.finish(),
+        ]
+    }
+
+    #[test]
+    fn batches_of_zeromq_give_the_same_records() {
+        let conn = Arc::new(schema("Conn::LOG", "conn", &[ZeekType::Count]));
+        let dns = Arc::new(schema("DNS::LOG", "dns", &[ZeekType::Count]));
+        let mut decoder = LogDecoder::new().only(["conn", "dnss"]);
+        for (schema, number) in [(&conn, 1), (&dns, 2), (&conn, 3)] {
+            let parts = batch(schema, number);
+            decoder.handle_log_message(parts.iter().map(Vec::as_slice));
+        }
+        assert_eq!(drain(&mut decoder), ["conn {\"f0\":1}", "conn {\"f0\":3}"]);
+        let known: Vec<_> = decoder.schemas().map(|known| known.path()).collect();
+        assert_eq!(known, ["conn"]);
+        // A name that is misspelt is told here, too.
+        let unknown = decoder.poll_unknown_name().unwrap();
+        assert_eq!(
+            (unknown.name.as_str(), &*unknown.nearest),
+            ("dnss", &["dns".to_owned(), "conn".to_owned()][..])
+        );
+    }
+
+    #[test]
+    fn a_message_that_is_no_batch_affects_no_other() {
+        let conn = Arc::new(schema("Conn::LOG", "conn", &[ZeekType::Count]));
+        let parts = batch(&conn, 1);
+        let mut decoder = LogDecoder::new();
+        decoder.handle_log_message(parts[..3].iter().map(Vec::as_slice));
+        decoder.handle_log_batch(&parts[3][1..]);
+        decoder.handle_log_batch(&parts[3]);
+        let drained = drain(&mut decoder);
+        assert_eq!(drained.len(), 3);
+        assert!(
+            drained[0].starts_with("a log message of 3 parts"),
+            "{drained:?}"
+        );
+        assert!(drained[1].starts_with("malformed head"), "{drained:?}");
+        assert_eq!(drained[2], "conn {\"f0\":1}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub use event::{
     BINARY_FORMAT, BadMessage, EventParts, EventReader, FromCluster, JSON_FORMAT, MessageCounts,
     NotAnEvent, PARTS, Report, check_outgoing,
 };
+pub(crate) use log_batch::payload;
 pub use log_batch::{
     LOG_FORMAT, LOG_TAG, LogBatch, LogBatchError, LogBatchReader, LogBatchWriter,
     RECORDS_PER_BATCH_MAX, SCHEMAS_MAX,

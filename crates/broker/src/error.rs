@@ -88,6 +88,22 @@ pub enum Error {
     /// The address of a peer makes no sense.
     #[error(transparent)]
     Address(#[from] PeerUrlError),
+    /// The address of a ZeroMQ socket makes no sense.
+    #[error("`{text}` is no address of a ZeroMQ socket: {cause}")]
+    ZeroMqAddress {
+        /// The address.
+        text: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// Keys of CURVE are incomplete, or cannot be read. No key is in it.
+    #[error("{cause} (CURVE keys {from})")]
+    CurveKeys {
+        /// Where the keys come from.
+        from: String,
+        /// What is wrong with them.
+        cause: String,
+    },
     /// A value cannot be encoded.
     #[error(transparent)]
     Value(#[from] EncodeError),
@@ -140,12 +156,14 @@ impl Error {
             Self::Option { .. } | Self::Variable { .. } | Self::Tls { .. } | Self::Start(_) => {
                 ErrorCode::CannotOpenResource
             }
-            Self::ConfigurationFile { .. } | Self::Recording(_) => ErrorCode::CannotOpenResource,
+            Self::ConfigurationFile { .. } | Self::Recording(_) | Self::CurveKeys { .. } => {
+                ErrorCode::CannotOpenResource
+            }
             Self::Log { .. } | Self::Listen { .. } | Self::Descriptor(_) => {
                 ErrorCode::CannotOpenResource
             }
             Self::PeerUnavailable { code, .. } => *code,
-            Self::Address(_) => ErrorCode::PeerInvalid,
+            Self::Address(_) | Self::ZeroMqAddress { .. } => ErrorCode::PeerInvalid,
             Self::Value(_) | Self::MessageTooLarge { .. } => ErrorCode::InvalidData,
             Self::TopicTooLong { .. } => ErrorCode::InvalidTopicKey,
             Self::ShutDown | Self::Closed => ErrorCode::ShuttingDown,

@@ -29,6 +29,7 @@
 //! | `stats` | what is counted, gathered |
 //! | [`store`] | data stores: handles, their machines, the thread of a file |
 //! | `sqlite` | entries of a data store in a file |
+//! | `zeromq` | the log stream, a forwarder and keys of clusters of Zeek that use ZeroMQ |
 //! | [`zeek`] | what Zeek puts into messages: events, log records |
 //! | [`log`] | the log, for programs without a subscriber of their own |
 //! | `lock`, `sync` | mutexes under which no task is woken; what models of the mailbox replace |
@@ -75,6 +76,8 @@ mod subscriber;
 mod sync;
 mod transport;
 pub mod zeek;
+#[cfg(feature = "zeromq")]
+pub mod zeromq;
 
 /// The Rust example of the README, which has to compile.
 #[cfg(doctest)]

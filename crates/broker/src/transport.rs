@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `inbox` | what such a peer sends, into this endpoint |
 //! | `websocket` | peerings with WebSocket servers |
-//! | `zeromq` | peerings with the proxies of Zeek clusters that use ZeroMQ |
+//! | `zeromq` | peerings with the proxies of Zeek clusters that use ZeroMQ; their logs, a proxy of our own |
 //! | `double` | a transport for tests, whose peer is a test |
 //!
 //! The door: [`foreign`] says what is spoken under a scheme, [`start`] starts it. The control plane asks

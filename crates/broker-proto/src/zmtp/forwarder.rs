@@ -259,7 +259,10 @@ mod tests {
             })
             .map(|(to, notice)| {
                 let sign = if notice[0] == 1 { '+' } else { '-' };
-                (to, format!("{sign}{}", String::from_utf8_lossy(&notice[1..])))
+                (
+                    to,
+                    format!("{sign}{}", String::from_utf8_lossy(&notice[1..])),
+                )
             })
             .collect()
     }

@@ -117,16 +117,7 @@ impl LogBatchReader {
         &mut self,
         parts: impl ExactSizeIterator<Item = &'a [u8]>,
     ) -> Result<LogBatch, LogBatchError> {
-        let count = parts.len();
-        let mut parts = parts.skip(2);
-        let format = parts.next().unwrap_or_default();
-        match (count, parts.next()) {
-            (super::PARTS, Some(payload)) if format == LOG_FORMAT.as_bytes() => self.read(payload),
-            _ => Err(LogBatchError::Message {
-                parts: count,
-                format: super::event::shortened(format),
-            }),
-        }
+        self.read(payload(parts)?)
     }
 
     /// Reads the payload of a batch. The records share one buffer.
@@ -135,6 +126,21 @@ impl LogBatchReader {
     ///
     /// When it is malformed; nothing of it is returned then, as a logger of Zeek keeps nothing of it.
     pub fn read(&mut self, payload: &[u8]) -> Result<LogBatch, LogBatchError> {
+        let batch = self.read_if(payload, |_| true)?;
+        // Every log is wanted.
+        batch.ok_or_else(|| Cursor::new(payload).error(DecodeErrorKind::End).into())
+    }
+
+    /// Reads the payload of a batch if its log is wanted; otherwise only its head is read.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`read`](Self::read).
+    pub(crate) fn read_if(
+        &mut self,
+        payload: &[u8],
+        is_wanted: impl FnOnce(&Arc<Schema>) -> bool,
+    ) -> Result<Option<LogBatch>, LogBatchError> {
         let mut cursor = Cursor::new(payload);
         let head = Head::pass(&mut cursor)?;
         let size = payload.len().saturating_sub(cursor.rest.len());
@@ -150,13 +156,37 @@ impl LogBatchReader {
                 read
             }
         };
+        if !is_wanted(&schema) {
+            return Ok(None);
+        }
         let records = read_records(&schema, &mut cursor)?;
-        Ok(LogBatch {
+        Ok(Some(LogBatch {
             schema,
             filter,
             records,
-        })
+        }))
     }
+}
+
+/// Finds the batch in the parts of a message.
+pub(crate) fn payload<'a>(
+    mut parts: impl Iterator<Item = &'a [u8]>,
+) -> Result<&'a [u8], LogBatchError> {
+    let mut first = [&[][..]; super::PARTS];
+    let mut count = 0_usize;
+    for (place, part) in first.iter_mut().zip(&mut parts) {
+        *place = part;
+        count = count.saturating_add(1);
+    }
+    count = count.saturating_add(parts.count());
+    let [_, _, format, payload] = first;
+    if count == super::PARTS && format == LOG_FORMAT.as_bytes() {
+        return Ok(payload);
+    }
+    Err(LogBatchError::Message {
+        parts: count,
+        format: super::event::shortened(format),
+    })
 }
 
 /// What stands before the records, found but not taken apart.
@@ -366,6 +396,12 @@ impl LogBatchWriter {
             .extend_from_slice(blob.get(4..).unwrap_or_default());
         self.count = self.count.saturating_add(1);
         Ok(())
+    }
+
+    /// Returns what the records have in common.
+    #[must_use]
+    pub const fn schema(&self) -> &Arc<Schema> {
+        &self.schema
     }
 
     /// Returns the number of records.

@@ -35,7 +35,7 @@ pub(crate) async fn bind(address: &str, port: u16) -> io::Result<TcpListener> {
 
 /// As [`bind`], on the caller's thread, which waits while a name is resolved. Call it within the
 /// runtime.
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "zeromq"))]
 pub(crate) fn bind_now(address: &str, port: u16) -> io::Result<TcpListener> {
     match address {
         "" => bind_everywhere(port),

@@ -1,0 +1,623 @@
+//! The proxy between publishers and subscribers of a cluster, in place of the thread of Zeek's
+//! manager. Spec: zeromq 1, 6.1.
+//!
+//! Zeek's own stops all events of a cluster while one subscriber does not read. This one keeps a
+//! bounded queue for each subscriber, drops what finds no room there, counts it, and never stops to
+//! read. Who gets what is decided by [`broker_proto::zmtp::Forwarder`]; here are the sockets.
+//!
+//! A publisher's task reads messages, looks up who wants the topic, and gathers what goes to the same
+//! subscribers into one run of encoded messages, which their mailboxes share. A subscriber's task
+//! writes what its mailbox holds.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use broker_proto::zmtp::{
+    self, Clients, ConnectionConfig, ConnectionId, Event, ForwarderOutput, Message, PublicKey,
+    Security, SocketType, write_message,
+};
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
+
+use crate::config::{MAILBOX_BYTES_MAX, Overflow};
+use crate::core::runtime;
+use crate::error::Error;
+use crate::flow::mailbox::{Limits, Mailbox, Patience, Pushed, Run, SHARED_RUN_MIN};
+use crate::lock::Lock;
+use crate::transport::zeromq::address::Address;
+use crate::transport::zeromq::connection::{Happened, drive};
+use crate::transport::zeromq::keys::Curve;
+use crate::transport::zeromq::listener::{self, Admission};
+use crate::transport::zeromq::log_receiver::log_end;
+
+/// Where Zeek's own proxy listens for subscribers. Spec: zeromq 1.1.
+const XPUB_DEFAULT: &str = "tcp://127.0.0.1:5555";
+
+/// Where it listens for publishers.
+const XSUB_DEFAULT: &str = "tcp://127.0.0.1:5556";
+
+/// Topics whose targets a publisher's task remembers. Zeek's topics are names of nodes and a few more.
+const MEMO_MAX: usize = 1024;
+
+/// Bytes of a topic that is remembered: others would make the memory grow.
+const MEMO_TOPIC_MAX: usize = 256;
+
+/// Bytes of messages that are gathered before they are passed on: a read of the socket has no more,
+/// unless a message is larger.
+const RUN_BYTES: usize = 64 << 10;
+
+/// How a forwarder is set up.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ForwarderOptions {
+    /// Where subscribers connect to, Zeek's `listen_xpub_endpoint`.
+    pub xpub: String,
+    /// Where publishers connect to, Zeek's `listen_xsub_endpoint`.
+    pub xsub: String,
+    /// Keys of CURVE, as a server has them.
+    pub curve: Curve,
+    /// Keys of clients that are let in besides the one of the cluster.
+    pub clients: Vec<PublicKey>,
+    /// Bytes of messages that wait for one subscriber; further ones are dropped for it.
+    pub queue_bytes_max: usize,
+}
+
+impl Default for ForwarderOptions {
+    fn default() -> Self {
+        Self {
+            xpub: XPUB_DEFAULT.to_owned(),
+            xsub: XSUB_DEFAULT.to_owned(),
+            curve: Curve::default(),
+            clients: Vec::new(),
+            queue_bytes_max: MAILBOX_BYTES_MAX,
+        }
+    }
+}
+
+/// On which side of a forwarder a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwarderSide {
+    /// It subscribes.
+    Subscriber,
+    /// It publishes.
+    Publisher,
+}
+
+impl ForwarderSide {
+    /// Returns its name: `subscriber` or `publisher`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Subscriber => "subscriber",
+            Self::Publisher => "publisher",
+        }
+    }
+
+    /// The kind of socket that it has here.
+    const fn socket_type(self) -> SocketType {
+        match self {
+            Self::Subscriber => SocketType::Xpub,
+            Self::Publisher => SocketType::Xsub,
+        }
+    }
+}
+
+/// A connection of a forwarder.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ForwarderConnection {
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// What it does.
+    pub side: ForwarderSide,
+    /// Its key, if the forwarder is encrypted.
+    pub key: Option<PublicKey>,
+    /// Messages that were written to a subscriber, or came from a publisher.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Messages that wait for a subscriber.
+    pub waiting: u64,
+    /// Their bytes.
+    pub waiting_bytes: u64,
+    /// Messages that a subscriber did not take in time.
+    pub dropped: u64,
+}
+
+/// What went through a forwarder so far.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ForwarderStats {
+    /// The connections at the moment.
+    pub connections: Vec<ForwarderConnection>,
+    /// Prefixes that are wanted, each counted for each of its subscribers.
+    pub subscriptions: usize,
+    /// Messages that publishers sent.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Of these, messages that no subscriber wanted.
+    pub unwanted: u64,
+    /// Messages that subscribers did not take in time, counted for each of them, with those that are
+    /// gone.
+    pub dropped: u64,
+    /// Connections that were refused: wrong keys, other protocols, too many subscriptions.
+    pub refused: u64,
+}
+
+/// A connection that is ready.
+#[derive(Debug)]
+struct Outlet {
+    address: SocketAddr,
+    side: ForwarderSide,
+    key: Option<PublicKey>,
+    /// Messages for a subscriber; notices of subscriptions for a publisher.
+    mailbox: Arc<Mailbox>,
+    /// What came from a publisher.
+    messages: AtomicU64,
+    bytes: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    forwarder: zmtp::Forwarder,
+    outlets: BTreeMap<ConnectionId, Arc<Outlet>>,
+    connections_made: u64,
+    /// Drops of those that are gone.
+    dropped: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Lock<State>,
+    /// That of `zmtp::Forwarder`, to be looked at without the lock.
+    version: AtomicU64,
+    security: Lock<Security>,
+    queue_bytes_max: usize,
+    unwanted: AtomicU64,
+    messages: AtomicU64,
+    bytes: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// Forwards what publishers of a cluster send to those who subscribed to it.
+///
+/// It takes the place of the proxy that Zeek's manager runs, with the same ports and the same notices
+/// of subscriptions. It stops when it is dropped or closed.
+#[derive(Debug)]
+pub struct Forwarder {
+    shared: Arc<Shared>,
+    xpub: SocketAddr,
+    xsub: SocketAddr,
+    servers: [AbortHandle; 2],
+}
+
+impl Forwarder {
+    /// Binds both ports and begins to forward.
+    ///
+    /// # Errors
+    ///
+    /// When an address makes no sense or cannot be listened on, or keys are incomplete.
+    pub fn bind(options: ForwarderOptions) -> Result<Self, Error> {
+        let xpub = Address::parse(&options.xpub, "tcp")?;
+        let xsub = Address::parse(&options.xsub, "tcp")?;
+        let security = options.curve.server(&options.clients)?;
+        let runtime = runtime::shared().map_err(|error| Error::Start(Arc::new(error)))?;
+        let xpub = listener::bind(&runtime, &xpub)?;
+        let xsub = listener::bind(&runtime, &xsub)?;
+        let addresses = (xpub.address, xsub.address);
+        let shared = Arc::new(Shared {
+            state: Lock::default(),
+            version: AtomicU64::new(0),
+            security: Lock::new(security),
+            queue_bytes_max: options.queue_bytes_max,
+            unwanted: AtomicU64::new(0),
+            messages: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        });
+        let sides = [
+            (xpub, ForwarderSide::Subscriber),
+            (xsub, ForwarderSide::Publisher),
+        ];
+        let servers = sides.map(|(bound, side)| {
+            let serving = shared.clone();
+            listener::serve(&runtime, bound, move |stream, remote, admission| {
+                serving.clone().serve(side, stream, remote, admission)
+            })
+        });
+        let (xpub, xsub) = addresses;
+        tracing::info!(event = "zeromq-forwarding", %xpub, %xsub);
+        Ok(Self {
+            shared,
+            xpub,
+            xsub,
+            servers,
+        })
+    }
+
+    /// Returns where subscribers connect to.
+    #[must_use]
+    pub const fn xpub_address(&self) -> SocketAddr {
+        self.xpub
+    }
+
+    /// Returns where publishers connect to.
+    #[must_use]
+    pub const fn xsub_address(&self) -> SocketAddr {
+        self.xsub
+    }
+
+    /// Exchanges the keys. Connections of clients whose keys are not among those that are let in any
+    /// more end at once, and all do if the server's key or whether there are keys at all changed.
+    ///
+    /// # Errors
+    ///
+    /// When keys are incomplete; then nothing changes.
+    pub fn set_keys(&self, curve: &Curve, clients: &[PublicKey]) -> Result<(), Error> {
+        let security = curve.server(clients)?;
+        let before = std::mem::replace(&mut *self.shared.security.lock(), security.clone());
+        let is_same_server = match (&before, &security) {
+            (Security::CurveServer { keys: old, .. }, Security::CurveServer { keys: new, .. }) => {
+                old.public == new.public
+            }
+            (Security::Null, Security::Null) => true,
+            _ => false,
+        };
+        let stays = |key: &Option<PublicKey>| {
+            is_same_server
+                && match (&security, key) {
+                    (
+                        Security::CurveServer {
+                            clients: Clients::Only(list),
+                            ..
+                        },
+                        Some(key),
+                    ) => list.contains(key),
+                    _ => true,
+                }
+        };
+        for outlet in self.shared.state.lock().outlets.values() {
+            if !stays(&outlet.key) {
+                tracing::info!(event = "zeromq-key-withdrawn", remote = %outlet.address);
+                outlet.mailbox.close();
+            }
+        }
+        Ok(())
+    }
+
+    /// What went through it so far.
+    pub fn stats(&self) -> ForwarderStats {
+        let shared = &self.shared;
+        let state = shared.state.lock();
+        let connections: Vec<_> = state
+            .outlets
+            .values()
+            .map(|outlet| outlet.stats())
+            .collect();
+        let dropped: u64 = connections
+            .iter()
+            .map(|connection| connection.dropped)
+            .sum();
+        ForwarderStats {
+            connections,
+            subscriptions: state.forwarder.subscriptions(),
+            messages: shared.messages.load(Ordering::Relaxed),
+            bytes: shared.bytes.load(Ordering::Relaxed),
+            unwanted: shared.unwanted.load(Ordering::Relaxed),
+            dropped: dropped.saturating_add(state.dropped),
+            refused: shared.refused.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Closes both ports and all connections at once, as a process that ends does.
+    pub fn close(&self) {
+        for server in &self.servers {
+            server.abort();
+        }
+    }
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Outlet {
+    fn stats(&self) -> ForwarderConnection {
+        let queue = self.mailbox.stats();
+        let (messages, bytes, waiting, waiting_bytes) = match self.side {
+            ForwarderSide::Subscriber => (
+                queue.messages,
+                queue.bytes,
+                queue.waiting_messages,
+                queue.waiting_bytes,
+            ),
+            ForwarderSide::Publisher => (
+                self.messages.load(Ordering::Relaxed),
+                self.bytes.load(Ordering::Relaxed),
+                0,
+                0,
+            ),
+        };
+        ForwarderConnection {
+            address: self.address,
+            side: self.side,
+            key: self.key,
+            messages,
+            bytes,
+            waiting,
+            waiting_bytes,
+            dropped: queue.dropped,
+        }
+    }
+}
+
+impl Shared {
+    /// One connection, from its first byte to its end.
+    async fn serve(
+        self: Arc<Self>,
+        side: ForwarderSide,
+        stream: TcpStream,
+        remote: SocketAddr,
+        mut admission: Admission,
+    ) {
+        let security = self.security.lock().clone();
+        let config = ConnectionConfig::new(side.socket_type()).with_security(security);
+        let mailbox = Arc::new(Mailbox::new(Limits {
+            bytes_max: self.queue_bytes_max,
+            messages_max: usize::MAX,
+            overflow: Overflow::DropNewest,
+            stall_limit: Duration::ZERO,
+            strict: false,
+            translated: false,
+        }));
+        let mut registered = None;
+        let mut gathered = Gathered::new();
+        let ended = drive(stream, config, Some(&mailbox), |happened| {
+            match (happened, &registered) {
+                (Happened::Event(Event::Ready(peer)), _) => {
+                    admission.pending = None;
+                    let outlet = Outlet {
+                        address: remote,
+                        side,
+                        key: peer.key,
+                        mailbox: mailbox.clone(),
+                        messages: AtomicU64::new(0),
+                        bytes: AtomicU64::new(0),
+                    };
+                    tracing::debug!(event = "zeromq-connected", side = side.name(), %remote);
+                    registered = Some(Registered::new(&self, Arc::new(outlet)));
+                }
+                (Happened::Event(Event::Subscribed(prefix)), Some(own)) => {
+                    if let Err(error) = own.subscribed(prefix) {
+                        return ControlFlow::Break(error.to_string());
+                    }
+                }
+                (Happened::Event(Event::Unsubscribed(prefix)), Some(own)) => {
+                    own.unsubscribed(prefix);
+                }
+                (Happened::Event(Event::Message(message)), Some(own)) => {
+                    // What an XSUB sends upwards is for no one: publishers do not read.
+                    if side == ForwarderSide::Publisher {
+                        gathered.add(&self, &own.outlet, &message);
+                    }
+                }
+                (Happened::Pause, _) => gathered.pass_on(),
+                (Happened::Event(_), _) => {}
+            }
+            ControlFlow::Continue(())
+        });
+        let ended = ended.await;
+        if registered.is_none() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        log_end(side.name(), remote, registered.is_some(), &ended);
+    }
+
+    /// Changes what is wanted, and has publishers told.
+    fn change<T>(&self, change: impl FnOnce(&mut zmtp::Forwarder) -> T) -> T {
+        let mut state = self.state.lock();
+        let State {
+            forwarder, outlets, ..
+        } = &mut *state;
+        let result = change(forwarder);
+        // Before messages can be sent that this brings about: they come after it is told.
+        self.version.store(forwarder.version(), Ordering::Release);
+        while let Some(output) = forwarder.poll_output() {
+            let encode = |notice: &[u8]| {
+                let mut bytes = Vec::new();
+                write_message([notice], &mut bytes);
+                Bytes::from(bytes)
+            };
+            match output {
+                ForwarderOutput::Tell { to, notice } => {
+                    if let Some(outlet) = outlets.get(&to) {
+                        outlet.mailbox.push_control(encode(&notice));
+                    }
+                }
+                ForwarderOutput::TellAll { notice } => {
+                    let notice = encode(&notice);
+                    for outlet in outlets.values() {
+                        if outlet.side == ForwarderSide::Publisher {
+                            outlet.mailbox.push_control(notice.clone());
+                        }
+                    }
+                }
+            }
+        }
+        result
+    }
+}
+
+/// A connection that the forwarder knows of, until this is dropped.
+struct Registered {
+    shared: Arc<Shared>,
+    id: ConnectionId,
+    outlet: Arc<Outlet>,
+}
+
+impl Registered {
+    fn new(shared: &Arc<Shared>, outlet: Arc<Outlet>) -> Self {
+        let id = {
+            let mut state = shared.state.lock();
+            state.connections_made += 1;
+            let id = ConnectionId(state.connections_made);
+            state.outlets.insert(id, outlet.clone());
+            id
+        };
+        shared.change(|forwarder| match outlet.side {
+            ForwarderSide::Subscriber => forwarder.handle_subscriber(id),
+            ForwarderSide::Publisher => forwarder.handle_publisher(id),
+        });
+        Self {
+            shared: shared.clone(),
+            id,
+            outlet,
+        }
+    }
+
+    fn subscribed(&self, prefix: &[u8]) -> Result<(), zmtp::TooManySubscriptions> {
+        self.shared
+            .change(|forwarder| forwarder.handle_subscribed(self.id, prefix))
+    }
+
+    fn unsubscribed(&self, prefix: &[u8]) {
+        self.shared
+            .change(|forwarder| forwarder.handle_unsubscribed(self.id, prefix));
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.shared
+            .change(|forwarder| forwarder.handle_lost(self.id));
+        let mut state = self.shared.state.lock();
+        state.outlets.remove(&self.id);
+        let dropped = self.outlet.mailbox.dropped();
+        state.dropped = state.dropped.saturating_add(dropped);
+    }
+}
+
+/// Subscribers that get a message.
+type Targets = Arc<[Arc<Outlet>]>;
+
+/// Messages of one publisher that go to the same subscribers.
+struct Gathered {
+    /// Bound: `RUN_BYTES` and one message.
+    run: Vec<u8>,
+    messages: usize,
+    targets: Option<Targets>,
+    /// Bound: `MEMO_MAX`.
+    memo: HashMap<Box<[u8]>, Targets>,
+    version: u64,
+}
+
+impl Gathered {
+    fn new() -> Self {
+        Self {
+            run: Vec::new(),
+            messages: 0,
+            targets: None,
+            memo: HashMap::new(),
+            version: 0,
+        }
+    }
+
+    fn add(&mut self, shared: &Shared, publisher: &Outlet, message: &Message<'_>) {
+        let size: usize = message.parts().map(<[u8]>::len).sum();
+        add(&publisher.messages, 1);
+        add(&publisher.bytes, size as u64);
+        shared.messages.fetch_add(1, Ordering::Relaxed);
+        shared.bytes.fetch_add(size as u64, Ordering::Relaxed);
+        let topic = message.get(0).unwrap_or_default();
+        let targets = self.targets_of(shared, topic);
+        if targets.is_empty() {
+            shared.unwanted.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let is_same = self
+            .targets
+            .as_ref()
+            .is_some_and(|same| Arc::ptr_eq(same, &targets));
+        if !is_same || self.run.len() >= RUN_BYTES {
+            self.pass_on();
+            self.targets = Some(targets);
+        }
+        write_message(message.parts(), &mut self.run);
+        self.messages += 1;
+    }
+
+    fn targets_of(&mut self, shared: &Shared, topic: &[u8]) -> Targets {
+        let version = shared.version.load(Ordering::Acquire);
+        if version != self.version {
+            self.memo.clear();
+            self.version = version;
+        }
+        if let Some(targets) = self.memo.get(topic) {
+            return targets.clone();
+        }
+        let targets: Targets = {
+            let state = shared.state.lock();
+            let ids = state.forwarder.targets(topic);
+            let outlets = ids.iter().filter_map(|id| state.outlets.get(id).cloned());
+            outlets.collect()
+        };
+        // Topics with the same targets share a list: their messages stay in one run.
+        let targets = match &self.targets {
+            Some(last) if is_same(last, &targets) => last.clone(),
+            _ => targets,
+        };
+        if topic.len() <= MEMO_TOPIC_MAX {
+            if self.memo.len() >= MEMO_MAX {
+                self.memo.clear();
+            }
+            self.memo.insert(topic.into(), targets.clone());
+        }
+        targets
+    }
+
+    /// Hands the messages to their subscribers.
+    fn pass_on(&mut self) {
+        let Some(targets) = self.targets.as_ref().filter(|_| self.messages > 0) else {
+            return;
+        };
+        let shared_bytes;
+        let run = if self.run.len() < SHARED_RUN_MIN {
+            Run::copied(&self.run, self.messages)
+        } else {
+            shared_bytes = Bytes::from(std::mem::take(&mut self.run));
+            Run::whole(&shared_bytes, self.messages)
+        };
+        for outlet in targets.iter() {
+            let pushed = outlet.mailbox.push(run, Patience::Exhausted);
+            if let Pushed::Dropped { burst_began: true } = pushed {
+                tracing::warn!(
+                    event = "zeromq-subscriber-slow",
+                    remote = %outlet.address,
+                    "it does not take its messages: new ones are dropped for it"
+                );
+            }
+        }
+        self.run.clear();
+        self.messages = 0;
+    }
+}
+
+fn is_same(one: &Targets, other: &Targets) -> bool {
+    one.len() == other.len() && one.iter().zip(other.iter()).all(|(a, b)| Arc::ptr_eq(a, b))
+}
+
+/// Counts for one writer.
+fn add(counter: &AtomicU64, more: u64) {
+    counter.store(
+        counter.load(Ordering::Relaxed).wrapping_add(more),
+        Ordering::Relaxed,
+    );
+}

@@ -1,0 +1,289 @@
+//! What Zeek's nodes connect to: a receiver of logs, a forwarder. Both ends are of this package here.
+//!
+//! The recording with Zeek is large and lies beside the repository; [`files`] finds it.
+
+#![cfg(feature = "zeromq")]
+#![expect(clippy::unwrap_used, reason = "a test may fail wherever it likes")]
+
+use std::time::{Duration, Instant};
+
+use broker::data::View;
+use broker::zeek::{EventBuilder, LogDecoder};
+use broker::zeromq::{
+    Curve, CurveKeys, Forwarder, ForwarderOptions, ForwarderSide, KeyPair, LogMessage, LogReceiver,
+    LogReceiverOptions, LogSender, LogSenderOptions, generate_curve_keypair,
+};
+use broker::{Endpoint, Retry, Subscriber, ZeroMqPeerOptions};
+use serde_json::Value;
+
+#[path = "outside/files.rs"]
+mod files;
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn receiver(forward_to: Option<String>, curve: Curve) -> LogReceiver {
+    let mut options = LogReceiverOptions::default();
+    options.forward_to = forward_to;
+    options.curve = curve;
+    LogReceiver::bind("zmq-pull://127.0.0.1:0", options).unwrap()
+}
+
+fn sender(receiver: &LogReceiver, curve: Curve) -> LogSender {
+    let mut options = LogSenderOptions::default();
+    options.curve = curve;
+    LogSender::connect(&receiver.local_address().to_string(), options).unwrap()
+}
+
+fn next(receiver: &LogReceiver) -> LogMessage {
+    receiver.recv_timeout(PATIENCE).unwrap().expect("a message")
+}
+
+/// Keys of a cluster, as far as the two sides know them.
+fn cluster_keys(server: &KeyPair, client: &KeyPair) -> CurveKeys {
+    CurveKeys {
+        server_public: Some(server.public),
+        server_secret: Some(server.secret.clone()),
+        client_public: Some(client.public),
+        client_secret: Some(client.secret.clone()),
+    }
+}
+
+/// Equal as JSON, where real numbers are equal when they read as the same one.
+fn same(ours: &Value, theirs: &Value) -> bool {
+    match (ours, theirs) {
+        (Value::Number(ours), Value::Number(theirs)) => {
+            ours == theirs || ours.as_f64() == theirs.as_f64()
+        }
+        (Value::Array(ours), Value::Array(theirs)) => {
+            ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| same(a, b))
+        }
+        (Value::Object(ours), Value::Object(theirs)) => {
+            ours.len() == theirs.len()
+                && ours
+                    .iter()
+                    .all(|(name, a)| theirs.get(name).is_some_and(|b| same(a, b)))
+        }
+        (ours, theirs) => ours == theirs,
+    }
+}
+
+/// The batches of a real worker and the JSON logs that it wrote.
+fn real_logs() -> Option<Vec<(LogMessage, Vec<Value>)>> {
+    let recording = std::fs::read(files::find("zeek", "zeek-zeromq.json")?).unwrap();
+    let recording: Value = serde_json::from_slice(&recording).unwrap();
+    let real = recording["logs"]["real"].as_array().unwrap();
+    let read = real.iter().map(|message| {
+        let parts: Vec<_> = message["frames"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|part| hex::decode(part.as_str().unwrap()).unwrap())
+            .collect();
+        let expected = message["expected"].as_array().unwrap().clone();
+        (LogMessage::new(parts.iter().map(Vec::as_slice)), expected)
+    });
+    Some(read.collect())
+}
+
+#[test]
+fn logs_of_a_real_worker_equal_its_json_and_pass_a_tee_unchanged() {
+    let Some(logs) = real_logs() else {
+        return;
+    };
+    let keys = Curve::Keys(cluster_keys(
+        &generate_curve_keypair().unwrap(),
+        &generate_curve_keypair().unwrap(),
+    ));
+    for curve in [Curve::Off, keys] {
+        let logger = receiver(None, curve.clone());
+        let tee = receiver(Some(logger.local_address().to_string()), curve.clone());
+        let node = sender(&tee, curve);
+        let mut decoder = LogDecoder::new();
+        let mut compared = 0;
+        for (message, expected) in &logs {
+            assert!(node.send_message(message));
+            assert!(next(&logger) == *message, "unchanged");
+            decoder.handle_log_message(next(&tee).parts());
+            for expected in expected {
+                let record = decoder.poll_record().expect("a record").unwrap();
+                let ours = serde_json::from_str(&record.to_json()).unwrap();
+                assert!(same(&ours, expected), "{ours} {expected}");
+                compared += 1;
+            }
+            assert!(decoder.poll_record().is_none());
+        }
+        assert!(compared > 0);
+        // What was received can be written to a logger, too.
+        let (message, expected) = &logs[0];
+        decoder.handle_log_message(message.parts());
+        let records: Vec<_> = std::iter::from_fn(|| decoder.poll_record())
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(node.send_records(&records), expected.len());
+        let written = next(&logger);
+        assert!(written.parts().nth(3) == message.parts().nth(3));
+        assert_eq!(written.parts().count(), 4);
+        assert_eq!(tee.stats().connections, 1);
+        assert!(node.close_within(PATIENCE));
+    }
+}
+
+#[test]
+fn what_the_program_does_not_take_is_dropped_and_the_logger_gets_it_all_the_same() {
+    let logger = receiver(None, Curve::Off);
+    let mut options = LogReceiverOptions::default();
+    options.curve = Curve::Off;
+    options.forward_to = Some(logger.local_address().to_string());
+    options.queue_bytes_max = 64 << 10;
+    let tee = LogReceiver::bind("zmq-pull://127.0.0.1:0", options).unwrap();
+    let nodes = [sender(&tee, Curve::Off), sender(&tee, Curve::Off)];
+    let payload = vec![7; 10_000];
+    for _ in 0..50 {
+        for node in &nodes {
+            assert!(node.send(&payload));
+        }
+    }
+    for _ in 0..100 {
+        assert_eq!(next(&logger).parts().nth(3), Some(&payload[..]));
+    }
+    wait_until("all are counted", || tee.stats().messages == 100);
+    let stats = tee.stats();
+    assert!(stats.dropped > 0 && stats.waiting > 0);
+    assert_eq!(stats.dropped + stats.waiting, 100);
+    assert_eq!(stats.forward_dropped, 0);
+    tee.close();
+    let left = std::iter::from_fn(|| tee.recv().ok()).count() as u64;
+    assert_eq!(left, stats.waiting);
+    assert!(tee.is_closed());
+}
+
+#[test]
+fn wrong_keys_are_refused_and_counted() {
+    let (server, client) = (
+        generate_curve_keypair().unwrap(),
+        generate_curve_keypair().unwrap(),
+    );
+    let keys = cluster_keys(&server, &client);
+    let receiver = receiver(None, Curve::Keys(keys.clone()));
+    let stranger = cluster_keys(&server, &generate_curve_keypair().unwrap());
+    let refused = sender(&receiver, Curve::Keys(stranger));
+    wait_until("it is refused", || receiver.stats().refused > 0);
+    assert!(!refused.stats().is_connected);
+    let admitted = sender(&receiver, Curve::Keys(keys));
+    assert!(admitted.send(b"x"));
+    assert_eq!(next(&receiver).parts().nth(3), Some(&b"x"[..]));
+}
+
+fn forwarder(change: impl FnOnce(&mut ForwarderOptions)) -> Forwarder {
+    let mut options = ForwarderOptions::default();
+    options.xpub = "tcp://127.0.0.1:0".into();
+    options.xsub = "tcp://127.0.0.1:0".into();
+    options.curve = Curve::Off;
+    change(&mut options);
+    Forwarder::bind(options).unwrap()
+}
+
+fn url(forwarder: &Forwarder) -> String {
+    let (xpub, xsub) = (forwarder.xpub_address(), forwarder.xsub_address());
+    format!("zmq://127.0.0.1?xpub={}&xsub={}", xpub.port(), xsub.port())
+}
+
+/// A member that subscribes, joined when this returns.
+fn member(forwarder: &Forwarder, topic: &str, curve: CurveKeys) -> (Endpoint, Subscriber) {
+    let endpoint = Endpoint::new().unwrap();
+    let subscriber = endpoint.subscriber([topic]).unwrap();
+    let options = ZeroMqPeerOptions {
+        curve,
+        ..ZeroMqPeerOptions::default()
+    };
+    let retry = Retry::Never;
+    let joined = endpoint.peer_zeromq(&url(forwarder), retry, options);
+    joined.wait().unwrap();
+    (endpoint, subscriber)
+}
+
+fn ping(number: u64) -> EventBuilder {
+    EventBuilder::new("ping").argument(&number)
+}
+
+fn hears(subscriber: &Subscriber, number: u64) {
+    let message = subscriber
+        .recv_timeout(PATIENCE)
+        .unwrap()
+        .expect("an event");
+    let expected = broker::data::to_bytes(&ping(number)).unwrap();
+    assert_eq!(message.view(), View::new(&expected).unwrap());
+}
+
+#[test]
+fn members_meet_at_a_forwarder_with_and_without_keys() {
+    let (server, client) = (
+        generate_curve_keypair().unwrap(),
+        generate_curve_keypair().unwrap(),
+    );
+    let keys = cluster_keys(&server, &client);
+    for (curve, keys) in [
+        (Curve::Off, CurveKeys::default()),
+        (Curve::Keys(keys.clone()), keys),
+    ] {
+        let forwarder = forwarder(|options| options.curve = curve);
+        let (one, hears_a) = member(&forwarder, "/a", keys.clone());
+        let (other, hears_b) = member(&forwarder, "/b", keys);
+        // The one that was there before is told when the other one comes.
+        assert!(one.await_subscriber("/b/x", PATIENCE).wait());
+        one.publish("/b/x", &ping(1)).unwrap();
+        hears(&hears_b, 1);
+        other.publish("/a", &ping(2)).unwrap();
+        hears(&hears_a, 2);
+        let stats = forwarder.stats();
+        assert_eq!(stats.connections.len(), 4);
+        assert_eq!((stats.dropped, stats.refused), (0, 0));
+        assert!(stats.messages >= 2 && stats.subscriptions >= 2);
+        // The subscriptions of a connection that ends are withdrawn.
+        other.shutdown().wait();
+        wait_until("it is gone", || forwarder.stats().connections.len() == 2);
+        let sides = forwarder.stats().connections;
+        let publishers = sides
+            .iter()
+            .filter(|it| it.side == ForwarderSide::Publisher);
+        assert_eq!(publishers.count(), 1);
+        one.shutdown().wait();
+        wait_until("nothing is wanted", || forwarder.stats().subscriptions == 0);
+    }
+}
+
+#[test]
+fn a_client_whose_key_is_withdrawn_is_cut_off_and_others_stay() {
+    let server = generate_curve_keypair().unwrap();
+    let clients = [(); 2].map(|()| generate_curve_keypair().unwrap());
+    let own = CurveKeys {
+        server_secret: Some(server.secret.clone()),
+        ..CurveKeys::default()
+    };
+    let list = [clients[0].public, clients[1].public];
+    let forwarder = forwarder(|options| {
+        options.curve = Curve::Keys(own.clone());
+        options.clients = list.to_vec();
+    });
+    let keys = clients.map(|client| cluster_keys(&server, &client));
+    let (one, hears_one) = member(&forwarder, "/a", keys[0].clone());
+    let (_other, _hears_other) = member(&forwarder, "/a", keys[1].clone());
+    assert_eq!(forwarder.stats().connections.len(), 4);
+    forwarder.set_keys(&Curve::Keys(own), &list[..1]).unwrap();
+    wait_until("the other is gone", || {
+        forwarder.stats().connections.len() == 2
+    });
+    let (third, _hears_third) = member(&forwarder, "/b", keys[0].clone());
+    third.publish("/a", &ping(3)).unwrap();
+    hears(&hears_one, 3);
+    drop(one);
+}
