@@ -1,4 +1,4 @@
-//! What an endpoint remembers of its peerings with ZeroMQ proxies: options, counters, nodes.
+//! Peerings with ZeroMQ proxies as an endpoint remembers them: options, counters, nodes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

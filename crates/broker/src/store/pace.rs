@@ -1,4 +1,4 @@
-//! How many entries that are over the thread of a storage removes before it commits.
+//! The pace of expiry: the number of entries that the thread of a storage removes before it commits.
 //!
 //! Readers come between two steps of the removal, but not into a commit. What a commit takes grows
 //! with the pages that it changes, and those depend on the keys: a thousand entries that lie side by
