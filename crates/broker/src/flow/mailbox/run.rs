@@ -51,10 +51,16 @@ impl<'a> Run<'a> {
     }
 
     /// One frame in a buffer: borrowed where a copy is cheaper, otherwise moved to `shared`.
+    #[inline]
     pub(crate) fn of_buffer(frame: &'a mut Vec<u8>, shared: &'a mut Bytes) -> Self {
         if frame.len() < SHARED_RUN_MIN {
             return Self::copied(frame, 1);
         }
+        Self::of_large_buffer(frame, shared)
+    }
+
+    #[inline(never)]
+    fn of_large_buffer(frame: &mut Vec<u8>, shared: &'a mut Bytes) -> Self {
         let next = buffers::take_for_frame(frame.len());
         *shared = Bytes::from(std::mem::replace(frame, next));
         Self::shared(shared, 1)
