@@ -27,6 +27,7 @@ mod encode;
 mod endpoint;
 mod error;
 mod inbox;
+mod log_receiver;
 mod logging;
 mod logs;
 mod process;

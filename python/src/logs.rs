@@ -17,6 +17,8 @@ use pyo3::types::{
 
 use crate::decode::{address, datetime, subnet, timedelta};
 use crate::error::{closed, is_closed};
+use crate::inbox::Inbox;
+use crate::log_receiver::LogReceiver;
 use crate::subscriber::{self, Subscriber};
 use crate::text::to_str;
 use crate::types::port::Port;
@@ -461,6 +463,13 @@ struct State {
     last_problem: Option<String>,
 }
 
+/// Where messages come from.
+#[derive(Debug, Clone)]
+enum Source {
+    Subscriber(Arc<subscriber::Shared>),
+    Receiver(Arc<Inbox<broker::zeromq::LogReceiver>>),
+}
+
 /// Records of Zeek's logs; made by `broker.zeek.logs`.
 ///
 /// Iterating waits for the next record and ends when the endpoint is shut down. Messages that
@@ -468,7 +477,7 @@ struct State {
 #[pyclass(frozen, subclass, weakref, module = "broker._broker.zeek")]
 #[derive(Debug)]
 pub(crate) struct Logs {
-    source: Mutex<Option<Arc<subscriber::Shared>>>,
+    source: Mutex<Option<Source>>,
     state: Mutex<State>,
     schemas: Mutex<Schemas>,
 }
@@ -482,7 +491,7 @@ impl Logs {
         self.schemas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn source(&self) -> PyResult<Arc<subscriber::Shared>> {
+    fn source(&self) -> PyResult<Source> {
         // In two steps: making an exception can let another thread run, which may want the lock.
         let source = self
             .source
@@ -507,12 +516,10 @@ impl Logs {
     }
 
     /// Decodes messages, and warns of names that seem to be misspelt.
-    fn handle(&self, py: Python<'_>, messages: &[broker::Message]) {
+    fn handle(&self, py: Python<'_>, decode: impl FnOnce(&mut LogDecoder)) {
         let unknown: Vec<_> = {
             let mut state = self.state();
-            for message in messages {
-                state.decoder.handle_message(message);
-            }
+            decode(&mut state.decoder);
             std::iter::from_fn(|| state.decoder.poll_unknown_name()).collect()
         };
         for name in unknown {
@@ -566,26 +573,40 @@ impl Logs {
             if let Some(record) = self.decoded() {
                 return self.object(py, &record).map(Some);
             }
-            let Some(message) = self.source()?.inbox.next(py, limit)? else {
-                return Ok(None);
-            };
-            self.handle(py, &[message]);
+            match self.source()? {
+                Source::Subscriber(source) => {
+                    let Some(message) = source.inbox.next(py, limit)? else {
+                        return Ok(None);
+                    };
+                    self.handle(py, |decoder| decoder.handle_message(&message));
+                }
+                Source::Receiver(inbox) => {
+                    let Some(message) = inbox.next(py, limit)? else {
+                        return Ok(None);
+                    };
+                    self.handle(py, |decoder| decoder.handle_log_message(message.parts()));
+                }
+            }
         }
     }
 }
 
 #[pymethods]
 impl Logs {
-    /// Takes over a subscriber; `names` are paths or streams, None is all.
+    /// Takes over a subscriber or a log receiver; `names` are paths or streams, None is all.
     #[new]
-    #[pyo3(signature = (subscriber, names = None, /))]
-    fn py_new(subscriber: &Bound<'_, Subscriber>, names: Option<Vec<String>>) -> PyResult<Self> {
+    #[pyo3(signature = (source, names = None, /))]
+    fn py_new(source: &Bound<'_, PyAny>, names: Option<Vec<String>>) -> PyResult<Self> {
+        let source = match source.cast::<LogReceiver>() {
+            Ok(receiver) => Source::Receiver(receiver.get().inbox()?),
+            Err(_) => Source::Subscriber(source.cast::<Subscriber>()?.get().shared()?),
+        };
         let decoder = match names {
             Some(names) => LogDecoder::new().only(names),
             None => LogDecoder::new(),
         };
         Ok(Self {
-            source: Mutex::new(Some(subscriber.get().shared()?)),
+            source: Mutex::new(Some(source)),
             state: Mutex::new(State {
                 decoder,
                 skipped: 0,
@@ -608,8 +629,23 @@ impl Logs {
 
     /// Returns records that are there, without waiting; a flood comes in parts.
     fn poll<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let messages = self.source()?.inbox.take_ready()?;
-        self.handle(py, &messages);
+        match self.source()? {
+            Source::Subscriber(source) => {
+                let messages = source.inbox.take_ready()?;
+                self.handle(py, |decoder| {
+                    messages.iter().for_each(|it| decoder.handle_message(it));
+                });
+            }
+            Source::Receiver(inbox) => {
+                let messages = inbox.take_ready()?;
+                self.handle(py, |decoder| {
+                    let mut messages = messages.iter();
+                    messages
+                        .by_ref()
+                        .for_each(|it| decoder.handle_log_message(it.parts()));
+                });
+            }
+        }
         let records = PyList::empty(py);
         while let Some(record) = self.decoded() {
             records.append(self.object(py, &record)?)?;
@@ -619,7 +655,10 @@ impl Logs {
 
     /// A descriptor that is readable while messages wait. Never read from it; `poll` drains it.
     fn fd(&self) -> PyResult<i32> {
-        Ok(self.source()?.inbox.queue()?.fd()?)
+        Ok(match self.source()? {
+            Source::Subscriber(source) => source.inbox.queue()?.fd()?,
+            Source::Receiver(inbox) => inbox.queue()?.fd()?,
+        })
     }
 
     /// How many messages gave no record because something is wrong with them.
@@ -649,9 +688,16 @@ impl Logs {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(source) = source {
-            let queue = source.inbox.queue()?;
-            py.detach(|| queue.close());
+        match source {
+            None => {}
+            Some(Source::Subscriber(source)) => {
+                let queue = source.inbox.queue()?;
+                py.detach(|| queue.close());
+            }
+            Some(Source::Receiver(inbox)) => {
+                let queue = inbox.queue()?;
+                py.detach(|| queue.close());
+            }
         }
         Ok(())
     }

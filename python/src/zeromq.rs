@@ -52,7 +52,7 @@ pub(crate) fn options(
 }
 
 /// Keys by the names that zeekctl's files have.
-fn keys(mapping: &Bound<'_, PyAny>) -> PyResult<CurveKeys> {
+pub(crate) fn keys(mapping: &Bound<'_, PyAny>) -> PyResult<CurveKeys> {
     let named: HashMap<String, String> = mapping
         .py()
         .import("builtins")?

@@ -5,9 +5,12 @@
 #![cfg(feature = "zeromq")]
 #![expect(clippy::unwrap_used, reason = "a test may fail wherever it likes")]
 
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
+use broker::Timestamp;
 use broker::data::View;
+use broker::proto::zmtp::{Connection, ConnectionConfig, Entropy, Event, SocketType};
 use broker::zeek::{EventBuilder, LogDecoder};
 use broker::zeromq::{
     Curve, CurveKeys, Forwarder, ForwarderOptions, ForwarderSide, KeyPair, LogMessage, LogReceiver,
@@ -18,6 +21,9 @@ use serde_json::Value;
 
 #[path = "outside/files.rs"]
 mod files;
+
+/// Connections that are driven by hand need no clock.
+const NOW: Timestamp = Timestamp::EPOCH;
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -286,4 +292,105 @@ fn a_client_whose_key_is_withdrawn_is_cut_off_and_others_stay() {
     third.publish("/a", &ping(3)).unwrap();
     hears(&hears_one, 3);
     drop(one);
+}
+
+/// A connection of libzmq's kind that its test drives by hand.
+struct Raw {
+    stream: std::net::TcpStream,
+    machine: Connection,
+}
+
+impl Raw {
+    fn connect(address: std::net::SocketAddr, socket_type: SocketType) -> Self {
+        let stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let config = ConnectionConfig::new(socket_type);
+        let entropy = Entropy::new([0; Entropy::BYTES]);
+        let machine = Connection::new(config, entropy, NOW);
+        let mut raw = Self { stream, machine };
+        while !raw.machine.is_ready() {
+            raw.flush();
+            raw.read(|_| ());
+        }
+        raw.flush();
+        raw
+    }
+
+    fn flush(&mut self) {
+        let output = self.machine.take_output();
+        self.stream.write_all(&output).unwrap();
+    }
+
+    fn read(&mut self, mut hear: impl FnMut(Vec<Vec<u8>>)) {
+        let mut buffer = vec![0; 1 << 16];
+        let size = self.stream.read(&mut buffer).unwrap();
+        assert_ne!(size, 0, "closed");
+        self.machine.handle_bytes(NOW, &buffer[..size]);
+        while let Some(event) = self.machine.poll_event() {
+            match event {
+                Event::Message(message) => hear(message.parts().map(<[u8]>::to_vec).collect()),
+                Event::Failed(error) => panic!("{error}"),
+                _ => {}
+            }
+        }
+    }
+
+    fn send(&mut self, parts: &[&[u8]]) {
+        self.machine.send(parts).unwrap();
+        self.flush();
+    }
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_loses_messages_and_no_other_does() {
+    const MESSAGES: u32 = 1000;
+    let forwarder = forwarder(|options| options.queue_bytes_max = 1 << 20);
+    let subscribed = |topic: &[u8]| {
+        let mut raw = Raw::connect(forwarder.xpub_address(), SocketType::Sub);
+        raw.machine.subscribe(topic);
+        raw.flush();
+        raw
+    };
+    let mut reader = subscribed(b"t");
+    let stopped = subscribed(b"");
+    wait_until("both are known", || forwarder.stats().subscriptions == 2);
+    let mut publisher = Raw::connect(forwarder.xsub_address(), SocketType::Xpub);
+    // More than sockets and queue of the stopped one hold; the reader is never that far behind.
+    let filling = vec![0; 64 << 10];
+    for number in 0..MESSAGES {
+        publisher.send(&[b"t", &number.to_be_bytes(), &filling]);
+        let mut is_there = false;
+        while !is_there {
+            reader.read(|parts| {
+                assert_eq!(parts, [&b"t"[..], &number.to_be_bytes(), &filling]);
+                is_there = true;
+            });
+        }
+    }
+    let stats = forwarder.stats();
+    assert_eq!(stats.messages, u64::from(MESSAGES));
+    assert!(stats.dropped > 0, "{stats:?}");
+    let address = stopped.stream.local_addr().unwrap();
+    for connection in stats.connections {
+        let is_stopped = connection.address == address;
+        assert_eq!(connection.dropped > 0, is_stopped, "{connection:?}");
+        assert!(connection.waiting_bytes <= 1 << 20);
+    }
+    // What it lost stays counted when it is gone.
+    drop(stopped);
+    wait_until("it is gone", || forwarder.stats().connections.len() == 2);
+    assert_eq!(forwarder.stats().dropped, stats.dropped);
+}
+
+#[test]
+fn strangers_are_refused_and_counted() {
+    let forwarder = forwarder(|_| ());
+    let mut stranger = std::net::TcpStream::connect(forwarder.xpub_address()).unwrap();
+    stranger.set_read_timeout(Some(PATIENCE)).unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    // A reset is an end as well.
+    let _ = stranger.read_to_end(&mut answer);
+    wait_until("it is counted", || forwarder.stats().refused == 1);
+    assert!(forwarder.stats().connections.is_empty());
 }

@@ -27,6 +27,8 @@ from .logs import Logs, log_topics, logs
 
 ClusterNode = _broker.zeek.ClusterNode
 LogField = _broker.zeek.LogField
+LogReceiver = _broker.zeek.LogReceiver
+generate_curve_keypair = _broker.zeek.generate_curve_keypair
 LogRecord = _broker.zeek.LogRecord
 LogSchema = _broker.zeek.LogSchema
 topics = _broker.zeek.topics

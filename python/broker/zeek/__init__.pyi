@@ -8,6 +8,8 @@ import broker as broker
 from .. import _broker
 from .._broker.zeek import ClusterNode as ClusterNode
 from .._broker.zeek import LogField as LogField
+from .._broker.zeek import LogReceiver as LogReceiver
+from .._broker.zeek import generate_curve_keypair as generate_curve_keypair
 from .._broker.zeek import LogRecord as LogRecord
 from .._broker.zeek import LogSchema as LogSchema
 from .._broker.zeek import topics as topics

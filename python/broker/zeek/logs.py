@@ -29,7 +29,7 @@ def log_topics(streams=(), *, loggers=()):
     return topics + ["zeek/cluster/node/%s/" % logger for logger in loggers]
 
 
-def logs(endpoint, names=None, *, loggers=(), topics=None):
+def logs(endpoint, names=None, *, loggers=(), topics=None, curve=None, forward_to=None):
     """Subscribes to logs; iterating over the result, with `for` or `async for`, gives one
     `LogRecord` after the other.
 
@@ -38,8 +38,20 @@ def logs(endpoint, names=None, *, loggers=(), topics=None):
     subscribed to otherwise.
 
     Call it before `endpoint.peer()`: Zeek announces its logs when a peer appears.
+
+    Instead of an endpoint it takes a `LogReceiver`, or the address of one to be made, such as
+    `zmq-pull://0.0.0.0:27764`: nodes of a cluster on ZeroMQ push their logs there. `curve` and
+    `forward_to` are those of `LogReceiver`.
     """
     names = [names] if isinstance(names, str) else None if names is None else list(names)
+    if isinstance(endpoint, str):
+        endpoint = _broker.zeek.LogReceiver(endpoint, curve=curve, forward_to=forward_to)
+    elif curve is not None or forward_to is not None:
+        raise TypeError("curve and forward_to are for logs from an address")
+    if isinstance(endpoint, _broker.zeek.LogReceiver):
+        if loggers or topics is not None:
+            raise TypeError("loggers and topics are for logs of an endpoint")
+        return Logs(endpoint, names)
     if topics is None:
         # Paths do not tell what their stream is called, so one of them needs the topics of all.
         streams = names if names and all("::" in name for name in names) else ()

@@ -1,6 +1,7 @@
 """Logs of Zeek as a stream of records."""
 
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
+from os import PathLike
 from typing import Any
 
 import broker as broker
@@ -14,9 +15,11 @@ class Logs(_broker.zeek.Logs):
 
 def log_topics(streams: Iterable[str] = (), *, loggers: Iterable[str] = ()) -> list[str]: ...
 def logs(
-    endpoint: broker.Endpoint,
+    endpoint: broker.Endpoint | _broker.zeek.LogReceiver | str,
     names: str | Iterable[str] | None = None,
     *,
     loggers: Iterable[str] = (),
     topics: Iterable[str | bytes | broker.Topic] | None = None,
+    curve: bool | str | PathLike[str] | Mapping[str, str] | None = None,
+    forward_to: str | None = None,
 ) -> Logs: ...
