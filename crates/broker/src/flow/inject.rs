@@ -10,7 +10,7 @@ use crate::flow::blocked::BlockedPublish;
 use crate::flow::data_plane::DataPlane;
 use crate::flow::mailbox::run::PUBLISHED_TRANSLATION_MIN;
 use crate::flow::mailbox::{Patience, Pushed, Run};
-#[cfg(any(feature = "http", test))]
+#[cfg(any(feature = "http", feature = "zeromq", test))]
 use crate::flow::retry::Retry;
 use crate::flow::retry::Unsent;
 use crate::flow::routing::Targets;
