@@ -77,7 +77,9 @@ pub(crate) fn decode_message<'py>(
         flavour,
         is_tracked: false,
     };
-    let object = decoder.value(Place::Plain)?;
+    let object = decoder
+        .value(Place::Plain)
+        .inspect_err(|_| crate::counters::count_conversion_error())?;
     Ok(Decoded {
         object,
         is_tracked: decoder.is_tracked,

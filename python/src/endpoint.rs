@@ -12,6 +12,7 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use crate::argument::{Flag, Seconds, Whole, flag, port as port_number, seconds_as_float};
 use crate::configuration::{Configuration, log_options, options};
+use crate::decode::timestamp;
 use crate::error::{Fallible, closed, expected, from_broker, from_store};
 use crate::process::{Owned, remember};
 use crate::publisher::{Publisher, encoded, finish, write};
@@ -231,7 +232,9 @@ impl Endpoint {
         crate::logging::start(py, &log)?;
         let settings = options(config)?;
         let made = py.detach(|| broker::Endpoint::builder().options(settings).build());
-        let endpoint = Arc::new(Owned::new(made.map_err(|error| from_broker(&error))?));
+        let made = made.map_err(|error| from_broker(&error))?;
+        crate::counters::add_to(&made).map_err(|error| from_broker(&error))?;
+        let endpoint = Arc::new(Owned::new(made));
         remember(Arc::downgrade(&endpoint));
         self.0
             .set(endpoint)
@@ -372,14 +375,21 @@ impl Endpoint {
     /// `capath`. With `token`, requests need it as `Authorization: Bearer ...`; health is told
     /// without it. `connections_max`: connections at a time; others wait.
     ///
+    /// `web_socket=True` serves WebSocket clients at the same port, under /v1/messages/json. `origins`:
+    /// web pages elsewhere whose scripts may read the answers and open WebSockets.
+    /// `samples=True` shows messages of a topic to those who ask. `writes`: files and directories
+    /// that the program writes to; the endpoint is not ready while one cannot be written.
+    ///
     /// Raises ListenError when the address cannot be listened on, and ConfigurationError for
     /// options and files that cannot be used.
     #[pyo3(signature = (address = None, port = None, /, *, certificate = None, key = None,
                         passphrase = None, cafile = None, capath = None, token = None,
-                        connections_max = None),
+                        connections_max = None, web_socket = false, origins = Vec::new(),
+                        samples = false, writes = Vec::new()),
            text_signature = "($self, address='127.0.0.1', port=0, /, *, certificate=None, \
                              key=None, passphrase=None, cafile=None, capath=None, token=None, \
-                             connections_max=64)")]
+                             connections_max=64, web_socket=False, origins=(), samples=False, \
+                             writes=())")]
     #[expect(clippy::too_many_arguments, reason = "they are keywords")]
     fn serve_http(
         &self,
@@ -393,6 +403,10 @@ impl Endpoint {
         capath: Option<PathBuf>,
         token: Option<String>,
         connections_max: Option<Whole<usize>>,
+        web_socket: bool,
+        origins: Vec<String>,
+        samples: bool,
+        writes: Vec<PathBuf>,
     ) -> PyResult<u16> {
         let files = broker::TlsOptions {
             certificate,
@@ -408,10 +422,32 @@ impl Endpoint {
             tls: files.is_authenticated().then_some(files),
             token,
             connections_max: connections_max.map_or(defaults.connections_max, Whole::get),
+            web_socket: web_socket.then(|| broker::WebSocketOptions {
+                origins: Some(origins.clone()),
+                ..broker::WebSocketOptions::default()
+            }),
+            origins,
+            samples,
+            writes,
             ..defaults
         };
         let pending = self.live()?.serve_http(&address, port, options);
         wait_forever(py, pending)?.map_err(|error| from_broker(&error))
+    }
+
+    /// When the certificate that native peers see is over, as a datetime; None without one.
+    fn certificate_expiry<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let expiry = self.any()?.certificate_expiry();
+        expiry.map(|at| timestamp(py, at.ns())).transpose()
+    }
+
+    /// Has the files of certificates, keys and authorities of all endpoints looked at now, and not
+    /// within a minute, as happens by itself. New connections use what is found; files that do not
+    /// fit together leave the old ones in use, and the log says why.
+    fn reload_certificates(&self, py: Python<'_>) -> PyResult<()> {
+        let endpoint = self.any()?;
+        py.detach(|| endpoint.reload_certificates());
+        Ok(())
     }
 
     /// What the endpoint counted so far, and how its peers, subscribers and stores are: a new dict

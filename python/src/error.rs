@@ -14,6 +14,7 @@ use pyo3::types::{PyDict, PyTuple, PyType};
 
 use broker::data::EncodeError;
 
+use crate::counters;
 use crate::types::enumeration::ErrorCode;
 
 /// A failed conversion or call, on its way to becoming an exception.
@@ -37,7 +38,10 @@ impl From<PyErr> for Failure {
 impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Python(error) => error,
+            Failure::Python(error) => {
+                counters::count_conversion_error();
+                error
+            }
             Failure::Runtime(error) => from_broker(&error),
         }
     }

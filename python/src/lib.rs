@@ -11,7 +11,7 @@
 //! `completion` is what an event loop waits for;
 //! `argument` says what arguments of calls stand for; `wait` is the only place that blocks; `text`
 //! is about strings that may not be UTF-8; `process` deals with forks and the interpreter's exit;
-//! `error` has the exceptions; `logging` hands over the log; `command` is the `broker` command.
+//! `error` has the exceptions; `counters` what Python's side counts; `logging` hands over the log; `command` is the `broker` command.
 //!
 //! The way of one message out: `Endpoint.publish` -> `encode` writes its bytes -> the runtime
 //! frames and sends them. In: the runtime queues a validated frame -> `Subscriber.get` takes it
@@ -21,6 +21,7 @@ mod argument;
 mod command;
 mod completion;
 mod configuration;
+mod counters;
 mod data;
 mod decode;
 mod encode;

@@ -10,6 +10,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::argument::seconds;
+use crate::counters;
 
 /// Longest time between two looks at the signals: short for a person, long for a processor.
 const SLICE: Duration = Duration::from_millis(100);
@@ -69,13 +70,20 @@ pub(crate) fn wait<T: Send>(
     limit: Limit,
     mut step: impl FnMut(Duration) -> Option<T> + Send,
 ) -> PyResult<Option<T>> {
-    while let Some(slice) = limit.slice() {
+    let began = Instant::now();
+    let outcome = loop {
+        let Some(slice) = limit.slice() else {
+            break Ok(None);
+        };
         if let Some(result) = py.detach(|| step(slice)) {
-            return Ok(Some(result));
+            break Ok(Some(result));
         }
-        py.check_signals()?;
-    }
-    Ok(None)
+        if let Err(interrupted) = py.check_signals() {
+            break Err(interrupted);
+        }
+    };
+    counters::count_wait(began.elapsed());
+    outcome
 }
 
 /// Waits for the answer of a control call; `None` when the limit is reached first.

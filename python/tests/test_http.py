@@ -3,7 +3,7 @@
 import http.client
 import json
 import re
-import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+from cryptography import x509
 
 import broker
 import certificates
@@ -112,6 +113,111 @@ def test_https_with_a_certificate_and_a_token(scene, tmp_path):
         read(port, "/healthz")
 
 
+def context_for(authority):
+    context = ssl.create_default_context(cafile=authority.certificate_file)
+    context.check_hostname = False
+    return context
+
+
+def shown(port, context):
+    """The number of the certificate that a server shows."""
+    with socket.create_connection((LOCALHOST, port), timeout=DEADLINE_S) as raw:
+        with context.wrap_socket(raw) as secured:
+            return x509.load_der_x509_certificate(secured.getpeercert(True)).serial_number
+
+
+def test_certificates_of_all_servers_are_counted_and_exchanged(scene, tmp_path):
+    authority = certificates.make(tmp_path, "authority")
+    peers, web, status = (certificates.make(tmp_path, name, authority) for name in ("peers", "web", "status"))
+    here = scene.adopt(broker.Endpoint(certificates.configuration(peers, authority)))
+    here.open_listener(LOCALHOST, 0)
+    ports = {
+        "web-socket": here.listen_ws(LOCALHOST, 0, certificate=web.certificate_file, key=web.key_file),
+        "http": here.serve_http(certificate=status.certificate_file, key=status.key_file),
+    }
+    plain = here.serve_http()
+    assert here.certificate_expiry() == peers.certificate.not_valid_after_utc
+
+    def expiries():
+        """By what they are for: the times of the metric."""
+        family = "broker_certificate_expiry_timestamp_seconds{"
+        found = samples(read(plain, "/metrics"))
+        return {re.search('use="([^"]*)"', name)[1]: value for name, value in found.items() if name.startswith(family)}
+
+    def told(**identities):
+        return {use.replace("_", "-"): it.certificate.not_valid_after_utc.timestamp() for use, it in identities.items()}
+
+    assert expiries() == told(peers=peers, web_socket=web, http=status)
+    context = context_for(authority)
+    assert [shown(port, context) for port in ports.values()] == [
+        web.certificate.serial_number, status.certificate.serial_number]
+    # The files are exchanged, for ones that are over.
+    (tmp_path / "new").mkdir()
+    for old in (web, status):
+        new = certificates.make(tmp_path / "new", old.certificate_file.stem, authority, expired=True)
+        new.key_file.replace(old.key_file)
+        new.certificate_file.replace(old.certificate_file)
+    here.reload_certificates()
+    wait_until(lambda: len({int(value) for value in expiries().values()}) == 2, "the new ones are found")
+    assert expiries()["peers"] == peers.certificate.not_valid_after_utc.timestamp()
+    context.verify_mode = ssl.CERT_NONE
+    assert shown(ports["http"], context) != status.certificate.serial_number
+    assert shown(ports["web-socket"], context) != web.certificate.serial_number
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        read(plain, "/readyz")
+    reasons = json.loads(raised.value.read())["reasons"]
+    assert len(reasons) == 2 and all("is over" in reason for reason in reasons), reasons
+    assert any(str(ports["http"]) in reason for reason in reasons), reasons
+
+
+def test_messages_and_metrics_share_a_port(scene, tmp_path):
+    authority = certificates.make(tmp_path, "authority")
+    one = certificates.make(tmp_path, "one", authority)
+    endpoint = scene.endpoint()
+    messages = scene.use(endpoint.make_subscriber("/t"))
+    port = endpoint.serve_http(certificate=one.certificate_file, key=one.key_file, web_socket=True, token="secret")
+    fields = {"Authorization": "Bearer secret"}
+    url = f"wss://{LOCALHOST}:{port}/v1/messages/json"
+    clients = pytest.importorskip("websockets.sync.client")
+
+    def client(**options):
+        return clients.connect(url, ssl=context_for(authority), open_timeout=DEADLINE_S, **options)
+
+    with client(additional_headers=fields) as connected:
+        connected.send('["/u"]')
+        assert json.loads(connected.recv(timeout=DEADLINE_S))["type"] == "ack"
+        connected.send(json.dumps({"type": "data-message", "topic": "/t", "@data-type": "count", "data": 7}))
+        assert take_one(messages) == ("/t", broker.Count(7))
+        wait_until(lambda: endpoint.stats()["clients"], "the client is counted")
+    for options in ({}, {"additional_headers": fields, "origin": "https://elsewhere.example"}):
+        with pytest.raises(Exception, match="403" if options else "401"):
+            client(**options)
+
+
+def test_what_python_does_is_counted(scene):
+    here = scene.endpoint()
+    before = here.stats()["program"]
+    messages = scene.use(here.make_subscriber("/t"))
+    assert messages.get(1, 0.01) == []
+    with pytest.raises(TypeError):
+        here.publish("/t", object())
+    after = here.stats()["program"]
+    assert after["broker_python_waits"] > before["broker_python_waits"]
+    assert after["broker_python_waited_microseconds"] >= before["broker_python_waited_microseconds"] + 10_000
+    assert after["broker_python_conversion_errors"] == before["broker_python_conversion_errors"] + 1
+    assert "broker_python_conversion_errors_total" in read(here.serve_http(), "/metrics")
+
+
+def test_what_cannot_be_written_is_told(scene, tmp_path):
+    here = scene.endpoint()
+    file = tmp_path / "file"
+    file.write_text("")
+    assert json.loads(read(here.serve_http(writes=[tmp_path]), "/readyz"))["status"] == "ok"
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        read(here.serve_http(writes=[file / "below"]), "/readyz")
+    assert "cannot be written" in raised.value.read().decode()
+
+
 def test_what_cannot_be_served_is_an_error(scene):
     endpoint = scene.endpoint()
     port = endpoint.serve_http()
@@ -119,6 +225,8 @@ def test_what_cannot_be_served_is_an_error(scene):
         endpoint.serve_http(LOCALHOST, port)
     with pytest.raises(broker.ConfigurationError, match="token"):
         endpoint.serve_http(token="")
+    with pytest.raises(broker.ConfigurationError, match="no origin"):
+        endpoint.serve_http(origins=["*"])
     with pytest.raises(broker.ConfigurationError, match="missing.pem"):
         endpoint.serve_http(certificate="missing.pem", key="missing.pem")
 
@@ -159,6 +267,25 @@ def test_dashboard_and_alerts_use_families_that_exist(scene):
     json.loads((REPOSITORY / "monitoring" / "grafana.json").read_text())
 
 
+def test_there_is_an_alert_for_each_thing_that_needs_somebody():
+    text = (REPOSITORY / "monitoring" / "alerts.yml").read_text()
+    alerts = dict(re.findall(r"- alert: (\w+)\n +expr: (.*)", text))
+    for name, family in {
+        "BrokerPeerLost": "broker_connections",
+        "BrokerPeerDrops": "broker_peer_dropped_messages_total",
+        "BrokerConsumerDrops": "broker_consumer_dropped_messages_total",
+        "BrokerStalled": "broker_peer_stalled",
+        "BrokerReaderStalled": "broker_consumer_stalled",
+        "BrokerStoreNotWorking": "broker_store_working",
+        "BrokerCloneLags": "broker_store_lag_seconds",
+        "BrokerCertificateExpires": "broker_certificate_expiry_timestamp_seconds",
+    }.items():
+        assert family in alerts[name], (name, alerts[name])
+    assert "14 * 86400" in alerts["BrokerCertificateExpires"]
+    for block in text.split("- alert: ")[1:]:
+        assert "summary:" in block and "description:" in block and "severity:" in block, block
+
+
 def test_the_page_needs_nothing_from_elsewhere(scene):
     port = scene.endpoint().serve_http(token="secret")
     index = read(port, "/")
@@ -170,51 +297,3 @@ def test_the_page_needs_nothing_from_elsewhere(scene):
     with urllib.request.urlopen(f"http://{LOCALHOST}:{port}/", timeout=DEADLINE_S) as answer:
         policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy
-
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-def browse(port, profile, script_time_ms=6000, view=""):
-    """The document of the page as a browser has it after a while, and what its console said."""
-    run = subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync",
-         "--enable-logging=stderr", f"--user-data-dir={profile}",
-         f"--virtual-time-budget={script_time_ms}", "--dump-dom", f"http://localhost:{port}/#{view}"],
-        capture_output=True, text=True, timeout=10 * DEADLINE_S,
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout, [line for line in run.stderr.splitlines() if "CONSOLE" in line]
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: install Debian's package chromium to test the live page")
-def test_a_browser_shows_peers_and_what_does_not_work(scene, tmp_path):
-    here, there = scene.endpoint(), scene.endpoint()
-    topic = "/<img src=x onerror=alert(1)>"
-    scene.use(here.make_subscriber(topic))
-    here.attach_clone("lost-books")
-    connect(there, here)
-    page, console = browse(here.serve_http(), tmp_path)
-    assert str(there.node_id()) in page
-    assert "lost-books" in page and "has no master" in page
-    assert "<img" not in page
-    assert console == []
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: install Debian's package chromium to test the live page")
-def test_a_browser_shows_what_happened(scene, tmp_path):
-    here, there = scene.endpoint(), scene.endpoint()
-    connect(there, here)
-    port = here.serve_http()
-    page, console = browse(port, tmp_path, view="Events")
-    assert "peer_added" in page and "handshake successful" in page
-    assert console == []
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: install Debian's package chromium to test the live page")
-def test_a_browser_asks_for_the_token(scene, tmp_path):
-    endpoint = scene.endpoint()
-    page, _ = browse(endpoint.serve_http(token="secret"), tmp_path)
-    assert "a token is needed" in page
-    assert str(endpoint.node_id()) not in page

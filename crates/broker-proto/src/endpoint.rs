@@ -14,6 +14,7 @@
 mod attempt;
 mod connection;
 mod departure;
+mod failures;
 mod foreign;
 mod handshake;
 mod peering;
@@ -33,6 +34,7 @@ use crate::peer_url::PeerUrl;
 use crate::status::{ErrorCode, Event, NetworkAddress, PeerStatus};
 use crate::topic::Topic;
 
+pub use failures::HandshakeFailures;
 pub use refusal::RefusalCounts;
 
 use attempt::{Attempt, AttemptId, AttemptState};
@@ -301,6 +303,7 @@ pub struct Endpoint {
     /// Peers that left a moment ago.
     departures: Departures,
     refusals: Refusals,
+    failures: HandshakeFailures,
     /// Bound: what one call leads to, a few per connection; the caller drains it after each.
     outputs: VecDeque<Output>,
     numbers: u64,
@@ -336,6 +339,7 @@ impl Endpoint {
             waiters: Vec::new(),
             departures: Departures::new(),
             refusals: Refusals::new(),
+            failures: HandshakeFailures::NONE,
             outputs: VecDeque::new(),
             numbers: 0,
         }
@@ -364,6 +368,12 @@ impl Endpoint {
             })
         };
         self.holders.iter().filter_map(peer).collect()
+    }
+
+    /// Where a peer is, or is about to be.
+    pub fn peer_address(&self, peer: EndpointId) -> Option<NetworkAddress> {
+        let connection = self.connections.get(self.holders.get(&peer)?)?;
+        Some(connection.address.clone())
     }
 
     /// The URLs of foreign peers that are there, on their way or looked for, sorted by their text, each
@@ -462,6 +472,7 @@ impl Endpoint {
             .get(&id)
             .is_some_and(|it| matches!(it.stage, Stage::Dialing))
         {
+            self.count_dial(cause.as_ref());
             self.end_handshake(now, id, None, cause);
         }
     }
@@ -503,6 +514,7 @@ impl Endpoint {
                 if connection.peer == Some(self.config.id) {
                     self.stop_calling_myself(id);
                 }
+                self.count_end(&closed);
                 let silent = closed == Closed::Silent;
                 let cause = self.handshake_cause(id, closed);
                 if silent {

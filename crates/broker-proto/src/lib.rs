@@ -64,8 +64,8 @@ pub mod zmtp;
 
 pub use crate::config::Config;
 pub use crate::endpoint::{
-    CloseCause, Closed, ConnectionId, Endpoint, Outcome, Output, PeerInfo, RefusalCounts,
-    RequestId, Retry, TimeoutReason,
+    CloseCause, Closed, ConnectionId, Endpoint, HandshakeFailures, Outcome, Output, PeerInfo,
+    RefusalCounts, RequestId, Retry, TimeoutReason,
 };
 pub use crate::filter::Filter;
 pub use crate::frame::{Envelope, EnvelopeError, Tag};

@@ -6,11 +6,14 @@
 //! | `control` | the protocol's state machine, and what its outputs mean out here |
 //! | `circles` | circles through peers of other implementations |
 //! | `clock` | the clock that data stores go by |
+//! | `listeners` | what it listens on, and where it could not |
 //! | `link` | one connection as the control plane sees it |
 //! | `hooks` | what parts above do for it: outgoing connections, the end of data stores |
 //! | `count` | counters that are only shown |
 //! | `shutdown` | the end of an endpoint |
 //! | `completion` | what an event loop waits for, behind one descriptor |
+//! | `reunions` | how often peerings were established again |
+//! | `program_counters` | what the program around the endpoint counts |
 //! | `pending` | answers of control calls that are not there yet |
 //! | `runtime` | where the tasks of an endpoint run |
 //! | `websocket_counts` | counters of WebSocket clients and servers |
@@ -24,7 +27,10 @@ pub(crate) mod control;
 pub(crate) mod count;
 pub(crate) mod hooks;
 pub(crate) mod link;
+pub(crate) mod listeners;
 pub(crate) mod pending;
+pub(crate) mod program_counters;
+mod reunions;
 pub(crate) mod runtime;
 pub(crate) mod shared;
 mod shutdown;

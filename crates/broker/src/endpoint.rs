@@ -1,6 +1,7 @@
 //! The public handle of an endpoint.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::runtime::Handle;
 use crate::config::HttpOptions;
 use crate::config::{Options, TlsOptions, timespan};
 use crate::core::hooks::{ClosingStores, Destination, Dial, Hooks};
+use crate::core::listeners::{Listener, ListenerKind};
 use crate::core::pending::Pending;
 use crate::core::runtime;
 use crate::core::shared::Shared;
@@ -180,13 +182,23 @@ impl Builder {
 }
 
 /// Takes connections of native peers at a listener from now on.
-fn accept_at(node: &Node, listener: tokio::net::TcpListener) -> Result<(), Error> {
+fn accept_at(
+    node: &Node,
+    listener: tokio::net::TcpListener,
+    address: SocketAddr,
+) -> Result<u16, Error> {
     let shared = &node.shared;
     let mut control = shared.lock_control();
     let task = shared.runtime.spawn(accept::run(node.clone(), listener));
     control.listens_to_natives();
-    if control.add_listener(task) {
-        Ok(())
+    if control.add_listener(Listener {
+        kind: ListenerKind::Peers,
+        address,
+        task,
+        #[cfg(feature = "tls")]
+        tls: None,
+    }) {
+        Ok(address.port())
     } else {
         Err(Error::ShutDown)
     }
@@ -317,10 +329,10 @@ impl Endpoint {
         self.shared().runtime.spawn(async move {
             let shared = &node.shared;
             let bound = listener::bind(&address, port).await;
-            let bound = bound.and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
+            let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
             resolver.resolve(match bound {
-                Err(cause) => Err(shared.cannot_listen(address, port, cause)),
-                Ok((port, listener)) => accept_at(&node, listener).map(|()| port),
+                Err(cause) => Err(shared.cannot_listen(ListenerKind::Peers, address, port, cause)),
+                Ok((address, listener)) => accept_at(&node, listener, address),
             });
         });
         pending
@@ -337,12 +349,13 @@ impl Endpoint {
         let _runtime = shared.runtime.enter();
         let bound = listener.local_addr().and_then(|address| {
             listener.set_nonblocking(true)?;
-            Ok((address.port(), tokio::net::TcpListener::from_std(listener)?))
+            Ok((address, tokio::net::TcpListener::from_std(listener)?))
         });
-        let bound =
-            bound.map_err(|cause| shared.cannot_listen("a given socket".to_owned(), 0, cause));
-        let (port, listener) = bound?;
-        accept_at(self.node(), listener).map(|()| port)
+        let bound = bound.map_err(|cause| {
+            shared.cannot_listen(ListenerKind::Peers, "a given socket".to_owned(), 0, cause)
+        });
+        let (address, listener) = bound?;
+        accept_at(self.node(), listener, address)
     }
 
     /// Listens for WebSocket clients and resolves to the port.
@@ -645,6 +658,38 @@ impl Endpoint {
     /// What the endpoint counted so far, and how its peers, consumers and stores are.
     pub fn stats(&self) -> Stats {
         stats::of(self.node())
+    }
+
+    /// Has a number that the program counts told in [`stats`](Self::stats) and in the metrics, where
+    /// `_total` is added to its name. It is read when somebody asks, on any thread, and must not call
+    /// the endpoint.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// let alerts = Arc::new(AtomicU64::new(3));
+    /// let endpoint = broker::Endpoint::new()?;
+    /// let counter = alerts.clone();
+    /// let read = move || counter.load(Ordering::Relaxed);
+    /// endpoint.add_counter("broker_program_alerts", "Alerts that were raised.", read)?;
+    /// assert_eq!(endpoint.stats().program[0].value, 3);
+    /// # endpoint.shutdown().wait();
+    /// # Ok::<(), broker::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Option`] for a name that a metric cannot have or that is one of the endpoint's own,
+    /// without a line about what it counts, and for the 65th counter.
+    pub fn add_counter(
+        &self,
+        name: &str,
+        help: &str,
+        read: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Result<(), Error> {
+        let counters = &self.shared().program_counters;
+        counters.add(name, help, Box::new(read))
     }
 
     /// As [`stats`](Self::stats), as a JSON object: what the path `/v1/stats` of

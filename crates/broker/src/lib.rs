@@ -95,8 +95,8 @@ pub use broker_data::{
 pub use broker_data::{SerdeError, from_value, to_value};
 pub use broker_proto::endpoint::PeerFailure;
 pub use broker_proto::{
-    EndpointId, EndpointInfo, ErrorCode, Event, Fault, Loss, NetworkAddress, PeerInfo, PeerStatus,
-    RefusalCounts, Status, StatusCode, Topic,
+    EndpointId, EndpointInfo, ErrorCode, Event, Fault, HandshakeFailures, Loss, NetworkAddress,
+    PeerInfo, PeerStatus, RefusalCounts, Status, StatusCode, Topic,
 };
 
 /// The name that the original gives to [`Value`].
@@ -137,8 +137,9 @@ pub use sqlite::{
     SqliteOptions, Synchronous,
 };
 pub use stats::{
-    COMMIT_SECONDS, CommitStats, ConsumerKind, ConsumerStats, PeerStats, Processed, QueueStats,
-    Stats, StoreState, StoreStats, TopicStats, Traffic, Transport,
+    COMMIT_SECONDS, CommitStats, ConsumerKind, ConsumerStats, Direction, Drops, ListenerKind,
+    ListenerStats, PeerStats, Processed, ProgramCounter, QueueStats, Stats, StoreState, StoreStats,
+    TopicStats, Traffic, Transport,
 };
 pub use status_subscriber::StatusSubscriber;
 pub use store::{Backend, Store, StoreChange, StoreError, StoreEvent, StoreEvents};

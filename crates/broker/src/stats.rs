@@ -4,12 +4,15 @@
 //! gathered when somebody asks. No lock that messages need is held for longer than it takes to copy
 //! the numbers of one mailbox.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use broker_data::Timestamp;
-use broker_proto::{EndpointId, NetworkAddress, RefusalCounts, Topic};
+use broker_proto::{EndpointId, HandshakeFailures, NetworkAddress, RefusalCounts, Topic};
 
+use crate::core::link::Side;
+pub use crate::core::listeners::ListenerKind;
 pub use crate::flow::counters::{QueueStats, Traffic};
 pub use crate::flow::foreign::Transport;
 use crate::flow::target::TargetKind;
@@ -44,11 +47,19 @@ pub struct Stats {
     pub stores: Vec<StoreStats>,
     /// When the certificate that native peers see is over; `None` without one.
     pub certificate_expiry: Option<Timestamp>,
+    /// What the endpoint listens on.
+    pub listeners: Vec<ListenerStats>,
     /// What went through under which topics: the 256 busiest prefixes, the busiest first, and all
     /// others together.
     pub topics: Vec<TopicStats>,
     /// Connections that did not become peerings.
     pub refusals: RefusalCounts,
+    /// Handshakes that came to nothing, by reason: of incoming connections and of attempts.
+    pub handshake_failures: HandshakeFailures,
+    /// Messages that did not arrive, by reason.
+    pub drops: Drops,
+    /// What the program around the endpoint counts.
+    pub program: Vec<ProgramCounter>,
     /// Commands of data stores in the name of others.
     pub refused_commands: u64,
     /// Copies of messages that came in several ways.
@@ -57,6 +68,19 @@ pub struct Stats {
     pub loops_found: u64,
     /// Commands of data stores that were not passed on as the same came too often.
     pub commands_stopped: u64,
+}
+
+/// One place where an endpoint listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenerStats {
+    /// Whom it is for.
+    pub kind: ListenerKind,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// When the certificate is over that it shows, if it has one of its own beside that of native
+    /// peers.
+    pub certificate_expiry: Option<Timestamp>,
 }
 
 /// Messages that came through an endpoint, by what they are. Spec: tools 7.1.
@@ -85,6 +109,11 @@ pub struct PeerStats {
     pub address: NetworkAddress,
     /// How it is spoken with.
     pub transport: Transport,
+    /// Which side made the connection.
+    pub direction: Direction,
+    /// How often the peering was established again: with the address, where this endpoint makes the
+    /// connection, otherwise with the id.
+    pub reconnects: u64,
     /// What came from it. Of WebSocket servers, see
     /// [`Endpoint::web_socket_peer_counts`](crate::Endpoint::web_socket_peer_counts).
     pub received: Traffic,
@@ -95,6 +124,67 @@ pub struct PeerStats {
     /// How long a ping and its answer took, at the last measurement: every ten seconds while there
     /// is an HTTP server. `None` before the first answer, and of WebSocket servers.
     pub round_trip: Option<Duration>,
+}
+
+/// Which side made a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Direction {
+    /// The other one.
+    Incoming,
+    /// This endpoint.
+    Outgoing,
+}
+
+impl Direction {
+    /// The name that metrics use, for example `incoming`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Incoming => "incoming",
+            Self::Outgoing => "outgoing",
+        }
+    }
+}
+
+/// Messages that did not arrive, by reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Drops {
+    /// The queue of a consumer was full, and its policy drops.
+    pub overflow: u64,
+    /// They waited for a consumer that was cut off, as it did not take them.
+    pub cut_off: u64,
+    /// They had come another way before.
+    pub duplicate: u64,
+    /// Commands of data stores that cannot be from whom they name.
+    pub refused_command: u64,
+    /// Commands of data stores of which the same came too often.
+    pub stopped_command: u64,
+}
+
+impl Drops {
+    /// The counts with the names that metrics use for the reasons.
+    pub const fn by_reason(&self) -> [(&'static str, u64); 5] {
+        [
+            ("overflow", self.overflow),
+            ("cut-off", self.cut_off),
+            ("duplicate", self.duplicate),
+            ("refused-command", self.refused_command),
+            ("stopped-command", self.stopped_command),
+        ]
+    }
+}
+
+/// A number that the program counts, see [`Endpoint::add_counter`](crate::Endpoint::add_counter).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProgramCounter {
+    /// The name of the metric, without the `_total` at its end.
+    pub name: String,
+    /// What it counts.
+    pub help: String,
+    /// How much so far.
+    pub value: u64,
 }
 
 /// What a consumer of this endpoint is.
@@ -136,13 +226,15 @@ pub struct ConsumerStats {
 /// Gathers what is counted.
 pub(crate) fn of(node: &Node) -> Stats {
     let table = node.shared.data.routes.load();
-    let (infos, links, refusals) = {
+    let listeners = listeners(node);
+    let (infos, links, refusals, handshake_failures) = {
         let control = node.shared.lock_control();
         let machine = control.machine();
         (
             machine.peers(),
             control.peer_links(),
             machine.refusal_counts(),
+            machine.handshake_failures(),
         )
     };
     let peers: Vec<PeerStats> = infos
@@ -156,6 +248,11 @@ pub(crate) fn of(node: &Node) -> Stats {
                     TargetKind::Foreign(foreign) => foreign.transport,
                     _ => Transport::Native,
                 },
+                direction: match link.side {
+                    Side::Acceptor => Direction::Incoming,
+                    Side::Connector => Direction::Outgoing,
+                },
+                reconnects: link.reconnects(),
                 received: link.received.traffic(),
                 sent: link.mailbox.stats(),
                 topics: table
@@ -167,6 +264,7 @@ pub(crate) fn of(node: &Node) -> Stats {
         .collect();
     let consumers: Vec<ConsumerStats> = table
         .locals()
+        .filter(|(_, _, target)| target.kind != TargetKind::Sample)
         .map(|(id, _, target)| ConsumerStats {
             number: id.0,
             kind: match target.kind {
@@ -210,11 +308,59 @@ pub(crate) fn of(node: &Node) -> Stats {
         certificate_expiry: node.shared.certificate_expiry(),
         #[cfg(not(feature = "tls"))]
         certificate_expiry: None,
+        listeners,
         topics: node.shared.data.routes.topic_counts.busiest(),
         refusals,
+        handshake_failures,
+        drops: Drops {
+            overflow: load(&totals.lost.dropped),
+            cut_off: load(&totals.lost.cut_off),
+            duplicate: node.shared.data.marking.dropped(),
+            refused_command: load(&node.shared.refused_commands),
+            stopped_command: commands_stopped,
+        },
+        program: program(node),
         refused_commands: load(&node.shared.refused_commands),
         duplicates_dropped: node.shared.data.marking.dropped(),
         loops_found,
         commands_stopped,
     }
+}
+
+/// What the endpoint listens on. Files of certificates are looked at without the control plane.
+fn listeners(node: &Node) -> Vec<ListenerStats> {
+    #[cfg(feature = "tls")]
+    type Own = Option<crate::net::tls::Tls>;
+    #[cfg(not(feature = "tls"))]
+    type Own = ();
+    let listeners: Vec<(ListenerKind, SocketAddr, Own)> = {
+        let control = node.shared.lock_control();
+        let open = control.listeners().open().iter();
+        #[cfg(feature = "tls")]
+        let all = open.map(|it| (it.kind, it.address, it.tls.clone()));
+        #[cfg(not(feature = "tls"))]
+        let all = open.map(|it| (it.kind, it.address, ()));
+        all.collect()
+    };
+    let stats = listeners.into_iter().map(|(kind, address, own)| {
+        #[cfg(feature = "tls")]
+        let certificate_expiry = own.and_then(|tls| tls.expiry());
+        #[cfg(not(feature = "tls"))]
+        let certificate_expiry = {
+            let () = own;
+            None
+        };
+        ListenerStats {
+            kind,
+            address,
+            certificate_expiry,
+        }
+    });
+    stats.collect()
+}
+
+fn program(node: &Node) -> Vec<ProgramCounter> {
+    let read = node.shared.program_counters.read().into_iter();
+    let counters = read.map(|(name, help, value)| ProgramCounter { name, help, value });
+    counters.collect()
 }

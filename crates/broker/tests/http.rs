@@ -6,8 +6,12 @@
 mod entries;
 #[path = "http/hostile.rs"]
 mod hostile;
+#[path = "http/samples.rs"]
+mod samples;
 #[path = "http/stream.rs"]
 mod stream;
+#[path = "http/together.rs"]
+mod together;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -148,6 +152,104 @@ fn metrics_count_what_flows() {
 }
 
 #[test]
+fn which_side_connected_and_how_often_is_told() {
+    let (here, there) = (endpoint(), endpoint());
+    let port = here.listen("127.0.0.1", 0).wait().unwrap();
+    for _ in 0..3 {
+        there.peer("127.0.0.1", port, Retry::Never).wait().unwrap();
+        assert!(here.await_peer(there.id(), DEADLINE).wait());
+        let told = [&here, &there].map(|it| {
+            let peer = it.stats().peers[0].clone();
+            (peer.direction.name(), peer.reconnects)
+        });
+        if told == [("incoming", 2), ("outgoing", 2)] {
+            let text = get(serve(&here, HttpOptions::default()), "/metrics").body;
+            let name = format!("broker_peer_reconnects_total{{peer=\"{}\"", there.id());
+            assert_eq!(sample(&text, &name), Some(2), "{text}");
+            assert!(text.contains("direction=\"incoming\"} 2"), "{text}");
+            return;
+        }
+        there.unpeer("127.0.0.1", port).wait();
+        eventually("the peer is gone", || here.peers().is_empty());
+    }
+    panic!("{:?} and {:?}", here.stats().peers, there.stats().peers);
+}
+
+#[test]
+fn handshakes_that_fail_are_counted_by_reason() {
+    let here = endpoint();
+    let port = here.listen("127.0.0.1", 0).wait().unwrap();
+    let mut stranger = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stranger.write_all(&[0, 0, 0, 1, 99]).unwrap();
+    // Nothing listens there any more.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = closed.local_addr().unwrap().port();
+    drop(closed);
+    let failed = here.peer("127.0.0.1", nobody, Retry::Never).wait();
+    failed.unwrap_err();
+    eventually("both are counted", || {
+        let counted = here.stats().handshake_failures;
+        (counted.protocol, counted.unreachable) == (1, 1)
+    });
+    let port = serve(&here, HttpOptions::default());
+    let text = get(port, "/metrics").body;
+    for (reason, count) in [("protocol", 1), ("unreachable", 1), ("version", 0)] {
+        let name = format!("broker_handshake_failures_total{{reason=\"{reason}\"}}");
+        assert_eq!(sample(&text, &name), Some(count), "{text}");
+    }
+}
+
+#[test]
+fn what_is_lost_is_counted_also_of_those_who_left() {
+    let options = Options {
+        disable_ssl: true,
+        capacity: broker::Capacity {
+            messages_max: 4,
+            ..broker::Capacity::default()
+        },
+        stall_limit: Duration::ZERO,
+        subscriber_overflow: broker::Overflow::DropNewest,
+        ..Options::default()
+    };
+    let here = Endpoint::builder().options(options).build().unwrap();
+    let hub = here.hub(["/t"]).unwrap();
+    for number in 0..10_u64 {
+        here.publish("/t", &Value::Count(number)).unwrap();
+    }
+    let stats = here.stats();
+    let queue = stats.consumers[0].queue;
+    assert!(queue.dropped > 0 && queue.stalls == 1, "{queue:?}");
+    assert_eq!(stats.drops.overflow, queue.dropped);
+    drop(hub);
+    assert_eq!(here.stats().drops, stats.drops);
+    let text = get(serve(&here, HttpOptions::default()), "/metrics").body;
+    let name = "broker_dropped_messages_total{reason=\"overflow\"}";
+    assert_eq!(sample(&text, name), Some(queue.dropped));
+}
+
+#[test]
+fn a_program_has_its_own_counters_told() {
+    let here = endpoint();
+    here.add_counter("broker_program_alerts", "Alerts that were raised.", || 7)
+        .unwrap();
+    let port = serve(&here, HttpOptions::default());
+    let text = get(port, "/metrics").body;
+    for line in [
+        "# HELP broker_program_alerts_total Alerts that were raised.",
+        "# TYPE broker_program_alerts_total counter",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line} in\n{text}");
+    }
+    assert_eq!(
+        sample(&text, "broker_program_alerts_total"),
+        Some(7),
+        "{text}"
+    );
+    let program = &get(port, "/v1/stats").json()["program"];
+    assert_eq!(program["broker_program_alerts"], 7);
+}
+
+#[test]
 fn the_standard_format_comes_on_request() {
     let here = endpoint();
     let port = serve(&here, HttpOptions::default());
@@ -279,6 +381,89 @@ fn what_does_not_work_is_said() {
         "{reason}"
     );
     assert_eq!(get(port, "/healthz").status, 200);
+}
+
+#[test]
+fn a_place_that_cannot_be_written_makes_an_endpoint_not_ready() {
+    let here = endpoint();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let options = HttpOptions {
+        // Below a file there can be nothing.
+        writes: vec![file.path().join("recordings")],
+        ..HttpOptions::default()
+    };
+    let answer = get(serve(&here, options), "/readyz");
+    assert_eq!(answer.status, 503);
+    assert!(answer.body.contains("cannot be written"), "{}", answer.body);
+    let options = HttpOptions {
+        writes: vec![file.path().to_owned()],
+        ..HttpOptions::default()
+    };
+    assert_eq!(get(serve(&here, options), "/readyz").status, 200);
+}
+
+#[test]
+fn an_address_that_could_not_be_had_makes_an_endpoint_not_ready() {
+    let (here, other) = (endpoint(), endpoint());
+    let port = serve(&here, HttpOptions::default());
+    let taken = other.listen("127.0.0.1", 0).wait().unwrap();
+    here.listen("127.0.0.1", taken).wait().unwrap_err();
+    let answer = get(port, "/readyz");
+    assert_eq!(answer.status, 503);
+    assert!(answer.body.contains(&taken.to_string()), "{}", answer.body);
+    let free = here.listen("127.0.0.1", 0).wait().unwrap();
+    assert_eq!(get(port, "/readyz").status, 200);
+    let listeners = get(port, "/v1/stats").json()["listeners"].clone();
+    let told: Vec<_> = listeners.as_array().unwrap().iter().collect();
+    assert_eq!(told.len(), 2, "{listeners}");
+    let peers = told.iter().find(|it| it["kind"] == "peers").unwrap();
+    assert_eq!(
+        (&peers["address"], &peers["port"]),
+        (&"127.0.0.1".into(), &free.into())
+    );
+}
+
+#[test]
+fn only_scripts_of_listed_origins_may_read_answers() {
+    let here = endpoint();
+    let options = HttpOptions {
+        origins: vec!["https://dashboard.example".to_owned()],
+        token: Some("secret".to_owned()),
+        ..HttpOptions::default()
+    };
+    let port = serve(&here, options);
+    for (origin, is_listed) in [
+        ("https://dashboard.example", true),
+        ("https://dashboard.example.evil.example", false),
+        ("http://dashboard.example", false),
+        ("null", false),
+    ] {
+        let token = "Authorization: Bearer secret\r\n";
+        let head = request(
+            port,
+            "GET",
+            "/v1/peers",
+            &format!("Origin: {origin}\r\n{token}"),
+        )
+        .head;
+        let allowed = format!("access-control-allow-origin: {origin}");
+        assert_eq!(head.contains(&allowed), is_listed, "{head}");
+        assert!(head.contains("vary: origin"), "{head}");
+        // What a browser asks before it sends the token.
+        let fields = format!("Origin: {origin}\r\nAccess-Control-Request-Method: GET\r\n");
+        let answer = request(port, "OPTIONS", "/v1/peers", &fields);
+        assert_eq!(answer.status == 204, is_listed, "{}", answer.head);
+        let fields = "access-control-allow-headers: authorization";
+        assert_eq!(answer.head.contains(fields), is_listed, "{}", answer.head);
+    }
+    // Who may read answers still needs the token.
+    let answer = request(
+        port,
+        "GET",
+        "/v1/peers",
+        "Origin: https://dashboard.example\r\n",
+    );
+    assert_eq!(answer.status, 401);
 }
 
 #[test]

@@ -42,7 +42,8 @@ fn check(description: &Json, port: u16, name: &str, query: &str, expected: &str)
     } else {
         "hosts"
     };
-    let path = format!("{}{query}", name.replace("{name}", store));
+    let name_of_topic = name.replace("{topic}", "%2Ft");
+    let path = format!("{}{query}", name_of_topic.replace("{name}", store));
     let (status, kind, body) = get(port, &path);
     assert_eq!(status, expected, "{path}: {body}");
     let pointer = name.replace('~', "~0").replace('/', "~1");
@@ -57,6 +58,19 @@ fn check(description: &Json, port: u16, name: &str, query: &str, expected: &str)
             panic!("{path}: {problem}: {value}");
         }
     }
+}
+
+/// A sample with a message in it.
+fn publish_until_sampled(description: &Json, node: &Peer, port: u16, name: &str) {
+    std::thread::scope(|scope| {
+        let sampled = scope.spawn(|| {
+            check(description, port, name, "?limit=1&seconds=10", "200");
+        });
+        while !sampled.is_finished() {
+            node.endpoint.publish("/t", &Value::Count(1)).unwrap();
+            std::thread::yield_now();
+        }
+    });
 }
 
 #[test]
@@ -75,16 +89,34 @@ fn every_path_answers_as_it_is_described() {
     store.put("a", &Value::Count(1)).unwrap();
     store.put("b", "x".repeat(10_000).as_str()).unwrap();
     let _lost = node.endpoint.attach_clone("none", CloneOptions::default());
-    let served = node
-        .endpoint
-        .serve_http("127.0.0.1", 0, HttpOptions::default());
-    let port = served.wait().unwrap();
+    let read = || 7;
+    node.endpoint
+        .add_counter("broker_program_alerts", "Alerts.", read)
+        .unwrap();
+    let serve = |samples| {
+        let options = HttpOptions {
+            samples,
+            ..HttpOptions::default()
+        };
+        let served = node.endpoint.serve_http("127.0.0.1", 0, options);
+        served.wait().unwrap()
+    };
+    let port = serve(true);
     let (_, _, text) = get(port, "/v1/openapi.json");
     let description: Json = serde_json::from_str(&text).unwrap();
     for name in description["paths"].as_object().unwrap().keys() {
         let status = if name == "/readyz" { "503" } else { "200" };
-        check(&description, port, name, "", status);
+        let query = if name.ends_with("/sample") {
+            "?seconds=0"
+        } else {
+            ""
+        };
+        check(&description, port, name, query, status);
     }
+    let sample = "/v1/topics/{topic}/sample";
+    check(&description, port, sample, "?seconds=x", "400");
+    check(&description, serve(false), sample, "", "403");
+    publish_until_sampled(&description, &node, port, sample);
     for name in ["/v1/peers", "/v1/stores/{name}", "/v1/topics"] {
         check(&description, port, name, "?limit=0", "400");
     }

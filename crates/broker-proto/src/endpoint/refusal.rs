@@ -79,6 +79,7 @@ impl Endpoint {
     /// An incoming connection was refused before [`handle_accepted`](Self::handle_accepted), in the
     /// handshake of TLS.
     pub fn handle_refused(&mut self, now: Timestamp, remote: NetworkAddress, cause: &str) {
+        self.count_insecure();
         self.refuse_stranger(now, None, remote, cause);
     }
 
@@ -97,6 +98,9 @@ impl Endpoint {
         close: Option<CloseCause>,
         cause: String,
     ) {
+        if let Some(close) = close {
+            self.count_refusal(close);
+        }
         let me = self.config.id;
         // Where it leads back to this endpoint its other end says what there is to say.
         let stranger = self

@@ -492,6 +492,48 @@ fn redundant_connections_are_no_refusals() {
     assert_eq!(script.endpoint.refusal_counts(), RefusalCounts::default());
 }
 
+#[test]
+fn handshakes_that_fail_are_counted_by_reason() {
+    let mut script = Script::new();
+    let now = script.now;
+    let (min, max) = (77, 78);
+    for message in [
+        Handshake::OriginatorAck,
+        Handshake::Hello {
+            id: SMALL,
+            min,
+            max,
+        },
+    ] {
+        let id = script.accept();
+        script.hears(id, &message);
+        script.log();
+    }
+    for closed in [Closed::TimedOut, Closed::Remote, Closed::Silent] {
+        let id = script.accept();
+        script.endpoint.handle_closed(now, id, closed);
+        script.log();
+    }
+    let remote = NetworkAddress::new("192.0.2.1", 1);
+    script.endpoint.handle_refused(now, remote, "no TLS");
+    let counted = script.endpoint.handshake_failures();
+    let counted: Vec<_> = counted
+        .by_reason()
+        .into_iter()
+        .filter(|it| it.1 > 0)
+        .collect();
+    assert_eq!(
+        counted,
+        [
+            ("security", 1),
+            ("protocol", 1),
+            ("version", 1),
+            ("closed", 1),
+            ("timed-out", 1)
+        ]
+    );
+}
+
 // --- redundant connections ----------------------------------------------------------------------
 
 #[test]

@@ -113,6 +113,28 @@ impl<'a> RequestHead<'a> {
         })
     }
 
+    /// A head that was read elsewhere: the method, path and query, names and values of the fields.
+    ///
+    /// # Errors
+    ///
+    /// When the method is none that HTTP knows, or the target is not a path.
+    pub fn from_parts(
+        method: &str,
+        target: &'a str,
+        fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> Result<Self, HeadError> {
+        let method = METHODS.into_iter().find(|known| *known == method);
+        let method = method.ok_or(HeadError::Method)?;
+        if !target.starts_with('/') {
+            return Err(HeadError::RelativeTarget);
+        }
+        Ok(Self {
+            method,
+            target,
+            fields: fields.into_iter().collect(),
+        })
+    }
+
     /// The target without query and fragment.
     pub fn path(&self) -> &'a str {
         let end = self.target.find(['?', '#']).unwrap_or(self.target.len());
@@ -266,6 +288,22 @@ mod tests {
             text_response((400, "Bad Request"), &[("Connection", "close")], "no"),
             "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\
              Connection: close\r\n\r\nno"
+        );
+    }
+
+    #[test]
+    fn a_head_that_was_read_elsewhere_is_the_same() {
+        let parsed = RequestHead::parse(b"GET /a?b HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let made = RequestHead::from_parts("GET", "/a?b", [(&b"Host"[..], &b"x"[..])]);
+        assert_eq!(made, Ok(parsed));
+        let none = std::iter::empty;
+        assert_eq!(
+            RequestHead::from_parts("FETCH", "/", none()),
+            Err(HeadError::Method)
+        );
+        assert_eq!(
+            RequestHead::from_parts("GET", "a", none()),
+            Err(HeadError::RelativeTarget)
         );
     }
 }

@@ -54,24 +54,35 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// Status code and reason of the answer.
+    pub const fn status(&self) -> (u16, &'static str) {
+        match self {
+            Self::Head(error) => error.status(),
+            Self::NotWebSocket | Self::Path | Self::Key => (400, "Bad Request"),
+            Self::Version => (426, "Upgrade Required"),
+            Self::Origin => (403, "Forbidden"),
+            Self::TooMany => (503, "Service Unavailable"),
+        }
+    }
+
+    /// The fields that the answer has beside those about its text; `Connection` closes.
+    pub const fn fields(&self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Head(_) | Self::NotWebSocket | Self::Path | Self::Key | Self::Origin => {
+                &[("Connection", "close")]
+            }
+            Self::Version => &[
+                ("Upgrade", "websocket"),
+                ("Connection", "Upgrade, close"),
+                ("Sec-WebSocket-Version", "13"),
+            ],
+            Self::TooMany => &[("Connection", "close"), ("Retry-After", "5")],
+        }
+    }
+
     /// The complete answer, after which the connection closes.
     pub fn response(&self) -> String {
-        let close = ("Connection", "close");
-        let (status, extra): (_, &[(&str, &str)]) = match self {
-            Self::Head(error) => (error.status(), &[close]),
-            Self::NotWebSocket | Self::Path | Self::Key => ((400, "Bad Request"), &[close]),
-            Self::Version => (
-                (426, "Upgrade Required"),
-                &[
-                    ("Upgrade", "websocket"),
-                    ("Connection", "Upgrade, close"),
-                    ("Sec-WebSocket-Version", "13"),
-                ],
-            ),
-            Self::Origin => ((403, "Forbidden"), &[close]),
-            Self::TooMany => ((503, "Service Unavailable"), &[close, ("Retry-After", "5")]),
-        };
-        text_response(status, extra, &self.to_string())
+        text_response(self.status(), self.fields(), &self.to_string())
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
 
-use crate::config::TlsOptions;
+use crate::config::{TlsOptions, WebSocketOptions};
 use crate::error::Error;
 
 /// Connections at a time: a Prometheus or two, and a few people.
@@ -37,6 +38,19 @@ pub struct HttpOptions {
     pub token: Option<String>,
     /// Connections at a time; others wait.
     pub connections_max: usize,
+    /// Serves WebSocket clients at the same port, under `/v1/messages/json`, as
+    /// [`listen_ws_with`](crate::Endpoint::listen_ws_with) does at a port of its own. Port, address
+    /// and TLS are those of this server, whose token and names of the machine count for clients, too.
+    pub web_socket: Option<WebSocketOptions>,
+    /// Origins of web pages elsewhere whose scripts may read the answers, for example
+    /// `https://dashboard.example`; none by default.
+    pub origins: Vec<String>,
+    /// Whether those who may ask can have messages of a topic shown, under
+    /// `/v1/topics/TOPIC/sample`; not by default.
+    pub samples: bool,
+    /// Directories and files that the program writes to, beside the files of data stores: the
+    /// endpoint is not ready while one of them cannot be written.
+    pub writes: Vec<PathBuf>,
 }
 
 impl Default for HttpOptions {
@@ -47,6 +61,10 @@ impl Default for HttpOptions {
             tls: None,
             token: None,
             connections_max: CONNECTIONS_MAX,
+            web_socket: None,
+            origins: Vec::new(),
+            samples: false,
+            writes: Vec::new(),
         }
     }
 }
@@ -60,6 +78,10 @@ impl fmt::Debug for HttpOptions {
             .field("tls", &self.tls.is_some())
             .field("token", &self.token.is_some())
             .field("connections_max", &self.connections_max)
+            .field("web_socket", &self.web_socket)
+            .field("origins", &self.origins)
+            .field("samples", &self.samples)
+            .field("writes", &self.writes)
             .finish()
     }
 }
@@ -98,7 +120,19 @@ impl HttpOptions {
         if self.token.as_deref().is_some_and(str::is_empty) {
             return wrong("`token` must not be empty");
         }
-        Ok(())
+        for origin in &self.origins {
+            let host = origin.split_once("://").map_or("", |(_, host)| host);
+            let is_one = !host.is_empty() && !host.contains(['/', '?', '#']);
+            if !is_one || !origin.bytes().all(|it| it.is_ascii_graphic()) {
+                return wrong(&format!(
+                    "`{origin}` is no origin: it has a scheme, a host and perhaps a port, as in \
+                     `https://dashboard.example`"
+                ));
+            }
+        }
+        self.web_socket
+            .as_ref()
+            .map_or(Ok(()), WebSocketOptions::check)
     }
 }
 
@@ -128,5 +162,27 @@ mod tests {
         let mut options = HttpOptions::default();
         options.take_variables(|_| None).unwrap();
         assert_eq!(options.port, None);
+    }
+
+    #[test]
+    fn an_origin_is_a_scheme_and_a_host() {
+        let with = |origin: &str| HttpOptions {
+            origins: vec![origin.to_owned()],
+            ..HttpOptions::default()
+        };
+        for origin in ["https://a.example", "http://localhost:3000"] {
+            with(origin).check().unwrap();
+        }
+        for origin in [
+            "",
+            "*",
+            "a.example",
+            "https://",
+            "https://a/",
+            "https://a b",
+        ] {
+            let error = with(origin).check().unwrap_err().to_string();
+            assert!(error.contains("no origin"), "{error}");
+        }
     }
 }

@@ -24,8 +24,10 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::core::hooks::{Destination, Dial};
-use crate::core::link::Link;
+use crate::core::link::{Link, Side};
+use crate::core::listeners::{Listener, ListenerKind, Listeners};
 use crate::core::pending::Resolver;
+use crate::core::reunions::{Known, Reunions};
 use crate::core::shared::{Gauge, Shared};
 use crate::error::Error;
 use crate::flow::foreign::Foreign;
@@ -42,13 +44,15 @@ pub(crate) struct Control {
     pub(super) requests: BTreeMap<RequestId, Request>,
     next_request: u64,
     next_local: u64,
-    /// Listener tasks, to be ended by the shutdown.
-    pub(super) listeners: Vec<tokio::task::JoinHandle<()>>,
+    /// Ended by the shutdown.
+    pub(super) listeners: Listeners,
     /// Whether native peers may come by themselves.
     listens_to_natives: bool,
     /// Whether a foreign peer was ever asked for.
     knows_foreign: bool,
     pub(super) shutdown: Shutdown,
+    /// How often peers came again.
+    reunions: Reunions,
 }
 
 /// Who waits for an answer of the machine.
@@ -125,10 +129,11 @@ impl Control {
             requests: BTreeMap::new(),
             next_request: 0,
             next_local: 0,
-            listeners: Vec::new(),
+            listeners: Listeners::default(),
             listens_to_natives: false,
             knows_foreign: false,
             shutdown: Shutdown::Running,
+            reunions: Reunions::default(),
         }
     }
 
@@ -142,15 +147,19 @@ impl Control {
         LocalId(self.next_local)
     }
 
-    /// Keeps a listener's task; `false` says that it came too late.
-    pub(crate) fn add_listener(&mut self, task: tokio::task::JoinHandle<()>) -> bool {
+    /// Keeps a listener; `false` says that it came too late.
+    pub(crate) fn add_listener(&mut self, listener: Listener) -> bool {
         let running = matches!(self.shutdown, Shutdown::Running);
         if running {
-            self.listeners.push(task);
+            self.listeners.add(listener);
         } else {
-            task.abort();
+            listener.task.abort();
         }
         running
+    }
+
+    pub(crate) fn listeners(&self) -> &Listeners {
+        &self.listeners
     }
 
     /// Notes that one of the listeners is for native peers.
@@ -221,7 +230,11 @@ impl Shared {
                 return None;
             }
             let connection = control.machine.handle_accepted(now, remote);
-            let link = Arc::new(Link::new(self.peer_mailbox(), TargetKind::Peer));
+            let link = Arc::new(Link::new(
+                self.peer_mailbox(),
+                TargetKind::Peer,
+                Side::Acceptor,
+            ));
             control.links.insert(connection, link.clone());
             Some((connection, link))
         })
@@ -447,6 +460,20 @@ impl Shared {
         Ok(id)
     }
 
+    /// Adds a local consumer of what comes under a topic anyway: no peer is told. `None` after the end.
+    #[cfg(feature = "status")]
+    pub(crate) fn add_tap(&self, kind: LocalKind, topic: Topic, target: Target) -> Option<LocalId> {
+        let mut control = self.lock_control();
+        if self.is_shut_down() {
+            return None;
+        }
+        let id = control.new_local();
+        self.data
+            .routes
+            .update(|table| table.add_local(id, kind, vec![topic], target));
+        Some(id)
+    }
+
     /// Extends the endpoint's own filter and tells the peers.
     pub(crate) fn subscribe(self: &Arc<Self>, topics: &[Topic]) {
         self.act(|control, now| control.machine.subscribe(now, topics));
@@ -455,6 +482,7 @@ impl Shared {
     /// Reports that an address cannot be listened on; returns the error.
     pub(crate) fn cannot_listen(
         self: &Arc<Self>,
+        kind: ListenerKind,
         address: String,
         port: u16,
         cause: std::io::Error,
@@ -466,6 +494,9 @@ impl Shared {
             cause: Arc::new(cause),
         };
         tracing::error!(event = "listen-failed", %error);
+        let mut control = self.lock_control();
+        control.listeners.note_failure(kind, error.to_string());
+        drop(control);
         let place = EndpointInfo {
             id: None,
             network: Some(network),
@@ -488,7 +519,8 @@ impl Shared {
                     host,
                     port,
                 } => {
-                    let link = Link::new(self.peer_mailbox(), TargetKind::Peer);
+                    let side = Side::Connector;
+                    let link = Link::new(self.peer_mailbox(), TargetKind::Peer, side);
                     let to = Destination::Native { host, port };
                     after.dials.push(self.dial(control, connection, link, to));
                 }
@@ -538,6 +570,10 @@ impl Shared {
                     filter,
                 } => {
                     if let Some(link) = control.links.get(&connection) {
+                        let known = match (link.side, control.machine.peer_address(peer)) {
+                            (Side::Connector, Some(at)) => Known::Address(at.host, at.port),
+                            _ => Known::Id(peer),
+                        };
                         let target = Target {
                             mailbox: link.mailbox.clone(),
                             kind: match link.kind {
@@ -548,7 +584,8 @@ impl Shared {
                         self.data
                             .routes
                             .update(|table| table.add_peer(peer, filter, target));
-                        link.install(peer);
+                        let reconnects = control.reunions.note(known);
+                        link.install(peer, reconnects);
                         self.peers_changed(None);
                         self.wants_changed();
                     }
@@ -635,7 +672,7 @@ impl Shared {
             ..self.data.peer_limits.clone()
         });
         self.data.report_bursts_of(&mailbox, kind);
-        Link::new(Arc::new(mailbox), kind)
+        Link::new(Arc::new(mailbox), kind, Side::Connector)
     }
 
     /// What is spoken under a scheme, if it is not the native protocol and this build speaks it.

@@ -27,6 +27,10 @@ pub(crate) struct Link {
     closing: AtomicBool,
     /// What stands behind the mailbox in the routing table.
     pub(crate) kind: TargetKind,
+    /// Which side of the connection this endpoint is.
+    pub(crate) side: Side,
+    /// Peerings with the same peer that were there before.
+    reconnects: AtomicU64,
     /// What came from there.
     pub(crate) received: Received,
     pub(crate) round_trip: RoundTrip,
@@ -36,10 +40,12 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(mailbox: Arc<Mailbox>, kind: TargetKind) -> Self {
+    pub(crate) fn new(mailbox: Arc<Mailbox>, kind: TargetKind, side: Side) -> Self {
         Self {
             mailbox,
             kind,
+            side,
+            reconnects: AtomicU64::new(0),
             #[cfg(feature = "tls")]
             tls: OnceLock::new(),
             peer: OnceLock::new(),
@@ -55,8 +61,14 @@ impl Link {
         self.peer.get().copied()
     }
 
-    /// Ends the handshake.
-    pub(crate) fn install(&self, peer: EndpointId) {
+    /// Peerings with the same peer that were there before this one.
+    pub(crate) fn reconnects(&self) -> u64 {
+        self.reconnects.load(Ordering::Relaxed)
+    }
+
+    /// Ends the handshake; there were that many with the peer before.
+    pub(crate) fn install(&self, peer: EndpointId, reconnects: u64) {
+        self.reconnects.store(reconnects, Ordering::Relaxed);
         // A connection is installed once; the state machine guarantees it.
         let _ = self.peer.set(peer);
         self.mailbox.nudge();

@@ -17,6 +17,7 @@ use crate::config::{Options, Overflow, SHUTDOWN_TIMEOUT};
 use crate::core::clock::Clock;
 use crate::core::control::Control;
 use crate::core::hooks::Hooks;
+use crate::core::program_counters::ProgramCounters;
 use crate::error::Error;
 use crate::flow::data_plane::DataPlane;
 use crate::lock::Lock;
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) pending: Arc<Semaphore>,
     pub(crate) large_handshakes: Semaphore,
     pub(crate) connections: Gauge,
+    pub(crate) program_counters: ProgramCounters,
     /// Commands of data stores in somebody else's name.
     pub(crate) refused_commands: AtomicU64,
     /// Taken behind `control`, if both are.
@@ -119,6 +121,7 @@ impl Shared {
             )),
             large_handshakes: Semaphore::new(LARGE_HANDSHAKES_MAX),
             connections: Gauge::default(),
+            program_counters: ProgramCounters::default(),
             refused_commands: AtomicU64::new(0),
             circles: Lock::new(Circles::new(id, keys, Box::new(unforeseeable))),
             is_testing_circles: AtomicBool::new(false),

@@ -32,7 +32,7 @@ impl Shared {
                         waiting: resolver.take().into_iter().collect(),
                     };
                     self.mark_shut_down();
-                    begun = Some((through, std::mem::take(&mut control.listeners)));
+                    begun = Some((through, control.listeners.take()));
                     // What stores still have to say is said before the goodbyes.
                     if (self.hooks.closing_stores)().is_none() {
                         control.machine.shutdown(now);

@@ -1,5 +1,6 @@
 //! Counters of the data path. Who writes them pays a few instructions, who asks gathers them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct QueueStats {
     pub dropped: u64,
     /// Whether the queue is full and its consumer takes nothing.
     pub is_stalled: bool,
+    /// How often that began.
+    pub stalls: u64,
     /// How long nothing was taken although something waited, as far as those who asked have seen:
     /// it is compared when asked.
     pub idle: Duration,
@@ -73,9 +76,19 @@ fn add(counter: &AtomicU64, by: u64) {
     counter.store(before.wrapping_add(by), Ordering::Relaxed);
 }
 
+/// Messages that consumers did not get, those that are gone included.
+#[derive(Debug, Default)]
+pub(crate) struct Lost {
+    /// Dropped by the policy of a full queue.
+    pub(crate) dropped: AtomicU64,
+    /// What waited for a consumer that was cut off.
+    pub(crate) cut_off: AtomicU64,
+}
+
 /// The counters of an endpoint that belong to no connection.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
+    pub(crate) lost: Arc<Lost>,
     /// Commands of data stores from peers.
     pub(crate) commands: AtomicU64,
     pub(crate) routing_updates: AtomicU64,

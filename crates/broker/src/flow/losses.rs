@@ -36,6 +36,9 @@ impl DataPlane {
 
     #[cold]
     fn report_burst(&self, target: &Target) {
+        if target.kind == TargetKind::Sample {
+            return;
+        }
         let consumer = self.consumer(&target.mailbox, target.kind);
         let policy = target.mailbox.policy();
         let which = match policy {
@@ -51,6 +54,7 @@ impl DataPlane {
 
     /// Has the end of each burst of drops told, too, with the number of messages.
     pub(crate) fn report_bursts_of(self: &Arc<Self>, mailbox: &Mailbox, kind: TargetKind) {
+        mailbox.count_lost(self.totals.lost.clone());
         let data = Arc::downgrade(self);
         mailbox.tell_bursts(move |mailbox, burst| {
             let Some(data) = data.upgrade() else {
@@ -94,6 +98,7 @@ impl DataPlane {
             TargetKind::Local => "a subscriber",
             TargetKind::Foreign(transport) => transport.peer,
             TargetKind::Client => "a WebSocket client",
+            TargetKind::Sample => "a sample",
         };
         let table = self.routes.load();
         let is_it = |target: &Target| std::ptr::eq(Arc::as_ptr(&target.mailbox), mailbox);

@@ -39,7 +39,7 @@ use broker_proto::Filter;
 use broker_proto::frame::frame_size;
 
 use crate::config::Overflow;
-use crate::flow::counters::QueueStats;
+use crate::flow::counters::{Lost, QueueStats};
 pub(crate) use crate::flow::mailbox::chunk::Chunk;
 use crate::flow::mailbox::direct_write::DirectWrite;
 use crate::flow::mailbox::joint::{JOINT_BYTES_MAX, JOINT_FRAMES_MAX, JointRun};
@@ -117,6 +117,8 @@ pub(crate) struct Mailbox {
     told_of_bursts: OnceLock<TellBurst>,
     /// What the program calls its consumer.
     name: OnceLock<Box<str>>,
+    /// Counts what is lost together with others.
+    lost: OnceLock<Arc<Lost>>,
 }
 
 impl fmt::Debug for Mailbox {
@@ -193,6 +195,7 @@ impl Mailbox {
             dropped: AtomicU64::new(0),
             told_of_bursts: OnceLock::new(),
             name: OnceLock::new(),
+            lost: OnceLock::new(),
             has_interest: AtomicBool::new(false),
         }
     }
@@ -341,7 +344,11 @@ impl Mailbox {
     fn push_full(&self, mut inner: Locked<'_, Inner>, run: Run<'_>, patience: Patience) -> Pushed {
         let progress = self.progress.load(Ordering::Relaxed);
         let idle = inner.stall.idle(progress, Instant::now());
-        inner.stall.stalled = idle >= self.limits.stall_limit;
+        let is_stalled = idle >= self.limits.stall_limit;
+        if is_stalled && !inner.stall.stalled {
+            inner.stall.stalls = inner.stall.stalls.saturating_add(1);
+        }
+        inner.stall.stalled = is_stalled;
         match (inner.stall.stalled, patience, self.limits.overflow) {
             (false, Patience::Waits | Patience::Presses, _) => Pushed::Full {
                 stalls_in: self.limits.stall_limit.saturating_sub(idle),
@@ -407,6 +414,12 @@ impl Mailbox {
         outcome
     }
 
+    /// Has what is lost counted there, too.
+    pub(crate) fn count_lost(&self, lost: Arc<Lost>) {
+        // Set once, by its maker.
+        let _ = self.lost.set(lost);
+    }
+
     /// What happens to messages that find no room.
     pub(crate) fn policy(&self) -> Overflow {
         self.limits.overflow
@@ -416,6 +429,9 @@ impl Mailbox {
         inner.state = State::Overflowed;
         let unread = inner.queue.count() as u64;
         self.dropped.fetch_add(unread, Ordering::Relaxed);
+        if let Some(lost) = self.lost.get() {
+            lost.cut_off.fetch_add(unread, Ordering::Relaxed);
+        }
         // Its own end tells of it: a status event, or an error of the call that receives.
         tracing::warn!(event = "consumer-cut-off", lost = unread);
         inner.queue.clear();
@@ -549,6 +565,7 @@ impl Mailbox {
             waiting_messages_max: inner.flow.waiting_max.max(waiting),
             dropped: self.dropped(),
             is_stalled: inner.stall.stalled,
+            stalls: inner.stall.stalls,
         }
     }
 

@@ -30,6 +30,12 @@ pub(crate) enum TargetKind {
         expect(dead_code, reason = "only WebSocket servers have such targets")
     )]
     Client,
+    /// Somebody who looks at messages for a moment: what it does not take is no loss.
+    #[cfg_attr(
+        not(feature = "status"),
+        expect(dead_code, reason = "only the server for status takes samples")
+    )]
+    Sample,
 }
 
 impl TargetKind {
@@ -62,7 +68,7 @@ impl TargetKind {
         match self {
             Self::Peer | Self::Sibling => true,
             Self::Foreign(transport) => transport.carries_stores,
-            Self::Local | Self::Client => false,
+            Self::Local | Self::Client | Self::Sample => false,
         }
     }
 
@@ -71,7 +77,7 @@ impl TargetKind {
         match self {
             Self::Peer | Self::Sibling => true,
             Self::Foreign(transport) => transport.tells_filter,
-            Self::Local | Self::Client => false,
+            Self::Local | Self::Client | Self::Sample => false,
         }
     }
 
@@ -80,7 +86,7 @@ impl TargetKind {
         match self {
             Self::Client => true,
             Self::Foreign(transport) => matches!(transport.speaks, Language::Json),
-            Self::Peer | Self::Sibling | Self::Local => false,
+            Self::Peer | Self::Sibling | Self::Local | Self::Sample => false,
         }
     }
 }

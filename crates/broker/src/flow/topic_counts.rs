@@ -67,8 +67,13 @@ impl TopicCounter {
         self.received.add(messages, bytes);
     }
 
+    /// What came, and what was published.
+    fn traffic(&self) -> [Traffic; 2] {
+        [self.received.traffic(), self.published.traffic()]
+    }
+
     fn messages(&self) -> u64 {
-        let (received, published) = (self.received.traffic(), self.published.traffic());
+        let [received, published] = self.traffic();
         received.messages.saturating_add(published.messages)
     }
 }
@@ -100,7 +105,7 @@ pub(crate) struct TopicCounts {
 #[derive(Debug, Default)]
 struct Counted {
     /// Places by prefix. Bound: `PREFIXES_COUNTED_MAX`.
-    places: FxHashMap<Box<[u8]>, usize>,
+    places: FxHashMap<Arc<[u8]>, usize>,
     /// Bound: `PREFIXES_COUNTED_MAX`.
     slots: Vec<Slot>,
     /// Where the search for one that counted little goes on.
@@ -109,7 +114,7 @@ struct Counted {
 
 #[derive(Debug)]
 struct Slot {
-    prefix: Box<[u8]>,
+    prefix: Arc<[u8]>,
     counter: Arc<TopicCounter>,
     /// What was counted in this place before.
     inherited: u64,
@@ -138,34 +143,39 @@ impl TopicCounts {
 
     /// The busiest prefixes, the busiest first, and behind them what all others come to.
     pub(crate) fn busiest(&self) -> Vec<TopicStats> {
-        let mut stats: Vec<TopicStats> = {
+        // Numbers only: those who publish under a new topic wait for the lock.
+        let copied: Vec<(Arc<[u8]>, [Traffic; 2])> = {
             let counted = self.counted.lock();
             let slots = counted.slots.iter();
-            let busy = slots.filter(|slot| slot.counter.messages() > 0);
-            busy.map(|slot| told(&slot.prefix, &slot.counter)).collect()
+            let numbers = slots.map(|slot| (slot.prefix.clone(), slot.counter.traffic()));
+            numbers.collect()
         };
-        let messages = |it: &TopicStats| it.received.messages.saturating_add(it.published.messages);
-        stats.sort_by(|a, b| {
+        let messages = |[received, published]: &[Traffic; 2]| {
+            received.messages.saturating_add(published.messages)
+        };
+        let mut busy: Vec<_> = copied
+            .into_iter()
+            .filter(|(_, traffic)| messages(traffic) > 0)
+            .collect();
+        busy.sort_by(|(one, a), (other, b)| {
             let order = messages(b).cmp(&messages(a));
-            order.then_with(|| a.prefix.cmp(&b.prefix))
+            order.then_with(|| one.cmp(other))
         });
-        let mut others = told(OTHER.as_bytes(), &self.other);
-        for stats in stats.drain(PREFIXES_TOLD_MAX.min(stats.len())..) {
-            others.received += stats.received;
-            others.published += stats.published;
+        let mut others = self.other.traffic();
+        for (_, [received, published]) in busy.drain(PREFIXES_TOLD_MAX.min(busy.len())..) {
+            others[0] += received;
+            others[1] += published;
         }
         if messages(&others) > 0 {
-            stats.push(others);
+            busy.push((OTHER.as_bytes().into(), others));
         }
-        stats
-    }
-}
-
-fn told(prefix: &[u8], counter: &TopicCounter) -> TopicStats {
-    TopicStats {
-        prefix: String::from_utf8_lossy(prefix).into_owned(),
-        received: counter.received.traffic(),
-        published: counter.published.traffic(),
+        let told = busy.into_iter();
+        told.map(|(prefix, [received, published])| TopicStats {
+            prefix: String::from_utf8_lossy(&prefix).into_owned(),
+            received,
+            published,
+        })
+        .collect()
     }
 }
 
@@ -176,13 +186,14 @@ impl Counted {
             return slot.counter.clone();
         }
         let counter = Arc::<TopicCounter>::default();
+        let prefix: Arc<[u8]> = prefix.into();
         let slot = Slot {
-            prefix: prefix.into(),
+            prefix: prefix.clone(),
             counter: counter.clone(),
             inherited: 0,
         };
         if self.slots.len() < PREFIXES_COUNTED_MAX {
-            self.places.insert(prefix.into(), self.slots.len());
+            self.places.insert(prefix, self.slots.len());
             self.slots.push(slot);
         } else if !self.replace(slot, other) {
             return other.clone();

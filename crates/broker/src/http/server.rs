@@ -15,18 +15,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tungstenite::protocol::Role;
 
-use super::handshake::{self, Refusal};
+use super::handshake::{self, Refusal, Upgraded};
 use super::session::Session;
 use super::stream::WebSocketStream;
 use crate::config::{MAILBOX_MESSAGES_MAX, Overflow, deadline};
 use crate::config::{WebSocketOptions, WebSocketTls};
+use crate::core::listeners::{Listener, ListenerKind};
 use crate::core::pending::Resolver;
 use crate::core::shared::{Gauge, Shared};
 use crate::core::websocket_counts::UNKNOWN;
 use crate::error::Error;
 use crate::flow::mailbox::Limits;
 use crate::net::listener;
-use crate::net::socket::{self, Liveness};
+use crate::net::socket::{self, Liveness, Socket};
 #[cfg(feature = "tls")]
 use crate::net::tls::Tls;
 
@@ -47,7 +48,23 @@ pub(super) struct Server {
 }
 
 impl Server {
-    fn new(shared: &Shared, options: WebSocketOptions) -> Result<Self, Error> {
+    /// How soon it is noticed that a client vanished.
+    pub(super) fn liveness(&self, shared: &Shared) -> Liveness {
+        Liveness {
+            // As with peers: a client that may miss messages may also take its time.
+            unread_counts: self.options.overflow == Overflow::Disconnect,
+            ..shared.liveness()
+        }
+    }
+
+    /// The set-up of TLS, if it is not that of native peers.
+    #[cfg(feature = "tls")]
+    fn own_tls(&self) -> Option<Tls> {
+        let is_own = matches!(self.options.tls, WebSocketTls::Enabled(_));
+        self.tls.clone().filter(|_| is_own)
+    }
+
+    pub(super) fn new(shared: &Shared, options: WebSocketOptions) -> Result<Self, Error> {
         options.check()?;
         Ok(Self {
             limits: Limits {
@@ -124,12 +141,23 @@ fn run(
     address: String,
     port: u16,
 ) -> Result<u16, Error> {
-    let bound = bound.and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
-    let (bound, listener) = bound.map_err(|cause| shared.cannot_listen(address, port, cause))?;
+    let kind = ListenerKind::WebSocket;
+    let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (bound, listener) =
+        bound.map_err(|cause| shared.cannot_listen(kind, address, port, cause))?;
     let mut control = shared.lock_control();
-    let task = accept(shared.clone(), Arc::new(server), listener);
-    if control.add_listener(shared.runtime.spawn(task)) {
-        Ok(bound)
+    let server = Arc::new(server);
+    let task = shared
+        .runtime
+        .spawn(accept(shared.clone(), server.clone(), listener));
+    if control.add_listener(Listener {
+        kind,
+        address: bound,
+        task,
+        #[cfg(feature = "tls")]
+        tls: server.own_tls(),
+    }) {
+        Ok(bound.port())
     } else {
         Err(Error::ShutDown)
     }
@@ -161,12 +189,7 @@ async fn serve(
     pending: OwnedSemaphorePermit,
 ) {
     let deadline = Instant::from_std(deadline(shared.options.handshake_timeout));
-    let liveness = Liveness {
-        // As with peers: a client that may miss messages may also take its time.
-        unread_counts: server.options.overflow == Overflow::Disconnect,
-        ..shared.liveness()
-    };
-    socket::configure(&stream, liveness);
+    socket::configure(&stream, server.liveness(shared));
     let handshake = async {
         let mut socket = handshake::secure(&server, stream, remote, deadline).await?;
         let request = async {
@@ -192,6 +215,18 @@ async fn serve(
     let Some((socket, upgraded)) = handshaken else {
         return;
     };
+    converse(shared, server, socket, remote, upgraded, pending).await;
+}
+
+/// Serves a client from the upgrade to the end.
+pub(super) async fn converse(
+    shared: &Arc<Shared>,
+    server: Arc<Server>,
+    socket: Socket,
+    remote: SocketAddr,
+    upgraded: Upgraded,
+    pending: OwnedSemaphorePermit,
+) {
     let stream = WebSocketStream::new(
         socket,
         upgraded.read_ahead,

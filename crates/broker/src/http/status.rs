@@ -7,18 +7,24 @@
 //! | `page` | the live page: a document, its style, its script |
 //! | `documents` | status, lists and health as JSON |
 //! | `entries` | what is in a data store, in pages |
+//! | `samples` | some messages of a topic, where that is allowed |
+//! | `disks` | whether the disks can be written that the endpoint writes to |
+//! | `web_socket` | WebSocket clients on the same port |
 //! | `round_trips` | pings to peers, for how long their answers take |
 //! | `stream` | what happens, as server-sent events |
 //!
 //! Everything is read only. An answer is made from a copy of the counters, so that however slowly
 //! it is read nothing waits for it. docs/http.md describes the paths.
 
+mod disks;
 mod documents;
 mod entries;
 mod metrics;
 mod round_trips;
+mod samples;
 mod server;
 mod stream;
+mod web_socket;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -51,6 +57,8 @@ struct Snapshot {
     /// The time of day, as ISO 8601.
     time: String,
     is_shut_down: bool,
+    /// What is wrong with listeners and disks, in words.
+    complaints: Vec<String>,
 }
 
 impl Snapshot {
@@ -66,6 +74,7 @@ impl Snapshot {
             node: env::var("CLUSTER_NODE").unwrap_or_else(|_| "unknown".to_owned()),
             time: iso(Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::EPOCH)),
             is_shut_down: node.shared.is_shut_down(),
+            complaints: node.shared.lock_control().listeners().complaints(),
         }
     }
 

@@ -222,6 +222,66 @@ impl tokio::io::AsyncRead for Socket {
     }
 }
 
+/// For servers of HTTP, which read and write through the same handle.
+#[cfg(feature = "status")]
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Self::poll_write(self.get_mut(), cx, buffer)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Shared(..) => Poll::Ready(Ok(())),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+            #[cfg(feature = "tls")]
+            Self::SharedTls(stream) => Pin::new(&mut *lock(stream)).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_shutdown(self.get_mut(), cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Self::poll_write_vectored(self.get_mut(), cx, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.is_vectored()
+    }
+}
+
+#[cfg(feature = "status")]
+impl Socket {
+    /// Sets anew how soon it is noticed that the other side vanished.
+    pub(crate) fn set_liveness(&self, liveness: Liveness) {
+        let stream = match self {
+            Self::Plain(stream) => stream,
+            Self::Shared(_, stream) => plain(stream),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.get_ref().tcp(),
+            // Others write to it: it is that of a native peer, for whom this was decided.
+            #[cfg(feature = "tls")]
+            Self::SharedTls(_) => return,
+        };
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(None) {
+            tracing::debug!(event = "socket-option-refused", %error);
+        }
+        configure(stream, liveness);
+    }
+}
+
 /// How long a refused or closed connection may take to read the last bytes and to end.
 #[cfg(any(feature = "http", feature = "zeromq"))]
 pub(crate) const LINGER_TIMEOUT: Duration = Duration::from_millis(500);

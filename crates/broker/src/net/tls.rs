@@ -571,6 +571,12 @@ impl Sniffed {
         }
     }
 
+    /// The stream below.
+    #[cfg(feature = "status")]
+    pub(super) const fn tcp(&self) -> &TcpStream {
+        &self.stream
+    }
+
     pub(super) fn first(&self) -> &[u8] {
         self.first.get(..self.length).unwrap_or_default()
     }

@@ -135,6 +135,20 @@ impl Stores {
         hosts.iter().map(|host| host.stats(now)).collect()
     }
 
+    /// The files of masters, and the directories that SQLite makes its logs in.
+    #[cfg(feature = "status")]
+    pub(crate) fn files(&self) -> Vec<std::path::PathBuf> {
+        let hosts = self.hosts.load();
+        let files = hosts.iter().filter_map(|host| host.file.get());
+        files
+            .flat_map(|file| {
+                let directory = file.parent().filter(|it| !it.as_os_str().is_empty());
+                let directory = directory.unwrap_or(std::path::Path::new("."));
+                [file.clone(), directory.to_owned()]
+            })
+            .collect()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.hosts.load().is_empty()
     }

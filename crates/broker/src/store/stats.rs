@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use broker_data::Timestamp;
+use broker_proto::EndpointId;
 use broker_proto::store::Role;
 
 use crate::store::host::{Core, Host};
@@ -17,6 +18,8 @@ pub struct StoreStats {
     pub name: String,
     /// What it is here.
     pub role: Role,
+    /// Of a clone, the endpoint that has its master, once it is known.
+    pub master: Option<EndpointId>,
     /// What is inside; `None` while its thread waits for the disk.
     pub state: Option<StoreState>,
     /// Of a master in a file: how long groups of changes took, applied and committed.
@@ -94,7 +97,11 @@ pub struct StoreState {
 impl Host {
     /// How the store is, as far as it can be said without waiting for a disk.
     pub(crate) fn stats(&self, now: Timestamp) -> StoreStats {
+        let mut has_master = None;
         let state = self.try_lock().and_then(|mut state| {
+            if let Core::Clone(clone) = &state.core {
+                has_master = clone.master().map(|id| id.endpoint);
+            }
             let has_thread = self.has_thread();
             Some(match &mut state.core {
                 Core::Master(master) => StoreState {
@@ -129,6 +136,7 @@ impl Host {
         StoreStats {
             name: self.name.clone(),
             role: self.role,
+            master: has_master,
             state,
             commits: self.worker.as_ref().map(|worker| worker.commits.stats()),
             file_bytes: self.file.get().map(|path| file_bytes(path)),

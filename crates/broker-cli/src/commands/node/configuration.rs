@@ -77,6 +77,10 @@ pub(super) struct Http {
     #[serde(deserialize_with = "secret")]
     token: Option<Secret>,
     connections_max: usize,
+    web_socket: bool,
+    origins: Vec<String>,
+    samples: bool,
+    writes: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -300,6 +304,10 @@ impl Default for Http {
             tls: WebSocketMode::Off,
             token: None,
             connections_max: HttpOptions::default().connections_max,
+            web_socket: false,
+            origins: Vec::new(),
+            samples: false,
+            writes: Vec::new(),
         }
     }
 }
@@ -435,7 +443,14 @@ impl Configuration {
         if self.tls.enabled {
             options.tls = self.tls.options()?;
         }
-        options.web_socket = WebSocketOptions {
+        options.web_socket = self.web_socket_options();
+        self.http_options()?;
+        Ok(options)
+    }
+
+    /// How servers of WebSocket clients are.
+    fn web_socket_options(&self) -> WebSocketOptions {
+        WebSocketOptions {
             tls: match self.websocket.tls {
                 WebSocketMode::Native => WebSocketTls::AsNative,
                 WebSocketMode::Off => WebSocketTls::Disabled,
@@ -449,9 +464,7 @@ impl Configuration {
             message_bytes_max: self.websocket.message_bytes_max,
             buffer_size: self.websocket.buffer_messages_max,
             ..WebSocketOptions::default()
-        };
-        self.http_options()?;
-        Ok(options)
+        }
     }
 
     /// How the server for metrics and status is.
@@ -461,6 +474,10 @@ impl Configuration {
             tls: is_encrypted.then(|| self.tls.options()).transpose()?,
             token: self.http.token.as_ref().map(Secret::reveal).transpose()?,
             connections_max: self.http.connections_max,
+            web_socket: self.http.web_socket.then(|| self.web_socket_options()),
+            origins: self.http.origins.clone(),
+            samples: self.http.samples,
+            writes: self.http.writes.clone(),
             ..HttpOptions::default()
         })
     }

@@ -27,6 +27,8 @@ pub(super) struct Stall {
     /// Messages dropped since the burst began, and when that was.
     pub(super) burst: u64,
     burst_began: Option<Instant>,
+    /// How often the consumer stalled.
+    pub(super) stalls: u64,
     /// When the end of a burst was last told.
     told: Option<Instant>,
 }
@@ -59,6 +61,9 @@ impl Mailbox {
         let burst_began = is_first && !inner.stall.was_told_lately();
         inner.stall.burst = inner.stall.burst.saturating_add(messages as u64);
         self.dropped.fetch_add(messages as u64, Ordering::Relaxed);
+        if let Some(lost) = self.lost.get() {
+            lost.dropped.fetch_add(messages as u64, Ordering::Relaxed);
+        }
         Pushed::Dropped { burst_began }
     }
 

@@ -8,10 +8,10 @@ use broker_proto::store::Role;
 use serde_json::{Map, Value, json};
 
 use super::stream::event_document;
-use super::{Snapshot, role_name};
+use super::{Snapshot, iso, role_name};
 use crate::core::websocket_counts::WebSocketCounts;
 use crate::stats::{
-    ConsumerStats, PeerStats, QueueStats, StoreStats, TopicStats, Traffic, Transport,
+    ConsumerStats, ListenerStats, PeerStats, QueueStats, StoreStats, TopicStats, Traffic, Transport,
 };
 use crate::store::Node;
 
@@ -115,6 +115,7 @@ fn queue(queue: &QueueStats) -> Value {
         "waiting-messages-max": queue.waiting_messages_max,
         "dropped": queue.dropped,
         "stalled": queue.is_stalled,
+        "stalls": queue.stalls,
         "idle": queue.idle.as_secs_f64(),
     })
 }
@@ -127,12 +128,30 @@ fn peer(peer: &PeerStats) -> (String, Value) {
         "port": peer.address.port,
         "retry-seconds": peer.address.retry_seconds,
         "transport": peer.transport.name(),
+        "direction": peer.direction.name(),
+        "reconnects": peer.reconnects,
         "topics": peer.topics,
         "received": { "messages": peer.received.messages, "bytes": peer.received.bytes },
         "sent": queue(&peer.sent),
         "round-trip": peer.round_trip.map(|it| it.as_secs_f64()),
     });
     (id, document)
+}
+
+fn by_reason(counts: &[(&str, u64)]) -> Map<String, Value> {
+    let counts = counts.iter();
+    counts
+        .map(|(reason, count)| ((*reason).to_owned(), json!(count)))
+        .collect()
+}
+
+fn listener(listener: &ListenerStats) -> Value {
+    json!({
+        "kind": listener.kind.name(),
+        "address": listener.address.ip().to_string(),
+        "port": listener.address.port(),
+        "certificate-expiry": listener.certificate_expiry.map(iso),
+    })
 }
 
 fn consumer(consumer: &ConsumerStats) -> (String, Value) {
@@ -156,6 +175,7 @@ fn store(store: &StoreStats) -> Value {
     let mut document = json!({
         "name": store.name,
         "role": role_name(store.role),
+        "master": store.master.map(|id| id.to_string()),
         "file-bytes": store.file_bytes,
         "commits": store.commits.map(|commits| json!({
             "count": commits.classes.iter().sum::<u64>(),
@@ -200,8 +220,15 @@ pub(super) fn stats(snapshot: &Snapshot) -> Value {
             "pong": processed.pong,
         },
         "connections": stats.connections,
+        "certificate-expiry": stats.certificate_expiry.map(iso),
+        "listeners": stats.listeners.iter().map(listener).collect::<Vec<Value>>(),
         "refused-connections": stats.refusals.refused,
         "silent-connections": stats.refusals.silent,
+        "handshake-failures": by_reason(&stats.handshake_failures.by_reason()),
+        "drops": by_reason(&stats.drops.by_reason()),
+        "program": stats.program.iter().map(|it| {
+            (it.name.clone(), it.value.into())
+        }).collect::<Map<String, Value>>(),
         "refused-commands": stats.refused_commands,
         "refused-web-sockets": snapshot.web_socket_refusals,
         "duplicates-dropped": stats.duplicates_dropped,
@@ -292,6 +319,16 @@ fn complaints(snapshot: &Snapshot) -> Vec<String> {
     if stats.certificate_expiry.is_some_and(|expiry| expiry <= now) {
         complaints.push("the certificate is over: no peer will accept it".to_owned());
     }
+    for listener in &stats.listeners {
+        if listener.certificate_expiry.is_some_and(|it| it <= now) {
+            complaints.push(format!(
+                "the certificate at {} ({}) is over: no client will accept it",
+                listener.address,
+                listener.kind.name()
+            ));
+        }
+    }
+    complaints.extend(snapshot.complaints.iter().cloned());
     for peer in stats.peers.iter().filter(|peer| peer.sent.is_stalled) {
         complaints.push(format!(
             "the peer {} ({}:{}) takes nothing: {} messages wait",

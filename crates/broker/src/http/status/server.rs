@@ -8,34 +8,43 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Extension, Path, Query, Request, State};
 use axum::http::header::{
-    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
-    REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN,
+    REFERRER_POLICY, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, http};
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
 use subtle::ConstantTimeEq;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::disks::Disks;
 use super::documents::{self, PAGE_SIZE, PAGE_SIZE_MAX, Page};
 use super::stream::{self, Listeners};
-use super::{Snapshot, entries, metrics, round_trips};
-use crate::config::HttpOptions;
+use super::web_socket::{self, Connection};
+use super::{Snapshot, entries, metrics, round_trips, samples};
+use broker_proto::http::upgrade::PATH as WEB_SOCKET_PATH;
+
+use crate::config::{HttpOptions, WebSocketOptions, WebSocketTls};
+use crate::core::listeners::{Listener, ListenerKind};
 use crate::core::pending::Resolver;
 use crate::core::shared::Gauge;
 use crate::error::Error;
+use crate::http::server::Server as WebSocketServer;
+use crate::lock::Lock;
 use crate::net::listener;
-use crate::net::socket::{self, Liveness};
+use crate::net::socket::{self, Liveness, Socket};
 #[cfg(feature = "tls")]
 use crate::net::tls::{Role, Tls};
 use crate::store::Node;
@@ -60,6 +69,11 @@ struct Server {
     listeners: Arc<Listeners>,
     /// The right to walk through a store, for one request at a time.
     store_walks: Arc<Semaphore>,
+    /// The right to take a sample.
+    samples: Semaphore,
+    disks: Disks,
+    /// WebSocket clients, if they are served here.
+    web_socket: Option<Arc<WebSocketServer>>,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
 }
@@ -102,9 +116,18 @@ fn run(
     port: u16,
 ) -> Result<u16, Error> {
     options.check()?;
+    let kind = ListenerKind::Http;
     let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (bound, listener) =
-        bound.map_err(|cause| node.shared.cannot_listen(address, port, cause))?;
+        bound.map_err(|cause| node.shared.cannot_listen(kind, address, port, cause))?;
+    let web_socket = options.web_socket.clone().map(|options| {
+        let options = WebSocketOptions {
+            // What is encrypted is the connection, before it is known what it is for.
+            tls: WebSocketTls::Disabled,
+            ..options
+        };
+        WebSocketServer::new(&node.shared, options).map(Arc::new)
+    });
     let connections_max = options.connections_max.min(Semaphore::MAX_PERMITS);
     let server = Arc::new(Server {
         #[cfg(feature = "tls")]
@@ -113,6 +136,9 @@ fn run(
         is_loopback: bound.ip().is_loopback(),
         listeners: Arc::default(),
         store_walks: Arc::new(Semaphore::new(1)),
+        samples: Semaphore::new(samples::SAMPLES_MAX),
+        disks: Disks::new(options.writes.clone()),
+        web_socket: web_socket.transpose()?,
         options,
     });
     #[cfg(not(feature = "tls"))]
@@ -121,8 +147,14 @@ fn run(
         return Err(Error::Tls { cause });
     }
     let mut control = node.shared.lock_control();
-    let task = accept(server, listener, connections_max);
-    if control.add_listener(node.shared.runtime.spawn(task)) {
+    let task = accept(server.clone(), listener, connections_max);
+    if control.add_listener(Listener {
+        kind,
+        address: bound,
+        task: node.shared.runtime.spawn(task),
+        #[cfg(feature = "tls")]
+        tls: server.tls.clone(),
+    }) {
         tracing::info!(event = "http-listening", address = %bound);
         Ok(bound.port())
     } else {
@@ -147,7 +179,7 @@ async fn accept(server: Arc<Server>, listener: TcpListener, connections_max: usi
     };
     tokio::join!(
         listener::accept(listener, connections, Duration::ZERO, start),
-        stream::run(&server.node, &server.listeners),
+        stream::run(&server.node, &server.listeners, &server.disks),
         round_trips::run(&server.node),
     );
 }
@@ -157,7 +189,7 @@ async fn serve(
     router: Router,
     stream: TcpStream,
     remote: SocketAddr,
-    connection: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 ) {
     let liveness = Liveness {
         dead_after: UNREAD_TIMEOUT,
@@ -165,35 +197,49 @@ async fn serve(
     };
     socket::configure(&stream, liveness);
     #[cfg(feature = "tls")]
-    if let Some(tls) = &server.tls {
-        let cause = match tokio::time::timeout(
-            REQUEST_TIMEOUT,
-            tls.handshake(stream, Role::Acceptor),
-        )
-        .await
-        {
-            Ok(Ok(stream)) => return serve_requests(router, stream, remote).await,
-            Ok(Err(error)) => error.cause,
-            Err(_) => "the TLS handshake took too long".to_owned(),
-        };
-        tracing::info!(event = "http-refused", %remote, cause);
-        return;
-    }
+    let socket = match &server.tls {
+        None => Socket::Plain(stream),
+        Some(tls) => {
+            let handshake = tls.handshake(stream, Role::Acceptor);
+            let cause = match tokio::time::timeout(REQUEST_TIMEOUT, handshake).await {
+                Ok(Ok(stream)) => Ok(stream),
+                Ok(Err(error)) => Err(error.cause),
+                Err(_) => Err("the TLS handshake took too long".to_owned()),
+            };
+            match cause {
+                Ok(stream) => Socket::Tls(Box::new(stream)),
+                Err(cause) => {
+                    tracing::info!(event = "http-refused", %remote, cause);
+                    return;
+                }
+            }
+        }
+    };
     #[cfg(not(feature = "tls"))]
-    let _ = server;
-    serve_requests(router, stream, remote).await;
-    drop(connection);
+    let socket = {
+        let _no_tls = server;
+        Socket::Plain(stream)
+    };
+    let connection = Connection {
+        remote,
+        place: Arc::new(Lock::new(Some(place))),
+    };
+    serve_requests(router, socket, connection).await;
 }
 
-async fn serve_requests<S>(router: Router, stream: S, remote: SocketAddr)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+async fn serve_requests(router: Router, socket: Socket, connection: Connection) {
+    let remote = connection.remote;
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(connection.clone());
+        router.call(request)
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_TIMEOUT)
         .max_buf_size(REQUEST_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades()
         .await;
     if let Err(error) = served {
         tracing::debug!(event = "http-connection-ended", %remote, %error);
@@ -201,7 +247,17 @@ where
 }
 
 fn router(server: Arc<Server>) -> Router {
-    Router::new()
+    let router = if server.web_socket.is_some() {
+        Router::new().route(WEB_SOCKET_PATH, get(answer_web_socket))
+    } else {
+        Router::new()
+    };
+    let router = if server.options.samples {
+        router.route("/v1/topics/{topic}/sample", get(answer_sample))
+    } else {
+        router.route("/v1/topics/{topic}/sample", get(refuse_sample))
+    };
+    router
         .route("/", get(|| page(&INDEX)))
         .route("/page.css", get(|| page(&STYLE)))
         .route("/page.js", get(|| page(&SCRIPT)))
@@ -245,9 +301,12 @@ async fn guard(State(server): State<Arc<Server>>, request: Request, next: Next) 
     let is_page = matches!(path, "/" | "/page.css" | "/page.js");
     // Health is for load balancers; the page itself says nothing, and asks for the token.
     let is_for_all = is_page || matches!(path, "/healthz" | "/readyz");
+    let origin = server.listed_origin(request.headers());
     let mut response = if server.is_loopback && !names_this_machine(request.headers()) {
         let text = "This server is for this machine: its name is localhost.";
         refusal(StatusCode::MISDIRECTED_REQUEST, text)
+    } else if origin.is_some() && is_preflight(&request) {
+        preflight()
     } else if !is_for_all && !server.lets_in(request.headers()) {
         let mut response = refusal(StatusCode::UNAUTHORIZED, "A token is needed.");
         let way = HeaderValue::from_static("Bearer");
@@ -270,7 +329,33 @@ async fn guard(State(server): State<Arc<Server>>, request: Request, next: Next) 
         let value = HeaderValue::from_static(value);
         response.headers_mut().insert(name, value);
     }
+    if !server.options.origins.is_empty() {
+        let by_origin = HeaderValue::from_static("origin");
+        response.headers_mut().append(VARY, by_origin);
+    }
+    if let Some(origin) = origin {
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
     response
+}
+
+/// Whether a browser asks if a script from elsewhere may ask.
+fn is_preflight(request: &Request) -> bool {
+    request.method() == Method::OPTIONS
+        && request
+            .headers()
+            .contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// Tells a browser what scripts of a listed origin may ask for: everything, with a token.
+fn preflight() -> Response {
+    let fields = [
+        (ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD"),
+        (ACCESS_CONTROL_ALLOW_HEADERS, "authorization, last-event-id"),
+        (ACCESS_CONTROL_MAX_AGE, "600"),
+    ];
+    (StatusCode::NO_CONTENT, fields).into_response()
 }
 
 /// A file that is part of the program.
@@ -309,6 +394,16 @@ async fn page(File { kind, text }: &'static File) -> Response {
 }
 
 impl Server {
+    /// The origin of a request, if scripts from there may read the answer.
+    fn listed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let origin = headers.get(ORIGIN)?;
+        let known = self.options.origins.iter();
+        let mut known = known.map(|it| it.as_bytes());
+        known
+            .any(|it| it.eq_ignore_ascii_case(origin.as_bytes()))
+            .then(|| origin.clone())
+    }
+
     /// Whether a request has the token, if one is needed.
     fn lets_in(&self, headers: &HeaderMap) -> bool {
         let Some(token) = &self.options.token else {
@@ -378,10 +473,7 @@ async fn answer_entries(
 ) -> Response {
     let wanted = match entries::Wanted::of_query(&query) {
         Ok(wanted) => wanted,
-        Err(text) => {
-            let kind = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
-            return (StatusCode::BAD_REQUEST, kind, text).into_response();
-        }
+        Err(text) => return wrong_query(text),
     };
     // A walk through a store may take a while, and may wait for a disk: one at a time, elsewhere.
     let Ok(walk) = server.store_walks.clone().acquire_owned().await else {
@@ -411,7 +503,14 @@ async fn answer_stream(
     Query(query): Wanted,
     headers: HeaderMap,
 ) -> Response {
-    stream::answer(&server.node, &server.listeners, &query, &headers)
+    stream::answer(
+        &server.node,
+        &server.listeners,
+        &server.disks,
+        &query,
+        &headers,
+    )
+    .await
 }
 
 async fn answer_health(State(server): State<Arc<Server>>) -> Response {
@@ -420,8 +519,55 @@ async fn answer_health(State(server): State<Arc<Server>>) -> Response {
 }
 
 async fn answer_readiness(State(server): State<Arc<Server>>) -> Response {
-    let (status, document) = documents::readiness(&Snapshot::of(&server.node));
+    let snapshot = server.disks.snapshot(&server.node).await;
+    let (status, document) = documents::readiness(&snapshot);
     json(status, &document)
+}
+
+async fn answer_sample(
+    State(server): State<Arc<Server>>,
+    Path(topic): Path<String>,
+    Query(query): Wanted,
+) -> Response {
+    let wanted = match samples::Wanted::of_query(&query) {
+        Ok(wanted) => wanted,
+        Err(text) => return wrong_query(text),
+    };
+    let Ok(_right) = server.samples.try_acquire() else {
+        let mut response = refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Too many samples are being taken.",
+        );
+        let soon = HeaderValue::from_static("5");
+        response.headers_mut().insert(RETRY_AFTER, soon);
+        return response;
+    };
+    let (status, document) = samples::take(&server.node.shared, &topic, wanted).await;
+    json(status, &document)
+}
+
+async fn refuse_sample() -> Response {
+    let text = "This endpoint shows no messages: its owner has to allow samples.";
+    refusal(StatusCode::FORBIDDEN, text)
+}
+
+async fn answer_web_socket(
+    State(server): State<Arc<Server>>,
+    Extension(connection): Extension<Connection>,
+    request: Request,
+) -> Response {
+    match &server.web_socket {
+        Some(web_socket) => {
+            web_socket::answer(&server.node.shared, web_socket, &connection, request)
+        }
+        None => refusal(StatusCode::NOT_FOUND, "There is nothing at this path."),
+    }
+}
+
+/// An answer to parameters that make no sense.
+fn wrong_query(text: String) -> Response {
+    let kind = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
+    (StatusCode::BAD_REQUEST, kind, text).into_response()
 }
 
 /// What a request says about the page it wants, before anything is believed.
@@ -438,12 +584,7 @@ async fn list(
             let snapshot = snapshot(&server.node);
             json(StatusCode::OK, &document(&snapshot, &page))
         }
-        Err(text) => (
-            StatusCode::BAD_REQUEST,
-            [(CONTENT_TYPE, "text/plain; charset=utf-8")],
-            text,
-        )
-            .into_response(),
+        Err(text) => wrong_query(text),
     }
 }
 

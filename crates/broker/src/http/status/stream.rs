@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::disks::Disks;
 use super::{Snapshot, documents, iso};
 use crate::flow::event_log::LoggedEvent;
 use crate::lock::Lock;
@@ -165,9 +166,10 @@ impl Stream for Texts {
 }
 
 /// Answers a request to listen.
-pub(super) fn answer(
+pub(super) async fn answer(
     node: &Node,
     listeners: &Arc<Listeners>,
+    disks: &Disks,
     query: &BTreeMap<String, String>,
     headers: &HeaderMap,
 ) -> Response {
@@ -185,7 +187,7 @@ pub(super) fn answer(
         }
     }
     if wanted.has(Kind::Stats) {
-        let snapshot = Snapshot::of(node);
+        let snapshot = disks.snapshot(node).await;
         put(
             &mut first,
             Kind::Stats,
@@ -206,7 +208,7 @@ pub(super) fn answer(
 }
 
 /// Tells listeners what happens, for as long as the server runs.
-pub(super) async fn run(node: &Node, listeners: &Listeners) {
+pub(super) async fn run(node: &Node, listeners: &Listeners, disks: &Disks) {
     let log = &node.shared.data.event_log;
     loop {
         while !listeners.are_there() {
@@ -228,7 +230,7 @@ pub(super) async fn run(node: &Node, listeners: &Listeners) {
                     }
                 }
                 _ = ticks.tick() => {
-                    before = tell_report(node, listeners, before);
+                    before = tell_report(node, listeners, disks, before).await;
                     if alive.elapsed() >= KEEP_ALIVE {
                         alive = Instant::now();
                         let text = Bytes::from_static(b": still here\n\n");
@@ -241,12 +243,13 @@ pub(super) async fn run(node: &Node, listeners: &Listeners) {
 }
 
 /// Tells what was counted within the last period, and what was dropped.
-fn tell_report(
+async fn tell_report(
     node: &Node,
     listeners: &Listeners,
+    disks: &Disks,
     (then, before): (Instant, Counts),
 ) -> (Instant, Counts) {
-    let snapshot = Snapshot::of(node);
+    let snapshot = disks.snapshot(node).await;
     let (now, counts) = (Instant::now(), Counts::of(&snapshot.stats));
     let seconds = now.saturating_duration_since(then).as_secs_f64();
     let drops = counts.drops_since(&before);

@@ -19,10 +19,21 @@ const DRAWN_MAX = 48;
 const TOPICS_MAX = 10000;
 // Topics change seldom and may be many.
 const TOPICS_PERIOD_MS = 5000;
+// Entries of a store that is looked at again when it changes; a larger one would be walked through
+// all the time.
+const WATCHED_MAX = 10000;
+const WATCH_PERIOD_MS = 1000;
+// Messages of a sample that are kept, and the time between two of them.
+const SAMPLED_MAX = 50;
+const SAMPLE_PAUSE_MS = 500;
 
 const $ = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en");
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+// For places that have no room for many digits.
+const brief = (value) => value >= 100000 ? compact.format(value) : rate(value);
 const whole = (value) => number.format(Math.round(value));
+const some = (value) => value >= 100000 ? compact.format(value) : whole(value);
 const rate = (value) => value >= 100 || value === 0 ? whole(value) : value.toFixed(1);
 
 function bytes(value) {
@@ -51,6 +62,8 @@ let events = [];
 // The last number of an event that was seen.
 let lastEvent = 0;
 const past = { in: [], out: [] };
+// Rates by prefix of a topic.
+const pastOfTopics = new Map();
 
 async function ask(path) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
@@ -90,13 +103,17 @@ function svg(name, attributes, content) {
   return made;
 }
 
-function spark(id, values) {
-  const place = $(id);
+function spark(place, values) {
   const top = Math.max(1, ...values);
-  const points = values.map((value, at) => `${HISTORY - values.length + at},${30 - 28 * value / top}`);
-  place.setAttribute("viewBox", `0 0 ${HISTORY} 32`);
-  place.setAttribute("preserveAspectRatio", "none");
-  place.replaceChildren(svg("polyline", { points: points.join(" ") }));
+  // One value alone would be a dot.
+  const drawn = values.length === 1 ? [values[0], values[0]] : values;
+  const points = drawn.map((value, at) => `${HISTORY - drawn.length + at},${30 - 28 * value / top}`).join(" ");
+  if (!place.firstChild) {
+    place.setAttribute("viewBox", `0 0 ${HISTORY} 32`);
+    place.setAttribute("preserveAspectRatio", "none");
+    place.append(svg("polyline", {}));
+  }
+  place.firstChild.setAttribute("points", points);
 }
 
 function sum(list, value) {
@@ -115,6 +132,8 @@ function rates(list, old, key, value, seconds) {
 
 // A column: title, the text, what it is sorted by, and how it looks.
 const words = (title, value) => ({ title, show: value, by: value, kind: "long" });
+// What is long and tells little at a glance: all of it is in the tip.
+const name = (title, value) => ({ title, show: value, by: value, kind: "id" });
 const figure = (title, value, show = whole, isBad = () => false) =>
   ({ title, show: (row) => show(value(row)), by: value, kind: "number", isBad });
 
@@ -128,10 +147,13 @@ const VIEWS = {
   Peers: {
     none: "Nobody is connected.",
     rows: (now) => now.peers,
+    // What needs somebody to look comes first.
+    first: (row) => row.sent.stalled ? 2 : row.sent.dropped > 0 ? 1 : 0,
     columns: [
       words("address", (row) => row.transport === "native" ? `${row.address}:${row.port}` : row.address),
-      words("id", (row) => row.id),
-      words("transport", (row) => row.transport),
+      name("id", (row) => row.id),
+      { ...words("transport", (row) => row.transport), kind: "short" },
+      { ...words("direction", (row) => row.direction), kind: "short" },
       figure("in/s", (row) => row.in, rate),
       figure("out/s", (row) => row.out, rate),
       figure("received", (row) => row.received.messages),
@@ -139,6 +161,7 @@ const VIEWS = {
       figure("bytes in", (row) => row.received.bytes, bytes),
       figure("bytes out", (row) => row.sent.bytes, bytes),
       ...queue((row) => row.sent),
+      figure("reconnects", (row) => row.reconnects),
       figure("topics", (row) => row.topics),
       figure("round trip", (row) => row["round-trip"] ?? -1, (value) => value < 0 ? "" : `${(value * 1000).toFixed(1)} ms`),
     ],
@@ -147,7 +170,8 @@ const VIEWS = {
     none: "No message yet.",
     rows: (now) => now.topics,
     columns: [
-      words("topics that begin with", (row) => row.prefix),
+      { ...words("topics that begin with", (row) => row.prefix), open: (row) => openSample(row.prefix) },
+      { title: "five minutes", show: () => "", by: (row) => row.in + row.out, kind: "sparks", values: (row) => pastOfTopics.get(row.prefix) ?? [] },
       figure("in/s", (row) => row.in, rate),
       figure("out/s", (row) => row.out, rate),
       figure("received", (row) => row.received.messages),
@@ -179,12 +203,16 @@ const VIEWS = {
     rows: (now) => now.stores,
     columns: [
       { ...words("name", (row) => row.name), open: (row) => openStore(row) },
-      words("role", (row) => row.role),
+      { ...words("role", (row) => row.role), kind: "short" },
+      name("master", (row) => row.role === "master" ? "here" : row.master ?? "none"),
       words("state", (row) => row.working === undefined ? "busy" : row.working ? "works" : "does not work"),
       figure("entries", (row) => row.entries ?? -1, (value) => value < 0 ? "not counted" : whole(value)),
       figure("clones", (row) => row.role === "master" ? row.outputs ?? 0 : 0),
+      figure("behind", (row) => row.lag ?? 0, whole, (row) => row.lag > 0),
+      figure("for", (row) => row["lag-time"] ?? 0, (value) => value > 0 ? age(value) : ""),
       figure("changes", (row) => row.updates ?? 0),
       figure("not acknowledged", (row) => row.unacknowledged ?? 0),
+      figure("file", (row) => row["file-bytes"] ?? -1, (value) => value < 0 ? "" : bytes(value)),
     ],
   },
   Clients: {
@@ -237,6 +265,7 @@ function drawTabs() {
 // A view has an address: it can be sent to others and outlives a reload.
 function choose(name) {
   view = name;
+  sample = null;
   history.replaceState(null, "", `#${name}`);
   order = null;
   draw();
@@ -248,7 +277,7 @@ function fromAddress() {
 }
 
 function drawTable(now) {
-  const { columns, rows, none } = VIEWS[view];
+  const { columns, rows, none, first } = VIEWS[view];
   for (const button of $("tabs").children) {
     const isChosen = button.textContent === view;
     button.setAttribute("aria-selected", isChosen);
@@ -257,10 +286,12 @@ function drawTable(now) {
   drawHead(columns);
   const wanted = $("search").value.toLowerCase();
   const found = rows(now).filter((row) =>
-    !wanted || columns.some(({ kind, show }) => kind === "long" && show(row).toLowerCase().includes(wanted)));
+    !wanted || columns.some(({ kind, show }) => kind !== "number" && show(row).toLowerCase().includes(wanted)));
   if (order) {
     const { by } = columns[order.column];
     found.sort((a, b) => (by(a) < by(b) ? -1 : by(a) > by(b) ? 1 : 0) * order.way);
+  } else if (first) {
+    found.sort((a, b) => first(b) - first(a));
   }
   drawRows(columns, found.slice(0, ROWS_MAX), wanted ? "Nothing here has that in it." : none);
   const shown = Math.min(found.length, ROWS_MAX);
@@ -294,6 +325,7 @@ function drawRows(columns, rows, none) {
           button.addEventListener("click", () => column.open(line.row));
           cell.append(button);
         }
+        if (column.values) cell.append(svg("svg", { class: "spark", "aria-hidden": "true" }));
         return cell;
       }));
       body.append(line);
@@ -301,7 +333,13 @@ function drawRows(columns, rows, none) {
     line.row = row;
     columns.forEach((column, place) => {
       const cell = line.children[place];
+      if (column.values) {
+        cell.className = column.kind;
+        spark(cell.firstElementChild, column.values(row));
+        return;
+      }
       const text = column.show(row);
+      if (column.kind === "id" && cell.title !== text) cell.title = text;
       const target = column.open ? cell.firstElementChild : cell;
       if (target.textContent !== text) target.textContent = text;
       const look = column.isBad?.(row) ? `${column.kind} bad` : column.kind;
@@ -348,50 +386,63 @@ function drawGraph(now) {
     .sort((a, b) => isBad(b) - isBad(a) || traffic(b) - traffic(a) || (a.id < b.id ? -1 : 1))
     .slice(0, DRAWN_MAX)
     .sort((a, b) => (a.id < b.id ? -1 : 1));
-  const picture = svg("svg", { viewBox: "0 0 800 320" });
+  // Few peers stand side by side and need less room than a ring of many.
+  const isRow = peers.length <= 4;
+  const [height, middle] = isRow ? [130, 105] : [320, 155];
+  const picture = svg("svg", { viewBox: `0 0 800 ${height}` });
   const lines = [];
   const knots = [];
   peers.forEach((peer, at) => {
     const angle = 2 * Math.PI * at / peers.length - Math.PI / 2;
-    const [x, y] = [400 + 310 * Math.cos(angle), 155 + 115 * Math.sin(angle)];
+    const [x, y] = isRow
+      ? [800 * (at + 0.5) / peers.length, 40]
+      : [400 + 310 * Math.cos(angle), middle + 115 * Math.sin(angle)];
     const name = peer.transport === "native" ? `${peer.address}:${peer.port}` : peer.address;
-    const tells = `${name}, ${peer.transport}: ${rate(peer.in)} in/s, ${rate(peer.out)} out/s` +
+    const tells = `${name}, ${peer.transport}, ${peer.direction}: ${rate(peer.in)} in/s, ${rate(peer.out)} out/s` +
       (peer["round-trip"] ? `, ${(peer["round-trip"] * 1000).toFixed(1)} ms` : "") +
       (isBad(peer) ? ", takes nothing" : "");
     const look = isBad(peer) ? "bad" : traffic(peer) > 0 ? "busy" : "";
-    lines.push(svg("line", { x1: 400, y1: 155, x2: x, y2: y, class: look }));
-    const knot = svg("circle", { cx: x, cy: y, r: 7, class: isBad(peer) ? "bad" : "" });
+    lines.push(svg("line", { x1: 400, y1: middle, x2: x, y2: y, class: `${look} ${peer.direction}` }));
+    const shape = { class: isBad(peer) ? "bad" : "" };
+    const knot = peer.transport === "native"
+      ? svg("circle", { cx: x, cy: y, r: 7, ...shape })
+      : svg("rect", { x: x - 6, y: y - 6, width: 12, height: 12, ...shape });
     knot.append(svg("title", {}, tells));
     knots.push(knot);
     if (peers.length <= 16) {
-      const below = y > 155 ? 22 : -14;
+      const below = y > middle ? 22 : -14;
       knots.push(svg("text", { x, y: y + below }, name.length > 28 ? `${name.slice(0, 27)}…` : name));
     }
   });
-  picture.append(...lines, ...knots, svg("circle", { cx: 400, cy: 155, r: 11, class: "self" }));
+  text("legend", "line: connected from here; dashes: from there; circle: native; square: WebSocket; red: takes nothing");
+  picture.append(...lines, ...knots, svg("circle", { cx: 400, cy: middle, r: 11, class: "self" }));
   if (now.peers.length > peers.length) {
-    picture.append(svg("text", { x: 400, y: 315 }, `the busiest ${peers.length} of ${now.peers.length}`));
+    picture.append(svg("text", { x: 400, y: height - 5 }, `the busiest ${peers.length} of ${now.peers.length}`));
   }
-  $("graph").replaceChildren(picture);
+  $("picture").replaceChildren(picture);
 }
 
 function drawFigures(now) {
   const stalled = now.peers.filter((peer) => peer.sent.stalled).length;
+  $("who").dataset.uptime = now.uptime;
   text("who", `${now.id} · ${now.version} · up ${age(now.uptime)}`);
   text("n-peers", whole(now.peers.length), stalled > 0);
   const clients = sum(now.clients, (one) => one.clients);
   text("n-peers-note", stalled ? `${stalled} ${stalled === 1 ? "takes" : "take"} nothing` : `${whole(clients)} WebSocket clients`);
-  text("rate-in", `${rate(now.in)}/s`);
-  text("rate-out", `${rate(now.out)}/s`);
-  spark("spark-in", past.in);
-  spark("spark-out", past.out);
+  text("rate-in", `${brief(now.in)}/s`);
+  text("rate-out", `${brief(now.out)}/s`);
+  spark($("spark-in"), past.in);
+  spark($("spark-out"), past.out);
   const queues = [...now.peers.map((one) => one.sent), ...now.subscribers.map((one) => one.queue)];
-  text("n-waiting", whole(sum(queues, (one) => one["waiting-messages"])));
+  text("n-waiting", some(sum(queues, (one) => one["waiting-messages"])));
   text("n-waiting-note", bytes(sum(queues, (one) => one["waiting-bytes"])));
-  const lost = sum(queues, (one) => one.dropped);
-  text("n-lost", whole(lost), lost > 0);
-  const refused = now["refused-connections"] + now["refused-commands"];
-  text("n-lost-note", refused ? `${whole(refused)} refused` : "none refused");
+  // Copies are dropped on purpose.
+  const reasons = Object.entries(now.drops).filter(([reason, count]) => reason !== "duplicate" && count > 0);
+  const lost = sum(reasons, ([, count]) => count);
+  text("n-lost", some(lost), lost > 0);
+  const failed = Object.entries(now["handshake-failures"]).filter(([, count]) => count > 0);
+  const why = (list) => list.map(([reason, count]) => `${reason.replace("-", " ")} ${some(count)}`).join(", ");
+  text("n-lost-note", lost ? why(reasons) : failed.length ? `handshakes: ${why(failed)}` : "no handshake failed");
   const idle = now.stores.filter((one) => one.working === false).length;
   text("n-stores", whole(now.stores.length), idle > 0);
   text("n-stores-note", idle ? `${idle} ${idle === 1 ? "does" : "do"} not work` : now.stores.length ? "all work" : "none here");
@@ -403,19 +454,36 @@ function drawFigures(now) {
 let store = null;
 
 async function openStore({ name, role }) {
-  store = { name, role, entries: [], cursor: null, total: 0 };
+  store = { name, role, entries: [], cursor: null, total: 0, looked: 0, seen: null };
   $("prefix").value = "";
   await moreEntries();
   $("prefix").focus();
 }
 
+// Looks again at a store that has changed since.
+async function watchEntries(now) {
+  const asked = store;
+  const stats = now.stores.find((one) => one.name === asked.name && one.role === asked.role);
+  const prefix = $("prefix").value;
+  const isDue = Date.now() - asked.looked >= WATCH_PERIOD_MS && stats?.updates !== asked.seen;
+  if (!isDue || asked.total > WATCHED_MAX || asked.entries.length > 1000) return;
+  [asked.looked, asked.seen] = [Date.now(), stats?.updates];
+  const limit = Math.max(100, asked.entries.length);
+  const page = await ask(`${pathOf(asked, prefix)}&limit=${limit}`);
+  if (store !== asked || $("prefix").value !== prefix || page.error) return;
+  Object.assign(asked, { error: undefined, entries: page.entries, cursor: page.cursor, total: page.total });
+  drawEntries();
+}
+
+const pathOf = ({ name, role }, prefix) =>
+  `v1/stores/${encodeURIComponent(name)}?role=${role}&prefix=${encodeURIComponent(prefix)}`;
+
 async function moreEntries() {
   const asked = store;
   const prefix = $("prefix").value;
   const cursor = asked.cursor === null ? "" : `&cursor=${asked.cursor}`;
-  const path = `v1/stores/${encodeURIComponent(asked.name)}?role=${asked.role}&prefix=${encodeURIComponent(prefix)}${cursor}`;
   try {
-    const page = await ask(path);
+    const page = await ask(`${pathOf(asked, prefix)}${cursor}`);
     // Somebody may have typed, or gone elsewhere, meanwhile.
     if (store !== asked || $("prefix").value !== prefix) return;
     asked.error = page.error;
@@ -458,9 +526,65 @@ function drawEntries() {
   $("more").hidden = store.cursor === null;
 }
 
+// --- messages that come by ----------------------------------------------------------------------
+
+// The prefix of topics that is looked at, and its last messages, the newest first.
+let sample = null;
+
+async function openSample(prefix) {
+  const asked = { prefix, messages: [], note: "waiting for messages" };
+  sample = asked;
+  drawSample();
+  $("sample").scrollIntoView({ block: "nearest" });
+  while (sample === asked && view === "Topics") {
+    try {
+      await takeSample(asked);
+    } catch (error) {
+      if (error instanceof Refused) return askForToken();
+      asked.note = "no answer from the endpoint";
+    }
+    if (asked.isRefused) return drawSample();
+    drawSample();
+    await pause(SAMPLE_PAUSE_MS);
+  }
+}
+
+async function takeSample(asked) {
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const path = `v1/topics/${encodeURIComponent(asked.prefix)}/sample?limit=10&seconds=2`;
+  const answer = await fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(15000) });
+  if (answer.status === 401) throw new Refused();
+  if (!answer.ok) {
+    asked.note = (await answer.text()).trim();
+    asked.isRefused = answer.status !== 503;
+    return;
+  }
+  const { messages } = await answer.json();
+  asked.messages.unshift(...messages.reverse());
+  asked.messages.length = Math.min(asked.messages.length, SAMPLED_MAX);
+  asked.note = asked.messages.length ? "" : "nothing came by";
+}
+
+function drawSample() {
+  $("sample").hidden = view !== "Topics" || !sample;
+  if ($("sample").hidden) return;
+  text("sample-of", sample.prefix);
+  text("sample-note", sample.note, Boolean(sample.isRefused));
+  const lines = sample.messages.map((message) => {
+    const line = document.createElement("tr");
+    const value = message.value === null ? `${bytes(message.bytes)}, too large to show` : typed(message.value);
+    for (const content of [message.time.slice(11, 23), message.topic, value]) {
+      line.append(Object.assign(document.createElement("td"), { className: "long", textContent: content }));
+    }
+    return line;
+  });
+  $("sample-body").replaceChildren(...lines);
+}
+
 function draw() {
   if (!before) return;
   $("entries").hidden = view !== "Stores" || !store;
+  $("sample").hidden = view !== "Topics" || !sample;
   drawFigures(before);
   drawGraph(before);
   drawTable(before);
@@ -476,7 +600,16 @@ function compare(now) {
   const went = since(now.peers, old?.peers, "id", (one) => one.sent.messages);
   const under = (way) => since(now.topics, old?.topics, "prefix", (one) => one[way].messages);
   const [topicIn, topicOut] = [under("received"), under("published")];
-  for (const one of now.topics) Object.assign(one, { in: topicIn.get(one.prefix), out: topicOut.get(one.prefix) });
+  const known = new Set(now.topics.map((one) => one.prefix));
+  for (const prefix of pastOfTopics.keys()) if (!known.has(prefix)) pastOfTopics.delete(prefix);
+  for (const one of now.topics) {
+    Object.assign(one, { in: topicIn.get(one.prefix), out: topicOut.get(one.prefix) });
+    if (!old) continue;
+    const rates = pastOfTopics.get(one.prefix) ?? [];
+    rates.push(one.in + one.out);
+    if (rates.length > HISTORY) rates.shift();
+    pastOfTopics.set(one.prefix, rates);
+  }
   const taken = since(now.subscribers, old?.subscribers, "number", (one) => one.queue.messages);
   for (const peer of now.peers) Object.assign(peer, { in: came.get(peer.id), out: went.get(peer.id) });
   for (const one of now.subscribers) one.taken = taken.get(one.number);
@@ -504,6 +637,8 @@ async function show(now, ready, how) {
   const told = ready.reasons.map((reason) => Object.assign(document.createElement("p"), { textContent: reason }));
   reasons.replaceChildren(...told);
   draw();
+  // Nobody waits for it.
+  if (view === "Stores" && store) watchEntries(now).catch(() => {});
 }
 
 function note(event) {
@@ -605,6 +740,10 @@ $("prefix").addEventListener("input", () => {
 $("more").addEventListener("click", moreEntries);
 $("close").addEventListener("click", () => {
   store = null;
+  draw();
+});
+$("sample-close").addEventListener("click", () => {
+  sample = null;
   draw();
 });
 drawTabs();

@@ -1,0 +1,207 @@
+"""The live page in a real browser: what people see of an endpoint, and of a large one.
+
+Pictures are kept in `target/page`, or where BROKER_TEST_PICTURES says.
+"""
+
+import os
+import pathlib
+
+import pytest
+
+import broker
+import browser
+import page_server
+from deadline import wait_until
+from recordings import REPOSITORY
+from scene import connect
+
+pytestmark = pytest.mark.skipif(
+    browser.CHROMIUM is None, reason="NO BROWSER: install Debian's package chromium to test the live page"
+)
+
+PICTURES = pathlib.Path(os.environ.get("BROKER_TEST_PICTURES", REPOSITORY / "target" / "page"))
+WIDTHS = {"wide": 1280, "narrow": 380}
+
+# Within which a peer has to be seen to come or go, by the clock of the endpoint.
+SEEN_WITHIN_S = 2.0
+
+# Scripts that find out what is shown.
+ROWS = "[...document.querySelectorAll('#body tr')].map((it) => it.textContent)"
+STATE = "document.querySelector('#state')?.textContent"
+UPTIME = "Number(document.querySelector('#who')?.dataset.uptime)"
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory):
+    with browser.Browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def chromium(process):
+    yield process
+    process.close_pages()
+
+
+def look_at(chromium, port, view="Peers", how="live", **looks):
+    page = chromium.page(**looks)
+    page.open(f"http://localhost:{port}/#{view}")
+    page.wait_for(f"{STATE} === {how!r}", "the page shows something")
+    return page
+
+
+def has_row(text):
+    return f"{ROWS}.some((it) => it.includes({str(text)!r}))"
+
+
+def test_a_peer_is_seen_to_come_and_to_go(scene, chromium):
+    here, there = scene.endpoint(), scene.endpoint()
+    page = look_at(chromium, here.serve_http())
+    peer = str(there.node_id())
+    assert peer not in page.text()
+    connect(there, here)
+    came = here.stats()["uptime"]
+    page.wait_for(has_row(peer), "the peer is shown")
+    assert page.evaluate(UPTIME) - came <= SEEN_WITHIN_S
+    there.shutdown()
+    wait_until(lambda: not here.peers(), "it is gone")
+    went = here.stats()["uptime"]
+    page.wait_for(f"!{has_row(peer)}", "the peer is not shown any more")
+    assert page.evaluate(UPTIME) - went <= SEEN_WITHIN_S
+    page.click("Events")
+    page.wait_for(has_row("peer_added"), "that it came")
+    page.wait_for(f"{has_row('peer_lost')} || {has_row('peer_removed')}", "that it went")
+    assert page.said == []
+
+
+def test_nothing_is_asked_for_elsewhere(scene, chromium):
+    here = scene.endpoint()
+    here.attach_master("hosts", broker.Backend.Memory)
+    port = here.serve_http(samples=True)
+    page = look_at(chromium, port)
+    for view in ("Topics", "Wanted", "Subscribers", "Stores", "Clients", "Events"):
+        page.click(view)
+    page.wait_for("document.querySelector('[aria-selected=true]').textContent === 'Events'", "the last view")
+    own = (f"http://localhost:{port}/", "data:")
+    assert page.asked and [url for url in page.asked if not url.startswith(own)] == []
+    assert page.said == []
+
+
+def test_a_search_leaves_what_has_it(scene, chromium):
+    here = scene.endpoint()
+    for name in ("alerts", "weird", "flows"):
+        scene.use(here.make_subscriber(f"zeek/{name}"))
+    page = look_at(chromium, here.serve_http(), "Subscribers")
+    page.wait_for(f"{ROWS}.length === 3", "all are shown")
+    page.type("#search", "WEI")
+    page.wait_for(f"{ROWS}.length === 1 && {has_row('zeek/weird')}", "one is left")
+    page.type("#search", "no such thing")
+    page.wait_for(has_row("Nothing here has that in it."), "that there is none")
+    assert page.said == []
+
+
+def test_an_entry_of_a_store_appears(scene, chromium):
+    here = scene.endpoint()
+    store = here.attach_master("hosts", broker.Backend.Memory)
+    store.put("192.0.2.1", broker.Count(7))
+    page = look_at(chromium, here.serve_http(), "Stores")
+    page.click("hosts")
+    entries = "document.querySelector('#entries-body').textContent"
+    page.wait_for(f"{entries}.includes('192.0.2.1')", "the first entry is shown")
+    assert "count" in page.evaluate(entries)
+    store.put("198.51.100.9", [1, "two"])
+    page.wait_for(f"{entries}.includes('198.51.100.9')", "an entry appears")
+    page.type("#prefix", "198")
+    page.wait_for(f"!{entries}.includes('192.0.2.1') && {entries}.includes('198.51.100.9')", "those that begin so")
+    assert page.said == []
+
+
+def test_messages_are_shown_where_the_owner_allows_it(scene, chromium):
+    here = scene.endpoint()
+    publish = lambda: here.publish("zeek/alerts/now", ["<b>evil</b>", 7])  # noqa: E731
+    publish()
+    refusing = look_at(chromium, here.serve_http(), "Topics")
+    refusing.click("zeek/alerts/now")
+    refusing.wait_for("document.querySelector('#sample-note').textContent.includes('owner')", "that it is not allowed")
+    page = look_at(chromium, here.serve_http(samples=True), "Topics")
+    page.click("zeek/alerts/now")
+    shown = "document.querySelector('#sample-body').textContent"
+
+    def is_shown():
+        publish()
+        return "<b>evil</b>" in page.evaluate(shown)
+
+    wait_until(is_shown, "a message is shown")
+    assert not page.evaluate("Boolean(document.querySelector('#sample-body b'))")
+    assert page.said == []
+
+
+def test_without_the_stream_the_page_asks(scene, chromium):
+    here, there = scene.endpoint(), scene.endpoint()
+    page = chromium.page()
+    page.call("Network.setBlockedURLs", urls=["*/v1/stream"])
+    page.open(f"http://localhost:{here.serve_http()}/")
+    page.wait_for(f"{STATE} === 'asking'", "the page asks")
+    connect(there, here)
+    page.wait_for(has_row(there.node_id()), "the peer is shown")
+    page.click("Events")
+    page.wait_for(has_row("peer_added"), "what happened is shown")
+
+
+def test_the_keyboard_is_enough(scene, chromium):
+    page = look_at(chromium, scene.endpoint().serve_http())
+    page.evaluate("document.querySelector('[role=tab]').focus()")
+    for expected in ("Topics", "Wanted"):
+        for kind in ("keyDown", "keyUp"):
+            page.call("Input.dispatchKeyEvent", type=kind, key="ArrowRight", code="ArrowRight", windowsVirtualKeyCode=39)
+        chosen = "document.querySelector('[aria-selected=true]').textContent"
+        page.wait_for(f"{chosen} === {expected!r}", f"{expected} is chosen")
+    assert page.evaluate("document.activeElement.textContent") == "Wanted"
+
+
+@pytest.mark.parametrize("peers", [1, 1000])
+def test_it_looks_as_it_should(chromium, peers):
+    with page_server.serving(peers, topics=10_000 if peers > 1 else 40) as port:
+        for size, width in WIDTHS.items():
+            for dark in (False, True):
+                page = look_at(chromium, port, how="asking", width=width, dark=dark)
+                page.wait_for(f"{ROWS}.length === {min(peers, 300)}", "the peers are shown")
+                page.wait_for(f"{UPTIME} > {page.evaluate(UPTIME)}", "rates are shown")
+                look = "dark" if dark else "light"
+                page.picture(PICTURES / f"peers-{peers}-{size}-{look}.png")
+                # The page itself is as wide as the window; what is wider has a bar of its own.
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
+                ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+                assert (ground == "rgb(255, 255, 255)") != dark, ground
+        for view in ("Topics", "Stores", "Subscribers", "Events"):
+            page = look_at(chromium, port, view, how="asking")
+            page.wait_for(f"{ROWS}.length > 1", f"{view} are shown")
+            page.picture(PICTURES / f"{view.lower()}-{peers}.png")
+
+
+def script_seconds(page):
+    found = {it["name"]: it["value"] for it in page.call("Performance.getMetrics")["metrics"]}
+    return found["ScriptDuration"] + found["LayoutDuration"] + found["RecalcStyleDuration"]
+
+
+def cost_of_an_update(chromium, peers, topics, view):
+    """Seconds that the page is at work for one answer."""
+    with page_server.serving(peers, topics) as port:
+        page = look_at(chromium, port, view, how="asking")
+        page.call("Performance.enable")
+        page.wait_for(f"{ROWS}.length > 1", "rows are shown")
+        before, shown = script_seconds(page), page.evaluate(UPTIME)
+        updates = 0
+        while updates < 5:
+            last = shown
+            shown = page.wait_for(f"{UPTIME} > {last} && {UPTIME}", "an update")
+            updates += 1
+        return (script_seconds(page) - before) / updates
+
+
+@pytest.mark.parametrize("view", ["Peers", "Wanted"])
+def test_a_thousand_peers_and_ten_thousand_topics_stay_smooth(chromium, view):
+    few, many = (cost_of_an_update(chromium, peers, topics, view) for peers, topics in ((10, 10), (1000, 10_000)))
+    print(f"{view}: {1000 * few:.1f} ms for 10, {1000 * many:.1f} ms for 1,000 peers and 10,000 topics")
+    # Of the second that an update has; some 50 ms on an idle machine.
+    assert many < 0.5, (few, many)
