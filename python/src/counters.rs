@@ -1,4 +1,4 @@
-//! What the Python side of all endpoints of the process counts: waits and failed conversions.
+//! Counters of the Python side of all endpoints of the process: waits and failed conversions.
 //!
 //! Endpoints tell it as `broker_python_...`; see docs/http.md.
 

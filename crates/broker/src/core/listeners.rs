@@ -1,4 +1,4 @@
-//! What an endpoint listens on, and where it tried to and could not.
+//! Listeners of an endpoint, and addresses where it tried to listen and could not.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

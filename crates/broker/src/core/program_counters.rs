@@ -1,4 +1,4 @@
-//! What the program around an endpoint counts, told together with what the endpoint counts.
+//! Counters of the program around an endpoint, told together with those of the endpoint.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! How often peerings were established again: with the same address where this endpoint dialed it,
-//! with the same id where the other side did.
+//! Peerings that were established again, counted: with the same address where this endpoint dialed
+//! it, with the same id where the other side did.
 
 use std::collections::BTreeMap;
 
