@@ -52,7 +52,8 @@ EXAMPLES = {
         'messages = endpoint.make_subscriber("/topic", on_loss="raise")',
     ],
     "docs/http.md": [
-        "import broker\n\nwith broker.Endpoint() as endpoint:\n    port = endpoint.serve_http(",
+        "import broker\n\nwith broker.Endpoint() as endpoint:\n    port = endpoint.serve_http(\"127.0.0.1\", 9911)",
+        "import broker\n\nwith broker.Endpoint() as endpoint:\n    port = endpoint.serve_http(\"127.0.0.1\", 0, web_socket=True)",
     ],
     "docs/operations.md": [
         "import logging\n\nimport broker\n\nlogging.basicConfig(level=logging.INFO)",
@@ -318,6 +319,13 @@ def test_metrics_and_stats():
     lines, port = [], free_port()
     exec(example("docs/http.md", 0, port=("9911", str(port))), {"print": printing(lines)})
     assert lines == [([],)]
+
+
+def test_web_sockets_at_the_port_of_metrics():
+    lines = []
+    exec(example("docs/http.md", 1), {"print": printing(lines)})
+    [(url,)] = lines
+    assert url.startswith("ws://localhost:") and url.endswith("/v1/messages/json")
 
 
 # --- docs/operations.md --------------------------------------------------------------------------

@@ -52,11 +52,18 @@ pub(crate) fn fits(root: &Value, schema: &Value, value: &Value, at: &str) -> Res
                 true
             }
             "additionalProperties" => {
-                assert_eq!(rule, &Value::Bool(false));
-                let known = schema["properties"].as_object().unwrap();
-                value
-                    .as_object()
-                    .is_none_or(|it| it.keys().all(|name| known.contains_key(name)))
+                let known = schema.get("properties").and_then(Value::as_object);
+                let is_known = |name: &str| known.is_some_and(|it| it.contains_key(name));
+                let others = value.as_object().into_iter().flatten();
+                let mut others = others.filter(|(name, _)| !is_known(name));
+                if rule == &Value::Bool(false) {
+                    others.next().is_none()
+                } else {
+                    for (name, value) in others {
+                        fits(root, rule, value, &format!("{at}.{name}"))?;
+                    }
+                    true
+                }
             }
             "items" => {
                 for (index, value) in value.as_array().into_iter().flatten().enumerate() {

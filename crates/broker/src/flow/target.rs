@@ -31,10 +31,6 @@ pub(crate) enum TargetKind {
     )]
     Client,
     /// Somebody who looks at messages for a moment: what it does not take is no loss.
-    #[cfg_attr(
-        not(feature = "status"),
-        expect(dead_code, reason = "only the server for status takes samples")
-    )]
     Sample,
 }
 
