@@ -85,6 +85,7 @@ lint: $(VENV)/.tools ## clippy over all targets and every feature set, warnings 
 	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features sqlite -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features serde -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features http -- -D warnings
+	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features zeromq -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features status -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features log -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker-cli --all-targets --no-default-features -- -D warnings
