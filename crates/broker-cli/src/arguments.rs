@@ -4,11 +4,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
 use crate::commands::Command;
 use crate::console::Color;
 use crate::duration::duration;
+use crate::nearest::nearest;
 use crate::outcome::EXIT_CODES;
 use crate::overview;
 
@@ -118,8 +120,34 @@ where
         let text = overview::text(&command);
         command = command.override_help(text);
     }
-    let matches = command.try_get_matches_from_mut(arguments)?;
+    let matches = command
+        .try_get_matches_from_mut(&arguments)
+        .map_err(|error| suggest_command(error, &command, &arguments))?;
     Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// Adds the nearest command to an error where clap, which is strict with short names, has none.
+fn suggest_command(
+    mut error: clap::Error,
+    command: &clap::Command,
+    arguments: &[OsString],
+) -> clap::Error {
+    if error.get(ContextKind::SuggestedSubcommand).is_some() {
+        return error;
+    }
+    let Some(ContextValue::String(mistyped)) = error.get(ContextKind::InvalidSubcommand) else {
+        return error;
+    };
+    let names = arguments.iter().filter_map(|argument| argument.to_str());
+    let level = names.fold(command, |level, name| {
+        level.find_subcommand(name).unwrap_or(level)
+    });
+    let known = level.get_subcommands().map(clap::Command::get_name);
+    if let Some(name) = nearest(mistyped, known) {
+        let names = ContextValue::Strings(vec![name.to_owned()]);
+        error.insert(ContextKind::SuggestedSubcommand, names);
+    }
+    error
 }
 
 #[cfg(test)]
@@ -127,5 +155,13 @@ mod tests {
     #[test]
     fn the_command_line_does_not_contradict_itself() {
         super::command().debug_assert();
+    }
+
+    #[test]
+    fn a_mistyped_command_suggests_the_nearest() {
+        let said = |arguments: &[&str]| super::parse(arguments).unwrap_err().to_string();
+        assert!(said(&["broker", "sbu"]).contains("'sub'"));
+        assert!(said(&["broker", "store", "gte"]).contains("'get'"));
+        assert!(!said(&["broker", "xyz"]).contains("similar"));
     }
 }

@@ -14,11 +14,23 @@ pub(crate) fn nearest<'n>(
 ) -> Option<&'n str> {
     let rated = known
         .into_iter()
-        .map(|name| (strsim::jaro(mistyped, name), name));
+        .map(|name| (likeness(mistyped, name), name));
     rated
         .filter(|(likeness, _)| *likeness > LIKENESS_MIN)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, name)| name)
+}
+
+/// How alike two names are. Two letters that changed places count little, though a name of three
+/// letters has hardly any left in its place then.
+fn likeness(mistyped: &str, name: &str) -> f64 {
+    let is_swapped =
+        strsim::osa_distance(mistyped, name) == 1 && strsim::levenshtein(mistyped, name) == 2;
+    if is_swapped {
+        1.0
+    } else {
+        strsim::jaro(mistyped, name)
+    }
 }
 
 /// Reads a file that was named on the command line.
@@ -80,6 +92,8 @@ mod tests {
         assert_eq!(nearest("peer", known), Some("peers"));
         assert_eq!(nearest("lisen", known), Some("listen"));
         assert_eq!(nearest("zzz", known), None);
+        assert_eq!(nearest("sbu", ["pub", "sub"]), Some("sub"));
+        assert_eq!(nearest("dub", ["req", "top"]), None);
     }
 
     #[test]
