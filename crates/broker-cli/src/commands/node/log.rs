@@ -46,8 +46,8 @@ pub(super) fn tell(event: &Event) {
             tracing::info!(
                 target: "broker::peer",
                 event = status.code.name(),
-                peer = peer.unwrap_or_default(),
-                address = address.unwrap_or_default(),
+                peer = peer.as_deref(),
+                address = address.as_deref(),
                 "{}",
                 status.text
             );
@@ -59,7 +59,7 @@ pub(super) fn tell(event: &Event) {
             tracing::warn!(
                 target: "broker::peer",
                 event = fault.code.name(),
-                address = address.unwrap_or_default(),
+                address = address.as_deref(),
                 "{}",
                 fault.text
             );
