@@ -29,6 +29,9 @@ TRACE = 5
 # How often the thread looks whether there still is a handler, when nothing is said.
 _IDLE_S = 5.0
 
+# How long a fork waits for the handler that runs just then.
+_FORK_S = 1.0
+
 # How long the exit of the interpreter waits for handlers to take what is left.
 _EXIT_S = 5.0
 
@@ -37,6 +40,9 @@ _loggers = {name: logging.getLogger("broker" if name == "core" else "broker." + 
 _bridge = None
 _is_installed = False
 _lock = threading.Lock()
+# Held while a handler has a record. A fork in the middle of that would leave the child with a lock of
+# the handler's stream that no thread is there to release.
+_handing_over = threading.RLock()
 
 
 class _Bridge:
@@ -59,7 +65,8 @@ class _Bridge:
                 return
             for record in records:
                 try:
-                    _hand_over(*record)
+                    with _handing_over:
+                        _hand_over(*record)
                 except Exception:
                     # A filter or handler of the program failed; the others still get theirs.
                     traceback.print_exc()
@@ -162,12 +169,25 @@ def _stop():
             bridge.thread.join(_EXIT_S)
 
 
+def _before_fork():
+    _handing_over.acquire(timeout=_FORK_S)
+
+
+def _after_fork_in_parent():
+    try:
+        _handing_over.release()
+    except RuntimeError:
+        pass  # The handler took longer, and the fork did not wait for it.
+
+
 def _after_fork_in_child():
-    # The thread is the parent's, and so may be the lock.
-    global _bridge, _lock
+    # The thread is the parent's, and so may be the locks.
+    global _bridge, _lock, _handing_over
     _bridge = None
     _lock = threading.Lock()
+    _handing_over = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent,
+                        after_in_child=_after_fork_in_child)

@@ -178,6 +178,31 @@ thread.join()
 """, cwd=tmp_path)
 
 
+@pytest.mark.parametrize("pause, is_free", [(0.2, True), (3, False)], ids=["short", "long"])
+def test_a_fork_lets_the_handler_that_runs_come_to_its_end(pause, is_free, tmp_path):
+    """Locks of its stream would be locked in the child for ever; a handler that never ends stops no fork."""
+    run(HEAD + """
+import os, threading, warnings, broker.logging
+warnings.simplefilter("ignore")
+lock, begun = threading.Lock(), threading.Event()
+class Busy(logging.Handler):
+    def emit(self, record):
+        with lock:
+            begun.set()
+            threading.Event().wait(%r)
+logging.getLogger("broker").addHandler(Busy())
+logging.getLogger("broker").setLevel(logging.DEBUG)
+endpoint = broker.Endpoint()
+assert not endpoint.peer("127.0.0.1", 1, 0)
+assert begun.wait(60)
+child = os.fork()
+if child == 0:
+    os._exit(0 if lock.acquire(blocking=False) == %r else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert broker.logging.flush(60)
+""" % (pause, is_free), cwd=tmp_path)
+
+
 @pytest.mark.parametrize("variable", ["BROKER_CONSOLE_VERBOSITY", "BROKER_FILE_VERBOSITY"])
 def test_an_illegal_verbosity_is_refused(variable, monkeypatch):
     monkeypatch.setenv(variable, "loud")
