@@ -207,8 +207,13 @@ crash: ## kill writers of SQLite stores CRASH_CYCLES (default 1000) times; nothi
 bench: $(VENV)/.wheel $(VENV)/.bench-tools ## benchmarks, end to end and micro; see bench/README.md
 	$(CARGO) build $(LOCKED) --release -p broker-bench -p broker-cli
 	$(VENV)/bin/python bench/command.py
+	$(VENV)/bin/python bench/zeromq.py
 	$(VENV)/bin/python bench/run.py --json bench/results/latest.tmp
 	$(CARGO) bench $(LOCKED) -p broker-bench --bench micro --bench sqlite
+
+.PHONY: bench-zeromq
+bench-zeromq: $(VENV)/.wheel $(VENV)/.bench-tools ## a member of a ZeroMQ cluster beside pyzmq with msgpack
+	$(VENV)/bin/python bench/zeromq.py
 
 .PHONY: bench-growth bench-smoke bench-smoke-baseline
 bench-growth: $(VENV)/.bench-tools ## what a message costs beside peers, topics, keys: curves and memory
