@@ -89,6 +89,8 @@ lint: $(VENV)/.tools ## clippy over all targets and every feature set, warnings 
 	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features status -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features log -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker-cli --all-targets --no-default-features -- -D warnings
+	@# The fuzz targets have a lock file of their own, which dependencies of the crates change, too.
+	$(CARGO) metadata $(LOCKED) --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 
 fmt: ## format the Rust code
 	$(CARGO) fmt --all
