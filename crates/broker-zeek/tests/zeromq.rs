@@ -14,6 +14,10 @@ use serde_json::Value;
 
 #[path = "../../broker/tests/outside/files.rs"]
 mod files;
+#[path = "../../broker/tests/outside/zeek_json.rs"]
+mod zeek_json;
+
+use zeek_json::same;
 
 fn recording() -> Option<Value> {
     let path = files::find("zeek", "zeek-zeromq.json")?;
@@ -33,25 +37,6 @@ fn frames(message: &Value) -> Vec<Vec<u8>> {
 
 fn parts(frames: &[Vec<u8>]) -> impl ExactSizeIterator<Item = &[u8]> {
     frames.iter().map(Vec::as_slice)
-}
-
-/// Equal as JSON, where real numbers are equal when they read as the same one.
-fn same(ours: &Value, theirs: &Value) -> bool {
-    match (ours, theirs) {
-        (Value::Number(ours), Value::Number(theirs)) => {
-            ours == theirs || ours.as_f64() == theirs.as_f64()
-        }
-        (Value::Array(ours), Value::Array(theirs)) => {
-            ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| same(a, b))
-        }
-        (Value::Object(ours), Value::Object(theirs)) => {
-            let all = |(name, ours): (&String, &Value)| {
-                theirs.get(name).is_some_and(|theirs| same(ours, theirs))
-            };
-            ours.len() == theirs.len() && ours.iter().all(all)
-        }
-        (ours, theirs) => ours == theirs,
-    }
 }
 
 #[test]

@@ -21,6 +21,10 @@ use serde_json::Value;
 
 #[path = "outside/files.rs"]
 mod files;
+#[path = "outside/zeek_json.rs"]
+mod zeek_json;
+
+use zeek_json::same;
 
 /// Connections that are driven by hand need no clock.
 const NOW: Timestamp = Timestamp::EPOCH;
@@ -60,25 +64,6 @@ fn cluster_keys(server: &KeyPair, client: &KeyPair) -> CurveKeys {
         server_secret: Some(server.secret.clone()),
         client_public: Some(client.public),
         client_secret: Some(client.secret.clone()),
-    }
-}
-
-/// Equal as JSON, where real numbers are equal when they read as the same one.
-fn same(ours: &Value, theirs: &Value) -> bool {
-    match (ours, theirs) {
-        (Value::Number(ours), Value::Number(theirs)) => {
-            ours == theirs || ours.as_f64() == theirs.as_f64()
-        }
-        (Value::Array(ours), Value::Array(theirs)) => {
-            ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| same(a, b))
-        }
-        (Value::Object(ours), Value::Object(theirs)) => {
-            ours.len() == theirs.len()
-                && ours
-                    .iter()
-                    .all(|(name, a)| theirs.get(name).is_some_and(|b| same(a, b)))
-        }
-        (ours, theirs) => ours == theirs,
     }
 }
 

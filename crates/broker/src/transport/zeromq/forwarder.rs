@@ -173,7 +173,7 @@ struct State {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct ForwarderCore {
     state: Lock<State>,
     /// That of `zmtp::Forwarder`, to be looked at without the lock.
     version: AtomicU64,
@@ -191,7 +191,7 @@ struct Shared {
 /// of subscriptions. It stops when it is dropped or closed.
 #[derive(Debug)]
 pub struct Forwarder {
-    shared: Arc<Shared>,
+    shared: Arc<ForwarderCore>,
     xpub: SocketAddr,
     xsub: SocketAddr,
     servers: [AbortHandle; 2],
@@ -211,7 +211,7 @@ impl Forwarder {
         let xpub = listener::bind(&runtime, &xpub)?;
         let xsub = listener::bind(&runtime, &xsub)?;
         let addresses = (xpub.address, xsub.address);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ForwarderCore {
             state: Lock::default(),
             version: AtomicU64::new(0),
             security: Lock::new(security),
@@ -359,7 +359,7 @@ impl Outlet {
     }
 }
 
-impl Shared {
+impl ForwarderCore {
     /// One connection, from its first byte to its end.
     async fn serve(
         self: Arc<Self>,
@@ -458,13 +458,13 @@ impl Shared {
 
 /// A connection that the forwarder knows of, until this is dropped.
 struct Registered {
-    shared: Arc<Shared>,
+    shared: Arc<ForwarderCore>,
     id: ConnectionId,
     outlet: Arc<Outlet>,
 }
 
 impl Registered {
-    fn new(shared: &Arc<Shared>, outlet: Arc<Outlet>) -> Self {
+    fn new(shared: &Arc<ForwarderCore>, outlet: Arc<Outlet>) -> Self {
         let id = {
             let mut state = shared.state.lock();
             state.connections_made += 1;
@@ -530,7 +530,7 @@ impl Gathered {
         }
     }
 
-    fn add(&mut self, shared: &Shared, publisher: &Outlet, message: &Message<'_>) {
+    fn add(&mut self, shared: &ForwarderCore, publisher: &Outlet, message: &Message<'_>) {
         let size: usize = message.parts().map(<[u8]>::len).sum();
         add(&publisher.messages, 1);
         add(&publisher.bytes, size as u64);
@@ -554,7 +554,7 @@ impl Gathered {
         self.messages += 1;
     }
 
-    fn targets_of(&mut self, shared: &Shared, topic: &[u8]) -> Targets {
+    fn targets_of(&mut self, shared: &ForwarderCore, topic: &[u8]) -> Targets {
         let version = shared.version.load(Ordering::Acquire);
         if version != self.version {
             self.memo.clear();

@@ -118,7 +118,7 @@ impl LogMessage {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct ReceiverCore {
     inbox: Mailbox,
     security: Security,
     forward: Option<LogSender>,
@@ -135,7 +135,7 @@ struct Shared {
 /// all connections at once.
 #[derive(Debug)]
 pub struct LogReceiver {
-    shared: Arc<Shared>,
+    shared: Arc<ReceiverCore>,
     address: SocketAddr,
     /// Bound: `TAKE_BYTES`, and what the application puts back.
     held: Lock<VecDeque<LogMessage>>,
@@ -163,7 +163,7 @@ impl LogReceiver {
         let forward = forward.transpose()?;
         let bound = listener::bind(&runtime, &address)?;
         let address = bound.address;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ReceiverCore {
             inbox: Mailbox::new(Limits {
                 bytes_max: options.queue_bytes_max,
                 messages_max: usize::MAX,
@@ -376,7 +376,7 @@ impl Drop for Counted<'_> {
     }
 }
 
-impl Shared {
+impl ReceiverCore {
     async fn receive(
         self: Arc<Self>,
         stream: TcpStream,

@@ -3,7 +3,6 @@
 //! As with ZeroMQ's own, the connection is made again for ever, and nothing is acknowledged: what was
 //! on its way when a connection broke is lost without a count.
 
-use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -74,7 +73,7 @@ pub struct LogSenderStats {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct SenderCore {
     address: Address,
     security: Security,
     outbox: Mailbox,
@@ -91,7 +90,7 @@ struct Shared {
 /// Spec: zeromq 7.4.
 #[derive(Debug)]
 pub struct LogSender {
-    shared: Arc<Shared>,
+    shared: Arc<SenderCore>,
     sender_id: String,
     runtime: Handle,
     task: AbortHandle,
@@ -112,7 +111,7 @@ impl LogSender {
             Some(id) => id,
             None => made_up_id().map_err(|error| Error::Start(Arc::new(error)))?,
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SenderCore {
             address,
             security,
             outbox: Mailbox::new(Limits {
@@ -244,7 +243,7 @@ fn made_up_id() -> std::io::Result<String> {
     Ok(format!("broker_logs_{process}_{random:016x}"))
 }
 
-impl Shared {
+impl SenderCore {
     async fn ended_within(&self, timeout: Duration) -> bool {
         let mut ended = self.ended.subscribe();
         let ended = ended.wait_for(|ended| *ended);
@@ -257,10 +256,7 @@ impl Shared {
             let Address { host, port } = &self.address;
             match connector::connect(host, *port, CONNECT_TIMEOUT).await {
                 Ok(stream) => {
-                    let Ok(remote) = stream.peer_addr() else {
-                        continue;
-                    };
-                    let (was_ready, ended) = self.push_to(stream, remote).await;
+                    let (was_ready, ended) = self.push_to(stream).await;
                     if matches!(ended, Ended::Finished) {
                         break;
                     }
@@ -287,7 +283,7 @@ impl Shared {
         }
     }
 
-    async fn push_to(&self, stream: tokio::net::TcpStream, remote: SocketAddr) -> (bool, Ended) {
+    async fn push_to(&self, stream: tokio::net::TcpStream) -> (bool, Ended) {
         let config = ConnectionConfig::new(SocketType::Push).with_security(self.security.clone());
         let mut was_ready = false;
         let ended = drive(stream, config, Some(&self.outbox), |happened| {
@@ -295,7 +291,7 @@ impl Shared {
                 was_ready = true;
                 self.failures.store(0, Ordering::Relaxed);
                 self.is_connected.store(true, Ordering::Relaxed);
-                tracing::info!(event = "zeromq-logger-connected", %remote);
+                tracing::info!(event = "zeromq-logger-connected", address = %self.address);
             }
             ControlFlow::Continue(())
         });
