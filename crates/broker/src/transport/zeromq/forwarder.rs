@@ -262,28 +262,9 @@ impl Forwarder {
     pub fn set_keys(&self, curve: &Curve, clients: &[PublicKey]) -> Result<(), Error> {
         let security = curve.server(clients)?;
         let before = std::mem::replace(&mut *self.shared.security.lock(), security.clone());
-        let is_same_server = match (&before, &security) {
-            (Security::CurveServer { keys: old, .. }, Security::CurveServer { keys: new, .. }) => {
-                old.public == new.public
-            }
-            (Security::Null, Security::Null) => true,
-            _ => false,
-        };
-        let stays = |key: &Option<PublicKey>| {
-            is_same_server
-                && match (&security, key) {
-                    (
-                        Security::CurveServer {
-                            clients: Clients::Only(list),
-                            ..
-                        },
-                        Some(key),
-                    ) => list.contains(key),
-                    _ => true,
-                }
-        };
+        // One in its handshake looks at them itself.
         for outlet in self.shared.state.lock().outlets.values() {
-            if !stays(&outlet.key) {
+            if !still_admits(&before, &security, outlet.key) {
                 tracing::info!(event = "zeromq-key-withdrawn", remote = %outlet.address);
                 outlet.mailbox.close();
             }
@@ -369,7 +350,7 @@ impl ForwarderCore {
         mut admission: Admission,
     ) {
         let security = self.security.lock().clone();
-        let config = ConnectionConfig::new(side.socket_type()).with_security(security);
+        let config = ConnectionConfig::new(side.socket_type()).with_security(security.clone());
         let mailbox = Arc::new(Mailbox::new(Limits {
             bytes_max: self.queue_bytes_max,
             messages_max: usize::MAX,
@@ -394,6 +375,11 @@ impl ForwarderCore {
                     };
                     tracing::debug!(event = "zeromq-connected", side = side.name(), %remote);
                     registered = Some(Registered::new(&self, Arc::new(outlet)));
+                    // Keys that were exchanged during the handshake. From now on it is cut off with
+                    // the others.
+                    if !still_admits(&security, &self.security.lock(), peer.key) {
+                        return ControlFlow::Break("its key was withdrawn".to_owned());
+                    }
                 }
                 (Happened::Event(Event::Subscribed(prefix)), Some(own)) => {
                     if let Err(error) = own.subscribed(prefix) {
@@ -453,6 +439,21 @@ impl ForwarderCore {
             }
         }
         result
+    }
+}
+
+/// Whether a connection that was made under the keys `before` may go on under those of `now`.
+fn still_admits(before: &Security, now: &Security, key: Option<PublicKey>) -> bool {
+    match (before, now) {
+        (Security::CurveServer { keys: old, .. }, Security::CurveServer { keys, clients }) => {
+            let is_listed = match (clients, key) {
+                (Clients::Only(list), Some(key)) => list.contains(&key),
+                _ => true,
+            };
+            old.public == keys.public && is_listed
+        }
+        (Security::Null, Security::Null) => true,
+        _ => false,
     }
 }
 
@@ -620,4 +621,27 @@ fn add(counter: &AtomicU64, more: u64) {
         counter.load(Ordering::Relaxed).wrapping_add(more),
         Ordering::Relaxed,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use broker_proto::zmtp::KeyPair;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_goes_on_under_new_keys_while_they_let_it_in() {
+        let [server, client, stranger] = [1, 2, 3].map(|byte| KeyPair::from_random([byte; 32]));
+        let only = |server: &KeyPair, client: &KeyPair| Security::CurveServer {
+            keys: server.clone(),
+            clients: Clients::Only(vec![client.public]),
+        };
+        let (before, key) = (only(&server, &client), Some(client.public));
+        assert!(still_admits(&before, &before, key));
+        assert!(!still_admits(&before, &only(&server, &stranger), key));
+        assert!(!still_admits(&before, &only(&stranger, &client), key));
+        assert!(!still_admits(&before, &Security::Null, key));
+        assert!(!still_admits(&Security::Null, &before, None));
+        assert!(still_admits(&Security::Null, &Security::Null, None));
+    }
 }
