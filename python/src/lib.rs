@@ -27,6 +27,7 @@ mod decode;
 mod encode;
 mod endpoint;
 mod error;
+mod forwarder;
 mod inbox;
 mod log_receiver;
 mod logging;

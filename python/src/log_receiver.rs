@@ -117,7 +117,7 @@ impl LogReceiver {
 }
 
 /// Where keys come from.
-fn curve(given: &Bound<'_, PyAny>) -> PyResult<Curve> {
+pub(crate) fn curve(given: &Bound<'_, PyAny>) -> PyResult<Curve> {
     if let Ok(flag) = given.cast::<PyBool>() {
         return Ok(if flag.is_true() {
             Curve::Environment

@@ -16,6 +16,7 @@ use crate::data::{Data, Encoded};
 use crate::decode::{Flavour, decode};
 use crate::encode::{encode, with_scratch};
 use crate::error::{Fallible, expected};
+use crate::forwarder::{Forwarder, ForwarderConnection};
 use crate::log_receiver::{LogReceiver, generate_curve_keypair};
 use crate::text::{octets, to_str};
 use crate::types::count::{Count, number};
@@ -263,6 +264,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     zeek.add_class::<ClusterNode>()?;
     zeek.add_function(wrap_pyfunction!(cluster_topic, &zeek)?)?;
     zeek.add_class::<LogReceiver>()?;
+    zeek.add_class::<Forwarder>()?;
+    zeek.add_class::<ForwarderConnection>()?;
     zeek.add_function(wrap_pyfunction!(generate_curve_keypair, &zeek)?)?;
     crate::logs::register(&zeek)?;
     // Pickles name classes by their module, which must therefore be importable.

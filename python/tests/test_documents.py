@@ -66,6 +66,7 @@ EXAMPLES = {
     ],
     "docs/zeromq.md": [
         'import broker\n\nwith broker.Endpoint() as endpoint, endpoint.make_subscriber("/site/alerts")',
+        "import broker\n\nwith broker.zeek.Forwarder(",
     ],
 }
 
@@ -438,3 +439,10 @@ def test_a_cluster_that_uses_zeromq():
             answering.result(DEADLINE_S)
         (topic, event), = lines
         assert (topic, event.name(), event.args()) == ("/site/alerts", "alert", ["me"])
+
+
+def test_a_forwarder():
+    lines = []
+    exec(example("docs/zeromq.md", 1, xpub=("0.0.0.0:27760", "127.0.0.1:0"), xsub=("0.0.0.0:27761", "127.0.0.1:0")),
+         {"print": printing(lines)})
+    assert lines[0][0]["connections"] == 0

@@ -26,6 +26,8 @@ from .. import _broker
 from .logs import Logs, log_topics, logs
 
 ClusterNode = _broker.zeek.ClusterNode
+Forwarder = _broker.zeek.Forwarder
+ForwarderConnection = _broker.zeek.ForwarderConnection
 LogField = _broker.zeek.LogField
 LogReceiver = _broker.zeek.LogReceiver
 generate_curve_keypair = _broker.zeek.generate_curve_keypair

@@ -7,6 +7,8 @@ import broker as broker
 
 from .. import _broker
 from .._broker.zeek import ClusterNode as ClusterNode
+from .._broker.zeek import Forwarder as Forwarder
+from .._broker.zeek import ForwarderConnection as ForwarderConnection
 from .._broker.zeek import LogField as LogField
 from .._broker.zeek import LogReceiver as LogReceiver
 from .._broker.zeek import generate_curve_keypair as generate_curve_keypair

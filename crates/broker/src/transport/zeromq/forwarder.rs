@@ -22,6 +22,7 @@ use broker_proto::zmtp::{
 };
 use bytes::Bytes;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::config::{MAILBOX_BYTES_MAX, Overflow};
@@ -30,7 +31,7 @@ use crate::error::Error;
 use crate::flow::mailbox::{Limits, Mailbox, Patience, Pushed, Run, SHARED_RUN_MIN};
 use crate::lock::Lock;
 use crate::transport::zeromq::address::Address;
-use crate::transport::zeromq::connection::{Happened, drive};
+use crate::transport::zeromq::connection::{Ended, Happened, drive};
 use crate::transport::zeromq::keys::Curve;
 use crate::transport::zeromq::listener::{self, Admission};
 use crate::transport::zeromq::log_receiver::log_end;
@@ -50,6 +51,9 @@ const MEMO_TOPIC_MAX: usize = 256;
 /// Bytes of messages that are gathered before they are passed on: a read of the socket has no more,
 /// unless a message is larger.
 const RUN_BYTES: usize = 64 << 10;
+
+/// Why a connection is cut off whose client is not let in any more.
+const KEY_WITHDRAWN: &str = "its key was withdrawn";
 
 /// How a forwarder is set up.
 #[derive(Clone, Debug)]
@@ -158,6 +162,9 @@ struct Outlet {
     key: Option<PublicKey>,
     /// Messages for a subscriber; notices of subscriptions for a publisher.
     mailbox: Arc<Mailbox>,
+    /// Has its task end it at once, whatever waits to be written: a peer that does not read would
+    /// keep it open otherwise.
+    cut_off: Arc<Notify>,
     /// What came from a publisher.
     messages: AtomicU64,
     bytes: AtomicU64,
@@ -266,7 +273,7 @@ impl Forwarder {
         for outlet in self.shared.state.lock().outlets.values() {
             if !still_admits(&before, &security, outlet.key) {
                 tracing::info!(event = "zeromq-key-withdrawn", remote = %outlet.address);
-                outlet.mailbox.close();
+                outlet.cut_off.notify_one();
             }
         }
         Ok(())
@@ -359,6 +366,7 @@ impl ForwarderCore {
             strict: false,
             translated: false,
         }));
+        let cut_off = Arc::new(Notify::new());
         let mut registered = None;
         let mut gathered = Gathered::new();
         let ended = drive(stream, config, Some(&mailbox), |happened| {
@@ -370,6 +378,7 @@ impl ForwarderCore {
                         side,
                         key: peer.key,
                         mailbox: mailbox.clone(),
+                        cut_off: cut_off.clone(),
                         messages: AtomicU64::new(0),
                         bytes: AtomicU64::new(0),
                     };
@@ -378,7 +387,7 @@ impl ForwarderCore {
                     // Keys that were exchanged during the handshake. From now on it is cut off with
                     // the others.
                     if !still_admits(&security, &self.security.lock(), peer.key) {
-                        return ControlFlow::Break("its key was withdrawn".to_owned());
+                        return ControlFlow::Break(KEY_WITHDRAWN.to_owned());
                     }
                 }
                 (Happened::Event(Event::Subscribed(prefix)), Some(own)) => {
@@ -400,7 +409,11 @@ impl ForwarderCore {
             }
             ControlFlow::Continue(())
         });
-        let ended = ended.await;
+        let ended = tokio::select! {
+            biased;
+            () = cut_off.notified() => Ended::Refused(KEY_WITHDRAWN.to_owned()),
+            ended = ended => ended,
+        };
         if registered.is_none() {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
