@@ -28,6 +28,11 @@ FUZZ_SEED ?= 0
 
 VENV := .venv
 ABI3_VENV := .venv-abi3
+# Of `make dist` and `make release-check`, and of `make docs`: what they need meets no test.
+DIST_VENV := .venv-dist
+DOCS_VENV := .venv-docs
+# Interpreters for which `make dist` makes a wheel each, beside the abi3 one: "python3.12 python3.13".
+DIST_PYTHONS ?=
 # Everything that ends up in a wheel. A change to any of it rebuilds both wheels.
 WHEEL_SOURCES := Cargo.toml Cargo.lock .cargo/config.toml README.md LICENSE-APACHE LICENSE-MIT $(shell find crates \
 	python -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.py' -o -name '*.pyi' \
@@ -178,6 +183,42 @@ $(VENV)/.bench-tools: tools/requirements-bench.txt $(VENV)/.tools
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
+$(DIST_VENV)/.tools: tools/requirements-dist.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+.PHONY: abi3-others dist dist-check
+abi3-others: dist/abi3/.built $(ABI3_VENV)/.tools ## the abi3 wheel in every CPython on the machine, 3.9 to 3.14
+	$(ABI3_VENV)/bin/python tools/try_abi3.py dist/abi3/*.whl
+
+dist: $(DIST_VENV)/.tools ## all that a release has, in dist/release: wheels for old glibc, sdist, SBOM, checksums
+	$(DIST_VENV)/bin/python tools/dist.py $(addprefix --python=,$(DIST_PYTHONS))
+	$(DIST_VENV)/bin/python tools/check_dist.py
+
+dist-check: $(DIST_VENV)/.tools ## check what `make dist` made; its sdist is built and installed without network
+	$(DIST_VENV)/bin/python tools/check_dist.py --sdist
+
+$(DOCS_VENV)/.tools: tools/requirements-docs.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+# The package itself, for its docstrings.
+$(DOCS_VENV)/.wheel: dist/cpython/.built $(DOCS_VENV)/.tools
+	$(DOCS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps \
+		--force-reinstall dist/cpython/*.whl
+	touch $@
+
+.PHONY: docs
+docs: $(DOCS_VENV)/.wheel ## the site of the documentation into target/site; a link that leads nowhere is an error
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs build --quiet --strict
+
+.PHONY: release-check
+release-check: ## versions, changelog, crates, dist/release: what has to be true before publishing; UNRELEASED=1: no date yet
+	$(if $(wildcard dist/release),$(MAKE) --no-print-directory $(DIST_VENV)/.tools)
+	$(if $(wildcard dist/release),$(DIST_VENV)/bin/python,$(PYTHON)) tools/release_check.py $(if $(UNRELEASED),--unreleased)
+
 # --- Slower checks -------------------------------------------------------------------------------
 
 .PHONY: sim sim-build
@@ -244,5 +285,5 @@ ci: ## what guards the main branch: everything above but bench and bench-growth,
 	$(CARGO) run --quiet $(LOCKED) -p xtask -- ci
 
 clean: ## remove everything that was built or installed
-	rm -rf dist $(VENV) $(ABI3_VENV) fuzz/target fuzz/artifacts
+	rm -rf dist $(VENV) $(ABI3_VENV) $(DIST_VENV) $(DOCS_VENV) fuzz/target fuzz/artifacts
 	$(CARGO) clean

@@ -32,6 +32,12 @@ ELSEWHERE = "from websockets.sync.client import connect"
 
 # How each example begins, by document.
 EXAMPLES = {
+    "docs/index.md": [
+        'import broker\n\nwith broker.Endpoint() as ep, ep.make_subscriber("/topic/test") as messages:\n    if not ep.peer("ws:',
+        'import broker\n\nwith broker.Endpoint() as ep, ep.make_subscriber("/topic/test") as messages:\n    if not ep.peer("zeek:',
+    ],
+    # Run by test_tutorial.py, with everything that is typed there.
+    "docs/tutorial.md": ["# watch.py", "# detect.py", "# test_detect.py"],
     "README.md": [
         'import broker\n\nwith broker.Endpoint() as ep, ep.make_subscriber("/topic/test") as sub:',
         'with broker.Endpoint() as ep, ep.attach_master("hosts", broker.Backend.SQLite',
@@ -182,6 +188,22 @@ def test_the_store(scene, tmp_path, monkeypatch):
     # Its own changes come as well, as far as it looked at its events in time.
     assert set(own) <= {("insert", "10.0.0.1", "printer"), ("insert", "seen", 1)}
     assert pathlib.Path("hosts.sqlite").is_file()
+
+
+# --- docs/index.md -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["websocket", "native"])
+def test_the_first_page(scene, number):
+    other, lines = scene.endpoint(), []
+    app = zeek.App(other, "/topic/test")
+    app.on("ping")(lambda n: zeek.Event("pong", n))
+    serving = scene.background(app.run)
+    port = other.listen_ws("127.0.0.1", 0, tls=False) if number == 0 else listen(other)
+    exec(example("docs/index.md", number, port=("27759" if number == 0 else "9999", str(port))), {"print": printing(lines)})
+    assert lines == [("pong", [42])]
+    app.stop()
+    serving.result(DEADLINE_S)
 
 
 # --- logs ----------------------------------------------------------------------------------------

@@ -22,7 +22,12 @@ const STEPS: &[(&str, &str)] = &[
         "Python tests on the wheel of this interpreter",
     ),
     ("test-abi3", "Python tests on the abi3 wheel"),
+    (
+        "abi3-others",
+        "the abi3 wheel in the other CPythons of the machine",
+    ),
     ("stubs", "type stubs against the module"),
+    ("docs", "the site of the documentation, links included"),
     ("sim", "10,000 simulated clusters of data stores"),
     ("demo", "the demonstration"),
     ("smoke", "the wheel in an empty environment"),
