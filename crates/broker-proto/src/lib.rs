@@ -22,6 +22,7 @@
 //! | [`json`] | what WebSocket clients and servers say to each other: messages, and both sides of the conversation |
 //! | [`http`] | heads of HTTP requests; the one that opens a WebSocket, seen from both sides; frames of a WebSocket |
 //! | [`peer_url`] | addresses of peers |
+//! | [`nats`] | topics and messages of endpoints on NATS: subjects, subscriptions, headers |
 //! | `zmtp` | what ZeroMQ speaks on a connection: greeting, CURVE, frames, subscriptions; with the feature `zeromq` |
 //! | [`recording`] | messages in files, with the times at which they came |
 //! | [`endpoint`] | the state machine: connections, handshakes, peers, retries, goodbyes |
@@ -51,6 +52,7 @@ pub mod inbound;
 pub mod json;
 pub mod mark;
 pub mod message;
+pub mod nats;
 pub mod peer_url;
 mod random;
 pub mod recording;

@@ -1,0 +1,18 @@
+//! Topics and messages of endpoints on NATS: subjects, subscriptions, what a NATS message holds.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`subject`] | from topics to subjects and back |
+//! | [`cover`] | which subjects to subscribe to for a filter |
+//! | [`message`] | headers and payload of one NATS message, one value or a batch of them |
+//!
+//! Nothing here speaks the protocol of NATS: the runtime has a client for that. What is read comes from
+//! strangers, as anybody with access to the servers can publish under the same subjects. See ADR 0350.
+
+pub mod cover;
+pub mod message;
+pub mod subject;
+
+pub use cover::cover;
+pub use message::{Batch, Headers, Incoming, Refusal, read};
+pub use subject::{Form, PrefixError, SubjectError, Subjects};
