@@ -2,15 +2,37 @@
 //! topic has a subject of its own that leads back.
 //!
 //! The input is cut at line feeds: subject, five headers (empty ones are missing), and the payload as
-//! the rest. The subject's bytes are a topic as well.
+//! the rest. The subject's bytes are a topic as well. All of it is also what a server sends, which may come
+//! in any pieces.
 
 #![no_main]
 
+use broker_proto::nats::connection::{Connection, Event};
 use broker_proto::nats::message::BATCH_MESSAGES_MAX;
 use broker_proto::nats::{Form, Headers, Subjects, cover, read};
 use libfuzzer_sys::fuzz_target;
 
+/// What a server says, as text.
+fn feed(input: &[u8], piece: usize) -> (Vec<String>, bool) {
+    let mut connection = Connection::new(4096);
+    let mut seen = Vec::new();
+    for piece in input.chunks(piece) {
+        let fed = connection.handle_bytes(piece, |event| {
+            if let Event::Message(message) = &event {
+                let _ = message.headers(["A", "Bk-Topic"]);
+                assert!(message.headers.len() + message.payload.len() <= 4096);
+            }
+            seen.push(format!("{event:?}"));
+        });
+        if fed.is_err() {
+            return (seen, false);
+        }
+    }
+    (seen, true)
+}
+
 fuzz_target!(|input: &[u8]| {
+    assert_eq!(feed(input, 7), feed(input, usize::MAX));
     let subjects = Subjects::default();
     let mut parts = input.splitn(7, |byte| *byte == b'\n');
     let mut next = || parts.next().unwrap_or_default();

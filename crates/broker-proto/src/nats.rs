@@ -4,11 +4,14 @@
 //! |---|---|
 //! | [`subject`] | from topics to subjects and back |
 //! | [`cover`] | which subjects to subscribe to for a filter |
+//! | `connection` | what client and server say to each other; with the feature `nats` |
 //! | [`message`] | headers and payload of one NATS message, one value or a batch of them |
 //!
-//! Nothing here speaks the protocol of NATS: the runtime has a client for that. What is read comes from
-//! strangers, as anybody with access to the servers can publish under the same subjects. See ADR 0350.
+//! What is read comes from strangers, as anybody with access to the servers can publish under the same
+//! subjects. See ADR 0350 and 0351.
 
+#[cfg(feature = "nats")]
+pub mod connection;
 pub mod cover;
 pub mod message;
 pub mod subject;
