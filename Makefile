@@ -53,6 +53,9 @@ define PYTEST
 		printf "%s: %s\n" "$$1" "$$report"; [ $$code -eq 0 ] || [ $$code -eq 5 ]' sh
 endef
 
+# Examples that people copy from; the others show the package at work.
+TYPED_EXAMPLES := $(filter-out examples/demo% examples/zeek_replay.py examples/outside_files.py,$(wildcard examples/*.py))
+
 # Which worlds `make sim` runs.
 SIM_SEEDS ?= 10000
 SIM_FROM ?= 0
@@ -124,8 +127,9 @@ test-python: $(VENV)/.wheel ## Python tests on the wheel for this interpreter
 test-abi3: $(ABI3_VENV)/.wheel ## the same tests on the abi3 wheel
 	$(call PYTEST,$(ABI3_VENV))
 
-stubs: $(VENV)/.wheel ## type stubs against the built module
+stubs: $(VENV)/.wheel ## type stubs against the built module, examples against the stubs
 	$(VENV)/bin/python -m mypy.stubtest broker
+	$(VENV)/bin/python -m mypy --config-file python/pyproject.toml $(TYPED_EXAMPLES)
 
 loom: ## models of the mailbox: every interleaving of a few threads
 	$(CARGO) run $(LOCKED) --quiet -p broker --all-features --example models
@@ -251,12 +255,17 @@ bench: $(VENV)/.wheel $(VENV)/.bench-tools ## benchmarks, end to end and micro; 
 	$(CARGO) build $(LOCKED) --release -p broker-bench -p broker-cli
 	$(VENV)/bin/python bench/command.py
 	$(VENV)/bin/python bench/zeromq.py
+	$(VENV)/bin/python bench/comparison.py
 	$(VENV)/bin/python bench/run.py --json bench/results/latest.tmp
 	$(CARGO) bench $(LOCKED) -p broker-bench --bench micro --bench sqlite
 
 .PHONY: bench-zeromq
 bench-zeromq: $(VENV)/.wheel $(VENV)/.bench-tools ## a member of a ZeroMQ cluster beside pyzmq with msgpack
 	$(VENV)/bin/python bench/zeromq.py
+
+.PHONY: bench-comparison
+bench-comparison: $(VENV)/.wheel $(VENV)/.bench-tools ## the same program with this package, nats-py, eclipse-zenoh, zeekpy
+	$(VENV)/bin/python bench/comparison.py
 
 .PHONY: bench-growth bench-smoke bench-smoke-baseline
 bench-growth: $(VENV)/.bench-tools ## what a message costs beside peers, topics, keys: curves and memory

@@ -5,6 +5,7 @@
 """
 
 import sys
+from typing import Optional
 
 import broker
 from broker.zeek import Event
@@ -13,7 +14,7 @@ CONTROL = "zeek/control"
 TIMEOUT_S = 10.0
 
 
-def ask(endpoint, answers, node, name):
+def ask(endpoint: broker.Endpoint, answers: broker.Subscriber, node: str, name: str) -> Optional[str]:
     """The value as text, or None if the node does not answer."""
     endpoint.publish("%s/%s" % (CONTROL, node), Event("Control::id_value_request", name))
     while True:
@@ -22,10 +23,10 @@ def ask(endpoint, answers, node, name):
             return None
         answer = Event(message[1])
         if answer.name() == "Control::id_value_response" and answer.args()[0] == name:
-            return answer.args()[1]
+            return str(answer.args()[1])
 
 
-def main(name, *urls):
+def main(name: str, *urls: str) -> None:
     with broker.Endpoint() as endpoint, endpoint.make_subscriber(CONTROL) as answers:
         for url in urls:
             known = {peer.peer.node_id() for peer in endpoint.peers()}

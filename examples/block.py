@@ -15,7 +15,7 @@ from broker.zeek import Event
 TIMEOUT_S = 10.0
 
 
-def ask(endpoint, answers, event):
+def ask(endpoint: broker.Endpoint, answers: broker.Subscriber, event: Event) -> Event:
     """Sends an event of which Zeek tells what became of it."""
     endpoint.publish("/block/do", event)
     answer = answers.recv(TIMEOUT_S)
@@ -24,8 +24,8 @@ def ask(endpoint, answers, event):
     return Event(answer[1])
 
 
-def main(url, what, address, seconds="3600"):
-    address = ipaddress.ip_address(address)
+def main(url: str, what: str, host: str, seconds: str = "3600") -> None:
+    address = ipaddress.ip_address(host)
     with broker.Endpoint() as endpoint, endpoint.make_subscriber("/block/done") as answers:
         if not endpoint.peer(url, retry=0):
             sys.exit("cannot peer with %s" % url)

@@ -14,7 +14,7 @@ WITHIN_S = 3600.0
 TIMEOUT_S = 10.0
 
 
-def is_first(alerts, sensor, *what):
+def is_first(alerts: broker.Store, sensor: str, *what: str) -> bool:
     """Whether no other sensor has told of this within the hour; one that asks at the same time gets False."""
     first = alerts.put_unique(tuple(what), sensor, WITHIN_S)
     if first is None:
@@ -22,19 +22,19 @@ def is_first(alerts, sensor, *what):
     return first
 
 
-def keep(port, file):
+def keep(port: str, file: str) -> None:
     with broker.Endpoint() as endpoint, \
-            endpoint.attach_master("alerts", broker.Backend.SQLite, {"path": file}):
+            endpoint.open_master("alerts", broker.Backend.SQLite, {"path": file}):
         endpoint.open_listener("0.0.0.0", int(port))
         print("ready", flush=True)
         threading.Event().wait()
 
 
-def alert(url, *what):
+def alert(url: str, *what: str) -> None:
     with broker.Endpoint() as endpoint:
         if not endpoint.peer("zeek://" + url, retry=1, timeout=TIMEOUT_S):
             sys.exit("cannot peer with %s" % url)
-        with endpoint.attach_clone("alerts") as alerts:
+        with endpoint.open_clone("alerts") as alerts:
             if is_first(alerts, endpoint.node_id(), *what):
                 print("ALERT:", *what)
             else:
@@ -42,4 +42,7 @@ def alert(url, *what):
 
 
 if __name__ == "__main__":
-    {"keep": keep, "alert": alert}[sys.argv[1]](*sys.argv[2:])
+    if sys.argv[1] == "keep":
+        keep(*sys.argv[2:])
+    else:
+        alert(*sys.argv[2:])

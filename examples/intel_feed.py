@@ -6,6 +6,8 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import broker
 
@@ -15,7 +17,7 @@ TYPES = {"ip-src": "ADDR", "ip-dst": "ADDR", "domain": "DOMAIN", "hostname": "DO
          "email-src": "EMAIL", "md5": "FILE_HASH", "sha1": "FILE_HASH", "sha256": "FILE_HASH"}
 
 
-def items(event):
+def items(event: dict[str, Any]) -> Iterator[list[Any]]:
     """The attributes that are meant for detection, as records `Intel::Item`."""
     for attribute in event["Event"]["Attribute"]:
         kind = TYPES.get(attribute["type"])
@@ -28,7 +30,7 @@ def items(event):
             yield [indicator, broker.Enum("Intel::" + kind), meta]
 
 
-def main(url, file):
+def main(url: str, file: str) -> None:
     with broker.Endpoint() as endpoint, broker.zeek.logs(endpoint, ["intel"]) as sightings:
         if not endpoint.peer(url, retry=0):
             sys.exit("cannot peer with %s" % url)

@@ -17,11 +17,11 @@ import sys
 import broker
 
 
-def main():
+def main() -> int:
     loggers = [word[len("--logger="):] for word in sys.argv[1:] if word.startswith("--logger=")]
     words = [word for word in sys.argv[1:] if not word.startswith("--logger=")]
     if len(words) < 2:
-        print(__doc__.strip(), file=sys.stderr)
+        print((__doc__ or "").strip(), file=sys.stderr)
         return 2
     host, port, names = words[0], int(words[1]), words[2:] or None
     options = broker.BrokerOptions()

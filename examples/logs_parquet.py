@@ -6,11 +6,14 @@
 """
 
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
 
 import broker
+from broker.zeek import LogRecord, LogSchema
 
 ROWS = 10_000
 # What is none of these is written as text.
@@ -18,11 +21,11 @@ TYPES = {"bool": pyarrow.bool_(), "int": pyarrow.int64(), "count": pyarrow.uint6
          "time": pyarrow.timestamp("us", "UTC"), "interval": pyarrow.duration("us")}
 
 
-def columns(schema):
+def columns(schema: LogSchema) -> Any:
     return pyarrow.schema([(field.name, TYPES.get(field.type, pyarrow.string())) for field in schema.fields])
 
 
-def cell(value, kind):
+def cell(value: Any, kind: Any) -> Any:
     if value is None or kind != pyarrow.string():
         return value
     if isinstance(value, (tuple, frozenset)):
@@ -30,35 +33,36 @@ def cell(value, kind):
     return str(value)
 
 
-def write(records, path, rows=ROWS):
+def batch(records: list[LogRecord], shape: Any) -> Any:
+    arrays = [pyarrow.array([cell(record.get(field.name), field.type) for record in records], field.type)
+              for field in shape]
+    return pyarrow.record_batch(arrays, schema=shape)
+
+
+def write(records: Iterable[LogRecord], path: str, rows: int = ROWS) -> int:
     """Writes all records of one log; returns how many there were."""
-    writer, waiting, written = None, [], 0
-
-    def flush():
-        batch = [pyarrow.array([cell(record.get(field.name), field.type) for record in waiting], field.type)
-                 for field in shape]
-        writer.write_batch(pyarrow.record_batch(batch, schema=shape))
-        waiting.clear()
-
+    writer: Any = None
+    waiting: list[LogRecord] = []
+    written = 0
     try:
         for record in records:
             if writer is None:
-                shape = columns(record.schema)
-                writer = pyarrow.parquet.ParquetWriter(path, shape)
+                writer = pyarrow.parquet.ParquetWriter(path, columns(record.schema))
             waiting.append(record)
             written += 1
             if len(waiting) == rows:
-                flush()
+                writer.write_batch(batch(waiting, writer.schema))
+                waiting.clear()
     finally:
         # Without its end a Parquet file cannot be read: also after Ctrl-C.
         if writer is not None:
             if waiting:
-                flush()
+                writer.write_batch(batch(waiting, writer.schema))
             writer.close()
     return written
 
 
-def main(url, log, path):
+def main(url: str, log: str, path: str) -> None:
     with broker.Endpoint() as endpoint, broker.zeek.logs(endpoint, [log]) as records:
         endpoint.peer_nosync(url, retry=5)
         try:

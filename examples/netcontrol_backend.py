@@ -6,6 +6,7 @@
 
 import subprocess
 import sys
+from typing import Any, Callable
 
 import broker
 from broker.zeek import App, Event
@@ -13,7 +14,7 @@ from broker.zeek import App, Event
 NFT = "nft {verb} element inet filter blocked {{ {address} }}"
 
 
-def nft(verb, rule):
+def nft(verb: str, rule: Any) -> str:
     """Carries out a rule; returns what is wrong, or nothing."""
     entity = rule[2]                            # NetControl::Rule: ty, target, entity, expire, ...
     if entity[0].name != "NetControl::ADDRESS":     # NetControl::Entity: ty, conn, flow, ip, mac
@@ -22,16 +23,16 @@ def nft(verb, rule):
     return subprocess.run(command.split(), capture_output=True, text=True).stderr.strip()
 
 
-def serve(endpoint, apply=nft, topic="netcontrol"):
+def serve(endpoint: broker.Endpoint, apply: Callable[[str, Any], str] = nft, topic: str = "netcontrol") -> App:
     app = App(endpoint, topic)
 
     @app.on("NetControl::broker_add_rule")
-    def add(id: broker.Count, rule):
+    def add(id: broker.Count, rule: Any) -> Event:
         problem = apply("add", rule)
         return Event("NetControl::broker_rule_" + ("error" if problem else "added"), id, rule, problem)
 
     @app.on("NetControl::broker_remove_rule")
-    def remove(id: broker.Count, rule, reason):
+    def remove(id: broker.Count, rule: Any, reason: str) -> Event:
         problem = apply("delete", rule)
         return Event("NetControl::broker_rule_" + ("error" if problem else "removed"), id, rule, problem)
 

@@ -10,18 +10,22 @@ import logging
 import logging.handlers
 import sys
 import urllib.request
+from typing import Any, Callable
 
 import broker
+from broker.zeek import LogRecord
+
+Sink = Callable[[LogRecord], object]
 
 
-def syslog(host, port=logging.handlers.SYSLOG_UDP_PORT):
+def syslog(host: str, port: int = logging.handlers.SYSLOG_UDP_PORT) -> Sink:
     logger = logging.getLogger("zeek.notices")
     logger.addHandler(logging.handlers.SysLogHandler((host, port)))
     return lambda record: logger.warning("zeek-notice: %s", record.json())
 
 
-def webhook(url):
-    def send(record):
+def webhook(url: str) -> Sink:
+    def send(record: LogRecord) -> None:
         text = "*%s*: %s" % (record["note"], record.get("msg", ""))
         request = urllib.request.Request(url, json.dumps({"text": text}).encode(),
                                          {"Content-Type": "application/json"})
@@ -29,14 +33,14 @@ def webhook(url):
     return send
 
 
-def queue(producer, topic="zeek-notices"):
+def queue(producer: Any, topic: str = "zeek-notices") -> Sink:
     """Any producer with `send(topic, value)`, such as KafkaProducer of kafka-python."""
     return lambda record: producer.send(topic, record.json().encode())
 
 
-def forward(endpoint, url, send, retry=5):
+def forward(endpoint: broker.Endpoint, url: str, send: Sink) -> None:
     with broker.zeek.logs(endpoint, ["notice"]) as notices:
-        endpoint.peer_nosync(url, retry=retry)
+        endpoint.peer_nosync(url, retry=5)
         for record in notices:
             try:
                 send(record)
@@ -45,6 +49,7 @@ def forward(endpoint, url, send, retry=5):
 
 
 if __name__ == "__main__":
-    sink = {"syslog": syslog, "webhook": webhook}[sys.argv[2]]
+    sinks: dict[str, Callable[[str], Sink]] = {"syslog": syslog, "webhook": webhook}
+    sink = sinks[sys.argv[2]]
     with broker.Endpoint() as endpoint:
-        forward(endpoint, sys.argv[1], sink(*sys.argv[3:]))
+        forward(endpoint, sys.argv[1], sink(sys.argv[3]))

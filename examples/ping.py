@@ -18,7 +18,7 @@ import broker
 TIMEOUT_S = 10.0
 
 
-def main():
+def main() -> int:
     host = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1"
     port = int(sys.argv[2]) if len(sys.argv) > 2 else 9999
     with broker.Endpoint() as endpoint, endpoint.make_subscriber("/topic/test") as messages:

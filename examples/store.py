@@ -14,7 +14,7 @@ import sys
 import broker
 
 
-def keep(endpoint, path, port):
+def keep(endpoint: broker.Endpoint, path: str, port: str) -> None:
     bound = endpoint.listen("", int(port))
     if bound == 0:
         raise SystemExit("cannot listen on port %s" % port)
@@ -24,7 +24,7 @@ def keep(endpoint, path, port):
     show_changes(store)
 
 
-def show_changes(store):
+def show_changes(store: broker.Store) -> None:
     for event in store.events():
         if event.kind in ("insert", "update"):
             print("%s = %r" % (event.key, event.value), flush=True)
@@ -32,7 +32,7 @@ def show_changes(store):
             print("%s is gone (%s)" % (event.key, event.kind), flush=True)
 
 
-def main():
+def main() -> int:
     command, *arguments = sys.argv[1:] or ["help"]
     if command not in ("keep", "set", "show", "watch"):
         print(__doc__, file=sys.stderr)
@@ -46,7 +46,7 @@ def main():
             if not endpoint.peer(host, int(port), 0.0):
                 print("nobody listens at %s:%s" % (host, port), file=sys.stderr)
                 return 1
-            store = endpoint.attach_clone("hosts")
+            store = endpoint.open_clone("hosts")
             if command == "set":
                 store.put(*arguments)
                 # The change is in the master's file when this returns True.

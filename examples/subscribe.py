@@ -11,7 +11,7 @@ import sys
 import broker
 
 
-def main():
+def main() -> int:
     port = int(sys.argv[1])
     prefixes = sys.argv[2:] or [""]
     with broker.Endpoint() as endpoint, endpoint.make_subscriber(prefixes) as messages:
