@@ -61,7 +61,7 @@ SIM_SEEDS ?= 10000
 SIM_FROM ?= 0
 
 FUZZ_TARGETS := value frame inbound handshake routing_update json zeek_message log_record websocket \
-	websocket_client command store_operations recording zmtp zmtp_curve log_batch nats
+	websocket_client command store_operations recording zmtp zmtp_curve log_batch nats policy
 # As many targets run at a time as there are processors.
 FUZZ_JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
@@ -96,6 +96,7 @@ lint: $(VENV)/.tools ## clippy over all targets and every feature set, warnings 
 	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features zeromq -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features status -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features log -- -D warnings
+	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features policy -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker-cli --all-targets --no-default-features -- -D warnings
 	@# The fuzz targets have a lock file of their own, which dependencies of the crates change, too.
 	$(CARGO) metadata $(LOCKED) --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null

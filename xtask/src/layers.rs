@@ -20,6 +20,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("lock", 0),
     ("log", 0),
     ("message", 0),
+    ("policy", 0),
     ("recording", 0),
     ("signal", 0),
     ("sync", 0),

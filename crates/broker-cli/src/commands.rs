@@ -9,6 +9,7 @@ mod logs;
 mod man;
 mod node;
 mod ping;
+mod policy;
 mod publish;
 mod record;
 mod replay;
@@ -47,6 +48,7 @@ pub(crate) enum Command {
     Status(status::StatusCommand),
     Top(top::Top),
     Node(node::Node),
+    Policy(policy::PolicyCommand),
     #[cfg(feature = "tls")]
     Tls(tls::TlsCommand),
     Value(value::ValueCommand),
@@ -75,6 +77,7 @@ pub(crate) fn run(arguments: Arguments, console: &mut Console) -> Outcome {
         Command::Status(command) => command.run(global, console),
         Command::Top(command) => command.run(global, console),
         Command::Node(command) => command.run(global, console),
+        Command::Policy(command) => command.run(console),
         #[cfg(feature = "tls")]
         Command::Tls(command) => command.run(console),
         Command::Value(command) => command.run(console),

@@ -36,7 +36,11 @@ const ROWS: [(&str, &[&str], &str); 14] = [
         &["node"],
         "an endpoint that stays: listeners, stores",
     ),
-    ("", &["tls"], "make certificates for it"),
+    (
+        "",
+        &["tls", "policy"],
+        "certificates for it; who may do what",
+    ),
     ("", &["bench"], "how much goes from one end to the other"),
     (
         "Helpers",

@@ -28,6 +28,8 @@ mod node;
 mod openapi;
 #[path = "command/ping.rs"]
 mod ping;
+#[path = "command/policy.rs"]
+mod policy;
 #[path = "command/process.rs"]
 mod process;
 #[path = "command/publish.rs"]

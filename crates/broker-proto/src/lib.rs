@@ -24,6 +24,7 @@
 //! | [`peer_url`] | addresses of peers |
 //! | [`nats`] | topics and messages of endpoints on NATS: subjects, subscriptions, headers |
 //! | `zmtp` | what ZeroMQ speaks on a connection: greeting, CURVE, frames, subscriptions; with the feature `zeromq` |
+//! | [`policy`] | permissions: which principal may publish, subscribe to, read and change what |
 //! | [`recording`] | messages in files, with the times at which they came |
 //! | [`endpoint`] | the state machine: connections, handshakes, peers, retries, goodbyes |
 //! | `random`, `backoff` | numbers from a seed; pauses between attempts |
@@ -54,6 +55,7 @@ pub mod mark;
 pub mod message;
 pub mod nats;
 pub mod peer_url;
+pub mod policy;
 mod random;
 pub mod recording;
 pub mod routes;

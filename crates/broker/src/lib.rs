@@ -20,6 +20,7 @@
 //! | `endpoint`, `publisher`, `subscriber`, `status_subscriber`, `hub` | the public handles, thin |
 //! | `config`, `libraries`, `error`, `message` | options and files of them ([`broker_conf`]), what is compiled in, failures, what was received |
 //! | [`recording`], `recorder` | files with recorded messages; an endpoint that records |
+//! | [`policy`] | permissions: who may do what, as a file says it |
 //! | `net` | TCP and TLS: listening, connecting, sockets |
 //! | `flow` | the data path: publishing, routing, mailboxes, marks, buffers |
 //! | `core` | the control plane: the protocol's state machine, what its outputs mean, answers that are pending |
@@ -63,6 +64,7 @@ pub mod log;
 mod message;
 mod net;
 mod peer;
+pub mod policy;
 mod publisher;
 mod recorder;
 pub mod recording;

@@ -2,7 +2,7 @@
 
 use crate::process::{Ended, Running, command};
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "sub",
     "pub",
     "req",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 21] = [
     "status",
     "top",
     "node",
+    "policy",
     "tls",
     "value",
     "context",
