@@ -51,7 +51,7 @@ def wheels(pythons):
 
 def without_development(manifest):
     """The manifest without the dependencies of its tests, which are half of all crates."""
-    return re.sub(r"(?ms)^\[dev-dependencies[^\n]*\n.*?(?=^\[|\Z)", "", manifest)
+    return re.sub(r"(?ms)^\[(?:target\.[^\n]*\.)?dev-dependencies[^\n]*\n.*?(?=^\[|\Z)", "", manifest)
 
 
 def drop_unused(crate):

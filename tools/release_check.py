@@ -53,6 +53,9 @@ def check_order(found):
         for dependency in found[name]["dependencies"]:
             if dependency["name"] in CRATES[number:] and dependency["kind"] != "dev":
                 yield "`%s` needs `%s`, which is published later" % (name, dependency["name"])
+    workflow = (ROOT / ".github" / "workflows" / "release.yml").read_text()
+    if "for crate in %s;" % " ".join(CRATES) not in workflow:
+        yield "the workflow publishes other crates, or in another order"
     unlisted = {name for name, package in found.items() if package["publish"] is None} - set(CRATES)
     if unlisted:
         yield "neither in the order of publishing nor `publish = false`: %s" % ", ".join(sorted(unlisted))

@@ -135,6 +135,13 @@ def test_every_example_is_run():
             assert block.startswith(beginning), name
 
 
+def test_pages_with_scripts_of_zeek_say_that_these_are_not_run():
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md"), *(REPOSITORY / "docs" / "recipes").glob("*.md")]
+    with_scripts = [page for page in pages if "\n```zeek\n" in page.read_text(encoding="utf-8")]
+    assert len(with_scripts) >= 4
+    assert [page.name for page in with_scripts if "not executed by the tests" not in page.read_text(encoding="utf-8")] == []
+
+
 # --- README.md -----------------------------------------------------------------------------------
 
 
