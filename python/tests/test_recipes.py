@@ -353,3 +353,52 @@ def test_a_web_service(scene, monkeypatch):
 
     asyncio.run(asyncio.wait_for(use(), DEADLINE_S))
     server.serving.result(DEADLINE_S)
+
+
+# --- The other programs --------------------------------------------------------------------------
+
+
+def test_ping(scene):
+    zeek_like = scene.endpoint()
+    app = zeek.App(zeek_like, "/topic/test")
+    app.on("ping")(lambda n: zeek.Event("pong", n))
+    serving = scene.background(app.run)
+    with started("ping", "127.0.0.1", listen(zeek_like)) as program:
+        assert program.finish() == ["received pong[%d]" % n for n in range(5)]
+    app.stop()
+    serving.result(DEADLINE_S)
+
+
+def test_logs(scene):
+    server = ZeekWithLogs(scene, NOTICE, SCAN)
+    with started("logs", "127.0.0.1", server.url.rpartition(":")[2], "notice") as program:
+        assert program.line().startswith('notice {"ts":1700000000.25,"note":"Scan::Port_Scan"')
+        program.interrupt()
+        server.serving.result(DEADLINE_S)
+        program.finish()
+
+
+def test_a_store_of_host_names(scene, tmp_path):
+    port = free_port()
+    with started("store", "keep", tmp_path / "hosts.sqlite", port) as keeper:
+        assert keeper.line().startswith("0 entries in ")
+        with started("store", "set", "127.0.0.1", port, "10.0.0.1", "printer") as setting:
+            setting.finish()
+        keeper.expect("10.0.0.1 = 'printer'")
+        with started("store", "show", "127.0.0.1", port) as showing:
+            assert showing.finish() == ["10.0.0.1 = 'printer'"]
+        keeper.interrupt()
+        keeper.finish()
+
+
+def test_subscribe(scene):
+    publisher, port = scene.endpoint(), free_port()
+    with started("subscribe", port, "/topic/test") as program:
+        assert program.line().startswith("listening on port %d as " % port)
+        assert publisher.peer("127.0.0.1", port, 0.0)
+        publisher.publish("/topic/test/a", ("x", 1))
+        publisher.publish("/topic/test/b", zeek.Event("ping", 1))
+        program.expect("/topic/test/a: ('x', 1)")
+        program.expect("/topic/test/b: event ping(1,)")
+        program.interrupt()
+        program.finish()
