@@ -128,9 +128,13 @@ test-python: $(VENV)/.wheel ## Python tests on the wheel for this interpreter
 test-abi3: $(ABI3_VENV)/.wheel ## the same tests on the abi3 wheel
 	$(call PYTEST,$(ABI3_VENV))
 
-stubs: $(VENV)/.wheel ## type stubs against the built module, examples against the stubs
+stubs: $(VENV)/.wheel $(VENV)/.type-tools ## type stubs against the built module, types of the package and of examples
 	$(VENV)/bin/python -m mypy.stubtest broker
+	cd python && $(abspath $(VENV)/bin/python) -m mypy
 	$(VENV)/bin/python -m mypy --config-file python/pyproject.toml $(TYPED_EXAMPLES)
+	$(VENV)/bin/python -m mypy --strict python/tests/programs/typed_twins.py
+	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python python/broker/_client python/broker/aio.py \
+		python/broker/sync.py python/broker/testing.py python/tests/programs/typed_twins.py
 
 loom: ## models of the mailbox: every interleaving of a few threads
 	$(CARGO) run $(LOCKED) --quiet -p broker --all-features --example models
@@ -182,6 +186,10 @@ $(VENV)/.tools $(ABI3_VENV)/.tools: tools/requirements-dev.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.9 or newer found: install one, or name it with PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv $(@D) || { echo "cannot create $(@D): Python's venv module is needed (Debian: python3-venv)" >&2; exit 1; }
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+$(VENV)/.type-tools: tools/requirements-types.txt $(VENV)/.tools
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 $(VENV)/.bench-tools: tools/requirements-bench.txt $(VENV)/.tools
@@ -257,10 +265,14 @@ bench: $(VENV)/.wheel $(VENV)/.bench-tools ## benchmarks, end to end and micro; 
 	$(VENV)/bin/python bench/command.py
 	$(VENV)/bin/python bench/zeromq.py
 	$(VENV)/bin/python bench/comparison.py
+	$(VENV)/bin/python bench/aio.py
 	$(VENV)/bin/python bench/run.py --json bench/results/latest.tmp
 	$(CARGO) bench $(LOCKED) -p broker-bench --bench micro --bench sqlite
 
-.PHONY: bench-zeromq
+.PHONY: bench-zeromq bench-aio
+bench-aio: $(VENV)/.wheel $(VENV)/.bench-tools ## receiving and round trips on an event loop beside blocking ones
+	$(VENV)/bin/python bench/aio.py
+
 bench-zeromq: $(VENV)/.wheel $(VENV)/.bench-tools ## a member of a ZeroMQ cluster beside pyzmq with msgpack
 	$(VENV)/bin/python bench/zeromq.py
 

@@ -214,14 +214,18 @@ class Endpoint(_broker.Endpoint):
     cannot be used.
     """
 
-    def make_subscriber(self, topics, qsize=20, subscriber_class=Subscriber, *, on_loss="ignore"):
+    def make_subscriber(self, topics, qsize=20, subscriber_class=Subscriber, *, on_loss="ignore",
+                        buffer=None, overflow=None):
         """Makes a subscriber to topics: one (str, bytes or Topic), or an iterable of them.
 
         `subscriber_class` is called with the native subscriber. `qsize` has no effect. With
         `on_loss="raise"` the next call that receives raises MessagesLost when messages were dropped
-        because they were not taken in time; otherwise an Error event and `dropped` tell.
+        because they were not taken in time; otherwise an Error event and `dropped` tell. `overflow` is
+        "drop_oldest", "drop_newest", "block" or "disconnect", what happens beyond `buffer` messages;
+        see the native method.
         """
-        return subscriber_class(super().make_subscriber(topics, qsize, on_loss=on_loss))
+        return subscriber_class(super().make_subscriber(
+            topics, qsize, on_loss=on_loss, buffer=buffer, overflow=overflow))
 
     def make_safe_subscriber(self, topics, qsize=20, *, on_loss="ignore"):
         """Makes a subscriber whose values are hashable and read-only; `on_loss` as there."""

@@ -137,6 +137,8 @@ class Endpoint(_broker.Endpoint):
         subscriber_class: Callable[[_broker.Subscriber], _T] = ...,
         *,
         on_loss: Literal["ignore", "raise"] = "ignore",
+        buffer: SupportsIndex | None = None,
+        overflow: Literal["drop_oldest", "drop_newest", "block", "disconnect"] | None = None,
     ) -> _T: ...
     def make_safe_subscriber(
         self, topics: _Topics, qsize: SupportsIndex = 20, *, on_loss: Literal["ignore", "raise"] = "ignore"

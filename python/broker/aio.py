@@ -1,19 +1,20 @@
-"""Waiting on an event loop of asyncio: `async for` over subscribers, events and logs; `Completions`.
+"""Messages, requests, stores and logs on an event loop: asyncio, uvloop, trio, anyio.
 
-    async for topic, value in subscriber:
-        ...
+    import broker.aio as broker
 
-No thread takes part. The loop watches a descriptor while nothing is there, and what is there is
-taken without waiting, in the step that hands it over: a task that is cancelled loses nothing, and
-what it has not taken another task, or a blocking call, can take.
+    async with broker.connect("zeek://10.0.0.5", subscribe=["/topic/test"]) as b:
+        await b.publish("/topic/test", broker.Event("ping", 1))
+        async for message in b:
+            print(message.topic, message.event)
 
-`Completions` is for everything else that a program of asyncio waits for, and for many subscribers at
-once:
+`broker.sync` has the same names without `async` and `await`.
 
-    with Completions() as completions:
-        await completions.peer(endpoint, "127.0.0.1", 9999)
-        await completions.publish(endpoint, "/topic", ["ping", 1])
-        value = await completions.get(store, "key")
+No thread takes part while messages come: the loop watches one descriptor per connection, and what is
+there is taken without waiting. A task that is cancelled loses nothing: a message is handed over or still
+there. Every call that waits has a `timeout`, in seconds or as a timedelta, and raises TimeoutError.
+
+Beside that, for programs that use `broker.Endpoint` on a loop: `Completions` waits for peerings, publishes
+and stores behind one descriptor.
 """
 
 from __future__ import annotations
@@ -22,14 +23,91 @@ import asyncio
 import errno
 import itertools
 import os
-from typing import Any, Dict, Optional, Set, Tuple, Union
+from types import TracebackType
+from typing import Any, Callable, Dict, Generator, Optional, Set, Tuple, Type, Union
 
-from ._broker import ClosedError, CompletionQueue, StatusSubscriber, StoreEvents, Subscriber
+import broker
+
+from ._broker import CompletionQueue, StatusSubscriber, StoreEvents, Subscriber
+from ._client import connection as _connection
+from ._client import waiter as _waiter
+from ._client.connection import Connection as Connection
+from ._client.connection import Subscription as Subscription
+from ._client.deadline import Timeout
+from ._client.events import Events as Events
+from ._client.names import *
+from ._client.names import ClosedError
+from ._client.store import Store as Store
+from ._client.stream import Stream as Stream
+
+__all__ = [
+    "Address", "App", "BrokerError", "BrokerOptions", "ClosedError", "Completions", "Configuration",
+    "ConnectError", "Connection", "Count", "EC", "EndpointInfo", "Enum", "Error", "Event", "Events",
+    "LogRecord", "Message", "MismatchError", "PeerInfo", "Port", "SC", "Status", "Store", "StoreError",
+    "StoreEvent", "Stream", "Subnet", "Subscription", "Timespan", "Timestamp", "Watch", "connect",
+    "event", "pack", "unpack",
+]
 
 # After so many items that were there at once other tasks of the loop get their turn.
 ITEMS_IN_A_ROW_MAX = 100
 
 _taken = itertools.count(1)
+
+
+def connect(*addresses: str, subscribe: _connection.Topics = (), timeout: Timeout = 10.0, wait: bool = True,
+            retry: Timeout = 1.0, on_connect: Optional[Callable[[EndpointInfo], object]] = None,
+            on_disconnect: Optional[Callable[[EndpointInfo], object]] = None, close_timeout: Timeout = 5.0,
+            configuration: Optional[Configuration] = None,
+            endpoint: Optional[broker.Endpoint] = None) -> Connecting:
+    """Connects to all addresses: `async with connect(...) as b`, or `b = await connect(...)`.
+
+    Addresses are `zeek://host:port` or `host:port` for Broker's own protocol, `ws://` and `wss://` for
+    WebSocket servers, `zmq://` for Zeek clusters that use ZeroMQ. `subscribe` has the topics whose
+    messages iterating over the connection gives.
+
+    Waits until there is a peering with each of them. Raises ConnectError, which is a TimeoutError and a
+    ConnectionError, with the reasons, when one is missing after `timeout`; with `wait=False` it returns
+    at once. Peerings that are lost, or not there yet, are tried again every `retry` seconds.
+    `on_connect` and `on_disconnect` are functions, or coroutine functions, that are called with the
+    EndpointInfo of a peer. `close_timeout` is how long leaving waits for what was published.
+    `configuration` has the settings for TLS; with `endpoint` an endpoint of the program is used, and
+    stays when the connection is left.
+
+    >>> async def main():
+    ...     async with connect(address, subscribe=["/topic/test"]) as b:
+    ...         reply = await b.request("/topic/test", Event("ping", 1), reply="pong")
+    ...         return reply.args()
+    >>> asyncio.run(main())
+    [1]
+    """
+    return Connecting(lambda waiter: Connection(waiter, addresses, subscribe, retry, on_connect,
+                                                 on_disconnect, close_timeout, configuration, endpoint),
+                      timeout, wait)
+
+
+class Connecting:
+    """What `connect` returns: it is awaited, or entered with `async with`."""
+
+    def __init__(self, make: Callable[[_waiter.Waiter], Connection], timeout: Timeout, wait: bool) -> None:
+        self._make, self._timeout, self._wait = make, timeout, wait
+        self._connection: Optional[Connection] = None
+
+    async def _open(self) -> Connection:
+        connection = self._make(_waiter.running())
+        await connection._opened(self._timeout, self._wait)
+        return connection
+
+    def __await__(self) -> Generator[Any, Any, Connection]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> Connection:
+        self._connection = await self._open()
+        return self._connection
+
+    async def __aexit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
+                        traceback: Optional[TracebackType]) -> None:
+        assert self._connection is not None, "entered before it is left"
+        await self._connection.__aexit__(kind, error, traceback)
 
 
 async def next_item(source: Any) -> Any:

@@ -4,15 +4,21 @@
 //! watches the queue's descriptor and drains numbers and results. Threads of the runtime note what is
 //! complete and never take the interpreter.
 
+mod stores;
+
+use std::time::Duration;
+
 use broker::{Completion, OperationId, Submitted};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
+use self::stores::{Found, Read, Request};
 use crate::argument::{Seconds, Whole};
 use crate::decode::{Flavour, decode};
-use crate::endpoint::{Endpoint, RETRY, place, retry};
+use crate::endpoint::{Endpoint, RETRY, endpoint_id, place, retry};
 use crate::error::{Failure, from_broker, from_store};
+use crate::logs::Logs;
 use crate::process::Owned;
 use crate::publisher::write;
 use crate::status_subscriber::StatusSubscriber;
@@ -34,12 +40,22 @@ enum Outcome {
     Changed(Result<(), broker::StoreError>),
     Unique(Result<bool, broker::StoreError>),
     Value(Result<Option<Vec<u8>>, broker::StoreError>),
+    Found(Result<Found, broker::StoreError>),
+    /// A ping was answered after that time, or never will be.
+    Answered(Option<Duration>),
+    ShutDown,
 }
 
 impl Outcome {
     fn to_object(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         match self {
-            Self::Published | Self::Peered(Ok(())) | Self::Changed(Ok(())) => Ok(py.None()),
+            Self::Published
+            | Self::Peered(Ok(()))
+            | Self::Changed(Ok(()))
+            | Self::ShutDown
+            | Self::Answered(None) => Ok(py.None()),
+            Self::Answered(Some(time)) => Ok(time.as_secs_f64().into_pyobject(py)?.into()),
+            Self::Found(found) => stores::object_of(py, found),
             Self::Peered(Err(error)) => Err(from_broker(error)),
             Self::Unique(Ok(was_absent)) => Ok(was_absent.into_pyobject(py)?.to_owned().into()),
             Self::Value(Ok(None)) => Ok(py.None()),
@@ -192,7 +208,107 @@ impl CompletionQueue {
         Self::begun(key.py(), submitted)
     }
 
-    /// Watches a Subscriber, StatusSubscriber or StoreEvents: returns a number that `drain` tells with
+    /// Changes a store as the method of `Store` with that name does: "erase", "clear", "increment",
+    /// "decrement", "append", "insert_into" (`second` is the value at an index of a table),
+    /// "remove_from", "push", "pop" or "put". The result is None once the request is made, or StoreError.
+    #[pyo3(signature = (store, name, key, operand = None, second = None, expiry = None))]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "those of the methods it stands for"
+    )]
+    fn change<'py>(
+        &self,
+        py: Python<'py>,
+        store: &Bound<'_, Store>,
+        name: &str,
+        key: &Bound<'_, PyAny>,
+        operand: Option<&Bound<'_, PyAny>>,
+        second: Option<&Bound<'_, PyAny>>,
+        expiry: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let queue = self.0.get()?;
+        let live = store.get().attached()?.live()?.clone();
+        let none = py.None().into_bound(py);
+        let request = Request::new(name, key, operand.unwrap_or(&none), second, expiry)?;
+        let submitted = queue.submit(async move { Outcome::Changed(request.make(live).await) });
+        Self::begun(py, submitted)
+    }
+
+    /// Reads a store as the method of `Store` with that name does: "exists", "get_index_from_value",
+    /// "keys", "snapshot", or "count" for the number of entries. The result is what was read, or
+    /// StoreError.
+    #[pyo3(signature = (store, name, key = None, index = None))]
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        store: &Bound<'_, Store>,
+        name: &str,
+        key: Option<&Bound<'_, PyAny>>,
+        index: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let queue = self.0.get()?;
+        let live = store.get().attached()?.live()?.clone();
+        let read = Read::named(name)?;
+        let none = py.None().into_bound(py);
+        let (key, index) = with_both(
+            key.unwrap_or(&none),
+            |out| write(index.unwrap_or(&none), out),
+            |key, index| Ok((key.to_vec(), index.to_vec())),
+        )?;
+        let submitted =
+            queue.submit(async move { Outcome::Found(read.run(live, key, index).await) });
+        Self::begun(py, submitted)
+    }
+
+    /// Waits until master and clones have everything of each other, for at most `limit`. The result is
+    /// whether they have.
+    #[pyo3(signature = (store, limit))]
+    fn idle<'py>(
+        &self,
+        py: Python<'py>,
+        store: &Bound<'_, Store>,
+        limit: Seconds,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let queue = self.0.get()?;
+        let live = store.get().attached()?.live()?.clone();
+        let limit = Duration::try_from_secs_f64(limit.0.max(0.0)).unwrap_or(Duration::MAX);
+        let submitted =
+            queue.submit(async move { Outcome::Found(stores::idle(live, limit).await) });
+        Self::begun(py, submitted)
+    }
+
+    /// Sends a native peer a ping. The result is the seconds until its answer, which also says that all
+    /// that was published for it before has arrived; None when there will be no answer.
+    fn ping<'py>(
+        &self,
+        py: Python<'py>,
+        endpoint: &Bound<'py, Endpoint>,
+        peer: &str,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let queue = self.0.get()?;
+        let pending = endpoint.get().live()?.ping(endpoint_id(peer)?);
+        Self::begun(
+            py,
+            queue.submit(async move { Outcome::Answered(pending.await) }),
+        )
+    }
+
+    /// Shuts an endpoint down. The result is None once that is done.
+    fn shutdown<'py>(
+        &self,
+        py: Python<'py>,
+        endpoint: &Bound<'py, Endpoint>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let queue = self.0.get()?;
+        let pending = endpoint.get().any()?.shutdown();
+        let submitted = queue.submit(async move {
+            pending.await;
+            Outcome::ShutDown
+        });
+        Self::begun(py, submitted)
+    }
+
+    /// Watches a Subscriber, StatusSubscriber, StoreEvents or Logs: returns a number that `drain` tells with
     /// the result None once there is something to take or it is closed, and again after `resume`. End it
     /// with `cancel`.
     fn watch(&self, source: &Bound<'_, PyAny>) -> PyResult<u64> {
@@ -203,9 +319,11 @@ impl CompletionQueue {
             subscriber.get().shared()?.inbox.queue()?.watch(queue)
         } else if let Ok(events) = source.cast::<StoreEvents>() {
             events.get().inbox()?.queue()?.subscriber().watch(queue)
+        } else if let Ok(logs) = source.cast::<Logs>() {
+            logs.get().subscriber()?.inbox.queue()?.watch(queue)
         } else {
             return Err(PyTypeError::new_err(format!(
-                "expected a Subscriber, StatusSubscriber or StoreEvents, found {}",
+                "expected a Subscriber, StatusSubscriber, StoreEvents or Logs, found {}",
                 source.get_type().name()?
             )));
         };

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use broker::proto::peer_url::{PeerUrl, Scheme};
-use broker::{EndpointId, OnLoss, Retry, StoreError};
+use broker::{EndpointId, MAILBOX_MESSAGES_MAX, OnLoss, Overflow, Retry, Room, StoreError};
 use pyo3::exceptions::{PyRuntimeError, PyTimeoutError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
@@ -96,7 +96,7 @@ pub(crate) fn retry(seconds: f64) -> PyResult<Retry> {
     })
 }
 
-fn endpoint_id(text: &str) -> PyResult<EndpointId> {
+pub(crate) fn endpoint_id(text: &str) -> PyResult<EndpointId> {
     text.parse()
         .map_err(|_| PyValueError::new_err(format!("not an endpoint id: `{text}`")))
 }
@@ -140,9 +140,20 @@ fn warn_and_return_zero(py: Python<'_>, error: &broker::Error) -> PyResult<u16> 
     Ok(0)
 }
 
+/// The room that a subscriber asks for; `None` when it asks for nothing.
+fn room(buffer: Option<Whole<usize>>, overflow: Option<&str>) -> PyResult<Option<Room>> {
+    if buffer.is_none() && overflow.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Room {
+        messages_max: buffer.map_or(MAILBOX_MESSAGES_MAX, |buffer| buffer.0),
+        overflow: overflow.map_or(Ok(Overflow::Block), websocket::overflow)?,
+    }))
+}
+
 impl Endpoint {
     /// The endpoint, shut down or not.
-    fn any(&self) -> PyResult<&broker::Endpoint> {
+    pub(crate) fn any(&self) -> PyResult<&broker::Endpoint> {
         self.owned()?.get()
     }
 
@@ -628,6 +639,16 @@ impl Endpoint {
         Ok(list)
     }
 
+    /// The messages that wait here for peers, a new list of (id of the peer, where it is, how many).
+    fn waiting(&self) -> PyResult<Vec<(String, String, u64)>> {
+        let peers = self.any()?.stats().peers.into_iter();
+        let rows = peers.map(|peer| {
+            let waiting = peer.sent.waiting_messages;
+            (peer.id.to_string(), peer.address.to_string(), waiting)
+        });
+        Ok(rows.collect())
+    }
+
     /// How many commands of data stores were refused because a peer sent them in the name of this
     /// endpoint, of another peer or of nobody.
     fn refused_commands(&self) -> PyResult<u64> {
@@ -739,14 +760,21 @@ impl Endpoint {
     /// Makes a subscriber to topics: one, or an iterable. `max_qsize` has no effect. `on_loss` is
     /// "ignore" or "raise": then the next call that receives raises MessagesLost when messages were
     /// dropped because they were not taken in time.
-    #[pyo3(signature = (topics, max_qsize = Whole(20), *, on_loss = "ignore"),
-           text_signature = "($self, topics, max_qsize=20, *, on_loss='ignore')")]
+    ///
+    /// `overflow` is "drop_oldest", "drop_newest", "block" or "disconnect" (the subscriber is closed):
+    /// what happens beyond `buffer` messages (1048576). Except with "block" it happens at once. None:
+    /// what the endpoint does with its subscribers.
+    #[pyo3(signature = (topics, max_qsize = Whole(20), *, on_loss = "ignore", buffer = None,
+           overflow = None),
+           text_signature = "($self, topics, max_qsize=20, *, on_loss='ignore', buffer=None, overflow=None)")]
     fn make_subscriber(
         &self,
         py: Python<'_>,
         topics: &Bound<'_, PyAny>,
         max_qsize: Whole<usize>,
         on_loss: &str,
+        buffer: Option<Whole<usize>>,
+        overflow: Option<&str>,
     ) -> PyResult<Subscriber> {
         let _unused = max_qsize;
         let on_loss = match on_loss {
@@ -759,7 +787,10 @@ impl Endpoint {
         };
         let topics = topic::several(topics)?;
         let endpoint = self.live()?;
-        let made = py.detach(|| endpoint.subscriber(topics));
+        let made = match room(buffer, overflow)? {
+            None => py.detach(|| endpoint.subscriber(topics)),
+            Some(room) => py.detach(|| endpoint.subscriber_with_room(topics, room)),
+        };
         let made = made.map_err(|error| from_broker(&error))?;
         made.set_on_loss(on_loss);
         Ok(Subscriber::new(made))

@@ -51,7 +51,7 @@ impl<Q: Queue> Inbox<Q> {
         self.0.get()
     }
 
-    fn check_loss(&self) -> PyResult<()> {
+    pub(crate) fn check_loss(&self) -> PyResult<()> {
         let checked = self.queue()?.check_loss();
         checked.map_err(|error| from_broker(&error))
     }

@@ -6,12 +6,12 @@
 //!
 //! Map: `encode` and `decode` convert; `data` and `types` are the classes for values; `zeek` the
 //! events of Zeek, `logs` the records of its logs; `endpoint`, `publisher`, `subscriber`,
-//! `status_subscriber` the handles, whose receiving side is `inbox`; `store` the handles of data
+//! `status_subscriber` the handles, whose receiving side is `inbox`; `message` what is received, decoded late; `store` the handles of data
 //! stores; `status` what they report; `configuration` what they are made with;
 //! `completion` is what an event loop waits for;
 //! `argument` says what arguments of calls stand for; `wait` is the only place that blocks; `text`
 //! is about strings that may not be UTF-8; `process` deals with forks and the interpreter's exit;
-//! `error` has the exceptions; `counters` what Python's side counts; `logging` hands over the log; `command` is the `broker` command.
+//! `error` has the exceptions; `recording` reads what endpoints recorded; `counters` what Python's side counts; `logging` hands over the log; `command` is the `broker` command.
 //!
 //! The way of one message out: `Endpoint.publish` -> `encode` writes its bytes -> the runtime
 //! frames and sends them. In: the runtime queues a validated frame -> `Subscriber.get` takes it
@@ -32,8 +32,10 @@ mod inbox;
 mod log_receiver;
 mod logging;
 mod logs;
+mod message;
 mod process;
 mod publisher;
+mod recording;
 mod status;
 mod status_subscriber;
 mod store;
@@ -63,6 +65,7 @@ fn _broker(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<endpoint::Endpoint>()?;
     module.add_class::<publisher::Publisher>()?;
     module.add_class::<subscriber::Subscriber>()?;
+    module.add_class::<message::Message>()?;
     module.add_class::<status_subscriber::StatusSubscriber>()?;
     module.add_class::<completion::CompletionQueue>()?;
     module.add_class::<store::Store>()?;
@@ -76,6 +79,7 @@ fn _broker(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(types::time::infinite, module)?)?;
     module.add_function(wrap_pyfunction!(data::immutable_to_py, module)?)?;
     process::register(module)?;
+    module.add_function(wrap_pyfunction!(recording::read_recording, module)?)?;
     module.add_class::<logging::LogReader>()?;
     module.add_function(wrap_pyfunction!(command::_command, module)?)?;
     // The original has none, and ours would not be what a star import should bring.

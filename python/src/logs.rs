@@ -501,6 +501,20 @@ impl Logs {
         source.ok_or_else(|| closed("the log stream was closed"))
     }
 
+    /// The subscriber that messages come from.
+    ///
+    /// # Errors
+    ///
+    /// `ClosedError` after a reset, `TypeError` when they come from a log receiver.
+    pub(crate) fn subscriber(&self) -> PyResult<Arc<subscriber::Shared>> {
+        match self.source()? {
+            Source::Subscriber(source) => Ok(source),
+            Source::Receiver(_) => Err(PyTypeError::new_err(
+                "expected logs of an endpoint, found those of a log receiver",
+            )),
+        }
+    }
+
     /// Takes out what is decoded already, past everything that went wrong.
     fn decoded(&self) -> Option<broker::zeek::LogRecord> {
         let mut state = self.state();

@@ -14,6 +14,7 @@ use crate::argument::{Flag, Whole};
 use crate::decode::{Flavour, decode_message};
 use crate::error::{closed, is_closed};
 use crate::inbox::{Inbox, Queue, Request, next_item};
+use crate::message::Message as Received;
 use crate::text;
 use crate::types::topic;
 use crate::untrack::untrack;
@@ -46,6 +47,10 @@ impl Queue for broker::Subscriber {
         self.check_loss()
     }
 }
+
+/// Messages that `take` returns unless it is asked for another number: an event loop is to come to its
+/// other work in between.
+const TAKEN: Whole<usize> = Whole(256);
 
 /// A topic and its Python object.
 type KnownTopic = (Box<[u8]>, Py<PyString>);
@@ -260,6 +265,27 @@ impl Subscriber {
         shared
             .inbox
             .list(py, messages, |message| shared.object(py, message, flavour))
+    }
+
+    /// Returns up to `max` messages that are there as Message objects, without waiting. Raises
+    /// ClosedError once the endpoint is shut down and nothing is left.
+    #[pyo3(signature = (max = TAKEN), text_signature = "($self, max=256)")]
+    fn take<'py>(&self, py: Python<'py>, max: Whole<usize>) -> PyResult<Bound<'py, PyList>> {
+        let shared = self.shared()?;
+        let queue = shared.inbox.queue()?;
+        let mut messages = Vec::new();
+        // Asked before: a message that comes in between must not be taken for the end.
+        let is_closed = queue.is_closed();
+        shared.inbox.check_loss()?;
+        queue.take(max.0, &mut messages);
+        if messages.is_empty() && is_closed {
+            return Err(closed("subscriber queue closed"));
+        }
+        shared.inbox.list(py, messages, |message| {
+            let topic = shared.topic(py, message.topic())?.unbind();
+            let received = Received::new(topic, message, queue.endpoint_id());
+            Ok(Bound::new(py, received)?.into_any())
+        })
     }
 
     /// Names the subscriber in `Endpoint.stats()` and metrics, where it is otherwise known by its

@@ -19,6 +19,7 @@ import subprocess
 import pytest
 
 import broker
+import broker.testing
 import certificates
 import log_stream
 from broker import zeek
@@ -42,6 +43,7 @@ EXAMPLES = {
         'import broker\n\nwith broker.Endpoint() as ep, ep.make_subscriber("/topic/test") as sub:',
         'with broker.Endpoint() as ep, ep.attach_master("hosts", broker.Backend.SQLite',
         'with broker.Endpoint() as ep, broker.zeek.logs(ep, ["conn", "dns"]) as logs:',
+        "import broker.aio as broker\n\n\nasync def main():",
     ],
     "docs/zeek.md": [
         "import broker\n\nwith broker.Endpoint() as endpoint, broker.zeek.logs(",
@@ -51,6 +53,9 @@ EXAMPLES = {
         "app = broker.zeek.App(",
     ],
     "docs/python.md": [
+        "import broker.aio as broker\n\n\nasync def main(address):",
+        "import broker.sync as broker\n\n\ndef main(address):",
+        "import broker.sync as broker\n\n\ndef test_the_program_asks_once(fake_zeek):",
         "import asyncio\n\nimport broker\n\n\nasync def show(messages):",
         "import pathlib\n\nimport broker\n\n\ndef endpoint(directory, name):",
     ],
@@ -403,10 +408,47 @@ def test_a_private_authority(scene, tmp_path):
 # --- docs/python.md ------------------------------------------------------------------------------
 
 
+def test_the_async_example(scene):
+    lines = []
+    with broker.testing.FakeZeek() as fake:
+        fake.on("ping", lambda event: broker.zeek.Event("pong", *event.args()))
+        names = {"print": printing(lines, lambda lines: len(lines) == 3)}
+        address = ("ws://127.0.0.1:27759", fake.web_socket_address)
+        exec(example("README.md", 3, address=address), names)
+        with pytest.raises(Enough):
+            sending = scene.background(fake.publish, "/topic/test", broker.zeek.Event("hello"))
+            asyncio.run(asyncio.wait_for(names["main"](), DEADLINE_S))
+        sending.result(DEADLINE_S)
+    assert lines[0] == ([42],)
+    assert {event.name() for _, event in lines[1:]} == {"pong", "hello"}
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["aio", "sync"])
+def test_the_twins(capsys, number):
+    names = {}
+    exec(example("docs/python.md", number), names)
+    with broker.testing.FakeZeek() as fake:
+        fake.on("ping", lambda event: broker.zeek.Event("pong", *event.args()))
+        fake.endpoint.attach_master("hosts")
+        running = names["main"](fake.address)
+        if number == 0:
+            asyncio.run(asyncio.wait_for(running, DEADLINE_S))
+    printed = capsys.readouterr().out
+    assert printed.startswith("/topic/test <SafeEvent pong(1)>\n")
+    if number == 0:
+        assert printed.endswith("[2]\n0\nprinter\n{}\n")
+
+
+def test_a_program_is_tested_without_zeek(fake_zeek):
+    names = {}
+    exec(example("docs/python.md", 2), names)
+    names["test_the_program_asks_once"](fake_zeek)
+
+
 def test_an_event_loop(scene, capsys):
     other, names = scene.endpoint(), {}
     port = listen(other)
-    exec(example("docs/python.md", 0), names)
+    exec(example("docs/python.md", 3), names)
 
     async def main():
         running = asyncio.ensure_future(names["main"]("127.0.0.1", port))
@@ -432,7 +474,7 @@ def test_certificates_of_native_peers(tmp_path):
     commands, = re.findall("```sh\n(.*?)```", text, re.DOTALL)
     subprocess.run(["sh", "-e"], input=commands, text=True, cwd=tmp_path, check=True, capture_output=True)
     names = {}
-    exec(example("docs/python.md", 1), names)
+    exec(example("docs/python.md", 4), names)
     make = names["endpoint"]
     with make(tmp_path, "sensor") as one, make(tmp_path, "sensor") as two, broker.Endpoint() as stranger, \
             one.make_subscriber("/t") as messages:

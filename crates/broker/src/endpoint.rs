@@ -36,7 +36,7 @@ use crate::recorder;
 use crate::stats::{self, Stats};
 use crate::status_subscriber::StatusSubscriber;
 use crate::store::{Backend, Node, Store, StoreError, StoreEvents, Stores};
-use crate::subscriber::Subscriber;
+use crate::subscriber::{Room, Subscriber};
 use crate::transport;
 #[cfg(feature = "http")]
 use crate::{WebSocketCounts, WebSocketOptions, WebSocketPeerCounts, http};
@@ -877,6 +877,20 @@ impl Endpoint {
         topics: impl IntoIterator<Item = T>,
     ) -> Result<Subscriber, Error> {
         Subscriber::new(self.shared(), topics.into_iter().map(Into::into).collect())
+    }
+
+    /// As [`subscriber`](Self::subscriber), with room of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShutDown`] after a shutdown.
+    pub fn subscriber_with_room<T: Into<Topic>>(
+        &self,
+        topics: impl IntoIterator<Item = T>,
+        room: Room,
+    ) -> Result<Subscriber, Error> {
+        let topics = topics.into_iter().map(Into::into).collect();
+        Subscriber::with_room(self.shared(), topics, room)
     }
 
     /// Subscribes to error events, and to status events if asked for. Events that happened before

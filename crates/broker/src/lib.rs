@@ -145,4 +145,4 @@ pub use stats::{
 };
 pub use status_subscriber::StatusSubscriber;
 pub use store::{Backend, Store, StoreChange, StoreError, StoreEvent, StoreEvents};
-pub use subscriber::Subscriber;
+pub use subscriber::{Room, Subscriber};

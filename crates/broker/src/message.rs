@@ -34,7 +34,8 @@ impl Message {
 
     /// The complete frame it came in, as on the wire: its length as four bytes in network order, then
     /// the envelope with sender, receiver and topic, then the encoded value. Spec: wire 2, 6. Where
-    /// the receiver would be nil, endpoints with several peers write a mark; see ADR 0115.
+    /// the receiver would be nil, endpoints with several peers write a mark; see ADR 0115. The sender is
+    /// the peer that it came from, or this endpoint where it went on to other peers, too.
     pub fn frame(&self) -> &[u8] {
         &self.frame
     }

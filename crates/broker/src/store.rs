@@ -30,6 +30,7 @@ use broker_proto::topic::TOPIC_MAX;
 
 use crate::config::StoreOptions;
 use crate::core::shared::Shared;
+use crate::signal::within;
 
 pub use broker_proto::store::entity;
 pub use error::StoreError;
@@ -272,7 +273,9 @@ impl Store {
     /// As [`await_idle`](Self::await_idle), for async code.
     pub async fn await_idle_async(&self, timeout: Duration) -> bool {
         let idle = self.host.idle(&self.node);
-        tokio::time::timeout(timeout, idle).await.unwrap_or(false)
+        within(&self.node.shared.runtime, timeout, idle)
+            .await
+            .unwrap_or(false)
     }
 
     pub(crate) fn node(&self) -> &Node {

@@ -10,16 +10,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use broker_proto::{LocalId, LocalKind, Topic};
+use broker_proto::{EndpointId, LocalId, LocalKind, Topic};
 use futures_core::Stream;
 
-use crate::config::OnLoss;
+use crate::config::{MAILBOX_MESSAGES_MAX, OnLoss, Overflow};
 use crate::core::completion::{CompletionQueue, OperationId};
 use crate::core::control::NotAdded;
 use crate::core::shared::Shared;
 use crate::error::Error;
 use crate::flow::buffers;
-use crate::flow::mailbox::{Chunk, Mailbox, Taken};
+use crate::flow::mailbox::{Chunk, Limits, Mailbox, Taken};
 use crate::flow::publish;
 use crate::flow::target::{Target, TargetKind};
 use crate::lock::{Lock, Locked};
@@ -36,6 +36,17 @@ const NAME_CHARS_MAX: usize = 64;
 /// than five seconds; and more at once would be no faster.
 const READY_MESSAGES_MAX: usize = 4096;
 const READY_BYTES_MAX: usize = 1024 * 1024;
+
+/// How much waits for one subscriber, and what happens beyond that; see
+/// [`Endpoint::subscriber_with_room`](crate::Endpoint::subscriber_with_room).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Messages: at least one, at most [`MAILBOX_MESSAGES_MAX`](crate::MAILBOX_MESSAGES_MAX).
+    pub messages_max: usize,
+    /// What becomes of a message that there is no room for. Except with [`Overflow::Block`] nobody
+    /// waits: the policy applies at once.
+    pub overflow: Overflow,
+}
 
 /// Receives the messages of some topics.
 ///
@@ -107,21 +118,42 @@ impl Subscriber {
         kind: LocalKind,
         topics: Vec<Topic>,
     ) -> Result<Self, Error> {
-        Self::added(shared, |target| {
+        let limits = shared.data.local_limits.clone();
+        Self::added(shared, limits, |target| {
             shared.add_consumer(kind, &topics, target, usize::MAX)
+        })
+    }
+
+    /// With room of its own.
+    pub(crate) fn with_room(
+        shared: &Arc<Shared>,
+        topics: Vec<Topic>,
+        room: Room,
+    ) -> Result<Self, Error> {
+        let limits = Limits {
+            messages_max: room.messages_max.clamp(1, MAILBOX_MESSAGES_MAX),
+            overflow: room.overflow,
+            // A consumer that asks for a policy is to lose messages before others wait for it.
+            strict: room.overflow != Overflow::Block,
+            ..shared.data.local_limits.clone()
+        };
+        Self::added(shared, limits, |target| {
+            shared.add_consumer(LocalKind::Subscriber, &topics, target, usize::MAX)
         })
     }
 
     /// Of everything that comes here and is sent here; peers are not asked for more.
     pub(crate) fn of_everything(shared: &Arc<Shared>) -> Result<Self, Error> {
-        Self::added(shared, |target| shared.add_observer(target))
+        let limits = shared.data.local_limits.clone();
+        Self::added(shared, limits, |target| shared.add_observer(target))
     }
 
     fn added(
         shared: &Arc<Shared>,
+        limits: Limits,
         add: impl FnOnce(Target) -> Result<LocalId, NotAdded>,
     ) -> Result<Self, Error> {
-        let mailbox = Mailbox::new(shared.data.local_limits.clone());
+        let mailbox = Mailbox::new(limits);
         shared.data.report_bursts_of(&mailbox, TargetKind::Local);
         let mailbox = Arc::new(mailbox);
         let target = Target {
@@ -144,6 +176,11 @@ impl Subscriber {
     pub fn set_name(&self, name: &str) {
         let name: String = name.chars().take(NAME_CHARS_MAX).collect();
         self.mailbox.set_name(&name);
+    }
+
+    /// The id of the endpoint that receives.
+    pub fn endpoint_id(&self) -> EndpointId {
+        self.shared.data.id
     }
 
     pub(crate) fn local_id(&self) -> LocalId {

@@ -29,7 +29,8 @@ class _Handler(NamedTuple):
 
 
 class App:
-    """Calls functions for received events and publishes what they return.
+    """Calls functions for received events and publishes what they return. Made of an endpoint, or of a
+    connection of `broker.aio` or `broker.sync`.
 
         app = broker.zeek.App(endpoint, "/topic/test")
 
@@ -53,6 +54,8 @@ class App:
     """
 
     def __init__(self, endpoint: Any, topics: Any, *, reply_topic: Any = None) -> None:
+        # A connection of `broker.aio` or `broker.sync` has one.
+        endpoint = getattr(endpoint, "endpoint", endpoint)
         self._endpoint = endpoint
         self._subscriber = endpoint.make_safe_subscriber(topics)
         self._reply_topic = reply_topic

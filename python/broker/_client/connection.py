@@ -1,0 +1,384 @@
+"""Connections: an endpoint of its own and its peerings, which come back by themselves."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import (Any, Callable, Dict, Iterable, List, Literal, Mapping, Optional, Tuple, Type, TypeVar, Union,
+                    overload)
+
+import broker
+
+from .. import _broker, zeek
+from .._broker import (Backend, BrokerError, ClosedError, EndpointInfo, Error, Message, PeerInfo, SC,
+                       Status, StoreError)
+from .._broker.zeek import LogRecord
+from ..zeek.logs import logs as _logs
+from .address import host_and_port, url_of
+from .completions import Completions, Operation
+from .deadline import Timeout, deadline_of, expired, left_until, seconds
+from .events import Events, packed
+from .waiter import Waiter
+from .replies import Replies
+from .store import Store
+from .stream import Stream, pause, polled
+
+
+_C = TypeVar("_C", bound="Connection")
+E = TypeVar("E")
+
+Topics = Union[str, Iterable[str]]
+
+# How long the master of a store is looked for.
+STORE_TIMEOUT_S = 10.0
+# How long leaving waits for what was published.
+CLOSE_TIMEOUT_S = 5.0
+# How often peers are looked at that cannot confirm what they have.
+LOOK_S = 0.01
+# What is said of a peer that gave no reason.
+_NOBODY = "unable to connect to remote peer"
+# A shutdown says goodbye for at most 5 s; more than that would be a fault, which must not hang a program.
+SHUTDOWN_S = 10.0
+
+
+class ConnectError(BrokerError, ConnectionError, TimeoutError):
+    """A peer was not reached. `reasons` has the cause for each address that is not peered."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        super().__init__("; ".join("cannot peer with %s: %s" % pair for pair in reasons.items()))
+        self.reasons = dict(reasons)
+
+
+class Subscription(Stream[Message]):
+    """Messages under some topics: `async for message in subscription`. Made by `Connection.subscribe`."""
+
+    def add_topic(self, topic: str) -> None:
+        """Subscribes to one more topic."""
+        self._source.add_topic(topic)
+
+    def remove_topic(self, topic: str) -> None:
+        """Takes a topic out of the subscription."""
+        self._source.remove_topic(topic)
+
+    @property
+    def dropped(self) -> int:
+        """How many messages were dropped because they were not taken in time."""
+        dropped: int = self._source.dropped
+        return dropped
+
+    @overload
+    def events(self) -> Events[zeek.Event]: ...
+    @overload
+    def events(self, *kinds: Type[E]) -> Events[E]: ...
+    @overload
+    def events(self, *kinds: str) -> Events[zeek.Event]: ...
+
+    def events(self, *kinds: Any) -> Events[Any]:
+        """The events among the messages: all of them, those with these names, or instances of classes
+        made with `event`. Each message goes to one iteration; the others do not see it.
+        """
+        return Events(self, kinds)
+
+
+class Connection:
+    """An endpoint and its peerings; made by `connect`, which is where the example is.
+
+    Iterating over it gives the messages of the topics that `connect` subscribed to. Leaving it publishes
+    what is left, ends all iterations and closes the peerings.
+    """
+
+    def __init__(self, waiter: Waiter, addresses: Tuple[str, ...], subscribe: Topics, retry: Timeout,
+                 on_connect: Optional[Callable[[EndpointInfo], object]],
+                 on_disconnect: Optional[Callable[[EndpointInfo], object]], close_timeout: Timeout,
+                 configuration: Optional[_broker.Configuration],
+                 endpoint: Optional[broker.Endpoint]) -> None:
+        self._close_timeout = close_timeout
+        self._urls = [url_of(address) for address in addresses]
+        self._retry = seconds(retry) or 0.0
+        self._configuration = configuration
+        self._owns_endpoint = endpoint is None
+        self._is_closed = False
+        self._callbacks = {SC.PeerAdded: on_connect, SC.PeerLost: on_disconnect,
+                           SC.PeerRemoved: on_disconnect}
+        # Why peers were not reached, by their address.
+        self._failures: Dict[str, str] = {}
+        self._endpoint = self._new_endpoint() if endpoint is None else endpoint
+        self._completions = Completions(waiter)
+        try:
+            self._statuses = self._endpoint.make_status_subscriber(True)
+            self._status_watch = self._completions.watch(self._statuses, self._on_status)
+            self._messages = self._subscription(subscribe)
+        except BaseException:
+            self._abandon()
+            raise
+        self._replies = Replies(self._subscription)
+        # Streams whose endpoint is their own.
+        self._others: List[broker.Endpoint] = []
+
+    # --- coming and going -----------------------------------------------------------------------
+
+    def _new_endpoint(self) -> broker.Endpoint:
+        if self._configuration is None:
+            return broker.Endpoint()
+        return broker.Endpoint(self._configuration)
+
+    async def _opened(self, timeout: Timeout, wait: bool) -> None:
+        try:
+            await self._open(timeout, wait)
+        except BaseException:
+            self._is_closed = True
+            await self._completions.waiter.shielded(self._shut_down())
+            raise
+
+    async def _open(self, timeout: Timeout, wait: bool) -> None:
+        """Peers with all addresses; without `wait` they are looked for in the background."""
+        if not wait:
+            for url in self._urls:
+                self._endpoint.peer_nosync(url, None, self._retry)
+            return
+        deadline = deadline_of(timeout)
+        completions = self._completions
+        pending: List[Tuple[str, Operation]] = []
+        for url in self._urls:
+            operation = completions.begin(completions.queue.peer, self._endpoint, url, None, self._retry)
+            pending.append((url, operation))
+        missing: Dict[str, str] = {}
+        for url, operation in pending:
+            try:
+                if await completions.finish(operation, deadline):
+                    continue
+            except BrokerError as error:
+                if isinstance(error, ClosedError):
+                    raise
+                missing[url] = str(error)
+            else:
+                self._look_at_statuses()
+                reason = self._failures.get(host_and_port(url), _NOBODY)
+                # The texts of the original have no cause where simply nobody is there.
+                reason += ": nobody answers there" if reason == _NOBODY else ""
+                missing[url] = str(expired(reason + ",", timeout))
+        if missing:
+            raise ConnectError(missing)
+
+    def _on_status(self) -> None:
+        # Looked at again until nothing is there, which is what has the queue tell of the next.
+        self._look_at_statuses()
+        while self._completions.queue.resume(self._status_watch.number):
+            if not self._look_at_statuses():
+                return
+
+    def _look_at_statuses(self) -> bool:
+        """Keeps why peers are not reached, and calls the callbacks of the program."""
+        try:
+            events = self._statuses.poll()
+        except ClosedError:
+            return False
+        for event in events:
+            context = event.context()
+            if isinstance(event, Error):
+                network = context.network.get() if context is not None and context.network else None
+                if network is not None:
+                    where = network.address.partition("://")[2] or network.address
+                    self._failures["%s:%d" % (where, network.port)] = event.message()
+                    self._failures[where.rstrip("/")] = event.message()
+                continue
+            callback = self._callbacks.get(event.code())
+            if callback is not None and context is not None:
+                self._completions.waiter.start(callback, context)
+        return bool(events)
+
+    async def close(self, timeout: Timeout = None) -> None:
+        """Waits until peers have what was published, for at most `timeout` (None: `close_timeout`), ends
+        all iterations and closes the peerings. May be called again.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            await self.drain(self._close_timeout if timeout is None else timeout)
+        except ClosedError:
+            pass  # The endpoint was shut down before.
+        finally:
+            await self._completions.waiter.shielded(self._shut_down())
+
+    async def _shut_down(self) -> None:
+        completions = self._completions
+        endpoints = [*self._others, self._endpoint] if self._owns_endpoint else [*self._others]
+        try:
+            ends = [completions.begin(completions.queue.shutdown, endpoint) for endpoint in endpoints]
+            for end in ends:
+                await completions.finish(end, deadline_of(SHUTDOWN_S))
+        except ClosedError:
+            pass
+        finally:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        self._is_closed = True
+        self._completions.close()
+
+    async def __aenter__(self: _C) -> _C:
+        return self
+
+    async def __aexit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
+                        traceback: Optional[TracebackType]) -> None:
+        if kind is None or issubclass(kind, Exception):
+            await self.close()
+        else:
+            # Cancelled or interrupted: nothing is waited for but the goodbye.
+            self._is_closed = True
+            await self._completions.waiter.shielded(self._shut_down())
+
+    @property
+    def endpoint(self) -> broker.Endpoint:
+        """The endpoint, for what is not here: listening, statistics, circles of peers."""
+        return self._endpoint
+
+    def peers(self) -> List[PeerInfo]:
+        """The peers at this moment."""
+        return self._endpoint.peers()
+
+    # --- messages -------------------------------------------------------------------------------
+
+    async def publish(self, topic: str, value: Any, *, timeout: Timeout = None) -> None:
+        """Publishes a value, an Event or an instance of a class made with `event`; waits while a peer has
+        no room for more. What it does not have by the end of `timeout` it gets later or never.
+        """
+        completions = self._completions
+        await completions.run("a peer has no room for the message", timeout, completions.queue.publish,
+                              self._endpoint, topic, packed(value))
+
+    @overload
+    async def request(self, topic: str, event: Any, reply: Type[E], *, timeout: Timeout = 10.0,
+                      reply_topic: Optional[str] = None,
+                      where: Optional[Callable[[Any], bool]] = None) -> E: ...
+    @overload
+    async def request(self, topic: str, event: Any, reply: str, *, timeout: Timeout = 10.0,
+                      reply_topic: Optional[str] = None,
+                      where: Optional[Callable[[Any], bool]] = None) -> zeek.Event: ...
+
+    async def request(self, topic: str, event: Any, reply: Any, *, timeout: Timeout = 10.0,
+                      reply_topic: Optional[str] = None,
+                      where: Optional[Callable[[Any], bool]] = None) -> Any:
+        """Publishes an event and waits for the one that answers it: with the name `reply`, or of that class.
+
+        It is expected under `reply_topic`, by default the topic itself. Events carry nothing that tells
+        which request they answer: of several requests the one that has waited longest gets the reply.
+        `where` tells them apart: a function that is called with a reply and says whether it is the one.
+        """
+        return await self._replies.ask(topic if reply_topic is None else reply_topic, reply,
+                                       lambda: self.publish(topic, event, timeout=timeout), timeout, where)
+
+    def subscribe(self, *topics: str, buffer: Optional[int] = None,
+                  overflow: Optional[Literal["drop_oldest", "drop_newest", "block", "disconnect"]] = None) -> Subscription:
+        """Subscribes to topics by their prefixes. What is published from now on is received.
+
+        `overflow` says what happens beyond `buffer` messages: "drop_oldest", "drop_newest", "block"
+        (publishers wait), "disconnect" (the subscription ends).
+        """
+        return self._subscription(topics, buffer, overflow)
+
+    def _subscription(self, topics: Topics, buffer: Optional[int] = None,
+                      overflow: Optional[Literal["drop_oldest", "drop_newest", "block", "disconnect"]] = None) -> Subscription:
+        source = self._endpoint.make_subscriber(topics, buffer=buffer, overflow=overflow)
+        return Subscription(self._completions, source, source.take)
+
+    @overload
+    def events(self) -> Events[zeek.Event]: ...
+    @overload
+    def events(self, *kinds: Type[E]) -> Events[E]: ...
+    @overload
+    def events(self, *kinds: str) -> Events[zeek.Event]: ...
+
+    def events(self, *kinds: Any) -> Events[Any]:
+        """The events among the messages of this connection; see `Subscription.events`."""
+        return Events(self._messages, kinds)
+
+    async def receive(self, timeout: Timeout = None) -> Message:
+        """Waits for one message. Raises TimeoutError when none comes in time, ClosedError at the end."""
+        return await self._messages.receive(timeout)
+
+    def __aiter__(self: _C) -> _C:
+        return self
+
+    async def __anext__(self) -> Message:
+        return await self._messages.__anext__()
+
+    # --- everything else ------------------------------------------------------------------------
+
+    async def store(self, name: str, *, timeout: Timeout = STORE_TIMEOUT_S) -> Store:
+        """A clone of a data store, which follows its master wherever that is. Waits until it has what the
+        master has. Raises TimeoutError when no master is found.
+        """
+        store = Store(self._completions, self._endpoint.open_clone(name))
+        try:
+            await store.idle(timeout)
+        except BaseException as error:
+            store.close()
+            if isinstance(error, TimeoutError):
+                raise expired("no master of store `%s` answered" % name, timeout) from None
+            raise
+        return store
+
+    async def master(self, name: str, *, path: Optional[str] = None) -> Store:
+        """The master of a data store, kept here: in memory, or in the file `path`. Raises StoreError when
+        a peer has it or the file cannot be used.
+        """
+        if path is None:
+            return Store(self._completions, self._endpoint.open_master(name))
+        opened = self._endpoint.open_master(name, Backend.SQLite, {"path": str(path)})
+        return Store(self._completions, opened)
+
+    def logs(self, *names: str) -> Stream[LogRecord]:
+        """Logs of Zeek: a stream of LogRecord. Names are paths such as `conn`; without names all logs.
+
+        Zeek announces its logs when a peer appears, so they come over peerings of their own.
+        """
+        endpoint, on_close = self._endpoint, None
+        if self._urls:
+            endpoint = self._new_endpoint()
+            self._others.append(endpoint)
+            on_close = lambda: self._close_other(endpoint)
+        logs = _logs(endpoint, names or None)
+        if self._urls:
+            for url in self._urls:
+                endpoint.peer_nosync(url, None, self._retry)
+        return Stream(self._completions, logs, polled(logs), on_close)
+
+    def _close_other(self, endpoint: broker.Endpoint) -> None:
+        if endpoint in self._others:
+            self._others.remove(endpoint)
+            try:
+                self._completions.begin(self._completions.queue.shutdown, endpoint)
+            except ClosedError:
+                pass
+
+    def status(self) -> Stream[Union[Status, Error]]:
+        """What happens to the peerings from now on: a stream of Status and Error."""
+        statuses = self._endpoint.make_status_subscriber(True)
+        return Stream(self._completions, statuses, polled(statuses))
+
+    async def drain(self, timeout: Timeout = CLOSE_TIMEOUT_S) -> Dict[str, int]:
+        """Waits until the peers have what was published. Returns those that do not by the end of
+        `timeout`: by their address how many messages wait here, 0 where all are on their way.
+
+        Native peers confirm it; of WebSocket servers and ZeroMQ it is known what was sent.
+        """
+        completions = self._completions
+        deadline = deadline_of(timeout)
+        pending = [(where, id, completions.begin(completions.queue.ping, self._endpoint, id))
+                   for id, where, _ in self._endpoint.waiting()]
+        late: Dict[str, int] = {}
+        for where, id, operation in pending:
+            if not await completions.finish(operation, deadline):
+                late[id] = 0
+            elif operation.result is None:
+                while self._waiting().get(id, 0) > 0:
+                    if deadline is not None and left_until(deadline) == 0.0:
+                        late[id] = 0
+                        break
+                    await pause(completions, LOOK_S)
+        waiting = self._waiting()
+        return {where: waiting.get(id, 0) for where, id, _ in pending if id in late}
+
+    def _waiting(self) -> Dict[str, int]:
+        return {id: count for id, _, count in self._endpoint.waiting()}
