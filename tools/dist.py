@@ -146,7 +146,7 @@ def extras(version):
             with open(folder / "completions" / file, "wb") as out:
                 run(command, "completion", shell, stdout=out)
         (folder / "man").mkdir()
-        run(command, "man", folder / "man")
+        run(command, "man", folder / "man", stdout=subprocess.DEVNULL)
         for licence in ROOT.glob("LICENSE-*"):
             shutil.copy(licence, folder)
         pack(RELEASE / (name + ".tar.gz"), folder, name)

@@ -34,8 +34,8 @@ ELSEWHERE = "from websockets.sync.client import connect"
 # How each example begins, by document.
 EXAMPLES = {
     "docs/index.md": [
-        'import broker\n\nwith broker.Endpoint() as ep, ep.make_subscriber("/topic/test") as messages:\n    if not ep.peer("ws:',
-        'import broker\n\nwith broker.Endpoint() as ep, ep.make_subscriber("/topic/test") as messages:\n    if not ep.peer("zeek:',
+        'import broker.sync as broker\n\nwith broker.connect("ws://',
+        'import broker.sync as broker\n\nwith broker.connect("zeek://',
     ],
     # Run by test_tutorial.py, with everything that is typed there.
     "docs/tutorial.md": ["# watch.py", "# detect.py", "# test_detect.py"],
