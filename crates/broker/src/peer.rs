@@ -3,16 +3,18 @@
 //! | module | what it is |
 //! |---|---|
 //! | `task` | owns the socket both ways |
-//! | `reader` | from bytes to frames, from frames to mailboxes |
-//! | `delivery` | runs on their way to their targets, and what is held up |
+//! | `reader` | bytes of the socket, and the handshake |
+//! | `router` | from frames to runs, from runs to mailboxes |
+//! | `unsent` | a run that targets had no room for |
 //! | `command` | commands of data stores, to the stores of this endpoint |
 //! | `read_buffers` | the memory that is read into |
 //! | `accept`, `dial` | from a listener, or from an address, to a task |
 
 pub(crate) mod accept;
 mod command;
-mod delivery;
 pub(crate) mod dial;
 mod read_buffers;
 mod reader;
+mod router;
 mod task;
+mod unsent;

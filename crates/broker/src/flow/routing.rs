@@ -315,6 +315,12 @@ impl TopicMemo {
         &self.entry(routes, topic).targets
     }
 
+    /// What the last look-up found.
+    #[inline]
+    pub(crate) fn last_targets(&self) -> &TargetList {
+        &self.last.targets
+    }
+
     /// As [`targets`](Self::targets), with a topic that can be kept.
     #[inline]
     pub(crate) fn entry(&mut self, routes: &Routes, topic: &[u8]) -> &Entry {
