@@ -16,9 +16,10 @@ use pyo3::types::{PyList, PyTuple};
 use self::stores::{Found, Read, Request};
 use crate::argument::{Seconds, Whole};
 use crate::decode::{Flavour, decode};
-use crate::endpoint::{Endpoint, RETRY, endpoint_id, place, retry};
+use crate::endpoint::Endpoint;
 use crate::error::{Failure, from_broker, from_store};
 use crate::logs::Logs;
+use crate::peer_address::{RETRY, endpoint_id, peer_url, retry};
 use crate::process::Owned;
 use crate::publisher::write;
 use crate::status_subscriber::StatusSubscriber;
@@ -133,9 +134,9 @@ impl CompletionQueue {
         retry: Seconds,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let queue = self.0.get()?;
-        let (addr, port) = place(addr, port)?;
+        let url = peer_url(addr, port)?;
         let endpoint = endpoint.get().live()?;
-        let pending = endpoint.peer(&addr, port, self::retry(retry.0)?);
+        let pending = endpoint.peer_url(url, self::retry(retry.0)?);
         Self::begun(
             py,
             queue.submit(async move { Outcome::Peered(pending.await) }),

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use broker::proto::peer_url::{PeerUrl, Scheme};
-use broker::{EndpointId, MAILBOX_MESSAGES_MAX, OnLoss, Overflow, Retry, Room, StoreError};
+use broker::{EndpointId, StoreError};
 use pyo3::exceptions::{PyRuntimeError, PyTimeoutError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
@@ -13,15 +12,16 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use crate::argument::{Flag, Seconds, Whole, flag, port as port_number, seconds_as_float};
 use crate::configuration::{Configuration, log_options, options};
 use crate::decode::timestamp;
-use crate::error::{Fallible, closed, expected, from_broker, from_store};
+use crate::error::{Fallible, closed, from_broker, from_store};
+use crate::logging::{warn_and_return_zero, warn_of_variables};
+use crate::peer_address::{RETRY, endpoint_id, host, peer_url, receiver, retry, zeromq_url};
 use crate::process::{Owned, remember};
-use crate::publisher::{Publisher, encoded, finish, write};
-use crate::status::{EndpointInfo, PeerInfo};
+use crate::publisher::{Publisher, encoded_pairs, finish, write};
+use crate::status::PeerInfo;
 use crate::status_subscriber::StatusSubscriber;
 use crate::store::event::StoreEvents;
 use crate::store::{Store, attach};
-use crate::subscriber::Subscriber;
-use crate::text::octets;
+use crate::subscriber::{self, Subscriber};
 use crate::types::time::{Timestamp, point_in_time};
 use crate::types::topic::{self, Topic};
 use crate::wait::{timeout, wait_for, wait_forever};
@@ -31,12 +31,6 @@ use crate::zeromq::{self, ClusterNode};
 /// What `await_peer` waits when nothing or zero is asked for.
 const AWAIT_PEER_TIMEOUT_S: f64 = 10.0;
 
-/// Pause between attempts to peer when none is asked for.
-pub(crate) const RETRY: Seconds = Seconds(10.0);
-
-/// Longest pause between attempts to peer that can be asked for, in seconds: a century.
-const RETRY_MAX_S: f64 = 3_155_760_000.0;
-
 /// Sends and receives messages. Made of a `Configuration`, or of the defaults: TLS without
 /// authentication.
 ///
@@ -45,111 +39,6 @@ const RETRY_MAX_S: f64 = 3_155_760_000.0;
 #[pyclass(frozen, subclass, weakref, module = "broker._broker")]
 #[derive(Debug)]
 pub(crate) struct Endpoint(OnceLock<Arc<Owned<broker::Endpoint>>>);
-
-/// A host or listening address as text.
-fn host(value: &Bound<'_, PyAny>) -> PyResult<String> {
-    Ok(String::from_utf8_lossy(&octets(value)?).into_owned())
-}
-
-/// Where a peer is: a host and a port, or a URL, which has its port itself.
-pub(crate) fn place(
-    addr: &Bound<'_, PyAny>,
-    port: Option<&Bound<'_, PyAny>>,
-) -> PyResult<(String, u16)> {
-    let addr = host(addr)?;
-    let port = port.map(port_number).transpose()?;
-    if addr.contains("://") {
-        let beside = port.filter(|port| *port != 0);
-        let url = PeerUrl::parse(&addr, beside)
-            .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        return Ok((addr, url.port));
-    }
-    match port {
-        Some(port) => Ok((addr, port)),
-        None => Err(PyTypeError::new_err(
-            "expected a port: only a URL can do without",
-        )),
-    }
-}
-
-/// The address of a ZeroMQ proxy as one text.
-fn with_port(addr: &str, port: u16) -> PyResult<String> {
-    let url = PeerUrl::parse(addr, Some(port));
-    match url {
-        Ok(url) if url.scheme == Scheme::ZeroMq => Ok(url.to_string()),
-        _ => Err(PyValueError::new_err(format!(
-            "`{addr}` is no `zmq://` address: membership, name, curve and unify_topics are for those"
-        ))),
-    }
-}
-
-/// Seconds between attempts, truncated to whole ones; less than one means one attempt.
-pub(crate) fn retry(seconds: f64) -> PyResult<Retry> {
-    if seconds.is_nan() {
-        return Err(PyValueError::new_err(
-            "expected seconds between attempts, found nan",
-        ));
-    }
-    Ok(match seconds.clamp(0.0, RETRY_MAX_S).trunc() {
-        0.0 => Retry::Never,
-        whole => Retry::After(Duration::from_secs_f64(whole)),
-    })
-}
-
-pub(crate) fn endpoint_id(text: &str) -> PyResult<EndpointId> {
-    text.parse()
-        .map_err(|_| PyValueError::new_err(format!("not an endpoint id: `{text}`")))
-}
-
-/// The id that a `to` argument names: an `EndpointInfo`, a `PeerInfo`'s peer, or text.
-fn receiver(value: &Bound<'_, PyAny>) -> PyResult<EndpointId> {
-    if let Ok(info) = value.cast::<EndpointInfo>() {
-        return Ok(info.get().id());
-    }
-    match value.cast::<PyString>() {
-        Ok(id) => endpoint_id(&id.to_cow()?),
-        Err(_) => Err(expected("an EndpointInfo or the id of an endpoint", value)),
-    }
-}
-
-/// The logger of this package.
-fn logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    let logging = py.import("logging")?;
-    logging.call_method1("getLogger", ("broker",))
-}
-
-/// Tells Python's log of variables that a program which ran on the original may rely on.
-fn warn_of_variables(py: Python<'_>) -> PyResult<()> {
-    let names = broker::Options::variables_without_effect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    let log = logger(py)?;
-    for name in names {
-        log.call_method1("warning", ("environment variable %s has no effect", name))?;
-    }
-    Ok(())
-}
-
-/// What the original returns where it cannot listen. The runtime says why; where nothing hands that
-/// to Python's log, because it has no handlers, its last resort gets a record from here.
-fn warn_and_return_zero(py: Python<'_>, error: &broker::Error) -> PyResult<u16> {
-    if !crate::logging::is_bridged(py)? {
-        logger(py)?.call_method1("warning", ("%s", error.to_string()))?;
-    }
-    Ok(0)
-}
-
-/// The room that a subscriber asks for; `None` when it asks for nothing.
-fn room(buffer: Option<Whole<usize>>, overflow: Option<&str>) -> PyResult<Option<Room>> {
-    if buffer.is_none() && overflow.is_none() {
-        return Ok(None);
-    }
-    Ok(Some(Room {
-        messages_max: buffer.map_or(MAILBOX_MESSAGES_MAX, |buffer| buffer.0),
-        overflow: overflow.map_or(Ok(Overflow::Block), websocket::overflow)?,
-    }))
-}
 
 impl Endpoint {
     /// The endpoint, shut down or not.
@@ -529,12 +418,12 @@ impl Endpoint {
         curve: Option<&Bound<'_, PyAny>>,
         unify_topics: Option<Flag>,
     ) -> PyResult<bool> {
-        let ((addr, port), limit) = (place(addr, port)?, self::timeout(timeout)?);
+        let (url, limit) = (peer_url(addr, port)?, self::timeout(timeout)?);
         let options = zeromq::options(membership, name, curve, unify_topics)?;
         let (endpoint, retry) = (self.live()?, self::retry(retry.0)?);
         let pending = match options {
-            Some(options) => endpoint.peer_zeromq(&with_port(&addr, port)?, retry, options),
-            None => endpoint.peer(&addr, port, retry),
+            Some(options) => endpoint.peer_zeromq(zeromq_url(url)?, retry, options),
+            None => endpoint.peer_url(url, retry),
         };
         match wait_for(py, limit, pending)? {
             Some(Ok(())) => Ok(true),
@@ -561,16 +450,19 @@ impl Endpoint {
         curve: Option<&Bound<'_, PyAny>>,
         unify_topics: Option<Flag>,
     ) -> PyResult<()> {
-        let (addr, port) = place(addr, port)?;
+        let url = peer_url(addr, port)?;
         let options = zeromq::options(membership, name, curve, unify_topics)?;
         let (endpoint, retry) = (self.live()?, self::retry(retry.0)?);
         match options {
             Some(options) => {
-                let _nobody_waits = endpoint.peer_zeromq(&with_port(&addr, port)?, retry, options);
+                let _nobody_waits = endpoint.peer_zeromq(zeromq_url(url)?, retry, options);
+                Ok(())
             }
-            None => endpoint.peer_nosync(&addr, port, retry),
+            None => {
+                let begun = endpoint.peer_url_nosync(url, retry);
+                begun.map_err(|error| from_broker(&error))
+            }
         }
-        Ok(())
     }
 
     /// Ends the peering with the endpoint at an address, as given to `peer`. Returns True, even
@@ -582,8 +474,7 @@ impl Endpoint {
         addr: &Bound<'_, PyAny>,
         port: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
-        let (addr, port) = place(addr, port)?;
-        let pending = self.live()?.unpeer(&addr, port);
+        let pending = self.live()?.unpeer_url(&peer_url(addr, port)?);
         wait_forever(py, pending)?;
         Ok(true)
     }
@@ -595,8 +486,7 @@ impl Endpoint {
         addr: &Bound<'_, PyAny>,
         port: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let (addr, port) = place(addr, port)?;
-        let _nobody_waits = self.live()?.unpeer(&addr, port);
+        let _nobody_waits = self.live()?.unpeer_url(&peer_url(addr, port)?);
         Ok(())
     }
 
@@ -734,19 +624,7 @@ impl Endpoint {
     /// Publishes (topic, value) pairs. When one cannot be converted none is sent.
     #[pyo3(signature = (*batch))]
     fn publish_batch(&self, batch: &Bound<'_, PyTuple>) -> PyResult<()> {
-        let messages: Vec<(Vec<u8>, Vec<u8>)> = batch
-            .iter()
-            .map(|item| {
-                let pair: Vec<Bound<'_, PyAny>> = item.try_iter()?.collect::<PyResult<_>>()?;
-                let [topic, value] = pair.as_slice() else {
-                    return Err(PyValueError::new_err(format!(
-                        "expected a topic and a value, found {} items",
-                        pair.len()
-                    )));
-                };
-                Ok((topic::sendable(topic)?.into_owned(), encoded(value)?))
-            })
-            .collect::<PyResult<_>>()?;
+        let messages = encoded_pairs(batch)?;
         for (topic, bytes) in messages {
             let offered = self.any()?.offer(None, &topic, |out| -> Fallible {
                 out.extend_from_slice(&bytes);
@@ -777,17 +655,10 @@ impl Endpoint {
         overflow: Option<&str>,
     ) -> PyResult<Subscriber> {
         let _unused = max_qsize;
-        let on_loss = match on_loss {
-            "ignore" => OnLoss::Ignore,
-            "raise" => OnLoss::Fail,
-            other => {
-                let text = format!("expected `on_loss` to be ignore or raise, found `{other}`");
-                return Err(PyValueError::new_err(text));
-            }
-        };
+        let on_loss = subscriber::on_loss(on_loss)?;
         let topics = topic::several(topics)?;
         let endpoint = self.live()?;
-        let made = match room(buffer, overflow)? {
+        let made = match subscriber::room(buffer, overflow)? {
             None => py.detach(|| endpoint.subscriber(topics)),
             Some(room) => py.detach(|| endpoint.subscriber_with_room(topics, room)),
         };

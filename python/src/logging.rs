@@ -138,3 +138,31 @@ pub(crate) fn stop(py: Python<'_>) -> PyResult<()> {
     py.detach(broker::log::flush);
     Ok(())
 }
+
+/// The logger of this package.
+fn logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    let logging = py.import("logging")?;
+    logging.call_method1("getLogger", ("broker",))
+}
+
+/// Tells Python's log of variables that a program which ran on the original may rely on.
+pub(crate) fn warn_of_variables(py: Python<'_>) -> PyResult<()> {
+    let names = broker::Options::variables_without_effect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let log = logger(py)?;
+    for name in names {
+        log.call_method1("warning", ("environment variable %s has no effect", name))?;
+    }
+    Ok(())
+}
+
+/// What the original returns where it cannot listen. The runtime says why; where nothing hands that
+/// to Python's log, because it has no handlers, its last resort gets a record from here.
+pub(crate) fn warn_and_return_zero(py: Python<'_>, error: &broker::Error) -> PyResult<u16> {
+    if !is_bridged(py)? {
+        logger(py)?.call_method1("warning", ("%s", error.to_string()))?;
+    }
+    Ok(0)
+}

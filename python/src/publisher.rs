@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use broker::BlockedPublish;
 use broker::data::Encoder;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::encode::encode;
 use crate::error::{Failure, Fallible, closed};
 use crate::process::Owned;
+use crate::types::topic;
 use crate::wait::{Limit, wait};
 use crate::zeek::Message;
 
@@ -30,6 +31,21 @@ pub(crate) fn encoded(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     let mut bytes = Vec::new();
     write(value, &mut bytes)?;
     Ok(bytes)
+}
+
+/// Topics and encoded values of a batch of pairs.
+pub(crate) fn encoded_pairs(batch: &Bound<'_, PyTuple>) -> PyResult<Vec<(Vec<u8>, Vec<u8>)>> {
+    let pairs = batch.iter().map(|item| {
+        let pair: Vec<Bound<'_, PyAny>> = item.try_iter()?.collect::<PyResult<_>>()?;
+        let [topic, value] = pair.as_slice() else {
+            return Err(PyValueError::new_err(format!(
+                "expected a topic and a value, found {} items",
+                pair.len()
+            )));
+        };
+        Ok((topic::sendable(topic)?.into_owned(), encoded(value)?))
+    });
+    pairs.collect()
 }
 
 /// Waits until a message that found no room is through.

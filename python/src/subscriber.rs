@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use broker::Message;
-use pyo3::exceptions::PyTypeError;
+use broker::{MAILBOX_MESSAGES_MAX, Message, OnLoss, Overflow, Room};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
@@ -19,6 +19,7 @@ use crate::text;
 use crate::types::topic;
 use crate::untrack::untrack;
 use crate::wait::{Limit, timeout};
+use crate::websocket;
 
 impl Queue for broker::Subscriber {
     type Item = Message;
@@ -51,6 +52,28 @@ impl Queue for broker::Subscriber {
 /// Messages that `take` returns unless it is asked for another number: an event loop is to come to its
 /// other work in between.
 const TAKEN: Whole<usize> = Whole(256);
+
+/// The room that a subscriber asks for; `None` when it asks for nothing.
+pub(crate) fn room(buffer: Option<Whole<usize>>, overflow: Option<&str>) -> PyResult<Option<Room>> {
+    if buffer.is_none() && overflow.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Room {
+        messages_max: buffer.map_or(MAILBOX_MESSAGES_MAX, |buffer| buffer.0),
+        overflow: overflow.map_or(Ok(Overflow::Block), websocket::overflow)?,
+    }))
+}
+
+/// What an `on_loss` argument asks for.
+pub(crate) fn on_loss(name: &str) -> PyResult<OnLoss> {
+    match name {
+        "ignore" => Ok(OnLoss::Ignore),
+        "raise" => Ok(OnLoss::Fail),
+        other => Err(PyValueError::new_err(format!(
+            "expected `on_loss` to be ignore or raise, found `{other}`"
+        ))),
+    }
+}
 
 /// A topic and its Python object.
 type KnownTopic = (Box<[u8]>, Py<PyString>);

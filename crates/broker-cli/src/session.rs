@@ -121,7 +121,7 @@ impl Session {
         let attempts: Vec<_> = self
             .peers
             .iter()
-            .map(|peer| self.endpoint.peer_url(&peer.to_string(), Retry::Never))
+            .map(|peer| self.endpoint.peer_url(peer.clone(), Retry::Never))
             .collect();
         for (attempt, peer) in attempts.into_iter().zip(&self.peers) {
             match self.or_signal(attempt).await {

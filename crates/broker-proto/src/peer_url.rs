@@ -13,6 +13,9 @@ const NATIVE_PORT: u16 = 9999;
 /// Port of a ZeroMQ proxy's XPUB without one; that of its XSUB is the next. Spec: zeromq 1.1.
 const XPUB_PORT: u16 = 5555;
 
+/// The cause where a bare host has no port beside it.
+const PORT_MISSING: &str = "a port is missing";
+
 /// What is spoken at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
@@ -81,8 +84,15 @@ pub struct PeerUrlError {
     pub cause: &'static str,
 }
 
+impl PeerUrlError {
+    /// Whether it is a host that a port would make an address.
+    pub fn is_port_missing(&self) -> bool {
+        self.cause == PORT_MISSING
+    }
+}
+
 impl PeerUrl {
-    /// Reads an address; `port` is the one given beside it.
+    /// Reads an address; `port` is the one given beside it. Beside a URL, 0 means none.
     ///
     /// # Errors
     ///
@@ -124,6 +134,22 @@ impl PeerUrl {
     }
 }
 
+impl TryFrom<&str> for PeerUrl {
+    type Error = PeerUrlError;
+
+    fn try_from(text: &str) -> Result<Self, PeerUrlError> {
+        Self::parse(text, None)
+    }
+}
+
+impl TryFrom<&String> for PeerUrl {
+    type Error = PeerUrlError;
+
+    fn try_from(text: &String) -> Result<Self, PeerUrlError> {
+        Self::parse(text, None)
+    }
+}
+
 impl fmt::Display for PeerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = self.scheme.text();
@@ -136,7 +162,7 @@ fn parse(text: &str, port: Option<u16>) -> Result<PeerUrl, &'static str> {
         return Ok(PeerUrl {
             scheme: Scheme::Native,
             name: text.to_owned(),
-            port: port.ok_or("a port is missing")?,
+            port: port.ok_or(PORT_MISSING)?,
             path: String::new(),
         });
     };
@@ -164,7 +190,7 @@ fn parse(text: &str, port: Option<u16>) -> Result<PeerUrl, &'static str> {
     if name.is_empty() {
         return Err("a host is missing");
     }
-    let port = match (own_port, port) {
+    let port = match (own_port, port.filter(|port| *port != 0)) {
         (Some(own), Some(beside)) if own != beside => {
             return Err("it has another port than the one given beside it");
         }

@@ -143,6 +143,13 @@ pub enum Error {
     Descriptor(Arc<io::Error>),
 }
 
+/// What cannot fail, for addresses that are parsed already.
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
 impl Error {
     /// A variable whose value is not what was expected. Spec: tools 1.4.
     pub(crate) fn variable(name: &'static str, value: &str, expected: &str) -> Self {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use broker_data::{Encoder, Source};
+use broker_data::Source;
 use broker_proto::{LocalKind, Origin, Topic};
 
 use crate::core::shared::Shared;
-use crate::endpoint::finish;
 use crate::error::Error;
-use crate::flow::publish;
+use crate::flow::blocked::wait_if_blocked;
+use crate::flow::publish::{self, encoding};
 use crate::flow::routing::SharedMemo;
 use crate::subscriber::Subscriber;
 
@@ -42,15 +42,13 @@ impl Hub {
         topic: impl AsRef<[u8]>,
         value: &S,
     ) -> Result<(), Error> {
-        let write =
-            |out: &mut Vec<u8>| -> Result<(), Error> { Ok(value.encode(&mut Encoder::new(out))?) };
         publish::offer(
             &self.subscriber.shared().data,
             &self.memo,
             None,
             topic.as_ref(),
-            write,
+            encoding(value),
         )
-        .map(finish)
+        .map(wait_if_blocked)
     }
 }

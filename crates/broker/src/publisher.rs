@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use broker_data::{Encoder, Source};
+use broker_data::Source;
 use broker_proto::{Origin, Topic};
 
 use crate::core::shared::Shared;
-use crate::endpoint::finish;
 use crate::error::Error;
-use crate::flow::blocked::BlockedPublish;
-use crate::flow::publish;
+use crate::flow::blocked::{BlockedPublish, wait_if_blocked};
+use crate::flow::publish::{self, encoding};
 use crate::flow::routing::SharedMemo;
 
 /// Publishes values under one topic. Shorter to write and, from several threads, faster than
@@ -43,8 +42,7 @@ impl Publisher {
     ///
     /// As there.
     pub fn publish<S: Source + ?Sized>(&self, value: &S) -> Result<(), Error> {
-        self.offer(|out| -> Result<(), Error> { Ok(value.encode(&mut Encoder::new(out))?) })
-            .map(finish)
+        self.offer(encoding(value)).map(wait_if_blocked)
     }
 
     /// Publishes several values in order.

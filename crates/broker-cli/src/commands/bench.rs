@@ -268,7 +268,7 @@ impl SubArguments {
             ));
         } else if let Some(peer) = peer {
             let retry = broker::Retry::Never;
-            endpoint.peer_url(&peer.to_string(), retry).await?;
+            endpoint.peer_url(peer.clone(), retry).await?;
         }
         let exit = loop {
             let report: Report = tokio::select! {

@@ -14,6 +14,13 @@ use crate::signal::within;
 /// late it notices that a consumer stalled.
 const NAP_MAX: Duration = Duration::from_secs(1);
 
+/// Blocks the calling thread until all that want a message have it or lost it.
+pub(crate) fn wait_if_blocked(blocked: Option<BlockedPublish>) {
+    if let Some(blocked) = blocked {
+        blocked.wait();
+    }
+}
+
 /// The rest of a published message: some of those who want it had no room.
 ///
 /// Dropping it gives the rest up.

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use broker_data::{Encoder, Source};
 use broker_proto::frame::{Tag, patch_receiver, write_envelope};
 use broker_proto::{EndpointId, Origin};
 use bytes::Bytes;
@@ -43,6 +44,13 @@ pub(crate) fn forget_audience() {
             place.set(Some(cache));
         }
     });
+}
+
+/// Writes a value for [`offer`].
+pub(crate) fn encoding<S: Source + ?Sized>(
+    value: &S,
+) -> impl FnOnce(&mut Vec<u8>) -> Result<(), Error> + '_ {
+    |out| Ok(value.encode(&mut Encoder::new(out))?)
 }
 
 /// Encodes a message and hands it to everybody who has room; what remains is returned. Never waits.

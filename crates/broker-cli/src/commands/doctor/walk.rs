@@ -117,9 +117,7 @@ impl Walk<'_, '_> {
         };
         // Before the peering, so that the peer knows from the first moment on.
         let mut messages = session.subscribe(&topics)?;
-        let connecting = session
-            .endpoint
-            .peer_url(&self.url.to_string(), Retry::Never);
+        let connecting = session.endpoint.peer_url(self.url.clone(), Retry::Never);
         let outcome = match timeout(self.command.timeout.saturating_mul(2), connecting).await {
             Ok(outcome) => outcome.map_err(|error| match error {
                 broker::Error::PeerUnavailable { text, .. } => text,
