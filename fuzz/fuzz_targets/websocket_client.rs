@@ -14,7 +14,7 @@ use std::io::Cursor;
 use broker_data::json::Form;
 use broker_data::{Timespan, Timestamp, validate};
 use broker_proto::config::REASON_MAX;
-use broker_proto::json::client::{ClientConfig, ClientOutput, ClientSession, LineId, Loss};
+use broker_proto::json::client::{ClientConfig, ClientOutput, ClientSession, ServerConnectionId, ConnectionEnd};
 use broker_proto::json::message::{is_reserved, write_data};
 use broker_proto::http::request::{UpgradeRequest, answer_size};
 use broker_proto::peer_url::PeerUrl;
@@ -36,10 +36,10 @@ struct Scene {
     session: ClientSession,
     now: Timestamp,
     form: Form,
-    /// Every line there ever was, the open ones, and those that were told that it is over.
-    known: BTreeSet<LineId>,
-    open: Vec<LineId>,
-    closing: BTreeSet<LineId>,
+    /// Every connection there ever was, the open ones, and those that were told that it is over.
+    known: BTreeSet<ServerConnectionId>,
+    open: Vec<ServerConnectionId>,
+    closing: BTreeSet<ServerConnectionId>,
     joined: bool,
     ended: bool,
 }
@@ -50,20 +50,20 @@ impl Scene {
         while let Some(output) = self.session.poll_output() {
             assert!(!self.ended, "nothing comes behind the end: {output:?}");
             match output {
-                ClientOutput::Open { line } => {
-                    assert!(self.known.insert(line), "numbers of lines are not reused");
-                    self.open.push(line);
+                ClientOutput::Open { connection } => {
+                    assert!(self.known.insert(connection), "numbers of connections are not reused");
+                    self.open.push(connection);
                     assert!(self.open.len() <= 2);
-                    self.session.handle_opened(self.now, line, self.form);
+                    self.session.handle_opened(self.now, connection, self.form);
                 }
-                ClientOutput::Send { line, text } => {
-                    assert!(self.open.contains(&line) && text.starts_with('['));
+                ClientOutput::Send { connection, text } => {
+                    assert!(self.open.contains(&connection) && text.starts_with('['));
                 }
-                ClientOutput::Ping { line, .. } => assert!(self.open.contains(&line)),
-                ClientOutput::Close { line } => {
-                    assert!(self.open.contains(&line) && self.closing.insert(line));
+                ClientOutput::Ping { connection, .. } => assert!(self.open.contains(&connection)),
+                ClientOutput::Close { connection } => {
+                    assert!(self.open.contains(&connection) && self.closing.insert(connection));
                 }
-                ClientOutput::Drop { line } => self.forget(line),
+                ClientOutput::Drop { connection } => self.forget(connection),
                 ClientOutput::Joined { peer, .. } => {
                     assert!(!self.joined && !peer.is_nil());
                     self.joined = true;
@@ -78,26 +78,26 @@ impl Scene {
             }
         }
         assert_eq!(self.session.is_joined(), self.joined);
-        if let Some((line, form)) = self.session.writer() {
+        if let Some((connection, form)) = self.session.writer() {
             assert!(self.joined && !self.ended);
-            assert!(self.open.contains(&line) && !self.closing.contains(&line));
+            assert!(self.open.contains(&connection) && !self.closing.contains(&connection));
             assert_eq!(form, self.form);
         }
     }
 
-    fn forget(&mut self, line: LineId) {
-        self.open.retain(|known| *known != line);
+    fn forget(&mut self, connection: ServerConnectionId) {
+        self.open.retain(|known| *known != connection);
     }
 
-    fn lose(&mut self, line: LineId, loss: &Loss) {
-        self.forget(line);
-        self.session.handle_lost(self.now, line, loss);
+    fn lose(&mut self, connection: ServerConnectionId, loss: &ConnectionEnd) {
+        self.forget(connection);
+        self.session.handle_lost(self.now, connection, loss);
         self.carry_out();
     }
 
-    fn text(&mut self, line: LineId, text: &[u8]) {
+    fn text(&mut self, connection: ServerConnectionId, text: &[u8]) {
         let mut payload = vec![0xaa];
-        let topic = self.session.handle_text(self.now, line, text, &mut payload);
+        let topic = self.session.handle_text(self.now, connection, text, &mut payload);
         let (kept, value) = payload.split_at(1);
         assert_eq!(kept, [0xaa]);
         match topic {
@@ -199,31 +199,31 @@ fuzz_target!(|bytes: &[u8]| {
         };
         rules.taken(kind, payload.len());
         input = input.get(end..).expect("it is complete");
-        let Some(line) = scene
+        let Some(connection) = scene
             .open
             .get(payload.len() % scene.open.len().max(1))
             .copied()
         else {
             break;
         };
-        scene.session.handle_heard(scene.now, line);
+        scene.session.handle_heard(scene.now, connection);
         match kind {
             FrameKind::Data { is_last } => {
                 message.extend_from_slice(payload);
                 assert!(message.len() <= MESSAGE_BYTES_MAX);
                 if is_last {
-                    scene.text(line, &message);
+                    scene.text(connection, &message);
                     message.clear();
                 }
             }
             FrameKind::Ping => assert!(payload.len() <= CONTROL_BYTES_MAX),
             FrameKind::Pong => {
-                scene.session.handle_pong(scene.now, line, payload);
+                scene.session.handle_pong(scene.now, connection, payload);
                 scene.carry_out();
             }
             FrameKind::Close => {
                 let (code, reason) = close_of(payload);
-                scene.lose(line, &Loss::Closed { code, reason });
+                scene.lose(connection, &ConnectionEnd::Closed { code, reason });
             }
         }
         if usize::from(plan >> 1) == number {

@@ -17,7 +17,7 @@ use self::stores::{Found, Read, Request};
 use crate::argument::{Seconds, Whole};
 use crate::decode::{Flavour, decode};
 use crate::endpoint::Endpoint;
-use crate::error::{Failure, from_broker, from_store};
+use crate::error::{CallError, from_broker, from_store};
 use crate::logs::Logs;
 use crate::peer_address::{RETRY, endpoint_id, peer_url, retry};
 use crate::process::Owned;
@@ -111,7 +111,7 @@ impl CompletionQueue {
         let topic = topic::bytes_of(topic)?;
         let endpoint = endpoint.get().live()?;
         let offered = endpoint.offer(None, &topic, |out| write(value, out));
-        let submitted = match offered.map_err(|failure: Failure| PyErr::from(failure))? {
+        let submitted = match offered.map_err(|failure: CallError| PyErr::from(failure))? {
             None => Submitted::Ready(Outcome::Published),
             Some(blocked) => queue.submit(async move {
                 blocked.finished().await;

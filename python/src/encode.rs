@@ -19,7 +19,7 @@ use pyo3::types::{
 };
 
 use crate::data::{Data, append};
-use crate::error::{Failure, Fallible, expected};
+use crate::error::{CallError, Fallible, expected};
 use crate::text;
 use crate::types::address::Address;
 use crate::types::containers::{Set, Table, Vector};
@@ -236,7 +236,7 @@ fn numpy_classes(py: Python<'_>) -> PyResult<Option<&NumpyClasses>> {
 
 /// Writes an integer, real or boolean of numpy, which programs that compute scores have; false for
 /// anything else. A `numpy.float64` is a `float` and does not come here.
-fn numpy_scalar(value: &Bound<'_, PyAny>, enc: &mut Encoder<'_>) -> Result<bool, Failure> {
+fn numpy_scalar(value: &Bound<'_, PyAny>, enc: &mut Encoder<'_>) -> Result<bool, CallError> {
     let py = value.py();
     let Some(numpy) = numpy_classes(py)? else {
         return Ok(false);
@@ -279,7 +279,7 @@ fn record(value: &Bound<'_, PyAny>, enc: &mut Encoder<'_>) -> Fallible {
 }
 
 /// Writes a value of one of our own classes; false when it is of another.
-fn wrapper(value: &Bound<'_, PyAny>, enc: &mut Encoder<'_>) -> Result<bool, Failure> {
+fn wrapper(value: &Bound<'_, PyAny>, enc: &mut Encoder<'_>) -> Result<bool, CallError> {
     if let Ok(address) = value.cast::<Address>() {
         enc.address(address.get().value());
     } else if let Ok(count) = value.cast::<Count>() {

@@ -16,7 +16,7 @@ use crate::error::{Fallible, closed, from_broker, from_store};
 use crate::logging::{warn_and_return_zero, warn_of_variables};
 use crate::peer_address::{RETRY, endpoint_id, host, peer_url, receiver, retry, zeromq_url};
 use crate::process::{Owned, remember};
-use crate::publisher::{Publisher, encoded_pairs, finish, write};
+use crate::publisher::{Publisher, encoded_pairs, wait_if_blocked, write};
 use crate::status::PeerInfo;
 use crate::status_subscriber::StatusSubscriber;
 use crate::store::event::StoreEvents;
@@ -85,7 +85,7 @@ impl Endpoint {
         // The value is written straight into the frame. No lock is held meanwhile, as conversion
         // may run code of the program.
         let offered = self.any()?.offer(receiver, &topic, |out| write(data, out));
-        finish(data.py(), offered)
+        wait_if_blocked(data.py(), offered)
     }
 }
 
@@ -630,7 +630,7 @@ impl Endpoint {
                 out.extend_from_slice(&bytes);
                 Ok(())
             });
-            finish(batch.py(), offered)?;
+            wait_if_blocked(batch.py(), offered)?;
         }
         Ok(())
     }

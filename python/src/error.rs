@@ -22,32 +22,32 @@ use crate::types::enumeration::ErrorCode;
 /// Closures given to the encoder and to `offer` return it, because foreign error types cannot be
 /// turned into `PyErr` directly.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum CallError {
     Python(PyErr),
     Runtime(broker::Error),
 }
 
-pub(crate) type Fallible = Result<(), Failure>;
+pub(crate) type Fallible = Result<(), CallError>;
 
-impl From<PyErr> for Failure {
+impl From<PyErr> for CallError {
     fn from(error: PyErr) -> Self {
         Self::Python(error)
     }
 }
 
-impl From<Failure> for PyErr {
-    fn from(failure: Failure) -> Self {
+impl From<CallError> for PyErr {
+    fn from(failure: CallError) -> Self {
         match failure {
-            Failure::Python(error) => {
+            CallError::Python(error) => {
                 counters::count_conversion_error();
                 error
             }
-            Failure::Runtime(error) => from_broker(&error),
+            CallError::Runtime(error) => from_broker(&error),
         }
     }
 }
 
-impl From<EncodeError> for Failure {
+impl From<EncodeError> for CallError {
     fn from(error: EncodeError) -> Self {
         Self::Python(match error {
             EncodeError::Count { .. } => {
@@ -61,7 +61,7 @@ impl From<EncodeError> for Failure {
     }
 }
 
-impl From<broker::Error> for Failure {
+impl From<broker::Error> for CallError {
     fn from(error: broker::Error) -> Self {
         Self::Runtime(error)
     }
@@ -239,7 +239,7 @@ pub(crate) fn from_broker(error: &broker::Error) -> PyErr {
         broker::Error::TopicTooLong { .. } | broker::Error::MessageTooLarge { .. } => {
             PyValueError::new_err(text)
         }
-        broker::Error::Value(cause) => Failure::from(cause.clone()).into(),
+        broker::Error::Value(cause) => CallError::from(cause.clone()).into(),
         _ => raise(|classes| &classes.base, code, text),
     }
 }
@@ -247,7 +247,7 @@ pub(crate) fn from_broker(error: &broker::Error) -> PyErr {
 /// The exception for an error of a store.
 pub(crate) fn from_store(error: &broker::StoreError) -> PyErr {
     match error {
-        broker::StoreError::Value(cause) => Failure::from(cause.clone()).into(),
+        broker::StoreError::Value(cause) => CallError::from(cause.clone()).into(),
         _ => raise(
             |classes| &classes.store,
             error.code().number(),

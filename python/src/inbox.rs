@@ -13,8 +13,8 @@ use crate::error::{closed, from_broker};
 use crate::process::Owned;
 use crate::wait::{Limit, timeout, wait};
 
-/// A queue of the runtime.
-pub(crate) trait Queue: Send + Sync {
+/// A consumer of the runtime: a queue that this process reads.
+pub(crate) trait Consumer: Send + Sync {
     type Item: Send;
 
     /// Takes up to `max` items without waiting.
@@ -40,9 +40,9 @@ pub(crate) trait Queue: Send + Sync {
 
 /// A queue and the rules for taking from it.
 #[derive(Debug)]
-pub(crate) struct Inbox<Q: Queue>(Owned<Q>);
+pub(crate) struct Inbox<Q: Consumer>(Owned<Q>);
 
-impl<Q: Queue> Inbox<Q> {
+impl<Q: Consumer> Inbox<Q> {
     pub(crate) fn new(queue: Q) -> Self {
         Self(Owned::new(queue))
     }
@@ -167,14 +167,14 @@ pub(crate) fn next_item<'py>(source: &Bound<'py, PyAny>) -> PyResult<Bound<'py, 
 
 /// What the arguments of a `get` ask for.
 #[derive(Debug)]
-pub(crate) enum Request {
+pub(crate) enum Wanted {
     /// One item, or None.
     One(Limit),
     /// A list.
     Many(usize, Limit),
 }
 
-impl Request {
+impl Wanted {
     /// Reads positional arguments, whose Python types decide: an int is a number of items, any
     /// other number a time in seconds, also one of numpy that is an integer; and the same by name.
     pub(crate) fn parse(

@@ -9,13 +9,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict};
 
 use crate::error::{closed, from_broker};
-use crate::inbox::{Inbox, Queue};
+use crate::inbox::{Consumer, Inbox};
 use crate::zeromq::keys;
 
 /// Messages that are taken in one go: each has up to a thousand records.
 const READY_MESSAGES_MAX: usize = 16;
 
-impl Queue for zeromq::LogReceiver {
+impl Consumer for zeromq::LogReceiver {
     type Item = LogMessage;
 
     fn take(&self, max: usize, into: &mut Vec<LogMessage>) {

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::encode::encode;
-use crate::error::{Failure, Fallible, closed};
+use crate::error::{CallError, Fallible, closed};
 use crate::process::Owned;
 use crate::types::topic;
 use crate::wait::{Limit, wait};
@@ -53,9 +53,9 @@ pub(crate) fn encoded_pairs(batch: &Bound<'_, PyTuple>) -> PyResult<Vec<(Vec<u8>
 /// # Errors
 ///
 /// `ClosedError` when the endpoint was shut down: nothing of the message goes anywhere.
-pub(crate) fn finish(
+pub(crate) fn wait_if_blocked(
     py: Python<'_>,
-    offered: Result<Option<BlockedPublish>, Failure>,
+    offered: Result<Option<BlockedPublish>, CallError>,
 ) -> PyResult<()> {
     match offered {
         Ok(None) => Ok(()),
@@ -71,7 +71,7 @@ pub(crate) fn finish(
 
 /// What the object made by an endpoint and the objects wrapped around it share.
 #[derive(Debug)]
-struct Shared {
+struct SharedPublisher {
     publisher: Owned<broker::Publisher>,
     /// A pipe that is always readable: publishing can always be tried.
     ready: Mutex<Option<(PipeReader, PipeWriter)>>,
@@ -80,18 +80,18 @@ struct Shared {
 /// Publishes messages under one topic; made by `Endpoint.make_publisher`.
 #[pyclass(frozen, subclass, module = "broker._broker")]
 #[derive(Debug)]
-pub(crate) struct Publisher(Mutex<Option<Arc<Shared>>>);
+pub(crate) struct Publisher(Mutex<Option<Arc<SharedPublisher>>>);
 
 impl Publisher {
     pub(crate) fn new(publisher: broker::Publisher) -> Self {
-        let shared = Shared {
+        let shared = SharedPublisher {
             publisher: Owned::new(publisher),
             ready: Mutex::default(),
         };
         Self(Mutex::new(Some(Arc::new(shared))))
     }
 
-    fn shared(&self) -> PyResult<Arc<Shared>> {
+    fn shared(&self) -> PyResult<Arc<SharedPublisher>> {
         // In two steps: making an exception can let another thread run, which may want the lock.
         let shared = self
             .0
@@ -128,7 +128,7 @@ impl Publisher {
     fn publish(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let shared = self.shared()?;
         let publisher = shared.publisher.get()?;
-        finish(py, publisher.offer(|out| write(data, out)))
+        wait_if_blocked(py, publisher.offer(|out| write(data, out)))
     }
 
     /// Publishes each argument as one message. One that cannot be converted sends none.
@@ -145,7 +145,7 @@ impl Publisher {
                 out.extend_from_slice(&bytes);
                 Ok(())
             });
-            finish(py, offered)?;
+            wait_if_blocked(py, offered)?;
         }
         Ok(())
     }

@@ -10,11 +10,11 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 
 use crate::argument::Whole;
 use crate::error::{closed, is_closed};
-use crate::inbox::{Inbox, Queue, Request, next_item};
+use crate::inbox::{Consumer, Inbox, Wanted, next_item};
 use crate::status::to_object;
 use crate::wait::{Limit, timeout};
 
-impl Queue for broker::StatusSubscriber {
+impl Consumer for broker::StatusSubscriber {
     type Item = Event;
 
     fn take(&self, max: usize, into: &mut Vec<Event>) {
@@ -39,7 +39,7 @@ impl Queue for broker::StatusSubscriber {
 }
 
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct SharedStatusSubscriber {
     pub(crate) inbox: Inbox<broker::StatusSubscriber>,
     /// Whether `get()` delivers the discovery that goes before a peering.
     discovery: bool,
@@ -48,18 +48,18 @@ pub(crate) struct Shared {
 /// Receives status and error events; made by `Endpoint.make_status_subscriber`.
 #[pyclass(frozen, subclass, module = "broker._broker")]
 #[derive(Debug)]
-pub(crate) struct StatusSubscriber(Mutex<Option<Arc<Shared>>>);
+pub(crate) struct StatusSubscriber(Mutex<Option<Arc<SharedStatusSubscriber>>>);
 
 impl StatusSubscriber {
     pub(crate) fn new(queue: broker::StatusSubscriber, discovery: bool) -> Self {
-        let shared = Shared {
+        let shared = SharedStatusSubscriber {
             inbox: Inbox::new(queue),
             discovery,
         };
         Self(Mutex::new(Some(Arc::new(shared))))
     }
 
-    pub(crate) fn shared(&self) -> PyResult<Arc<Shared>> {
+    pub(crate) fn shared(&self) -> PyResult<Arc<SharedStatusSubscriber>> {
         // In two steps: making an exception can let another thread run, which may want the lock.
         let shared = self
             .0
@@ -136,9 +136,9 @@ impl StatusSubscriber {
         if args.is_empty() && num.is_none() && timeout.is_none() {
             return self.next_change(py).map(Some);
         }
-        match Request::parse(args, num, timeout)? {
-            Request::One(limit) => self.one(py, limit),
-            Request::Many(count, limit) => Ok(Some(self.many(py, count, limit)?.into_any())),
+        match Wanted::parse(args, num, timeout)? {
+            Wanted::One(limit) => self.one(py, limit),
+            Wanted::Many(count, limit) => Ok(Some(self.many(py, count, limit)?.into_any())),
         }
     }
 

@@ -13,7 +13,7 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use crate::argument::{Flag, Whole};
 use crate::decode::{Flavour, decode_message};
 use crate::error::{closed, is_closed};
-use crate::inbox::{Inbox, Queue, Request, next_item};
+use crate::inbox::{Consumer, Inbox, Wanted, next_item};
 use crate::message::Message as Received;
 use crate::text;
 use crate::types::topic;
@@ -21,7 +21,7 @@ use crate::untrack::untrack;
 use crate::wait::{Limit, timeout};
 use crate::websocket;
 
-impl Queue for broker::Subscriber {
+impl Consumer for broker::Subscriber {
     type Item = Message;
 
     fn take(&self, max: usize, into: &mut Vec<Message>) {
@@ -80,13 +80,13 @@ type KnownTopic = (Box<[u8]>, Py<PyString>);
 
 /// What the object made by an endpoint and the objects wrapped around it share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct SharedSubscriber {
     pub(crate) inbox: Inbox<broker::Subscriber>,
     /// The last topic and its Python object: most messages repeat it.
     topic: Mutex<Option<KnownTopic>>,
 }
 
-impl Shared {
+impl SharedSubscriber {
     fn topic<'py>(&self, py: Python<'py>, topic: &[u8]) -> PyResult<Bound<'py, PyString>> {
         if let Some((known, object)) = &*self.topic.lock().unwrap_or_else(PoisonError::into_inner)
             && **known == *topic
@@ -130,7 +130,7 @@ impl Shared {
 #[pyclass(frozen, subclass, module = "broker._broker")]
 #[derive(Debug)]
 pub(crate) struct Subscriber {
-    shared: Mutex<Option<Arc<Shared>>>,
+    shared: Mutex<Option<Arc<SharedSubscriber>>>,
     flavour: Mutex<Flavour>,
     /// What `dropped` says once the queue is gone.
     dropped_at_reset: AtomicU64,
@@ -138,7 +138,7 @@ pub(crate) struct Subscriber {
 
 impl Subscriber {
     pub(crate) fn new(queue: broker::Subscriber) -> Self {
-        let shared = Shared {
+        let shared = SharedSubscriber {
             inbox: Inbox::new(queue),
             topic: Mutex::default(),
         };
@@ -149,7 +149,7 @@ impl Subscriber {
         }
     }
 
-    pub(crate) fn shared(&self) -> PyResult<Arc<Shared>> {
+    pub(crate) fn shared(&self) -> PyResult<Arc<SharedSubscriber>> {
         // In two steps: making an exception can let another thread run, which may want the lock.
         let shared = self
             .shared
@@ -245,9 +245,9 @@ impl Subscriber {
         timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = args.py();
-        match Request::parse(args, num, timeout)? {
-            Request::One(limit) => self.one(py, limit, self.flavour()),
-            Request::Many(count, limit) => {
+        match Wanted::parse(args, num, timeout)? {
+            Wanted::One(limit) => self.one(py, limit, self.flavour()),
+            Wanted::Many(count, limit) => {
                 let messages = self.many(py, count, limit, self.flavour())?;
                 Ok(Some(messages.into_any()))
             }

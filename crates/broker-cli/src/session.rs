@@ -28,7 +28,7 @@ const RESOLVER_THREADS_MAX: usize = 16;
 
 /// What a command does about a peer that is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Loss {
+pub(crate) enum OnPeerLoss {
     /// Connect again, for as long as it takes.
     Reconnect,
     /// End.
@@ -80,12 +80,16 @@ pub(crate) struct Session {
     peers: Vec<PeerUrl>,
     /// Those that are lost, by their place among the peers.
     lost: Vec<bool>,
-    loss: Loss,
+    loss: OnPeerLoss,
 }
 
 impl Session {
     /// Makes the endpoint; call it inside the runtime.
-    pub(crate) fn new(options: Options, peers: Vec<PeerUrl>, loss: Loss) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        options: Options,
+        peers: Vec<PeerUrl>,
+        loss: OnPeerLoss,
+    ) -> Result<Self, Failure> {
         let handle = tokio::runtime::Handle::current();
         let interrupt = Interrupt::start(&handle)
             .map_err(|error| Failure::failed(format!("cannot watch signals: {error}")))?;
@@ -105,7 +109,7 @@ impl Session {
         })
     }
 
-    pub(crate) fn of(target: Target, loss: Loss) -> Result<Self, Failure> {
+    pub(crate) fn of(target: Target, loss: OnPeerLoss) -> Result<Self, Failure> {
         Self::new(target.options, target.peers, loss)
     }
 
@@ -202,7 +206,7 @@ impl Session {
         let is_lost = matches!(code, StatusCode::PeerLost | StatusCode::PeerRemoved);
         let was_lost = self.lost.get(place).copied().unwrap_or_default();
         if is_lost && !was_lost {
-            if self.loss == Loss::End {
+            if self.loss == OnPeerLoss::End {
                 let what = format!("lost {peer}: {}", status.text);
                 return Err(Failure::new(Exit::Unreachable, what));
             }

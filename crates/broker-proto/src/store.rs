@@ -132,7 +132,7 @@ pub enum Output {
         /// Under which number.
         request: u64,
         /// Whether the key was absent.
-        result: Result<bool, Failure>,
+        result: Result<bool, StoreFailure>,
     },
 }
 
@@ -161,14 +161,14 @@ pub enum Role {
 /// Why something asked of a store was not done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
-pub struct Failure {
+pub struct StoreFailure {
     /// What the original calls it.
     pub code: ErrorCode,
     /// In words.
     pub text: String,
 }
 
-impl Failure {
+impl StoreFailure {
     pub(crate) fn new(code: ErrorCode, text: impl Into<String>) -> Self {
         Self {
             code,
@@ -177,7 +177,7 @@ impl Failure {
     }
 }
 
-impl From<BackendError> for Failure {
+impl From<BackendError> for StoreFailure {
     fn from(error: BackendError) -> Self {
         let code = match error {
             BackendError::InvalidData(_) => ErrorCode::InvalidData,
@@ -271,7 +271,7 @@ impl Names {
     }
 
     /// An error event about this store.
-    pub(crate) fn fault(&self, failure: &Failure) -> Fault {
+    pub(crate) fn fault(&self, failure: &StoreFailure) -> Fault {
         let text = format!("store `{}`: {}", self.store, failure.text);
         Fault::new(failure.code, None, text)
     }

@@ -13,7 +13,7 @@ use pyo3::types::{PyList, PyString};
 use crate::argument::Whole;
 use crate::decode::{Flavour, decode};
 use crate::error::{closed, is_closed};
-use crate::inbox::{Inbox, Queue, next_item};
+use crate::inbox::{Consumer, Inbox, next_item};
 use crate::text;
 use crate::wait::{Limit, timeout};
 
@@ -101,7 +101,7 @@ impl Events {
     }
 }
 
-impl Queue for Events {
+impl Consumer for Events {
     type Item = Message;
 
     fn take(&self, max: usize, into: &mut Vec<Message>) {

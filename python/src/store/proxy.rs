@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PySet, PyTuple};
 
 use crate::decode::{Flavour, decode};
-use crate::error::{Failure, from_store};
+use crate::error::{CallError, from_store};
 use crate::process::Owned;
 use crate::publisher::encoded;
 use crate::store::{Attached, span};
@@ -43,13 +43,13 @@ fn object<'py>(py: Python<'py>, response: Response) -> PyResult<Bound<'py, PyTup
         Ok(StoreReply::Boolean(answer)) => PyBool::new(py, answer).to_owned().into_any(),
         Ok(StoreReply::Value(None)) => py.None().into_bound(py),
         Ok(StoreReply::Value(Some(value))) => {
-            let bytes = to_bytes(&value).map_err(Failure::from)?;
+            let bytes = to_bytes(&value).map_err(CallError::from)?;
             decode(py, &bytes, Flavour::Mixed)?
         }
         Ok(StoreReply::Keys(keys)) => {
             let set = PySet::empty(py)?;
             for key in &keys {
-                let bytes = to_bytes(key).map_err(Failure::from)?;
+                let bytes = to_bytes(key).map_err(CallError::from)?;
                 set.add(decode(py, &bytes, Flavour::Immutable)?)?;
             }
             set.into_any()

@@ -20,7 +20,7 @@ use crate::console::Console;
 use crate::duration::{duration, rate};
 use crate::nearest::read_file;
 use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
-use crate::session::{self, Loss, Session, Waited};
+use crate::session::{self, OnPeerLoss, Session, Waited};
 use crate::target::Target;
 
 /// Lines with problems that are told one by one; further ones are counted.
@@ -235,7 +235,7 @@ impl Where {
         console: &mut Console,
     ) -> Outcome {
         let is_native = target.is_native();
-        let mut session = Session::of(target, Loss::End)?;
+        let mut session = Session::of(target, OnPeerLoss::End)?;
         session.connect().await?;
         if is_native {
             match await_subscriber(&session, &self.topic, Some(self.timeout)).await {

@@ -20,7 +20,7 @@ use crate::condition::Condition;
 use crate::console::Console;
 use crate::duration::duration;
 use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
-use crate::session::{self, Loss, Session};
+use crate::session::{self, OnPeerLoss, Session};
 use crate::target::Target;
 
 /// Messages that are taken before signals, times and events of the endpoint are looked at. Zeek puts
@@ -152,9 +152,9 @@ impl Logs {
             put_closed(&closed, console)?;
         }
         let loss = if self.no_retry {
-            Loss::End
+            OnPeerLoss::End
         } else {
-            Loss::Reconnect
+            OnPeerLoss::Reconnect
         };
         let runtime = session::runtime()?;
         let outcome = runtime.block_on(self.receive(target, loss, reader, console));
@@ -202,7 +202,7 @@ impl Logs {
     async fn receive(
         self,
         target: Target,
-        loss: Loss,
+        loss: OnPeerLoss,
         mut reader: Reader,
         console: &mut Console,
     ) -> Outcome {

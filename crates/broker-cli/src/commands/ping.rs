@@ -11,7 +11,7 @@ use crate::console::{Console, put_strings};
 use crate::duration::duration;
 use crate::literal::harmless_line;
 use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
-use crate::session::{self, Loss, Session, Waited};
+use crate::session::{self, OnPeerLoss, Session, Waited};
 use crate::target::Target;
 
 /// Connect to a peer and measure round trips
@@ -63,7 +63,7 @@ impl Ping {
     async fn measure(&self, target: Target, console: &mut Console) -> Outcome {
         let is_native = target.is_native();
         let url = target.peers.iter().map(ToString::to_string).collect();
-        let mut session = Session::of(target, Loss::End)?;
+        let mut session = Session::of(target, OnPeerLoss::End)?;
         let started = Instant::now();
         session.connect().await?;
         let connected = started.elapsed();

@@ -16,7 +16,7 @@ use crate::console::Console;
 use crate::duration::{duration, rate};
 use crate::literal;
 use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
-use crate::session::{self, Loss, Session, Waited};
+use crate::session::{self, OnPeerLoss, Session, Waited};
 use crate::target::Target;
 
 /// Lines of standard input that are read ahead.
@@ -131,7 +131,7 @@ impl Pub {
         console: &mut Console,
     ) -> Outcome {
         let is_native = target.is_native();
-        let mut session = Session::of(target, Loss::Reconnect)?;
+        let mut session = Session::of(target, OnPeerLoss::Reconnect)?;
         session.connect().await?;
         if self.wait_for_subscriber && !self.await_subscriber(&session).await? {
             return Ok(Exit::Interrupted);

@@ -13,7 +13,7 @@ use crate::console::Console;
 use crate::incoming::{put_topic, time_text};
 use crate::nearest::check_file;
 use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
-use crate::session::{self, Loss, Session};
+use crate::session::{self, OnPeerLoss, Session};
 use crate::target::Target;
 
 /// Runs of messages that are taken before signals, times and events of the endpoint are looked at.
@@ -68,9 +68,9 @@ impl Record {
             ));
         }
         let loss = if self.no_retry {
-            Loss::End
+            OnPeerLoss::End
         } else {
-            Loss::Reconnect
+            OnPeerLoss::Reconnect
         };
         let runtime = session::runtime()?;
         let outcome = runtime.block_on(self.receive(target, loss, writer, console));
@@ -81,7 +81,7 @@ impl Record {
     async fn receive(
         self,
         target: Target,
-        loss: Loss,
+        loss: OnPeerLoss,
         mut writer: RecordingWriter,
         console: &mut Console,
     ) -> Outcome {

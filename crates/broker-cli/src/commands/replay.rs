@@ -16,7 +16,7 @@ use crate::duration::duration;
 use crate::literal;
 use crate::nearest::check_file;
 use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
-use crate::session::{self, Loss, Session, Waited};
+use crate::session::{self, OnPeerLoss, Session, Waited};
 use crate::target::{Target, Tls};
 
 /// Shorter pauses are left out: timers are no finer.
@@ -147,7 +147,7 @@ impl Replay {
         console: &mut Console,
     ) -> Outcome {
         let is_native = target.is_native();
-        let mut session = Session::of(target, Loss::End)?;
+        let mut session = Session::of(target, OnPeerLoss::End)?;
         session.connect().await?;
         if let Some(address) = &self.listen {
             let (host, port) = address

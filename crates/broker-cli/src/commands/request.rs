@@ -12,7 +12,7 @@ use crate::console::Console;
 use crate::duration::duration;
 use crate::incoming::{Incoming, Layout};
 use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
-use crate::session::{self, Loss, Session, Waited};
+use crate::session::{self, OnPeerLoss, Session, Waited};
 use crate::target::Target;
 
 const EXAMPLES: &str = "Examples:
@@ -68,7 +68,7 @@ impl Req {
 
     async fn ask(self, target: Target, question: &[u8], console: &mut Console) -> Outcome {
         let is_native = target.is_native();
-        let mut session = Session::of(target, Loss::End)?;
+        let mut session = Session::of(target, OnPeerLoss::End)?;
         let reply_topic = self.reply_topic.as_ref().unwrap_or(&self.topic);
         let mut answers = session.subscribe(std::slice::from_ref(reply_topic))?;
         session.connect().await?;

@@ -11,7 +11,7 @@ use crate::console::Console;
 use crate::http_client::Server;
 use crate::node_status::{self, Health, NodeStatus, age, bytes, whole};
 use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
-use crate::session::{self, Loss, Session, Waited};
+use crate::session::{self, OnPeerLoss, Session, Waited};
 use crate::target::Target;
 
 /// Time for a peer to answer a ping.
@@ -263,7 +263,7 @@ fn show(
 async fn visit(target: Target, console: &mut Console) -> Outcome {
     let is_native = target.is_native();
     let url: String = target.peers.iter().map(ToString::to_string).collect();
-    let mut session = Session::of(target, Loss::End)?;
+    let mut session = Session::of(target, OnPeerLoss::End)?;
     session.connect().await?;
     let Some(peer) = session.endpoint.peers().into_iter().next() else {
         return Err(Failure::new(Exit::Unreachable, "the peer left at once"));

@@ -12,7 +12,7 @@ use crate::console::Console;
 use crate::incoming::{Incoming, Layout, time_text};
 use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
 use crate::pattern;
-use crate::session::{self, Loss, Session};
+use crate::session::{self, OnPeerLoss, Session};
 use crate::target::Target;
 use crate::template::Template;
 
@@ -76,9 +76,9 @@ impl Sub {
         let target = Target::find(&self.connection, global)?;
         let printer = self.printer(console)?;
         let loss = if self.no_retry {
-            Loss::End
+            OnPeerLoss::End
         } else {
-            Loss::Reconnect
+            OnPeerLoss::Reconnect
         };
         let runtime = session::runtime()?;
         let outcome = runtime.block_on(self.receive(target, loss, printer, console));
@@ -119,7 +119,7 @@ impl Sub {
     async fn receive(
         self,
         target: Target,
-        loss: Loss,
+        loss: OnPeerLoss,
         mut printer: Printer,
         console: &mut Console,
     ) -> Outcome {

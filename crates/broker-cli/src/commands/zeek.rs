@@ -18,7 +18,7 @@ use crate::console::Console;
 use crate::duration::duration;
 use crate::literal;
 use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
-use crate::session::{self, Loss, Session, Waited};
+use crate::session::{self, OnPeerLoss, Session, Waited};
 use crate::target::Target;
 
 /// Topics of requests are this, a slash and the id of an endpoint; answers come below it.
@@ -128,7 +128,7 @@ impl ZeekCommand {
         new_value: Option<Value>,
         console: &mut Console,
     ) -> Outcome {
-        let mut session = Session::of(target, Loss::End)?;
+        let mut session = Session::of(target, OnPeerLoss::End)?;
         let mut answers = session.subscribe(&[CONTROL.to_owned()])?;
         session.connect().await?;
         let nodes = match session.or_signal(self.nodes(&session)).await {

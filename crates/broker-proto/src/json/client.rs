@@ -1,10 +1,10 @@
 //! A WebSocket server as a peer: subscription, acknowledgement, messages, and the renewal of the
 //! connection when the subscriptions change.
 //!
-//! Spec: websocket 2, 3, 6. One [`ClientSession`] is one peering. Its connections are *lines*: one
-//! that is used, and for a moment a second one, because a line's subscriptions cannot be changed.
-//! Frames, sockets and HTTP belong to the task that holds the lines. How one line takes over from
-//! another is told in `renewal`.
+//! Spec: websocket 2, 3, 6. One [`ClientSession`] is one peering. It has one connection that is
+//! used, and for a moment a second one, because a connection's subscriptions cannot be changed.
+//! Frames, sockets and HTTP belong to the task that holds the connections. How one takes over from the
+//! other is told in `renewal`.
 
 mod overlap;
 mod renewal;
@@ -38,7 +38,7 @@ const fn milliseconds(number: i64) -> Timespan {
 
 /// Names a connection of a session. The session chooses the numbers and never reuses one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LineId(pub u64);
+pub struct ServerConnectionId(pub u64);
 
 /// What a session needs to know from its start on.
 #[derive(Debug, Clone)]
@@ -52,9 +52,9 @@ pub struct ClientConfig {
     pub ping_interval: Timespan,
 }
 
-/// How a line ended, or why it did not come about.
+/// How a connection ended, or why it did not come about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Loss {
+pub enum ConnectionEnd {
     /// Nobody is there.
     Unreachable,
     /// Something is wrong; in words.
@@ -70,7 +70,7 @@ pub enum Loss {
     Ended,
 }
 
-impl Loss {
+impl ConnectionEnd {
     fn cause(&self) -> Option<String> {
         match self {
             Self::Unreachable => None,
@@ -106,32 +106,32 @@ pub enum ClientOutput {
     /// Open a WebSocket; report [`ClientSession::handle_opened`] or
     /// [`ClientSession::handle_lost`].
     Open {
-        /// The line to be.
-        line: LineId,
+        /// The connection to be.
+        connection: ServerConnectionId,
     },
     /// Send a text.
     Send {
         /// Where.
-        line: LineId,
+        connection: ServerConnectionId,
         /// What.
         text: String,
     },
     /// Send a ping.
     Ping {
         /// Where.
-        line: LineId,
+        connection: ServerConnectionId,
         /// What comes back with the pong.
         payload: [u8; 8],
     },
     /// Send a close frame; go on reading, and report the end.
     Close {
         /// What.
-        line: LineId,
+        connection: ServerConnectionId,
     },
-    /// Forget the line.
+    /// Forget the connection.
     Drop {
         /// What.
-        line: LineId,
+        connection: ServerConnectionId,
     },
     /// The server acknowledged the first subscription.
     Joined {
@@ -147,7 +147,7 @@ pub enum ClientOutput {
         /// In words.
         text: String,
     },
-    /// The peering is over; all lines are forgotten.
+    /// The peering is over; all connections are forgotten.
     Ended {
         /// Why; missing when nobody was there.
         cause: Option<String>,
@@ -166,8 +166,8 @@ pub enum ClientTimeout {
 }
 
 #[derive(Debug)]
-struct Line {
-    id: LineId,
+struct ServerConnection {
+    id: ServerConnectionId,
     stage: Stage,
     /// What it is subscribed to.
     topics: Filter,
@@ -187,8 +187,8 @@ enum Stage {
     Active,
 }
 
-impl Line {
-    const fn opening(id: LineId) -> Self {
+impl ServerConnection {
+    const fn opening(id: ServerConnectionId) -> Self {
         Self {
             id,
             stage: Stage::Opening,
@@ -202,7 +202,7 @@ impl Line {
     }
 
     /// Why it ended, with what the server had to say before.
-    fn cause(&self, loss: &Loss) -> Option<String> {
+    fn cause(&self, loss: &ConnectionEnd) -> Option<String> {
         match &self.complaint {
             Some(complaint) => Some(complaint.clone()),
             None => loss.cause(),
@@ -258,7 +258,7 @@ pub fn peer_id(text: &str) -> EndpointId {
 
 /// The client's half of the conversation with one server.
 ///
-/// - `handle_*`: something happened on a line. Reports about lines that are gone are ignored.
+/// - `handle_*`: something happened on a connection. Reports about connections that are gone are ignored.
 /// - [`set_interest`](Self::set_interest), [`leave`](Self::leave): the application wants something.
 /// - [`poll_output`](Self::poll_output): to be called until `None` after each of the above.
 /// - [`writer`](Self::writer): where data goes; to be asked again after each of the above.
@@ -276,32 +276,32 @@ pub fn peer_id(text: &str) -> EndpointId {
 /// let now = Timestamp::from_ns(0);
 /// let wanted = ["/a".into()].into_iter().collect();
 /// let mut session = ClientSession::new(config, &wanted);
-/// let Some(ClientOutput::Open { line }) = session.poll_output() else {
+/// let Some(ClientOutput::Open { connection }) = session.poll_output() else {
 ///     panic!("it begins with a connection")
 /// };
-/// session.handle_opened(now, line, Form::Original);
+/// session.handle_opened(now, connection, Form::Original);
 /// let text = r#"["/a"]"#.to_owned();
-/// assert_eq!(session.poll_output(), Some(ClientOutput::Send { line, text }));
+/// assert_eq!(session.poll_output(), Some(ClientOutput::Send { connection, text }));
 ///
 /// let ack = br#"{"type":"ack","endpoint":"zeek-websocket-1","version":"8.0.1"}"#;
 /// let mut payload = Vec::new();
-/// assert_eq!(session.handle_text(now, line, ack, &mut payload), None);
+/// assert_eq!(session.handle_text(now, connection, ack, &mut payload), None);
 /// assert!(matches!(session.poll_output(), Some(ClientOutput::Joined { .. })));
 ///
 /// let data = br#"{"type":"data-message","topic":"/a/b","@data-type":"count","data":1}"#;
-/// assert_eq!(session.handle_text(now, line, data, &mut payload), Some("/a/b".into()));
+/// assert_eq!(session.handle_text(now, connection, data, &mut payload), Some("/a/b".into()));
 /// ```
 #[derive(Debug)]
 pub struct ClientSession {
     config: ClientConfig,
     /// What the endpoint wants from this server.
     wanted: Filter,
-    current: Line,
+    current: ServerConnection,
     joined: bool,
     ended: bool,
     renewal: Renewal,
     hold: Hold,
-    /// What the previous line brought and this one may still bring, and until when that counts.
+    /// What the previous connection brought and this one may still bring, and until when that counts.
     tail: Option<(Overlap, Timestamp)>,
     sent: SentTopics,
     /// Messages that could not be read and were not reported.
@@ -315,11 +315,11 @@ pub struct ClientSession {
 impl ClientSession {
     /// A conversation that begins with a connection.
     pub fn new(config: ClientConfig, wanted: &Filter) -> Self {
-        let first = LineId(1);
+        let first = ServerConnectionId(1);
         Self {
             config,
             wanted: permitted(wanted),
-            current: Line::opening(first),
+            current: ServerConnection::opening(first),
             joined: false,
             ended: false,
             renewal: Renewal::None,
@@ -328,7 +328,7 @@ impl ClientSession {
             sent: SentTopics::default(),
             unreadable: 0,
             report_at: Timestamp::MIN,
-            outputs: [ClientOutput::Open { line: first }].into(),
+            outputs: [ClientOutput::Open { connection: first }].into(),
             numbers: 1,
         }
     }
@@ -345,18 +345,18 @@ impl ClientSession {
         if self.ended {
             return None;
         }
-        let line = match self.current.stage {
+        let connection = match self.current.stage {
             Stage::Opening => None,
             Stage::Subscribing { deadline } => Some((deadline, ClientTimeout::Ack)),
             Stage::Active => self.liveness().map(|at| (at, ClientTimeout::Liveness)),
         };
         let renewal = self.renewal.due().into_iter().chain(self.hold.until());
         let renewal = renewal.map(|at| (at, ClientTimeout::Renewal));
-        line.into_iter().chain(renewal).min()
+        connection.into_iter().chain(renewal).min()
     }
 
     /// Where data messages go at the moment, and how they are spelled; `None`: they are to wait.
-    pub fn writer(&self) -> Option<(LineId, Form)> {
+    pub fn writer(&self) -> Option<(ServerConnectionId, Form)> {
         let is_open = self.joined && !self.ended && !self.is_held();
         is_open.then_some((self.current.id, self.current.form))
     }
@@ -366,14 +366,14 @@ impl ClientSession {
         self.joined
     }
 
-    /// Whether a line waits for the acknowledgement of new subscriptions. It should be read even
+    /// Whether a connection waits for the acknowledgement of new subscriptions. It should be read even
     /// while there is no room for what others bring: nothing changes before its first message.
-    pub fn awaits_ack(&self, line: LineId) -> bool {
-        matches!(&self.renewal, Renewal::Subscribing { next, .. } if next.id == line)
+    pub fn awaits_ack(&self, connection: ServerConnectionId) -> bool {
+        matches!(&self.renewal, Renewal::Subscribing { next, .. } if next.id == connection)
     }
 
     /// When the server is to be asked for a sign of life, or was asked for long enough. Nothing is
-    /// heard from a line that is not read.
+    /// heard from a connection that is not read.
     fn liveness(&self) -> Option<Timestamp> {
         if self.current.paused {
             return None;
@@ -389,12 +389,12 @@ impl ClientSession {
 
     // --- what happened --------------------------------------------------------------------------
 
-    /// A line is up, HTTP included. The form is that of the subprotocol that was agreed on.
-    pub fn handle_opened(&mut self, now: Timestamp, line: LineId, form: Form) {
+    /// A connection is up, HTTP included. The form is that of the subprotocol that was agreed on.
+    pub fn handle_opened(&mut self, now: Timestamp, connection: ServerConnectionId, form: Form) {
         if self.ended {
             return;
         }
-        if line == self.current.id && self.current.stage == Stage::Opening {
+        if connection == self.current.id && self.current.stage == Stage::Opening {
             self.current.form = form;
             let deadline = now.saturating_add(self.config.ack_timeout);
             subscribe(
@@ -406,22 +406,22 @@ impl ClientSession {
             );
             return;
         }
-        self.begin_fence(now, line, form);
+        self.begin_fence(now, connection, form);
     }
 
     /// Something came, whatever it was.
-    pub fn handle_heard(&mut self, now: Timestamp, line: LineId) {
-        if line == self.current.id {
+    pub fn handle_heard(&mut self, now: Timestamp, connection: ServerConnectionId) {
+        if connection == self.current.id {
             self.current.heard = now;
             self.current.pinged = false;
         }
     }
 
-    /// A line is not read for lack of room, or is read again. While it is not, its silence is not
+    /// A connection is not read for lack of room, or is read again. While it is not, its silence is not
     /// the server's: what waits for it waits longer.
-    pub fn set_paused(&mut self, now: Timestamp, line: LineId, paused: bool) {
-        if line != self.current.id {
-            self.renewal.set_paused(now, line, paused);
+    pub fn set_paused(&mut self, now: Timestamp, connection: ServerConnectionId, paused: bool) {
+        if connection != self.current.id {
+            self.renewal.set_paused(now, connection, paused);
         } else if self.current.paused != paused {
             self.current.paused = paused;
             self.current.heard = now;
@@ -430,8 +430,8 @@ impl ClientSession {
     }
 
     /// A pong came.
-    pub fn handle_pong(&mut self, now: Timestamp, line: LineId, answered: &[u8]) {
-        if line != self.current.id || self.ended {
+    pub fn handle_pong(&mut self, now: Timestamp, connection: ServerConnectionId, answered: &[u8]) {
+        if connection != self.current.id || self.ended {
             return;
         }
         if let Renewal::Fencing { payload, .. } = &self.renewal
@@ -446,29 +446,29 @@ impl ClientSession {
     pub fn handle_text(
         &mut self,
         now: Timestamp,
-        line: LineId,
+        connection: ServerConnectionId,
         text: &[u8],
         payload: &mut Vec<u8>,
     ) -> Option<Topic> {
-        let form = self.form_of(line)?;
+        let form = self.form_of(connection)?;
         let start = payload.len();
         let message = read_server_message(text, form, payload);
         let topic = match message {
             Ok(ServerMessage::Data { topic }) => {
                 let value = payload.get(start..).unwrap_or_default();
-                let is_wanted = self.is_wanted(now, line, &topic, value);
+                let is_wanted = self.is_wanted(now, connection, &topic, value);
                 is_wanted.then_some(topic)
             }
             Ok(ServerMessage::Ack { endpoint, version }) => {
-                self.on_ack(now, line, &endpoint, version);
+                self.on_ack(now, connection, &endpoint, version);
                 None
             }
             Ok(ServerMessage::Error { code, context }) => {
-                self.on_error(line, &code, &context);
+                self.on_error(connection, &code, &context);
                 None
             }
             Err(refusal) => {
-                self.on_unreadable(now, line, &refusal);
+                self.on_unreadable(now, connection, &refusal);
                 None
             }
         };
@@ -478,19 +478,24 @@ impl ClientSession {
         topic
     }
 
-    /// A line ended, or did not come about.
-    pub fn handle_lost(&mut self, now: Timestamp, line: LineId, loss: &Loss) {
+    /// A connection ended, or did not come about.
+    pub fn handle_lost(
+        &mut self,
+        now: Timestamp,
+        connection: ServerConnectionId,
+        loss: &ConnectionEnd,
+    ) {
         if self.ended {
             return;
         }
-        if line == self.current.id {
+        if connection == self.current.id {
             if self.joined && !loss.is_ordinary() {
                 let text = self.current.cause(loss).unwrap_or_default();
                 self.complain(ErrorCode::PeerUnavailable, text);
             }
             return self.end(self.current.cause(loss));
         }
-        self.lose_line_beside(now, line, loss);
+        self.lose_connection_beside(now, connection, loss);
     }
 
     /// Time has passed. Does nothing before [`next_timeout`](Self::next_timeout).
@@ -501,20 +506,21 @@ impl ClientSession {
         }
         match self.current.stage {
             Stage::Subscribing { deadline } if is_due(deadline) => {
-                let silence = Loss::Failed("the server did not acknowledge in time".to_owned());
-                self.drop_line(self.current.id);
+                let silence =
+                    ConnectionEnd::Failed("the server did not acknowledge in time".to_owned());
+                self.drop_connection(self.current.id);
                 return self.end(self.current.cause(&silence));
             }
             Stage::Active if self.liveness().is_some_and(is_due) => {
                 if self.current.pinged {
                     let silence = "the server does not answer pings".to_owned();
-                    self.drop_line(self.current.id);
+                    self.drop_connection(self.current.id);
                     self.complain(ErrorCode::PeerUnavailable, silence.clone());
                     return self.end(Some(silence));
                 }
                 self.current.pinged = true;
                 self.outputs.push_back(ClientOutput::Ping {
-                    line: self.current.id,
+                    connection: self.current.id,
                     payload: [0; 8],
                 });
             }
@@ -536,7 +542,7 @@ impl ClientSession {
         self.check_interest(now);
     }
 
-    /// Notes that a data message was handed to the line that [`writer`](Self::writer) names.
+    /// Notes that a data message was handed to the connection that [`writer`](Self::writer) names.
     pub fn note_sent(&mut self, topic: &[u8]) {
         self.sent.note(topic);
     }
@@ -547,39 +553,47 @@ impl ClientSession {
             return;
         }
         self.ended = true;
-        if let Some(line) = self.renewal.line() {
-            let line = line.id;
-            self.drop_line(line);
+        if let Some(connection) = self.renewal.connection() {
+            let connection = connection.id;
+            self.drop_connection(connection);
         }
-        let line = self.current.id;
+        let connection = self.current.id;
         match self.current.stage {
-            Stage::Opening => self.drop_line(line),
+            Stage::Opening => self.drop_connection(connection),
             Stage::Subscribing { .. } | Stage::Active => {
-                self.outputs.push_back(ClientOutput::Close { line });
+                self.outputs.push_back(ClientOutput::Close { connection });
             }
         }
     }
 
     // --- messages -------------------------------------------------------------------------------
 
-    fn form_of(&self, line: LineId) -> Option<Form> {
-        let beside = self.renewal.line();
-        let beside = beside.filter(|beside| beside.id == line);
-        let known = if line == self.current.id {
+    fn form_of(&self, connection: ServerConnectionId) -> Option<Form> {
+        let beside = self.renewal.connection();
+        let beside = beside.filter(|beside| beside.id == connection);
+        let known = if connection == self.current.id {
             Some(&self.current)
         } else {
             beside
         };
-        known.filter(|_| !self.ended).map(|line| line.form)
+        known
+            .filter(|_| !self.ended)
+            .map(|connection| connection.form)
     }
 
     /// Whether a message is for the endpoint, and has not come before.
-    fn is_wanted(&mut self, now: Timestamp, line: LineId, topic: &Topic, value: &[u8]) -> bool {
+    fn is_wanted(
+        &mut self,
+        now: Timestamp,
+        connection: ServerConnectionId,
+        topic: &Topic,
+        value: &[u8],
+    ) -> bool {
         // Some servers show the events of their own endpoint to whoever subscribes to everything.
         if !self.joined || is_reserved(topic.as_bytes()) {
             return false;
         }
-        let is_current = line == self.current.id;
+        let is_current = connection == self.current.id;
         if is_current && self.came_before_the_end(now, topic, value) {
             return false;
         }
@@ -600,22 +614,28 @@ impl ClientSession {
         !overlap.came_before(now, side, topic, value)
     }
 
-    /// Whether a message came on the previous line when that was not gone yet.
+    /// Whether a message came on the previous connection when that was not gone yet.
     fn came_before_the_end(&mut self, now: Timestamp, topic: &Topic, value: &[u8]) -> bool {
         let Some((overlap, until)) = &mut self.tail else {
             return false;
         };
         let is_comparable = overlap.topics.matches(topic.as_bytes());
         let came = now < *until && overlap.came_before(now, Side::New, topic, value);
-        // The first one that the other line did not bring is behind the end of that line.
+        // The first one that the other connection did not bring is behind the end of that connection.
         if !came && (is_comparable || now >= *until) {
             self.tail = None;
         }
         came
     }
 
-    fn on_ack(&mut self, now: Timestamp, line: LineId, endpoint: &str, version: String) {
-        if line == self.current.id {
+    fn on_ack(
+        &mut self,
+        now: Timestamp,
+        connection: ServerConnectionId,
+        endpoint: &str,
+        version: String,
+    ) {
+        if connection == self.current.id {
             if let Stage::Subscribing { .. } = self.current.stage {
                 self.current.stage = Stage::Active;
                 self.current.complaint = None;
@@ -628,11 +648,11 @@ impl ClientSession {
             }
             return;
         }
-        self.change_lines(now, line);
+        self.change_lines(now, connection);
     }
 
-    fn on_error(&mut self, line: LineId, code: &str, context: &str) {
-        if line == self.current.id {
+    fn on_error(&mut self, connection: ServerConnectionId, code: &str, context: &str) {
+        if connection == self.current.id {
             match self.current.stage {
                 Stage::Active => {
                     let text = self.sent.explain(code, context);
@@ -660,18 +680,18 @@ impl ClientSession {
         }
     }
 
-    fn on_unreadable(&mut self, now: Timestamp, line: LineId, refusal: &Refusal) {
+    fn on_unreadable(&mut self, now: Timestamp, connection: ServerConnectionId, refusal: &Refusal) {
         let cause = format!("the server sent what cannot be read: {refusal}");
         let cause = shortened(&cause).to_owned();
-        if !self.joined && line == self.current.id {
-            self.drop_line(line);
+        if !self.joined && connection == self.current.id {
+            self.drop_connection(connection);
             return self.end(Some(cause));
         }
         if let Renewal::Subscribing { next, .. } = &self.renewal
-            && next.id == line
+            && next.id == connection
         {
-            self.drop_line(line);
-            return self.handle_lost(now, line, &Loss::Failed(cause));
+            self.drop_connection(connection);
+            return self.handle_lost(now, connection, &ConnectionEnd::Failed(cause));
         }
         self.unreadable = self.unreadable.saturating_add(1);
         if now < self.report_at {
@@ -687,12 +707,12 @@ impl ClientSession {
 
     // --- the end --------------------------------------------------------------------------------
 
-    /// The line that counts is gone already.
+    /// The connection that counts is gone already.
     fn end(&mut self, cause: Option<String>) {
         self.ended = true;
-        if let Some(line) = self.renewal.line() {
-            let line = line.id;
-            self.drop_line(line);
+        if let Some(connection) = self.renewal.connection() {
+            let connection = connection.id;
+            self.drop_connection(connection);
         }
         self.outputs.push_back(ClientOutput::Ended { cause });
     }
@@ -702,8 +722,8 @@ impl ClientSession {
             .push_back(ClientOutput::Complain { code, text });
     }
 
-    fn drop_line(&mut self, line: LineId) {
-        self.outputs.push_back(ClientOutput::Drop { line });
+    fn drop_connection(&mut self, connection: ServerConnectionId) {
+        self.outputs.push_back(ClientOutput::Drop { connection });
     }
 
     fn number(&mut self) -> u64 {
@@ -712,9 +732,9 @@ impl ClientSession {
     }
 }
 
-/// Sends the first message of a line.
+/// Sends the first message of a connection.
 fn subscribe(
-    line: &mut Line,
+    connection: &mut ServerConnection,
     now: Timestamp,
     deadline: Timestamp,
     wanted: &Filter,
@@ -722,11 +742,11 @@ fn subscribe(
 ) {
     let mut text = String::new();
     write_subscriptions(&mut text, wanted.entries());
-    line.topics = wanted.clone();
-    line.heard = now;
-    line.stage = Stage::Subscribing { deadline };
+    connection.topics = wanted.clone();
+    connection.heard = now;
+    connection.stage = Stage::Subscribing { deadline };
     outputs.push_back(ClientOutput::Send {
-        line: line.id,
+        connection: connection.id,
         text,
     });
 }

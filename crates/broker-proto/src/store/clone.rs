@@ -19,13 +19,13 @@ use crate::config::CHANNEL_NACK_MAX;
 use crate::id::EndpointId;
 use crate::status::ErrorCode;
 use crate::store::channel::Consumer;
-use crate::store::channel::consumer::{Arrival, Early, Request};
+use crate::store::channel::consumer::{Arrival, Early, Feedback};
 use crate::store::command::{Command, Content};
 use crate::store::entity::EntityId;
 use crate::store::event::{Change, StoreEvent};
 use crate::store::expiry::Expiries;
 use crate::store::{
-    ACK_EVENTS_MAX, CloneOptions, Failure, Names, Output, Role, StoreConfig, operation,
+    ACK_EVENTS_MAX, CloneOptions, Names, Output, Role, StoreConfig, StoreFailure, operation,
 };
 
 use attach::Search;
@@ -294,14 +294,14 @@ impl StoreClone {
     ///
     /// [`ErrorCode::StaleData`] before the first snapshot and when the copy is stale,
     /// [`ErrorCode::NoSuchMaster`] when no master was found.
-    pub fn check_readable(&self) -> Result<(), Failure> {
+    pub fn check_readable(&self) -> Result<(), StoreFailure> {
         match self.contact() {
             Contact::Attached | Contact::Silent => Ok(()),
-            Contact::Searching => Err(Failure::new(
+            Contact::Searching => Err(StoreFailure::new(
                 ErrorCode::StaleData,
                 "the clone has not found its master yet",
             )),
-            Contact::Stale => Err(Failure::new(
+            Contact::Stale => Err(StoreFailure::new(
                 ErrorCode::StaleData,
                 "the master has been silent for longer than the stale interval",
             )),
@@ -315,11 +315,11 @@ impl StoreClone {
     /// # Errors
     ///
     /// [`ErrorCode::NoSuchKey`], or as [`check_readable`](Self::check_readable).
-    pub fn get(&self, now: Timestamp, key: &[u8]) -> Result<&[u8], Failure> {
+    pub fn get(&self, now: Timestamp, key: &[u8]) -> Result<&[u8], StoreFailure> {
         self.check_readable()?;
         match self.entries.get(key) {
             Some(value) if !self.expiries.is_over(key, now) => Ok(value),
-            Some(_) | None => Err(Failure::new(ErrorCode::NoSuchKey, "no such key")),
+            Some(_) | None => Err(StoreFailure::new(ErrorCode::NoSuchKey, "no such key")),
         }
     }
 
@@ -328,7 +328,7 @@ impl StoreClone {
     /// # Errors
     ///
     /// As [`check_readable`](Self::check_readable).
-    pub fn exists(&self, now: Timestamp, key: &[u8]) -> Result<bool, Failure> {
+    pub fn exists(&self, now: Timestamp, key: &[u8]) -> Result<bool, StoreFailure> {
         self.check_readable()?;
         Ok(self.entries.contains_key(key) && !self.expiries.is_over(key, now))
     }
@@ -338,9 +338,14 @@ impl StoreClone {
     /// # Errors
     ///
     /// As [`operation::index`] and [`get`](Self::get).
-    pub fn get_index(&self, now: Timestamp, key: &[u8], index: &[u8]) -> Result<Vec<u8>, Failure> {
+    pub fn get_index(
+        &self,
+        now: Timestamp,
+        key: &[u8],
+        index: &[u8],
+    ) -> Result<Vec<u8>, StoreFailure> {
         let value = self.get(now, key)?;
-        operation::index(value, index).map_err(|code| Failure::new(code, code.to_string()))
+        operation::index(value, index).map_err(|code| StoreFailure::new(code, code.to_string()))
     }
 
     /// All entries, in the order of their encoded keys.
@@ -348,7 +353,10 @@ impl StoreClone {
     /// # Errors
     ///
     /// As [`check_readable`](Self::check_readable).
-    pub fn iter(&self, now: Timestamp) -> Result<impl Iterator<Item = (&[u8], &[u8])>, Failure> {
+    pub fn iter(
+        &self,
+        now: Timestamp,
+    ) -> Result<impl Iterator<Item = (&[u8], &[u8])>, StoreFailure> {
         self.check_readable()?;
         let entries = self.entries.iter();
         let entries = entries.filter(move |(key, _)| !self.expiries.is_over(key, now));
@@ -356,7 +364,7 @@ impl StoreClone {
     }
 
     /// No master was found in time.
-    fn no_master(&self) -> Failure {
+    fn no_master(&self) -> StoreFailure {
         let mut text = "no master was found".to_owned();
         if !self.route.unreached_peers.is_empty() {
             text +=
@@ -364,7 +372,7 @@ impl StoreClone {
             text += &self.route.unreached_peers;
         }
         text += "; attach the clone again to search again";
-        Failure::new(ErrorCode::NoSuchMaster, text)
+        StoreFailure::new(ErrorCode::NoSuchMaster, text)
     }
 
     fn heartbeat_ticks(&self) -> u64 {
@@ -628,7 +636,7 @@ impl StoreClone {
         }
     }
 
-    fn answer(&mut self, who: EntityId, request: u64, result: Result<bool, Failure>) {
+    fn answer(&mut self, who: EntityId, request: u64, result: Result<bool, StoreFailure>) {
         if self.unanswered.remove(&(who, request)).is_some() {
             self.outputs.push_back(Output::Answer {
                 who,
@@ -646,11 +654,11 @@ impl StoreClone {
             .and_then(ErrorCode::from_number)
             .filter(|code| code.is_of_protocol());
         let text = View::trusted(text);
-        let failure = Failure::new(code.unwrap_or(ErrorCode::Unspecified), text.to_string());
+        let failure = StoreFailure::new(code.unwrap_or(ErrorCode::Unspecified), text.to_string());
         self.fault(&failure);
     }
 
-    fn fault(&mut self, failure: &Failure) {
+    fn fault(&mut self, failure: &StoreFailure) {
         let fault = self.names.fault(failure);
         self.outputs.push_back(Output::Fault(fault));
     }
@@ -676,12 +684,12 @@ impl StoreClone {
         self.ticks += 1;
         if let Some(attachment) = self.attachment.as_mut().filter(|it| !it.broken) {
             match attachment.consumer.handle_tick() {
-                Some(Request::Ack(seq)) => self.send_to_master(Content::CumulativeAck { seq }),
+                Some(Feedback::Ack(seq)) => self.send_to_master(Content::CumulativeAck { seq }),
                 // A snapshot is cheaper than that many single events.
-                Some(Request::Nack(missing)) if missing.len() >= CHANNEL_NACK_MAX => {
+                Some(Feedback::Nack(missing)) if missing.len() >= CHANNEL_NACK_MAX => {
                     self.start_search();
                 }
-                Some(Request::Nack(missing)) => {
+                Some(Feedback::Nack(missing)) => {
                     let missing = missing.into();
                     self.send_to_master(Content::Nack { missing });
                 }

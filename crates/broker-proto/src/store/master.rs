@@ -27,14 +27,15 @@ use crate::frame::{Envelope, FRAME_LEN_SIZE};
 use crate::id::EndpointId;
 use crate::status::ErrorCode;
 use crate::store::backend::{Backend, BackendError};
-use crate::store::channel::consumer::{Arrival, Early, Request};
+use crate::store::channel::consumer::{Arrival, Early, Feedback};
 use crate::store::channel::producer::{Acknowledged, Missing};
 use crate::store::channel::{Consumer, Producer};
 use crate::store::command::{Command, Content};
 use crate::store::entity::EntityId;
 use crate::store::expiry::{self, Expiries};
 use crate::store::{
-    ACK_EVENTS_MAX, CLONES_MAX, Failure, Message, Names, Output, Role, StoreConfig, mark, operation,
+    ACK_EVENTS_MAX, CLONES_MAX, Message, Names, Output, Role, StoreConfig, StoreFailure, mark,
+    operation,
 };
 
 use snapshot::Snapshot;
@@ -70,7 +71,7 @@ pub struct Master<B> {
     group: Group,
     rivals: Rivals,
     /// What is wrong with a request that was applied all the same.
-    warning: Option<Failure>,
+    warning: Option<StoreFailure>,
     observed: bool,
     ticks: u64,
 }
@@ -299,7 +300,7 @@ impl<B: Backend> Master<B> {
     /// # Errors
     ///
     /// As the back end.
-    pub fn entries(&mut self, now: Timestamp) -> Result<u64, Failure> {
+    pub fn entries(&mut self, now: Timestamp) -> Result<u64, StoreFailure> {
         let over = self.expiry.times.count_over(now) as u64;
         Ok(self.backend.count()?.saturating_sub(over))
     }
@@ -310,7 +311,7 @@ impl<B: Backend> Master<B> {
     /// # Errors
     ///
     /// [`ErrorCode::NoSuchKey`], or as the back end.
-    pub fn get(&mut self, now: Timestamp, key: &[u8]) -> Result<Vec<u8>, Failure> {
+    pub fn get(&mut self, now: Timestamp, key: &[u8]) -> Result<Vec<u8>, StoreFailure> {
         self.backend.begin_reads()?;
         match self.backend.get(key)? {
             Some(entry) if !entry.is_over(now) => Ok(entry.value),
@@ -323,7 +324,7 @@ impl<B: Backend> Master<B> {
     /// # Errors
     ///
     /// As the back end.
-    pub fn exists(&mut self, now: Timestamp, key: &[u8]) -> Result<bool, Failure> {
+    pub fn exists(&mut self, now: Timestamp, key: &[u8]) -> Result<bool, StoreFailure> {
         self.backend.begin_reads()?;
         Ok(self.backend.contains(key)? && !self.expiry.times.is_over(key, now))
     }
@@ -338,9 +339,9 @@ impl<B: Backend> Master<B> {
         now: Timestamp,
         key: &[u8],
         index: &[u8],
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Vec<u8>, StoreFailure> {
         let value = self.get(now, key)?;
-        operation::index(&value, index).map_err(|code| Failure::new(code, code.to_string()))
+        operation::index(&value, index).map_err(|code| StoreFailure::new(code, code.to_string()))
     }
 
     /// Visits all keys.
@@ -352,7 +353,7 @@ impl<B: Backend> Master<B> {
         &mut self,
         now: Timestamp,
         visit: &mut dyn FnMut(&[u8]),
-    ) -> Result<(), Failure> {
+    ) -> Result<(), StoreFailure> {
         let expiries = &self.expiry.times;
         Ok(self.backend.for_each_key(&mut |key| {
             if !expiries.is_over(key, now) {
@@ -370,7 +371,7 @@ impl<B: Backend> Master<B> {
         &mut self,
         now: Timestamp,
         visit: &mut dyn FnMut(&[u8], &[u8]),
-    ) -> Result<u64, Failure> {
+    ) -> Result<u64, StoreFailure> {
         Ok(self.backend.for_each(&mut |key, value, at| {
             if !at.is_some_and(|at| expiry::is_over(at, now)) {
                 visit(key, value);
@@ -396,7 +397,7 @@ impl<B: Backend> Master<B> {
     ///
     /// The back end could not keep the group: nothing of it has happened. Clones whose requests
     /// were in it are told.
-    pub fn commit(&mut self) -> Result<(), Failure> {
+    pub fn commit(&mut self) -> Result<(), StoreFailure> {
         match self.backend.commit() {
             Ok(()) => {
                 self.outputs.ready.extend(self.outputs.staged.drain(..));
@@ -404,7 +405,7 @@ impl<B: Backend> Master<B> {
                 Ok(())
             }
             Err(error) => {
-                let failure = Failure::from(error);
+                let failure = StoreFailure::from(error);
                 self.undo(&failure);
                 Err(failure)
             }
@@ -419,7 +420,7 @@ impl<B: Backend> Master<B> {
     }
 
     /// Takes back everything of a group that the back end did not keep.
-    fn undo(&mut self, failure: &Failure) {
+    fn undo(&mut self, failure: &StoreFailure) {
         self.backend.rollback();
         let group = std::mem::take(&mut self.group);
         self.outputs.staged.clear();
@@ -554,7 +555,7 @@ impl<B: Backend> Master<B> {
                 }
                 Some(Early::Lost(seq)) => {
                     let text = format!("request {seq} of {from} is lost");
-                    let failure = Failure::new(ErrorCode::Unspecified, text);
+                    let failure = StoreFailure::new(ErrorCode::Unspecified, text);
                     let fault = self.names.fault(&failure);
                     self.outputs.staged.push(Output::Fault(fault));
                 }
@@ -718,10 +719,10 @@ impl<B: Backend> Master<B> {
         let mut silent = Vec::new();
         for (id, writer) in &mut self.up.writers {
             match writer.consumer.handle_tick() {
-                Some(Request::Ack(seq)) => {
+                Some(Feedback::Ack(seq)) => {
                     requests.push((*id, Content::CumulativeAck { seq }));
                 }
-                Some(Request::Nack(mut missing)) => {
+                Some(Feedback::Nack(mut missing)) => {
                     missing.truncate(numbers_max);
                     let missing = missing.into();
                     requests.push((*id, Content::Nack { missing }));
@@ -795,6 +796,6 @@ fn payload_of(frame: &[u8]) -> Option<&[u8]> {
     Some(Envelope::parse(payload).ok()?.payload)
 }
 
-fn no_such_key() -> Failure {
-    Failure::new(ErrorCode::NoSuchKey, "no such key")
+fn no_such_key() -> StoreFailure {
+    StoreFailure::new(ErrorCode::NoSuchKey, "no such key")
 }

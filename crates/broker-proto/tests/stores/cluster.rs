@@ -4,7 +4,8 @@ use broker_data::{Kind, Timespan, Timestamp, Value, View, to_bytes};
 use broker_proto::store::command::{Command, Content};
 use broker_proto::store::entity::EntityId;
 use broker_proto::store::{
-    CloneOptions, Failure, Master, Memory, Message, Output, Role, StoreClone, StoreConfig, mark,
+    CloneOptions, Master, Memory, Message, Output, Role, StoreClone, StoreConfig, StoreFailure,
+    mark,
 };
 use broker_proto::{EndpointId, Envelope};
 
@@ -19,7 +20,7 @@ pub(crate) struct Cluster {
     /// Whether a message is lost.
     loses: Box<dyn Fn(&Command<'_>) -> bool>,
     pub(crate) faults: Vec<(Role, String)>,
-    pub(crate) answers: Vec<(u64, Result<bool, Failure>)>,
+    pub(crate) answers: Vec<(u64, Result<bool, StoreFailure>)>,
     pub(crate) events: Vec<(Role, String)>,
 }
 

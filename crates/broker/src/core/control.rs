@@ -41,7 +41,7 @@ use crate::net::tls_session::TlsSession;
 pub(crate) struct Control {
     pub(super) machine: Machine,
     pub(super) links: BTreeMap<ConnectionId, Arc<Link>>,
-    pub(super) requests: BTreeMap<RequestId, Request>,
+    pub(super) requests: BTreeMap<RequestId, ControlRequest>,
     next_request: u64,
     next_local: u64,
     /// Ended by the shutdown.
@@ -56,7 +56,7 @@ pub(crate) struct Control {
 }
 
 /// Who waits for an answer of the machine.
-pub(super) enum Request {
+pub(super) enum ControlRequest {
     Peer {
         host: String,
         port: u16,
@@ -183,7 +183,7 @@ impl Control {
             .collect()
     }
 
-    fn request(&mut self, request: Request) -> RequestId {
+    fn new_request(&mut self, request: ControlRequest) -> RequestId {
         self.next_request += 1;
         let id = RequestId(self.next_request);
         self.requests.insert(id, request);
@@ -366,7 +366,7 @@ impl Shared {
                 return;
             }
             let request = resolver.map(|resolver| {
-                control.request(Request::Peer {
+                control.new_request(ControlRequest::Peer {
                     host: url.host(),
                     port: url.port,
                     resolver,
@@ -384,7 +384,7 @@ impl Shared {
 
     pub(crate) fn unpeer(self: &Arc<Self>, host: &str, port: u16, resolver: Resolver<()>) {
         self.act(|control, now| {
-            let request = control.request(Request::Unpeer(resolver));
+            let request = control.new_request(ControlRequest::Unpeer(resolver));
             control.machine.unpeer(now, host, port, Some(request));
         });
     }
@@ -400,7 +400,7 @@ impl Shared {
                 resolver.resolve(false);
                 return;
             }
-            let request = control.request(Request::AwaitPeer(resolver));
+            let request = control.new_request(ControlRequest::AwaitPeer(resolver));
             control.machine.await_peer(now, peer, timeout, request);
         });
     }
@@ -408,7 +408,7 @@ impl Shared {
     /// Sends a ping to a native peer; resolves to the time until its answer.
     pub(crate) fn ping(self: &Arc<Self>, peer: EndpointId, resolver: Resolver<Option<Duration>>) {
         self.act(|control, _| {
-            let request = control.request(Request::Ping(Instant::now(), resolver));
+            let request = control.new_request(ControlRequest::Ping(Instant::now(), resolver));
             control.machine.ping(peer, request);
         });
     }
@@ -701,11 +701,13 @@ impl Shared {
     }
 }
 
-fn answer(request: Request, outcome: Outcome) -> Option<DueAnswer> {
+fn answer(request: ControlRequest, outcome: Outcome) -> Option<DueAnswer> {
     Some(match (request, outcome) {
-        (Request::Peer { resolver, .. }, Outcome::Peered) => DueAnswer::Peer(resolver, Ok(())),
+        (ControlRequest::Peer { resolver, .. }, Outcome::Peered) => {
+            DueAnswer::Peer(resolver, Ok(()))
+        }
         (
-            Request::Peer {
+            ControlRequest::Peer {
                 host,
                 port,
                 resolver,
@@ -728,11 +730,11 @@ fn answer(request: Request, outcome: Outcome) -> Option<DueAnswer> {
             };
             DueAnswer::Peer(resolver, Err(error))
         }
-        (Request::Unpeer(resolver), Outcome::Unpeered) => DueAnswer::Unpeer(resolver),
-        (Request::AwaitPeer(resolver), Outcome::PeerAwaited(there)) => {
+        (ControlRequest::Unpeer(resolver), Outcome::Unpeered) => DueAnswer::Unpeer(resolver),
+        (ControlRequest::AwaitPeer(resolver), Outcome::PeerAwaited(there)) => {
             DueAnswer::AwaitPeer(resolver, there)
         }
-        (Request::Ping(sent, resolver), Outcome::Pinged(answered)) => {
+        (ControlRequest::Ping(sent, resolver), Outcome::Pinged(answered)) => {
             DueAnswer::Ping(resolver, answered.then(|| sent.elapsed()))
         }
         // An outcome of another kind would be a defect of the machine; dropping the resolver

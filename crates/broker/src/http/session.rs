@@ -179,7 +179,7 @@ impl Session {
         );
         async move {
             let end = self.serve().await;
-            self.finish(end).await;
+            self.end_session(end).await;
         }
         .instrument(span)
         .await;
@@ -539,7 +539,7 @@ impl Session {
 
     // --- the end --------------------------------------------------------------------------------
 
-    async fn finish(mut self, end: End) {
+    async fn end_session(mut self, end: End) {
         let subscribed = self.detach();
         let cause = match &end {
             End::Left => "the client left",

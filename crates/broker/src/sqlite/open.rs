@@ -77,12 +77,12 @@ fn identity(file: &fs::Metadata) -> (u64, u64) {
 }
 
 /// Why a step failed, and whether the file itself is to blame.
-struct Failure {
+struct StepFailure {
     cause: SqliteOpenError,
     is_damage: bool,
 }
 
-impl From<SqliteOpenError> for Failure {
+impl From<SqliteOpenError> for StepFailure {
     fn from(cause: SqliteOpenError) -> Self {
         Self {
             cause,
@@ -92,8 +92,10 @@ impl From<SqliteOpenError> for Failure {
 }
 
 /// Turns what SQLite said about a step into a failure.
-fn failed(step: impl FnOnce(String) -> SqliteOpenError) -> impl FnOnce(rusqlite::Error) -> Failure {
-    |error| Failure {
+fn failed(
+    step: impl FnOnce(String) -> SqliteOpenError,
+) -> impl FnOnce(rusqlite::Error) -> StepFailure {
+    |error| StepFailure {
         is_damage: matches!(
             error.sqlite_error_code(),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
@@ -119,7 +121,7 @@ pub(crate) fn open(options: &SqliteOptions) -> Result<Opened, SqliteError> {
     })
 }
 
-fn open_file(options: &SqliteOptions) -> Result<Opened, Failure> {
+fn open_file(options: &SqliteOptions) -> Result<Opened, StepFailure> {
     let path = resolve(&options.path, LINKS_MAX)?;
     match fs::metadata(&path) {
         Ok(found) if found.is_dir() => return Err(SqliteOpenError::Directory.into()),
@@ -162,7 +164,7 @@ pub(crate) fn open_to_read(path: &Path) -> Result<Opened, SqliteError> {
     })
 }
 
-fn file_to_read(path: &Path) -> Result<Opened, Failure> {
+fn file_to_read(path: &Path) -> Result<Opened, StepFailure> {
     let path = fs::canonicalize(path).map_err(|cause| match cause.kind() {
         io::ErrorKind::NotFound => SqliteOpenError::Missing,
         _ => SqliteOpenError::Path(cause.to_string()),
@@ -243,7 +245,7 @@ fn delete(path: &Path) -> io::Result<()> {
 
 /// All steps of the original in its order, then the expiries: damage that would show up when the
 /// store starts has to show up here.
-fn ready(options: &SqliteOptions, path: &Path) -> Result<(Connection, Expiries), Failure> {
+fn ready(options: &SqliteOptions, path: &Path) -> Result<(Connection, Expiries), StepFailure> {
     // One thread at a time uses a connection, so SQLite needs no mutex of its own.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
@@ -285,7 +287,7 @@ fn run_pragma(connection: &Connection, pragma: &str) -> rusqlite::Result<()> {
 
 /// Creates what is missing and writes the version, in one transaction: one wait for the disk
 /// instead of three.
-fn create_tables(connection: &Connection) -> Result<(), Failure> {
+fn create_tables(connection: &Connection) -> Result<(), StepFailure> {
     let step = |sql: &str| connection.execute_batch(sql);
     step(BEGIN).map_err(failed(SqliteOpenError::MetaTable))?;
     // Something else may have made its tables since the file was looked at.
@@ -299,7 +301,7 @@ fn create_tables(connection: &Connection) -> Result<(), Failure> {
 }
 
 /// Checks the whole file; the result must be one row that says so.
-fn check_integrity(connection: &Connection) -> Result<(), Failure> {
+fn check_integrity(connection: &Connection) -> Result<(), StepFailure> {
     let finding = connection
         .query_row("PRAGMA integrity_check(1)", [], |row| {
             row.get::<_, String>(0)
@@ -308,7 +310,7 @@ fn check_integrity(connection: &Connection) -> Result<(), Failure> {
     if finding == "ok" {
         return Ok(());
     }
-    Err(Failure {
+    Err(StepFailure {
         cause: SqliteOpenError::Integrity(finding),
         is_damage: true,
     })

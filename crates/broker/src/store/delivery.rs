@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use broker_data::Encoder;
 use broker_proto::frame::{EnvelopeError, Tag, write_envelope};
-use broker_proto::store::{Failure, Message, Role, event};
+use broker_proto::store::{Message, Role, StoreFailure, event};
 use broker_proto::{EndpointId, Origin, Topic};
 use bytes::Bytes;
 
@@ -137,7 +137,7 @@ pub(super) fn is_for(message: &Message, me: EndpointId) -> bool {
     message.receiver.is_nil() || message.receiver == me
 }
 
-pub(super) fn answer_of(result: Result<bool, Failure>) -> UniqueAnswer {
+pub(super) fn answer_of(result: Result<bool, StoreFailure>) -> UniqueAnswer {
     result.map_err(StoreError::from)
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use broker_data::EncodeError;
-use broker_proto::store::{BackendError, Failure};
+use broker_proto::store::{BackendError, StoreFailure};
 use broker_proto::{EndpointId, ErrorCode};
 
 /// Why a call to a store failed. Each maps to the code the original reports.
@@ -61,7 +61,7 @@ pub enum StoreError {
     },
     /// The store refused; the code says what kind of refusal it is.
     #[error(transparent)]
-    Refused(#[from] Failure),
+    Refused(#[from] StoreFailure),
     /// A key or value cannot be encoded.
     #[error(transparent)]
     Value(#[from] EncodeError),

@@ -17,7 +17,7 @@ use broker_proto::Topic;
 use broker_proto::store::command::Command;
 use broker_proto::store::entity::EntityId;
 use broker_proto::store::{
-    Backend, Contact, Failure, Master, Output, Role, StoreClone, clone_topic, master_topic,
+    Backend, Contact, Master, Output, Role, StoreClone, StoreFailure, clone_topic, master_topic,
 };
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -252,11 +252,11 @@ impl Host {
         let mut state = self.state.lock();
         state.follow_routes(self, node);
         let result = action(&mut state.core);
-        (result, self.finish(node, state))
+        (result, self.commit(node, state))
     }
 
     /// Ends a group and carries out what came of it.
-    fn finish(self: &Arc<Self>, node: &Node, mut state: Locked<'_, State>) -> Vec<BlockedPublish> {
+    fn commit(self: &Arc<Self>, node: &Node, mut state: Locked<'_, State>) -> Vec<BlockedPublish> {
         state.core.commit();
         self.hand_out(node, state)
     }
@@ -679,7 +679,7 @@ impl Core {
     /// whoever asked for an answer.
     fn commit(&mut self) {
         if let Self::Master(master) = self {
-            let _: Result<(), Failure> = master.commit();
+            let _: Result<(), StoreFailure> = master.commit();
         }
     }
 

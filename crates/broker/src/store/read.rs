@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use broker_data::{Source, Value, decode};
 use broker_proto::ErrorCode;
-use broker_proto::store::Failure;
+use broker_proto::store::StoreFailure;
 
 use crate::core::pending::Pending;
 use crate::signal::within;
@@ -291,7 +291,7 @@ impl Host {
 
 fn canonical(key: &[u8]) -> Result<Cow<'_, [u8]>, StoreError> {
     broker_data::canonical(key).map_err(|error| {
-        StoreError::Refused(Failure {
+        StoreError::Refused(StoreFailure {
             code: ErrorCode::InvalidData,
             text: error.to_string(),
         })

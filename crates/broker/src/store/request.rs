@@ -55,7 +55,7 @@ impl Store {
         expiry: Option<Timespan>,
     ) -> Result<(), StoreError> {
         let (key, value) = (encoded(key)?, encoded(value)?);
-        self.finish(Change::Put { expiry }, &key, &value)
+        self.request(Change::Put { expiry }, &key, &value)
     }
 
     /// Sets a key that is absent; resolves to whether it was.
@@ -80,7 +80,7 @@ impl Store {
     ///
     /// As [`put`](Self::put).
     pub fn erase<K: Source + ?Sized>(&self, key: &K) -> Result<(), StoreError> {
-        self.finish(Change::Erase, &encoded(key)?, &[])
+        self.request(Change::Erase, &encoded(key)?, &[])
     }
 
     /// Removes everything.
@@ -89,7 +89,7 @@ impl Store {
     ///
     /// As [`put`](Self::put).
     pub fn clear(&self) -> Result<(), StoreError> {
-        self.finish(Change::Clear, &[], &[])
+        self.request(Change::Clear, &[], &[])
     }
 
     /// Adds to a number, or moves a time. An absent key starts from zero; by a time span, from 1970.
@@ -104,7 +104,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let amount = encoded(amount)?;
         let init = operation::initial_of_increment(View::trusted(&amount).kind());
-        self.finish(Change::add(init, None), &encoded(key)?, &amount)
+        self.request(Change::add(init, None), &encoded(key)?, &amount)
     }
 
     /// Takes away from a number, or moves a time back.
@@ -117,7 +117,7 @@ impl Store {
         key: &K,
         amount: &V,
     ) -> Result<(), StoreError> {
-        self.finish(Change::subtract(None), &encoded(key)?, &encoded(amount)?)
+        self.request(Change::subtract(None), &encoded(key)?, &encoded(amount)?)
     }
 
     /// Appends to a string; an absent key starts empty.
@@ -132,7 +132,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut text_bytes = Vec::new();
         Encoder::new(&mut text_bytes).string(text.as_ref())?;
-        self.finish(Change::add(Kind::String, None), &encoded(key)?, &text_bytes)
+        self.request(Change::add(Kind::String, None), &encoded(key)?, &text_bytes)
     }
 
     /// Inserts into a set; an absent key starts empty.
@@ -145,7 +145,7 @@ impl Store {
         key: &K,
         element: &V,
     ) -> Result<(), StoreError> {
-        self.finish(
+        self.request(
             Change::add(Kind::Set, None),
             &encoded(key)?,
             &encoded(element)?,
@@ -169,7 +169,7 @@ impl Store {
         V: Source + ?Sized,
     {
         let pair = encoded(&(index, value))?;
-        self.finish(Change::add(Kind::Table, None), &encoded(key)?, &pair)
+        self.request(Change::add(Kind::Table, None), &encoded(key)?, &pair)
     }
 
     /// Removes an element of a set or an index of a table.
@@ -182,7 +182,7 @@ impl Store {
         key: &K,
         index: &V,
     ) -> Result<(), StoreError> {
-        self.finish(Change::subtract(None), &encoded(key)?, &encoded(index)?)
+        self.request(Change::subtract(None), &encoded(key)?, &encoded(index)?)
     }
 
     /// Appends to a vector; an absent key starts empty.
@@ -195,7 +195,7 @@ impl Store {
         key: &K,
         value: &V,
     ) -> Result<(), StoreError> {
-        self.finish(
+        self.request(
             Change::add(Kind::Vector, None),
             &encoded(key)?,
             &encoded(value)?,
@@ -209,10 +209,10 @@ impl Store {
     /// As [`put`](Self::put).
     pub fn pop<K: Source + ?Sized>(&self, key: &K) -> Result<(), StoreError> {
         let key = encoded(key)?;
-        self.finish(Change::subtract(None), &key, &key)
+        self.request(Change::subtract(None), &key, &key)
     }
 
-    fn finish(&self, change: Change, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+    fn request(&self, change: Change, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         let deadline = Instant::now() + STORE_REQUEST_TIMEOUT;
         loop {
             match self.offer(change, key, value)? {

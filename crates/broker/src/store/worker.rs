@@ -140,10 +140,10 @@ impl Worker {
                     if has_change {
                         worker.commits.count(began.elapsed());
                     }
-                    worker.finish(count);
+                    worker.count_done(count);
                 }
                 end();
-                worker.finish(0);
+                worker.count_done(0);
             })?;
         *self.thread.lock() = Some(thread);
         Ok(())
@@ -175,7 +175,7 @@ impl Worker {
         Some(group)
     }
 
-    fn finish(&self, count: usize) {
+    fn count_done(&self, count: usize) {
         let mut queue = self.lock();
         queue.done += count as u64;
         let done = queue.done;
@@ -397,7 +397,7 @@ mod tests {
         assert!(worker.push(Job::Request([].into())) && worker.push(Job::Probe));
         assert_eq!(worker.ticket(), 4);
         let jobs = worker.next_group().unwrap();
-        worker.finish(jobs.len());
+        worker.count_done(jobs.len());
         assert!(worker.is_done(4));
     }
 
@@ -417,7 +417,7 @@ mod tests {
         assert!(!worker.wait_done(ticket, Duration::ZERO));
         assert_eq!(worker.lock().waiting, BTreeMap::from([(ticket, 1)]));
         let jobs = worker.next_group().unwrap();
-        worker.finish(jobs.len());
+        worker.count_done(jobs.len());
         assert!(reader.join().unwrap());
         assert_eq!(worker.lock().readers, 1);
         worker.take_turn();

@@ -269,13 +269,13 @@ pub(super) async fn is_web_socket(address: SocketAddr, manner: &Manner<'_>) -> b
 }
 
 /// A connection to a native peer.
-enum Line {
+enum ProbeConnection {
     Plain(TcpStream),
     #[cfg(feature = "tls")]
     Tls(Box<broker::TlsProbe>),
 }
 
-impl Line {
+impl ProbeConnection {
     async fn open(address: SocketAddr, encrypted: bool, manner: &Manner<'_>) -> Option<Self> {
         if !encrypted {
             return TcpStream::connect(address).await.ok().map(Self::Plain);
@@ -319,7 +319,7 @@ pub(super) async fn say_hello(
 ) -> Option<Answer> {
     let mut heard = Vec::new();
     let conversation = async {
-        let mut line = Line::open(address, encrypted, manner).await?;
+        let mut line = ProbeConnection::open(address, encrypted, manner).await?;
         let (min, max) = (VERSION, VERSION);
         line.write(&Handshake::Hello { id, min, max }.encode())
             .await

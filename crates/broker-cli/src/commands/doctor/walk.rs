@@ -20,7 +20,7 @@ use crate::console::Console;
 use crate::incoming::Incoming;
 use crate::nearest::nearest;
 use crate::outcome::{Exit, Failure, Outcome};
-use crate::session::{self, Loss, Session};
+use crate::session::{self, OnPeerLoss, Session};
 use crate::target::Target;
 
 /// Where the ZeroMQ sockets of Zeek are: of zeekctl, and Zeek's own defaults. Spec: zeromq 1.1.
@@ -269,7 +269,7 @@ impl Walk<'_, '_> {
             handshake_timeout: self.command.timeout,
             ..self.options.clone()
         };
-        match Session::new(options, vec![self.url.clone()], Loss::End) {
+        match Session::new(options, vec![self.url.clone()], OnPeerLoss::End) {
             Ok(session) => Ok(session),
             Err(Failure::Told {
                 exit: Exit::Refused,

@@ -6,7 +6,7 @@ use super::item::Item;
 const UNSET: &str = "-";
 
 /// An item, or the number of the line and what is wrong with it.
-type Line = Result<Item, (usize, String)>;
+type ReadItem = Result<Item, (usize, String)>;
 
 /// Where the columns are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Columns {
 /// # Errors
 ///
 /// When it has no header that names the columns.
-pub(super) fn items(text: &str, source: &str) -> Result<Vec<Line>, String> {
+pub(super) fn items(text: &str, source: &str) -> Result<Vec<ReadItem>, String> {
     let is_zeek = text.lines().any(|line| line.starts_with("#fields\t"));
     let mut columns = None;
     let mut items = Vec::new();

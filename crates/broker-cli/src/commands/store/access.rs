@@ -21,7 +21,7 @@ use crate::interrupt::Signals;
 use crate::literal;
 use crate::nearest::check_file;
 use crate::outcome::{Exit, Failure, Outcome};
-use crate::session::{self, Loss, Session};
+use crate::session::{self, OnPeerLoss, Session};
 use crate::target::Target;
 
 /// Which store.
@@ -121,8 +121,8 @@ pub(super) fn open(
 /// A file is changed by a master of its own, which knows how; nobody is connected to it.
 fn open_master(file: &Path, timeout: Duration) -> Result<Opened, Failure> {
     let runtime = session::runtime()?;
-    let session =
-        runtime.block_on(async { Session::new(Options::default(), Vec::new(), Loss::End) })?;
+    let session = runtime
+        .block_on(async { Session::new(Options::default(), Vec::new(), OnPeerLoss::End) })?;
     let backend = Backend::Sqlite(SqliteOptions::new(file));
     let store = session.endpoint.attach_master("file", backend);
     let store = store.map_err(|error| match error {
@@ -140,7 +140,7 @@ fn open_master(file: &Path, timeout: Duration) -> Result<Opened, Failure> {
 fn open_clone(name: &str, target: Target, timeout: Duration) -> Result<Opened, Failure> {
     let runtime = session::runtime()?;
     let (session, store) = runtime.block_on(async {
-        let mut session = Session::of(target, Loss::End)?;
+        let mut session = Session::of(target, OnPeerLoss::End)?;
         session.connect().await?;
         let store = session
             .endpoint

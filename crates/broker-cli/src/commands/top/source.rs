@@ -11,7 +11,7 @@ use crate::http_client::Server;
 use crate::interrupt::Interrupt;
 use crate::node_status::{self, Health, NodeEvent, NodeStatus};
 use crate::outcome::Failure;
-use crate::session::{self, Loss, Session, full_time};
+use crate::session::{self, OnPeerLoss, Session, full_time};
 use crate::target::Target;
 
 /// Updates that wait to be shown. A screen takes them all before it draws.
@@ -176,7 +176,7 @@ impl Observer {
     async fn join(target: Target, topics: &[String]) -> Result<Self, Failure> {
         let is_native = target.is_native();
         let url = target.peers.iter().map(ToString::to_string).collect();
-        let mut session = Session::of(target, Loss::Reconnect)?;
+        let mut session = Session::of(target, OnPeerLoss::Reconnect)?;
         let all = [String::new()];
         let messages = session.subscribe(if topics.is_empty() { &all } else { topics })?;
         session.connect().await?;

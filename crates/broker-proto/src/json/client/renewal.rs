@@ -1,22 +1,22 @@
 //! Changes of the subscriptions of a peering with a server: a second connection takes over from the
 //! first.
 //!
-//! 1. The new line is opened while the old one goes on.
+//! 1. The new connection is opened while the old one goes on.
 //! 2. Nothing is sent any more (`writer` is `None`) until 6. A server passes what one client sends
 //!    on to its others, and for a while we are two of them. So what is published after a subscription
 //!    finds it in place, as with native peers.
-//! 3. A ping on the old line comes back when the server has read what was sent before.
-//! 4. The new line subscribes. From here on a message may come on both lines.
-//! 5. At the acknowledgement the new line is the one that counts. The old one is read until it has
+//! 3. A ping on the old connection comes back when the server has read what was sent before.
+//! 4. The new connection subscribes. From here on a message may come on both connections.
+//! 5. At the acknowledgement the new connection is the one that counts. The old one is read until it has
 //!    brought everything that the new one brought first, for a limited time, and is closed.
-//! 6. When the server has ended the old line, sending goes on.
+//! 6. When the server has ended the old connection, sending goes on.
 //!
-//! While the application has no room for messages the old line is not read, and nothing is known of
+//! While the application has no room for messages the old connection is not read, and nothing is known of
 //! its end. Then it stays until it is read to its end, for a limited time, and sending goes on without
 //! waiting for that.
 //!
-//! A message that came on one line is dropped when an equal one comes on the other and the old line
-//! was subscribed to its topic; each message excuses one. That goes on until the new line brings
+//! A message that came on one connection is dropped when an equal one comes on the other and the old connection
+//! was subscribed to its topic; each message excuses one. That goes on until the new connection brings
 //! what the old one did not, being gone. What the limits below cut short is delivered twice rather
 //! than not at all.
 
@@ -29,9 +29,12 @@ use crate::topic::Topic;
 
 use super::overlap::{Overlap, Settlement};
 use super::sent::SentTopics;
-use super::{ClientOutput, ClientSession, Line, LineId, Loss, Stage, milliseconds, subscribe};
+use super::{
+    ClientOutput, ClientSession, ConnectionEnd, ServerConnection, ServerConnectionId, Stage,
+    milliseconds, subscribe,
+};
 
-/// How long subscriptions are collected before a line is renewed: programs subscribe to several
+/// How long subscriptions are collected before a connection is renewed: programs subscribe to several
 /// topics one after the other.
 pub(super) const RENEWAL_DELAY: Timespan = milliseconds(5);
 
@@ -44,19 +47,19 @@ const RENEWAL_ACK_TIMEOUT: Timespan = milliseconds(10_000);
 /// How long the answer to the ping before a renewal may take.
 const FENCE_TIMEOUT: Timespan = milliseconds(2_000);
 
-/// How long the old line is read at least, for what the server had for it before the renewal.
+/// How long the old connection is read at least, for what the server had for it before the renewal.
 pub(super) const OVERLAP_MIN: Timespan = milliseconds(20);
 
-/// Silence of the old line that says that nothing is on its way any more, when nothing proves it.
+/// Silence of the old connection that says that nothing is on its way any more, when nothing proves it.
 const OVERLAP_QUIET: Timespan = milliseconds(100);
 
-/// How long the old line may owe messages that the new one brought.
+/// How long the old connection may owe messages that the new one brought.
 const OVERLAP_MAX: Timespan = milliseconds(2_000);
 
-/// How long the server may take to end the old line.
+/// How long the server may take to end the old connection.
 const RETIREMENT_TIMEOUT: Timespan = milliseconds(1_000);
 
-/// How long the old line is kept for messages that the application has no room for: a minute, for
+/// How long the old connection is kept for messages that the application has no room for: a minute, for
 /// meanwhile nothing else can be subscribed to.
 pub(super) const RETIREMENT_MAX: Timespan = milliseconds(60_000);
 
@@ -87,35 +90,35 @@ impl Hold {
 /// How far a renewal is.
 #[derive(Debug)]
 pub(super) enum Renewal {
-    /// The line has everything that is wanted, as far as we know.
+    /// The connection has everything that is wanted, as far as we know.
     None,
     Due {
         at: Timestamp,
         failures: u32,
     },
     Opening {
-        next: Line,
+        next: ServerConnection,
         failures: u32,
     },
     Fencing {
-        next: Line,
+        next: ServerConnection,
         failures: u32,
         payload: [u8; 8],
         deadline: Timestamp,
     },
     Subscribing {
-        next: Line,
+        next: ServerConnection,
         failures: u32,
         overlap: Overlap,
     },
     Overlapping {
-        old: Line,
+        old: ServerConnection,
         earliest: Timestamp,
         latest: Timestamp,
         overlap: Overlap,
     },
     Retiring {
-        old: Line,
+        old: ServerConnection,
         deadline: Timestamp,
         latest: Timestamp,
         overlap: Overlap,
@@ -123,8 +126,8 @@ pub(super) enum Renewal {
 }
 
 impl Renewal {
-    /// The line beside the one that counts.
-    pub(super) const fn line(&self) -> Option<&Line> {
+    /// The connection beside the one that counts.
+    pub(super) const fn connection(&self) -> Option<&ServerConnection> {
         match self {
             Self::None | Self::Due { .. } => None,
             Self::Opening { next, .. }
@@ -176,8 +179,13 @@ impl Renewal {
         }
     }
 
-    /// As [`ClientSession::set_paused`] for the line beside the one that counts.
-    pub(super) fn set_paused(&mut self, now: Timestamp, line: LineId, paused: bool) {
+    /// As [`ClientSession::set_paused`] for the connection beside the one that counts.
+    pub(super) fn set_paused(
+        &mut self,
+        now: Timestamp,
+        connection: ServerConnectionId,
+        paused: bool,
+    ) {
         let beside = match self {
             Self::None | Self::Due { .. } => return,
             Self::Opening { next, .. }
@@ -185,7 +193,7 @@ impl Renewal {
             | Self::Subscribing { next, .. } => next,
             Self::Overlapping { old, .. } | Self::Retiring { old, .. } => old,
         };
-        if beside.id != line || beside.paused == paused {
+        if beside.id != connection || beside.paused == paused {
             return;
         }
         beside.paused = paused;
@@ -207,7 +215,7 @@ impl ClientSession {
         self.renewal.holds() && self.hold != Hold::Over
     }
 
-    /// Begins a renewal if the line lacks something and none is under way.
+    /// Begins a renewal if the connection lacks something and none is under way.
     pub(super) fn check_interest(&mut self, now: Timestamp) {
         let has = |topic: &Topic| self.current.topics.matches(topic.as_bytes());
         let lacks = !self.wanted.entries().all(has);
@@ -222,9 +230,9 @@ impl ClientSession {
     pub(super) fn advance_renewal(&mut self, now: Timestamp) {
         match std::mem::replace(&mut self.renewal, Renewal::None) {
             Renewal::Due { failures, .. } => {
-                let line = LineId(self.number());
-                let next = Line::opening(line);
-                self.outputs.push_back(ClientOutput::Open { line });
+                let connection = ServerConnectionId(self.number());
+                let next = ServerConnection::opening(connection);
+                self.outputs.push_back(ClientOutput::Open { connection });
                 self.renewal = Renewal::Opening { next, failures };
             }
             fencing @ Renewal::Fencing { .. } => {
@@ -232,8 +240,9 @@ impl ClientSession {
                 self.subscribe_anew(now);
             }
             Renewal::Subscribing { next, failures, .. } => {
-                let silence = Loss::Failed("the server did not acknowledge in time".to_owned());
-                self.drop_line(next.id);
+                let silence =
+                    ConnectionEnd::Failed("the server did not acknowledge in time".to_owned());
+                self.drop_connection(next.id);
                 self.fail_renewal(now, failures, next.cause(&silence));
             }
             Renewal::Overlapping {
@@ -251,8 +260,9 @@ impl ClientSession {
                 };
             }
             Renewal::Overlapping { old, overlap, .. } => {
-                self.outputs.push_back(ClientOutput::Close { line: old.id });
-                // A server that has read the close frame sends nothing back on the old line.
+                self.outputs
+                    .push_back(ClientOutput::Close { connection: old.id });
+                // A server that has read the close frame sends nothing back on the old connection.
                 let deadline = now.saturating_add(RETIREMENT_TIMEOUT);
                 self.hold = Hold::Until(deadline);
                 self.renewal = Renewal::Retiring {
@@ -276,7 +286,7 @@ impl ClientSession {
                 };
             }
             Renewal::Retiring { old, overlap, .. } => {
-                self.drop_line(old.id);
+                self.drop_connection(old.id);
                 if old.paused {
                     let text = "messages of the server were lost: they came before the \
                                 subscriptions were renewed and were not taken within a minute";
@@ -288,17 +298,22 @@ impl ClientSession {
         }
     }
 
-    /// The next line is up, HTTP included.
-    pub(super) fn begin_fence(&mut self, now: Timestamp, line: LineId, form: Form) {
+    /// The next connection is up, HTTP included.
+    pub(super) fn begin_fence(
+        &mut self,
+        now: Timestamp,
+        connection: ServerConnectionId,
+        form: Form,
+    ) {
         match std::mem::replace(&mut self.renewal, Renewal::None) {
-            Renewal::Opening { mut next, failures } if next.id == line => {
+            Renewal::Opening { mut next, failures } if next.id == connection => {
                 next.form = form;
                 if failures > 0 {
                     self.hold = Hold::Until(now.saturating_add(REPEATED_HOLD_MAX));
                 }
                 let payload = self.number().to_be_bytes();
                 self.outputs.push_back(ClientOutput::Ping {
-                    line: self.current.id,
+                    connection: self.current.id,
                     payload,
                 });
                 self.renewal = Renewal::Fencing {
@@ -329,12 +344,12 @@ impl ClientSession {
         }
     }
 
-    /// The next line was acknowledged: it is the one that counts from now on.
-    pub(super) fn change_lines(&mut self, now: Timestamp, line: LineId) {
+    /// The next connection was acknowledged: it is the one that counts from now on.
+    pub(super) fn change_lines(&mut self, now: Timestamp, connection: ServerConnectionId) {
         match std::mem::replace(&mut self.renewal, Renewal::None) {
             Renewal::Subscribing {
                 mut next, overlap, ..
-            } if next.id == line => {
+            } if next.id == connection => {
                 next.stage = Stage::Active;
                 next.heard = now;
                 next.complaint = None;
@@ -354,18 +369,23 @@ impl ClientSession {
         }
     }
 
-    /// The line beside the one that counts ended, or did not come about.
-    pub(super) fn lose_line_beside(&mut self, now: Timestamp, line: LineId, loss: &Loss) {
+    /// The connection beside the one that counts ended, or did not come about.
+    pub(super) fn lose_connection_beside(
+        &mut self,
+        now: Timestamp,
+        connection: ServerConnectionId,
+        loss: &ConnectionEnd,
+    ) {
         match std::mem::replace(&mut self.renewal, Renewal::None) {
             Renewal::Opening { next, failures }
             | Renewal::Fencing { next, failures, .. }
             | Renewal::Subscribing { next, failures, .. }
-                if next.id == line =>
+                if next.id == connection =>
             {
                 self.fail_renewal(now, failures, next.cause(loss));
             }
             Renewal::Overlapping { old, overlap, .. } | Renewal::Retiring { old, overlap, .. }
-                if old.id == line =>
+                if old.id == connection =>
             {
                 self.catch_up(now, overlap);
             }
@@ -373,7 +393,7 @@ impl ClientSession {
         }
     }
 
-    /// The next line came to nothing; the one there is goes on.
+    /// The next connection came to nothing; the one there is goes on.
     fn fail_renewal(&mut self, now: Timestamp, failures: u32, cause: Option<String>) {
         let cause = cause.unwrap_or_else(|| "nobody is there".to_owned());
         let text = format!("the subscriptions could not be renewed: {cause}");
@@ -386,7 +406,7 @@ impl ClientSession {
         };
     }
 
-    /// The old line is gone; something may have been subscribed to meanwhile.
+    /// The old connection is gone; something may have been subscribed to meanwhile.
     fn catch_up(&mut self, now: Timestamp, overlap: Overlap) {
         self.renewal = Renewal::None;
         self.hold = Hold::Unlimited;

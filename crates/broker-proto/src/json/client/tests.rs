@@ -15,8 +15,8 @@ fn filter(topics: &[&str]) -> Filter {
     topics.iter().map(|topic| Topic::from(*topic)).collect()
 }
 
-fn ack(line: u64) -> String {
-    format!(r#"{{"type":"ack","endpoint":"zeek-websocket-{line}","version":"8.0"}}"#)
+fn ack(connection: u64) -> String {
+    format!(r#"{{"type":"ack","endpoint":"zeek-websocket-{connection}","version":"8.0"}}"#)
 }
 
 fn data(topic: &str, number: u64) -> String {
@@ -47,46 +47,57 @@ impl Scene {
         scene
     }
 
-    /// A session whose second line is subscribed and not acknowledged.
+    /// A session whose second connection is subscribed and not acknowledged.
     fn subscribing() -> Self {
         let mut scene = Self::joined(&["/a"]);
         scene.want(&["/a", "/b"]);
         scene.pass(RENEWAL_DELAY);
         assert_eq!(scene.outputs(), ["open 2"]);
         scene.open(2);
-        let Some(ClientOutput::Ping { line, payload }) = scene.session.poll_output() else {
+        let Some(ClientOutput::Ping {
+            connection,
+            payload,
+        }) = scene.session.poll_output()
+        else {
             panic!("a ping goes out before the subscription")
         };
-        scene.session.handle_pong(scene.now, line, &payload);
+        scene.session.handle_pong(scene.now, connection, &payload);
         assert_eq!(scene.outputs(), [r#"send 2 ["/a","/b"]"#]);
         scene
     }
 
-    fn open(&mut self, line: u64) {
+    fn open(&mut self, connection: u64) {
         self.session
-            .handle_opened(self.now, LineId(line), Form::Original);
+            .handle_opened(self.now, ServerConnectionId(connection), Form::Original);
     }
 
-    fn text(&mut self, line: u64, text: &str) -> Option<String> {
+    fn text(&mut self, connection: u64, text: &str) -> Option<String> {
         let mut payload = Vec::new();
-        let topic = self
-            .session
-            .handle_text(self.now, LineId(line), text.as_bytes(), &mut payload);
+        let topic = self.session.handle_text(
+            self.now,
+            ServerConnectionId(connection),
+            text.as_bytes(),
+            &mut payload,
+        );
         assert_eq!(topic.is_some(), !payload.is_empty());
         topic.map(|topic| topic.to_string())
     }
 
-    fn lost(&mut self, line: u64) {
-        self.session
-            .handle_lost(self.now, LineId(line), &Loss::Ended);
+    fn lost(&mut self, connection: u64) {
+        self.session.handle_lost(
+            self.now,
+            ServerConnectionId(connection),
+            &ConnectionEnd::Ended,
+        );
     }
 
     fn want(&mut self, topics: &[&str]) {
         self.session.set_interest(self.now, &filter(topics));
     }
 
-    fn pause(&mut self, line: u64, paused: bool) {
-        self.session.set_paused(self.now, LineId(line), paused);
+    fn pause(&mut self, connection: u64, paused: bool) {
+        self.session
+            .set_paused(self.now, ServerConnectionId(connection), paused);
     }
 
     fn pass(&mut self, time: Timespan) {
@@ -103,18 +114,18 @@ impl Scene {
     }
 
     fn writer(&self) -> Option<u64> {
-        self.session.writer().map(|(line, _)| line.0)
+        self.session.writer().map(|(connection, _)| connection.0)
     }
 
     fn outputs(&mut self) -> Vec<String> {
         let mut shown = Vec::new();
         while let Some(output) = self.session.poll_output() {
             shown.push(match output {
-                ClientOutput::Open { line } => format!("open {}", line.0),
-                ClientOutput::Send { line, text } => format!("send {} {text}", line.0),
-                ClientOutput::Ping { line, .. } => format!("ping {}", line.0),
-                ClientOutput::Close { line } => format!("close {}", line.0),
-                ClientOutput::Drop { line } => format!("drop {}", line.0),
+                ClientOutput::Open { connection } => format!("open {}", connection.0),
+                ClientOutput::Send { connection, text } => format!("send {} {text}", connection.0),
+                ClientOutput::Ping { connection, .. } => format!("ping {}", connection.0),
+                ClientOutput::Close { connection } => format!("close {}", connection.0),
+                ClientOutput::Drop { connection } => format!("drop {}", connection.0),
                 ClientOutput::Joined { version, .. } => format!("joined {version}"),
                 ClientOutput::Complain { code, text } => format!("{code:?}: {text}"),
                 ClientOutput::Ended { cause } => format!("ended {}", cause.unwrap_or_default()),
@@ -147,8 +158,8 @@ fn what_came_before_the_answer_explains_its_absence() {
     );
     scene.session.handle_lost(
         scene.now,
-        LineId(1),
-        &Loss::Closed {
+        ServerConnectionId(1),
+        &ConnectionEnd::Closed {
             code: 1008,
             reason: "no".to_owned(),
         },
@@ -163,9 +174,11 @@ fn what_came_before_the_answer_explains_its_absence() {
 #[test]
 fn nobody_there_needs_no_cause() {
     let mut scene = Scene::begin(&[]);
-    scene
-        .session
-        .handle_lost(scene.now, LineId(1), &Loss::Unreachable);
+    scene.session.handle_lost(
+        scene.now,
+        ServerConnectionId(1),
+        &ConnectionEnd::Unreachable,
+    );
     assert_eq!(scene.outputs(), ["ended "]);
     assert_eq!(scene.session.next_timeout(), None);
 }
@@ -190,7 +203,7 @@ fn a_silent_server_is_asked_and_then_given_up() {
     assert_eq!(scene.wait(), ClientTimeout::Liveness);
     assert_eq!(scene.outputs(), ["ping 1"]);
     scene.pass(milliseconds(14_000));
-    scene.session.handle_heard(scene.now, LineId(1));
+    scene.session.handle_heard(scene.now, ServerConnectionId(1));
     scene.wait();
     assert_eq!(scene.outputs(), ["ping 1"]);
     scene.wait();
@@ -225,19 +238,19 @@ fn a_renewal_takes_over_at_the_acknowledgement() {
 }
 
 #[test]
-fn equal_messages_count_as_often_as_they_came_on_one_line() {
+fn equal_messages_count_as_often_as_they_came_on_one_connection() {
     let mut scene = Scene::subscribing();
     scene.text(2, &ack(2));
     let message = data("/a", 1);
     let mut delivered = 0;
-    for line in [1, 1, 2, 2, 2, 1, 2, 1] {
-        delivered += u32::from(scene.text(line, &message).is_some());
+    for connection in [1, 1, 2, 2, 2, 1, 2, 1] {
+        delivered += u32::from(scene.text(connection, &message).is_some());
     }
     assert_eq!(delivered, 4);
 }
 
 #[test]
-fn the_old_line_stays_until_it_has_brought_what_it_owes() {
+fn the_old_connection_stays_until_it_has_brought_what_it_owes() {
     let mut scene = Scene::subscribing();
     scene.text(2, &ack(2));
     scene.text(2, &data("/a", 1));
@@ -259,7 +272,7 @@ fn the_old_line_stays_until_it_has_brought_what_it_owes() {
 }
 
 #[test]
-fn the_old_line_does_not_stay_for_ever() {
+fn the_old_connection_does_not_stay_for_ever() {
     let mut scene = Scene::subscribing();
     scene.text(2, &ack(2));
     scene.text(2, &data("/a", 1));
@@ -315,13 +328,17 @@ fn a_renewal_that_fails_is_tried_again_and_holds_nobody_up() {
     assert_eq!(scene.outputs(), [r#"send 3 ["/a","/b"]"#]);
     assert_eq!(scene.writer(), Some(1));
     scene.text(3, &ack(3));
-    assert_eq!(scene.writer(), None, "it would come back on the old line");
+    assert_eq!(
+        scene.writer(),
+        None,
+        "it would come back on the old connection"
+    );
     scene.lost(1);
     assert_eq!(scene.writer(), Some(3));
 }
 
 #[test]
-fn a_line_that_is_not_read_is_not_silent() {
+fn a_connection_that_is_not_read_is_not_silent() {
     let mut scene = Scene::joined(&["/a"]);
     scene.wait();
     assert_eq!(scene.outputs(), ["ping 1"]);
@@ -344,7 +361,7 @@ fn a_renewal_waits_for_what_is_not_read_and_publishers_do_not() {
     let mut scene = Scene::subscribing();
     scene.pause(1, true);
     scene.text(2, &ack(2));
-    assert!(!scene.session.awaits_ack(LineId(2)));
+    assert!(!scene.session.awaits_ack(ServerConnectionId(2)));
     scene.wait();
     assert_eq!(scene.outputs(), ["close 1"]);
     assert!(scene.now.ns() >= 2 * SECOND, "it was not heard out");
@@ -367,9 +384,9 @@ fn a_renewal_waits_for_what_is_not_read_and_publishers_do_not() {
 }
 
 #[test]
-fn a_line_that_is_never_read_is_given_up_aloud() {
+fn a_connection_that_is_never_read_is_given_up_aloud() {
     let mut scene = Scene::subscribing();
-    assert!(scene.session.awaits_ack(LineId(2)));
+    assert!(scene.session.awaits_ack(ServerConnectionId(2)));
     scene.pause(1, true);
     scene.text(2, &ack(2));
     scene.pause(2, true);
@@ -392,8 +409,10 @@ fn a_line_that_is_never_read_is_given_up_aloud() {
 #[test]
 fn what_our_side_finds_wrong_is_told() {
     let mut scene = Scene::joined(&[]);
-    let loss = Loss::Failed("the server masked a frame".to_owned());
-    scene.session.handle_lost(scene.now, LineId(1), &loss);
+    let loss = ConnectionEnd::Failed("the server masked a frame".to_owned());
+    scene
+        .session
+        .handle_lost(scene.now, ServerConnectionId(1), &loss);
     assert_eq!(
         scene.outputs(),
         [
@@ -418,7 +437,7 @@ fn a_renewal_that_is_not_acknowledged_fails() {
 }
 
 #[test]
-fn a_line_that_is_lost_ends_everything() {
+fn a_connection_that_is_lost_ends_everything() {
     let mut scene = Scene::subscribing();
     scene.lost(1);
     assert_eq!(

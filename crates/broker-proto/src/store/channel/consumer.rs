@@ -54,7 +54,7 @@ pub enum Early {
 
 /// What is to be sent after a tick.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum Feedback {
     /// Everything up to this number is there.
     Ack(u64),
     /// These are missing, ascending; `[0]` asks for the handshake.
@@ -238,11 +238,11 @@ impl Consumer {
     }
 
     /// A tick has passed.
-    pub fn handle_tick(&mut self) -> Option<Request> {
+    pub fn handle_tick(&mut self) -> Option<Feedback> {
         self.ticks += 1;
         if !self.is_attached() {
             self.idle_ticks += 1;
-            return self.take_nack_timeout().then(|| Request::Nack(vec![0]));
+            return self.take_nack_timeout().then(|| Feedback::Nack(vec![0]));
         }
         let progressed = self.next > self.next_at_last_tick;
         self.next_at_last_tick = self.next;
@@ -252,10 +252,10 @@ impl Consumer {
         } else {
             self.idle_ticks += 1;
             if self.next < self.last && self.take_nack_timeout() {
-                return Some(Request::Nack(self.missing()));
+                return Some(Feedback::Nack(self.missing()));
             }
         }
-        acks.then(|| Request::Ack(self.acknowledge()))
+        acks.then(|| Feedback::Ack(self.acknowledge()))
     }
 
     fn take_nack_timeout(&mut self) -> bool {
@@ -314,7 +314,7 @@ mod tests {
     fn asks_for_the_handshake_every_nack_timeout() {
         let mut consumer = Consumer::new(5, 2);
         let requests: Vec<_> = (0..4).map(|_| consumer.handle_tick()).collect();
-        let nack = || Some(Request::Nack(vec![0]));
+        let nack = || Some(Feedback::Nack(vec![0]));
         assert_eq!(requests, [None, nack(), None, nack()]);
     }
 
@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(event(&mut consumer, 4), Arrival::Ignored);
         assert!(!consumer.is_idle());
         assert_eq!(consumer.handle_tick(), None);
-        assert_eq!(consumer.handle_tick(), Some(Request::Nack(vec![2, 3])));
+        assert_eq!(consumer.handle_tick(), Some(Feedback::Nack(vec![2, 3])));
         assert_eq!(event(&mut consumer, 2), Arrival::InOrder);
         assert_eq!(early(&mut consumer), []);
         assert_eq!(event(&mut consumer, 3), Arrival::InOrder);
@@ -349,7 +349,7 @@ mod tests {
         consumer.handle_tick();
         consumer.handle_tick();
         consumer.handle_heartbeat(2);
-        assert_eq!(consumer.handle_tick(), Some(Request::Nack(vec![2])));
+        assert_eq!(consumer.handle_tick(), Some(Feedback::Nack(vec![2])));
     }
 
     #[test]
@@ -358,7 +358,7 @@ mod tests {
         consumer.handle_heartbeat(3);
         assert!(!consumer.is_idle());
         consumer.handle_tick();
-        assert_eq!(consumer.handle_tick(), Some(Request::Nack(vec![2, 3])));
+        assert_eq!(consumer.handle_tick(), Some(Feedback::Nack(vec![2, 3])));
     }
 
     #[test]
@@ -379,7 +379,7 @@ mod tests {
     #[test]
     fn acknowledges_in_ticks_that_are_multiples_of_the_heartbeat() {
         let mut consumer = attached();
-        let acks = (1..=10).filter(|_| consumer.handle_tick() == Some(Request::Ack(1)));
+        let acks = (1..=10).filter(|_| consumer.handle_tick() == Some(Feedback::Ack(1)));
         assert_eq!(acks.count(), 2);
     }
 
@@ -410,7 +410,7 @@ mod tests {
         let mut consumer = attached();
         consumer.handle_heartbeat(u64::MAX);
         consumer.handle_tick();
-        let Some(Request::Nack(missing)) = consumer.handle_tick() else {
+        let Some(Feedback::Nack(missing)) = consumer.handle_tick() else {
             panic!("a gap is asked for")
         };
         assert_eq!(missing.len(), CHANNEL_NACK_MAX);

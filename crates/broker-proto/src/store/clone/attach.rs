@@ -7,9 +7,9 @@ use broker_data::{Timestamp, View, canonical};
 use crate::config::CHANNEL_REORDER_BYTES_MAX;
 use crate::id::EndpointId;
 use crate::status::ErrorCode;
-use crate::store::Failure;
+use crate::store::StoreFailure;
 use crate::store::channel::Consumer;
-use crate::store::channel::consumer::Request;
+use crate::store::channel::consumer::Feedback;
 use crate::store::clone::{
     ATTACHMENT_SHIFT, ATTACHMENTS_MAX, Attachment, EARLY_EVENTS_MAX, Entries, StoreClone,
 };
@@ -114,7 +114,7 @@ impl StoreClone {
             return;
         };
         let (id, since) = (search.id, search.since);
-        if let Some(Request::Nack(_)) = search.consumer.handle_tick() {
+        if let Some(Feedback::Nack(_)) = search.consumer.handle_tick() {
             self.ask(id);
         }
         let limit = self.config.ticks(self.options.resync_interval);
@@ -179,7 +179,7 @@ impl StoreClone {
                 search.told = true;
                 let text = "the master cannot send its snapshot: it is larger than the master's \
                             `frame_bytes_max`, or cannot be read";
-                self.fault(&Failure::new(ErrorCode::BackendFailure, text));
+                self.fault(&StoreFailure::new(ErrorCode::BackendFailure, text));
             }
             _ => {}
         }

@@ -17,7 +17,7 @@ use crate::store::channel::producer::Missing;
 use crate::store::clone::{Contact, HEARTBEATS_MISSED_MAX, StoreClone, Unanswered, describe};
 use crate::store::command::{Command, Content, readdress_action};
 use crate::store::entity::EntityId;
-use crate::store::{Failure, Message, Output, Role};
+use crate::store::{Message, Output, Role, StoreFailure};
 
 /// The producer of the up channel.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl StoreClone {
     /// # Errors
     ///
     /// The request is not made, and why.
-    pub fn request(&mut self, content: &Content<'_>) -> Result<(), Failure> {
+    pub fn request(&mut self, content: &Content<'_>) -> Result<(), StoreFailure> {
         if self.failed {
             return Err(self.no_master());
         }
@@ -84,7 +84,7 @@ impl StoreClone {
             let text = format!(
                 "a request of {bytes} bytes is larger than `frame_bytes_max` allows, {max}"
             );
-            Failure::new(ErrorCode::InvalidData, text)
+            StoreFailure::new(ErrorCode::InvalidData, text)
         };
         let max = self.config.frame_bytes_max.saturating_sub(512);
         let frame = self
@@ -101,16 +101,16 @@ impl StoreClone {
                 "{} bytes of requests wait for the master already",
                 self.unacknowledged().1
             );
-            return Err(Failure::new(ErrorCode::RequestTimeout, text));
+            return Err(StoreFailure::new(ErrorCode::RequestTimeout, text));
         }
         if let Content::PutUnique { who, request, .. } = content {
             if who.is_nil() {
-                return Err(Failure::new(ErrorCode::InvalidData, "nobody asks"));
+                return Err(StoreFailure::new(ErrorCode::InvalidData, "nobody asks"));
             }
             let waits = Unanswered::default();
             if self.unanswered.contains_key(&(*who, *request)) {
                 let code = ErrorCode::RepeatedRequestId;
-                return Err(Failure::new(
+                return Err(StoreFailure::new(
                     code,
                     format!("request {request} is under way"),
                 ));
@@ -127,12 +127,12 @@ impl StoreClone {
     }
 
     /// Spec: stores 2.2, as the options are named.
-    fn check_mutation_buffer(&self) -> Result<(), Failure> {
+    fn check_mutation_buffer(&self) -> Result<(), StoreFailure> {
         let never =
             self.options.mutation_buffer_interval.ns() <= 0 && self.contact() == Contact::Searching;
         if never || self.silence() >= self.request_ticks() {
             let text = "the master is silent, and requests are not kept any longer for it";
-            return Err(Failure::new(ErrorCode::RequestTimeout, text));
+            return Err(StoreFailure::new(ErrorCode::RequestTimeout, text));
         }
         Ok(())
     }
@@ -179,7 +179,7 @@ impl StoreClone {
         // Otherwise it is sent when somebody is there, and is known not to be on its way.
         if self.route.reachable && self.route.confirmed {
             writer.sent = seq;
-            self.outputs.push_back(Output::Send(request(frame)));
+            self.outputs.push_back(Output::Send(to_master(frame)));
         }
     }
 
@@ -190,7 +190,8 @@ impl StoreClone {
         };
         let messages = writer.producer.messages();
         for (_, frame) in messages.filter(|(seq, _)| *seq > writer.sent) {
-            self.outputs.push_back(Output::Send(request(frame.clone())));
+            self.outputs
+                .push_back(Output::Send(to_master(frame.clone())));
         }
         writer.sent = writer.producer.seq();
     }
@@ -290,7 +291,7 @@ impl StoreClone {
             .collect();
         for (who, request) in given_up {
             let text = "the result is lost, whether the key was absent is unknown";
-            let failure = Failure::new(ErrorCode::RequestTimeout, text);
+            let failure = StoreFailure::new(ErrorCode::RequestTimeout, text);
             self.answer(who, request, Err(failure));
         }
     }
@@ -300,7 +301,7 @@ impl StoreClone {
             "{}: the master is gone or has forgotten this clone, whether it was applied is unknown",
             describe(content)
         );
-        let failure = Failure::new(ErrorCode::RequestTimeout, text);
+        let failure = StoreFailure::new(ErrorCode::RequestTimeout, text);
         match content {
             Content::PutUnique { who, request, .. } => self.answer(*who, *request, Err(failure)),
             _ => self.fault(&failure),
@@ -338,7 +339,7 @@ impl StoreClone {
                     writer.sent = writer.sent.max(*last).min(writer.producer.seq());
                 }
                 for frame in messages {
-                    self.outputs.push_back(Output::Send(request(frame)));
+                    self.outputs.push_back(Output::Send(to_master(frame)));
                 }
                 for seq in gone {
                     self.send_of_writer(Content::RetransmitFailed { seq }, true);
@@ -454,15 +455,15 @@ impl StoreClone {
             return;
         }
         let text = "the master has been silent for longer than requests are kept for it";
-        self.give_up_requests(&Failure::new(ErrorCode::RequestTimeout, text));
+        self.give_up_requests(&StoreFailure::new(ErrorCode::RequestTimeout, text));
     }
 
     /// Drops every request that waits, and says so.
-    pub(super) fn give_up_requests(&mut self, failure: &Failure) {
+    pub(super) fn give_up_requests(&mut self, failure: &StoreFailure) {
         let (count, _) = self.unacknowledged();
         if count > 0 {
             let text = format!("{count} requests are given up: {failure}");
-            self.fault(&Failure::new(failure.code, text));
+            self.fault(&StoreFailure::new(failure.code, text));
         }
         if let Some(writer) = &mut self.writer {
             writer.producer.discard();
@@ -485,7 +486,7 @@ const fn asked_in(content: &Content<'_>) -> Option<(EntityId, u64)> {
 }
 
 /// A request on its way, to everybody who may lead to the master.
-fn request(frame: Arc<[u8]>) -> Message {
+fn to_master(frame: Arc<[u8]>) -> Message {
     Message {
         frame,
         role: Role::Master,

@@ -13,7 +13,7 @@ use crate::store::entity::EntityId;
 use crate::store::event::{Change, StoreEvent};
 use crate::store::master::{EXPIRED_PER_CALL_MAX, Master};
 use crate::store::operation::{self, Changed};
-use crate::store::{Failure, Output, Role, mark};
+use crate::store::{Output, Role, StoreFailure, mark};
 
 /// More than a broadcast has around its key, value and topic.
 const OVERHEAD_MAX: usize = FRAME_LEN_SIZE + ENVELOPE_SIZE + 256;
@@ -35,7 +35,7 @@ impl<B: Backend> Master<B> {
     /// # Errors
     ///
     /// The request has changed nothing, and why. An error event says so, too.
-    pub fn request(&mut self, now: Timestamp, content: &Content<'_>) -> Result<bool, Failure> {
+    pub fn request(&mut self, now: Timestamp, content: &Content<'_>) -> Result<bool, StoreFailure> {
         self.begin();
         let result = self.apply(now, content);
         let warning = self.warning.take();
@@ -47,12 +47,16 @@ impl<B: Backend> Master<B> {
     }
 
     /// Applies a request. Commands that are no requests do nothing.
-    pub(super) fn apply(&mut self, now: Timestamp, content: &Content<'_>) -> Result<bool, Failure> {
+    pub(super) fn apply(
+        &mut self,
+        now: Timestamp,
+        content: &Content<'_>,
+    ) -> Result<bool, StoreFailure> {
         if let Some(rival) = self.rivals.found
             && !self.is_writable()
         {
             let text = format!("changes are refused while endpoint {rival} has a master, too");
-            let failure = Failure::new(ErrorCode::MasterExists, text);
+            let failure = StoreFailure::new(ErrorCode::MasterExists, text);
             let result = Err(failure);
             if let Content::PutUnique { who, request, .. } = content {
                 self.answer(&result, *who, *request);
@@ -121,7 +125,7 @@ impl<B: Backend> Master<B> {
         value: &[u8],
         expiry: Option<Timespan>,
         publisher: EntityId,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), StoreFailure> {
         let (key, value) = (own(key)?, own(value)?);
         self.check_size(&key, &value)?;
         self.expire_if_over(now, &key)?;
@@ -150,7 +154,7 @@ impl<B: Backend> Master<B> {
         value: &[u8],
         expiry: Option<Timespan>,
         publisher: EntityId,
-    ) -> Result<bool, Failure> {
+    ) -> Result<bool, StoreFailure> {
         let (key, value) = (own(key)?, own(value)?);
         self.check_size(&key, &value)?;
         self.expire_if_over(now, &key)?;
@@ -169,7 +173,12 @@ impl<B: Backend> Master<B> {
         Ok(true)
     }
 
-    fn erase(&mut self, now: Timestamp, key: &[u8], publisher: EntityId) -> Result<(), Failure> {
+    fn erase(
+        &mut self,
+        now: Timestamp,
+        key: &[u8],
+        publisher: EntityId,
+    ) -> Result<(), StoreFailure> {
         let key = own(key)?;
         self.expire_if_over(now, &key)?;
         if self.backend.erase(&key)? {
@@ -197,7 +206,7 @@ impl<B: Backend> Master<B> {
         expiry: Option<Timespan>,
         publisher: EntityId,
         change: impl FnOnce(Option<&[u8]>, &[u8]) -> Result<Changed, ErrorCode>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), StoreFailure> {
         let (key, operand) = (own(key)?, own(operand)?);
         self.expire_if_over(now, &key)?;
         let old = self.backend.get(&key)?;
@@ -217,12 +226,12 @@ impl<B: Backend> Master<B> {
         if changed.wrapped {
             let (key, value) = (View::trusted(&key), View::trusted(&changed.value));
             let text = format!("`{key}` left its range and is now {value}");
-            self.warning = Some(Failure::new(ErrorCode::InvalidData, text));
+            self.warning = Some(StoreFailure::new(ErrorCode::InvalidData, text));
         }
         Ok(())
     }
 
-    fn clear(&mut self, now: Timestamp, publisher: EntityId) -> Result<(), Failure> {
+    fn clear(&mut self, now: Timestamp, publisher: EntityId) -> Result<(), StoreFailure> {
         let mut keys = Vec::new();
         if self.observed {
             let expiries = &self.expiry.times;
@@ -285,7 +294,7 @@ impl<B: Backend> Master<B> {
         key: &[u8],
         value: &[u8],
         expiry: Option<Timespan>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), StoreFailure> {
         let at = expiry.map(|span| now.saturating_add(span));
         self.backend.put(key, value, at)?;
         self.handshakes.snapshot = None;
@@ -294,14 +303,14 @@ impl<B: Backend> Master<B> {
     }
 
     /// An entry that cannot be broadcast would be missing in every clone.
-    fn check_size(&self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
+    fn check_size(&self, key: &[u8], value: &[u8]) -> Result<(), StoreFailure> {
         let size = key.len() + value.len() + self.names.store.len() + OVERHEAD_MAX;
         let max = self.config.frame_bytes_max;
         if size <= max {
             return Ok(());
         }
         let text = format!("an entry of {size} bytes is larger than `frame_bytes_max`, {max}");
-        Err(Failure::new(ErrorCode::InvalidData, text))
+        Err(StoreFailure::new(ErrorCode::InvalidData, text))
     }
 
     // --- telling --------------------------------------------------------------------------------
@@ -382,7 +391,7 @@ impl<B: Backend> Master<B> {
     }
 
     /// Clones are told `false` when it failed: there is no other way to say it.
-    fn answer(&mut self, result: &Result<bool, Failure>, who: EntityId, request: u64) {
+    fn answer(&mut self, result: &Result<bool, StoreFailure>, who: EntityId, request: u64) {
         self.broadcast_result(*result.as_ref().unwrap_or(&false), who, request);
         self.group.answered.push((who, request));
         self.outputs.staged.push(Output::Answer {
@@ -404,7 +413,7 @@ impl<B: Backend> Master<B> {
 
     /// Tells a writer of this implementation that a request of its failed; others never learn of it.
     /// Spec: stores 6.2. The message is an action that masters never send, with a number that is over.
-    pub(super) fn tell_refused(&mut self, writer: EntityId, failure: &Failure) {
+    pub(super) fn tell_refused(&mut self, writer: EntityId, failure: &StoreFailure) {
         if !mark::is_clone(writer) {
             return;
         }
@@ -425,12 +434,18 @@ impl<B: Backend> Master<B> {
 }
 
 /// The form in which keys and values are kept.
-fn own(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Failure> {
-    canonical(bytes).map_err(|error| Failure::new(ErrorCode::InvalidData, error.to_string()))
+fn own(bytes: &[u8]) -> Result<Cow<'_, [u8]>, StoreFailure> {
+    canonical(bytes).map_err(|error| StoreFailure::new(ErrorCode::InvalidData, error.to_string()))
 }
 
 /// Says which types did not go together, and where.
-fn refused(code: ErrorCode, what: &str, key: &[u8], old: Option<&[u8]>, operand: &[u8]) -> Failure {
+fn refused(
+    code: ErrorCode,
+    what: &str,
+    key: &[u8],
+    old: Option<&[u8]>,
+    operand: &[u8],
+) -> StoreFailure {
     let kind = |bytes: &[u8]| -> Kind { View::trusted(bytes).kind() };
     let stored = match old {
         Some(old) => kind(old).to_string(),
@@ -441,5 +456,5 @@ fn refused(code: ErrorCode, what: &str, key: &[u8], old: Option<&[u8]>, operand:
         View::trusted(key),
         kind(operand)
     );
-    Failure::new(code, text)
+    StoreFailure::new(code, text)
 }

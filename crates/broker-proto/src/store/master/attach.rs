@@ -12,7 +12,7 @@ use crate::store::entity::EntityId;
 use crate::store::expiry::is_over;
 use crate::store::master::snapshot::Snapshot;
 use crate::store::master::{DROPPED_CLONES_MAX, Master, RETIRED_WRITERS_MAX, Retired};
-use crate::store::{CLONES_MAX, Failure, Output, Role, mark};
+use crate::store::{CLONES_MAX, Output, Role, StoreFailure, mark};
 
 /// Where the kind of a command stands behind its header of a number and two entities.
 const KIND_OFFSET: usize = 8 + 2 * crate::store::entity::ENTITY_ID_SIZE;
@@ -137,7 +137,7 @@ impl<B: Backend> Master<B> {
                 let text = format!(
                     "cannot send clone {clone} its snapshot: {error}; `frame_bytes_max` is {max}"
                 );
-                let failure = Failure::new(ErrorCode::BackendFailure, text);
+                let failure = StoreFailure::new(ErrorCode::BackendFailure, text);
                 self.fail_handshake(clone, &failure);
             }
         }
@@ -169,7 +169,7 @@ impl<B: Backend> Master<B> {
     }
 
     /// Says on both sides that a clone cannot be served.
-    fn fail_handshake(&mut self, clone: EntityId, failure: &Failure) {
+    fn fail_handshake(&mut self, clone: EntityId, failure: &StoreFailure) {
         self.handshakes.bytes = self.config.buffer_bytes_max;
         self.remove_clone(clone);
         let recently = |tick| self.ticks - tick < self.config.connection_ticks();
@@ -192,7 +192,7 @@ impl<B: Backend> Master<B> {
         }
     }
 
-    fn take_snapshot(&mut self, now: Timestamp) -> Result<Arc<Snapshot>, Failure> {
+    fn take_snapshot(&mut self, now: Timestamp) -> Result<Arc<Snapshot>, StoreFailure> {
         let offset = self.down.seq();
         if let Some(snapshot) = &self.handshakes.snapshot
             && snapshot.offset == offset
@@ -214,7 +214,7 @@ impl<B: Backend> Master<B> {
             let text = format!("{skipped} entries cannot be read and are kept from clones");
             let fault = self
                 .names
-                .fault(&Failure::new(ErrorCode::InvalidData, text));
+                .fault(&StoreFailure::new(ErrorCode::InvalidData, text));
             self.outputs.staged.push(Output::Fault(fault));
         }
         let snapshot = Arc::new(Snapshot {

@@ -16,7 +16,7 @@ use crate::store::channel::producer::Missing;
 use crate::store::command::Content;
 use crate::store::entity::EntityId;
 use crate::store::master::Master;
-use crate::store::{CLONES_MAX, Failure, Output, Role};
+use crate::store::{CLONES_MAX, Output, Role, StoreFailure};
 
 /// Numbers that are filled at once: a clone that misses more asks again.
 const NUMBERS_MAX: usize = 16 * 1024;
@@ -80,7 +80,7 @@ impl<B: Backend> Master<B> {
     }
 
     /// More than is kept for clones would drop the one that is to be repaired.
-    fn check_repairable(&mut self) -> Result<(), Failure> {
+    fn check_repairable(&mut self) -> Result<(), StoreFailure> {
         let mut bytes = 0_usize;
         self.backend.for_each(&mut |key, value, _| {
             bytes = bytes.saturating_add(key.len() + value.len() + MESSAGE_BYTES);
@@ -88,7 +88,7 @@ impl<B: Backend> Master<B> {
         if bytes <= self.config.buffer_bytes_max / 2 {
             return Ok(());
         }
-        Err(Failure::new(
+        Err(StoreFailure::new(
             ErrorCode::BackendFailure,
             "a clone was away for too long: it has to attach again",
         ))

@@ -7,7 +7,7 @@ use crate::store::channel::producer::FIRST_SEQ;
 use crate::store::command::{Command, Content};
 use crate::store::entity::EntityId;
 use crate::store::master::Master;
-use crate::store::{Failure, Output, Role, mark};
+use crate::store::{Output, Role, StoreFailure, mark};
 
 /// Heartbeats after which a master makes itself known again: often enough for one message lost to
 /// be of no consequence, seldom enough not to be noticed by relays.
@@ -80,7 +80,7 @@ impl<B: Backend> Master<B> {
         let text = format!("endpoint {rival} has a master, too: {what}");
         let fault = self
             .names
-            .fault(&Failure::new(ErrorCode::MasterExists, text));
+            .fault(&StoreFailure::new(ErrorCode::MasterExists, text));
         self.outputs.ready.push_back(Output::Fault(fault));
     }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use broker_proto::http::websocket::{
     FrameHead, FrameKind, FrameRules, NO_CODE, Violation, close_of,
 };
-use broker_proto::json::client::Loss;
+use broker_proto::json::client::ConnectionEnd;
 use broker_proto::json::server::close_code;
 use bytes::{Buf, Bytes, BytesMut};
 use tungstenite::protocol::frame::FrameHeader;
@@ -38,15 +38,15 @@ pub(super) enum Received {
 /// How a line ends, and the code to close it with if it is on us to say so.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Broken {
-    pub(super) loss: Loss,
+    pub(super) loss: ConnectionEnd,
     pub(super) code: Option<u16>,
 }
 
 impl Broken {
     fn io(error: &std::io::Error) -> Self {
         let loss = match crate::core::link::ended(error) {
-            broker_proto::endpoint::Closed::Broken(cause) => Loss::Failed(cause),
-            _ => Loss::Ended,
+            broker_proto::endpoint::Closed::Broken(cause) => ConnectionEnd::Failed(cause),
+            _ => ConnectionEnd::Ended,
         };
         Self { loss, code: None }
     }
@@ -55,7 +55,7 @@ impl Broken {
 impl From<Violation> for Broken {
     fn from(violation: Violation) -> Self {
         Self {
-            loss: Loss::Failed(violation.cause),
+            loss: ConnectionEnd::Failed(violation.cause),
             code: Some(violation.code),
         }
     }
@@ -180,7 +180,7 @@ impl Connection {
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, Broken>> {
         loop {
             if self.ended {
-                let loss = Loss::Ended;
+                let loss = ConnectionEnd::Ended;
                 return Poll::Ready(Err(Broken { loss, code: None }));
             }
             match self.next_frame() {
@@ -267,7 +267,7 @@ fn closed(payload: &[u8]) -> Broken {
         code => code,
     };
     Broken {
-        loss: Loss::Closed { code, reason },
+        loss: ConnectionEnd::Closed { code, reason },
         code: Some(answer),
     }
 }

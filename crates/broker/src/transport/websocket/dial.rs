@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use broker_data::json::Form;
 use broker_proto::http::request::{ANSWER_BYTES_MAX, UpgradeRequest, answer_size};
-use broker_proto::json::client::Loss;
+use broker_proto::json::client::ConnectionEnd;
 use broker_proto::peer_url::{PeerUrl, Scheme};
 use bytes::BytesMut;
 use tokio::net::TcpStream;
@@ -21,7 +21,7 @@ use crate::net::socket::{self, Socket};
 /// How long the text of a refusal may take behind its head.
 const BODY_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(300);
 
-impl From<ConnectFailure> for Loss {
+impl From<ConnectFailure> for ConnectionEnd {
     fn from(failure: ConnectFailure) -> Self {
         match failure {
             ConnectFailure::Unreachable(cause) => {

@@ -1,4 +1,4 @@
-//! A peering with a WebSocket server: one task, and the lines it has open.
+//! A peering with a WebSocket server: one task, and the connections it has open.
 //!
 //! What is said is decided by [`ClientSession`]; this task owns the sockets and the time. Towards the
 //! endpoint it is a connection like any other: the control plane starts and closes it, its mailbox
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use broker_data::json::Form;
 use broker_proto::endpoint::{Closed, ConnectionId, DialFault, PeerFailure};
-use broker_proto::json::client::{ClientConfig, ClientOutput, ClientSession, LineId};
+use broker_proto::json::client::{ClientConfig, ClientOutput, ClientSession, ServerConnectionId};
 use broker_proto::peer_url::PeerUrl;
 use broker_proto::{EndpointId, EndpointInfo, ErrorCode, Fault, Filter, NetworkAddress, Topic};
 use bytes::Bytes;
@@ -48,11 +48,11 @@ const TAKE_BATCH: usize = 64 * 1024;
 const SCRATCH_MAX: usize = 64 * 1024;
 
 /// Bytes of messages that are read although consumers have no room for them. Control frames come in
-/// line with messages: a stop that is over before this much has come does not keep a server that
+/// connection with messages: a stop that is over before this much has come does not keep a server that
 /// asks for signs of life waiting, as Zeek's does every 5 seconds.
 const BACKLOG_BYTES_MAX: usize = 1024 * 1024;
 
-/// The same for a line whose first message is awaited.
+/// The same for a connection whose first message is awaited.
 const AWAITED_BACKLOG_BYTES_MAX: usize = 2 * BACKLOG_BYTES_MAX;
 
 /// How long what is queued may take to be sent when the peering is over.
@@ -98,7 +98,7 @@ struct Remote {
     /// What an end before the session has begun means.
     failure: PeerFailure,
     session: ClientSession,
-    wires: Vec<(LineId, Wire)>,
+    wires: Vec<(ServerConnectionId, Wire)>,
     peer: Option<EndpointId>,
     inbox: Option<ForeignInbox>,
     /// Bound: `TAKE_BATCH`; nothing is taken before it is sent.
@@ -200,13 +200,13 @@ impl Remote {
             }
         }
         self.link.mailbox.close();
-        // The lines that are left were told; what they still say is of no interest.
+        // The connections that are left were told; what they still say is of no interest.
         let closing = self.wires.drain(..).filter_map(|(_, wire)| match wire {
-            Wire::Open(line) => Some(line),
+            Wire::Open(connection) => Some(connection),
             Wire::Opening(_) => None,
         });
-        for line in closing.collect::<Vec<_>>() {
-            finish(*line).await;
+        for connection in closing.collect::<Vec<_>>() {
+            close(*connection).await;
         }
     }
 
@@ -263,22 +263,28 @@ impl Remote {
     fn carry_out(&mut self) {
         while let Some(output) = self.session.poll_output() {
             match output {
-                ClientOutput::Open { line } => {
+                ClientOutput::Open { connection } => {
                     // The first one is the peering's own.
                     if std::mem::replace(&mut self.opened, true) {
                         count(&self.counts.renewals, 1);
                     }
                     let opening = dial::open(self.shared.clone(), self.url.clone());
-                    self.wires.push((line, Wire::Opening(Box::pin(opening))));
+                    self.wires
+                        .push((connection, Wire::Opening(Box::pin(opening))));
                 }
-                ClientOutput::Send { line, text } => {
-                    self.with_line(line, |it| it.send_text(text.as_bytes()));
+                ClientOutput::Send { connection, text } => {
+                    self.with_connection(connection, |it| it.send_text(text.as_bytes()));
                 }
-                ClientOutput::Ping { line, payload } => {
-                    self.with_line(line, |it| it.send_ping(&payload));
+                ClientOutput::Ping {
+                    connection,
+                    payload,
+                } => {
+                    self.with_connection(connection, |it| it.send_ping(&payload));
                 }
-                ClientOutput::Close { line } => self.with_line(line, |it| it.send_close(1000)),
-                ClientOutput::Drop { line } => self.let_go(line, None),
+                ClientOutput::Close { connection } => {
+                    self.with_connection(connection, |it| it.send_close(1000))
+                }
+                ClientOutput::Drop { connection } => self.let_go(connection, None),
                 ClientOutput::Joined { peer, version } => self.join(peer, &version),
                 ClientOutput::Complain { code, text } => self.complain(code, text),
                 ClientOutput::Ended { cause } => self.end = Some(End::Ended(cause)),
@@ -314,30 +320,30 @@ impl Remote {
             .report(Fault::new(code, Some(context), text));
     }
 
-    fn with_line(&mut self, id: LineId, act: impl FnOnce(&mut Connection)) {
+    fn with_connection(&mut self, id: ServerConnectionId, act: impl FnOnce(&mut Connection)) {
         let found = self.wires.iter_mut().find(|(it, _)| *it == id);
-        if let Some((_, Wire::Open(line))) = found {
-            act(line);
+        if let Some((_, Wire::Open(connection))) = found {
+            act(connection);
         }
     }
 
-    /// Forgets a line, telling its server why if it is on us.
-    fn let_go(&mut self, id: LineId, code: Option<u16>) {
+    /// Forgets a connection, telling its server why if it is on us.
+    fn let_go(&mut self, id: ServerConnectionId, code: Option<u16>) {
         let Some(index) = self.wires.iter().position(|(it, _)| *it == id) else {
             return;
         };
         let (_, wire) = self.wires.remove(index);
-        if let Wire::Open(mut line) = wire {
-            line.send_close(code.unwrap_or(1001));
+        if let Wire::Open(mut connection) = wire {
+            connection.send_close(code.unwrap_or(1001));
             let counted = Gauge::enter(&self.shared);
             self.shared.runtime.spawn(async move {
-                finish(*line).await;
+                close(*connection).await;
                 drop(counted);
             });
         }
     }
 
-    fn lose(&mut self, id: LineId, broken: &Broken) {
+    fn lose(&mut self, id: ServerConnectionId, broken: &Broken) {
         match broken.code {
             Some(code) => self.let_go(id, Some(code)),
             None => self.wires.retain(|(it, _)| *it != id),
@@ -388,10 +394,10 @@ impl Remote {
             return false;
         };
         match outcome {
-            Ok((line, form)) => {
+            Ok((connection, form)) => {
                 for (it, wire) in &mut self.wires {
                     if *it == id {
-                        *wire = Wire::Open(Box::new(line));
+                        *wire = Wire::Open(Box::new(connection));
                         break;
                     }
                 }
@@ -412,8 +418,8 @@ impl Remote {
         let moved = self.write_data(cx);
         let mut broken = None;
         for (id, wire) in &mut self.wires {
-            if let Wire::Open(line) = wire
-                && let Poll::Ready(Err(cause)) = line.poll_flush(cx)
+            if let Wire::Open(connection) = wire
+                && let Poll::Ready(Err(cause)) = connection.poll_flush(cx)
             {
                 broken = Some((*id, cause));
                 break;
@@ -440,14 +446,14 @@ impl Remote {
                 return written > 0;
             };
             match self.wires.get(index) {
-                Some((_, Wire::Open(line))) if line.is_ready() => {}
+                Some((_, Wire::Open(connection))) if connection.is_ready() => {}
                 _ => return written > 0,
             }
             let Some((topic, text)) = self.next_text(cx, form) else {
                 return written > 0;
             };
             self.session.note_sent(topic.topic());
-            self.with_line(id, |line| line.send_text(&text));
+            self.with_connection(id, |connection| connection.send_text(&text));
             count(&self.counts.sent, 1);
             self.link.mailbox.moved();
         }
@@ -515,17 +521,17 @@ impl Remote {
 
     /// Reads and handles some messages; `false` says that there are none, or that it must wait.
     fn read_some(&mut self, cx: &mut Context<'_>) -> bool {
-        // The old one of two lines comes first: what it holds is older.
-        let lines: Vec<LineId> = self.wires.iter().map(|(id, _)| *id).collect();
+        // The old one of two connections comes first: what it holds is older.
+        let connections: Vec<ServerConnectionId> = self.wires.iter().map(|(id, _)| *id).collect();
         let mut moved = false;
-        for id in lines {
+        for id in connections {
             moved |= self.read_line(cx, id);
         }
         moved
     }
 
-    /// Whether what a line brings can be taken.
-    fn has_room(&mut self, cx: &mut Context<'_>, id: LineId) -> bool {
+    /// Whether what a connection brings can be taken.
+    fn has_room(&mut self, cx: &mut Context<'_>, id: ServerConnectionId) -> bool {
         let Some(inbox) = &mut self.inbox else {
             return true;
         };
@@ -537,7 +543,7 @@ impl Remote {
         inbox.poll_ready(cx, backlog_max).is_ready()
     }
 
-    fn read_line(&mut self, cx: &mut Context<'_>, id: LineId) -> bool {
+    fn read_line(&mut self, cx: &mut Context<'_>, id: ServerConnectionId) -> bool {
         for read in 0..TURN_MESSAGES {
             if !self.has_room(cx, id) {
                 self.session.set_paused(self.shared.now(), id, true);
@@ -547,15 +553,15 @@ impl Remote {
                 self.session.set_paused(self.shared.now(), id, false);
             }
             let found = self.wires.iter_mut().find(|(it, _)| *it == id);
-            let Some((_, Wire::Open(line))) = found else {
+            let Some((_, Wire::Open(connection))) = found else {
                 return read > 0;
             };
-            let polled = line.poll_next(cx);
-            if line.heard() {
+            let polled = connection.poll_next(cx);
+            if connection.heard() {
                 self.session.handle_heard(self.shared.now(), id);
             }
             match polled {
-                Poll::Pending => return read > 0 || line.owes_pong(),
+                Poll::Pending => return read > 0 || connection.owes_pong(),
                 Poll::Ready(Ok(Received::Message(text))) => self.handle(id, &text),
                 Poll::Ready(Ok(Received::Pong(payload))) => {
                     self.session.handle_pong(self.shared.now(), id, &payload);
@@ -570,7 +576,7 @@ impl Remote {
         true
     }
 
-    fn handle(&mut self, id: LineId, text: &[u8]) {
+    fn handle(&mut self, id: ServerConnectionId, text: &[u8]) {
         self.payload.clear();
         self.payload.shrink_to(SCRATCH_MAX);
         let now = self.shared.now();
@@ -594,14 +600,14 @@ impl Remote {
     }
 }
 
-/// Writes what a line has left, reads what still comes up to the server's close frame, and ends
+/// Writes what a connection has left, reads what still comes up to the server's close frame, and ends
 /// the stream; all of it for a limited time.
-async fn finish(mut line: Connection) {
+async fn close(mut connection: Connection) {
     let bye = async {
-        poll_fn(|cx| line.poll_flush(cx)).await?;
-        while poll_fn(|cx| line.poll_next(cx)).await.is_ok() {}
+        poll_fn(|cx| connection.poll_flush(cx)).await?;
+        while poll_fn(|cx| connection.poll_next(cx)).await.is_ok() {}
         Ok::<(), Broken>(())
     };
     let _ = timeout(CLOSE_TIMEOUT, bye).await;
-    socket::linger(line.socket()).await;
+    socket::linger(connection.socket()).await;
 }
