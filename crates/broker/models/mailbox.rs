@@ -79,17 +79,24 @@ mod lock {
     }
 
     impl<T> Locked<'_, T> {
-        pub(crate) fn wait(self, condition: &Condvar) -> Self {
+        fn wait(self, condition: &Condvar) -> Self {
             Self(condition.wait(self.0).expect("no thread of a model panics"))
         }
 
         /// Without the deadline, as below.
-        pub(crate) fn wait_until(
-            self,
+        pub(crate) fn wait_for<R>(
+            mut self,
             condition: &Condvar,
             _deadline: Option<std::time::Instant>,
-        ) -> Result<Self, Self> {
-            Ok(self.wait(condition))
+            mut check: impl FnMut(&mut T) -> Option<R>,
+        ) -> (Self, Option<R>) {
+            loop {
+                let found = check(&mut self);
+                if found.is_some() {
+                    return (self, found);
+                }
+                self = self.wait(condition);
+            }
         }
 
         /// Without the timeout: a wake-up that is lost is a deadlock, which the model reports.

@@ -85,8 +85,43 @@ impl<'a, T> Locked<'a, T> {
         Self { guard, count }
     }
 
+    /// Waits at a condition until `check` finds something or the deadline, if there is one, has passed. It
+    /// looks before it waits the first time; `None` says that there was nothing at the deadline. All
+    /// threads of this crate that wait for a state do so here.
+    pub(crate) fn wait_for<R>(
+        mut self,
+        condition: &Condvar,
+        deadline: Option<Instant>,
+        mut check: impl FnMut(&mut T) -> Option<R>,
+    ) -> (Self, Option<R>) {
+        loop {
+            let found = check(&mut self);
+            if found.is_some() {
+                return (self, found);
+            }
+            self = match self.wait_until(condition, deadline) {
+                Ok(locked) => locked,
+                Err(locked) => return (locked, None),
+            };
+        }
+    }
+
+    /// As [`wait_for`](Self::wait_for) without a deadline.
+    pub(crate) fn wait_for_ever<R>(
+        mut self,
+        condition: &Condvar,
+        mut check: impl FnMut(&mut T) -> Option<R>,
+    ) -> (Self, R) {
+        loop {
+            if let Some(found) = check(&mut self) {
+                return (self, found);
+            }
+            self = self.wait(condition);
+        }
+    }
+
     /// Releases it until the condition is notified, then holds it again.
-    pub(crate) fn wait(self, condition: &Condvar) -> Self {
+    fn wait(self, condition: &Condvar) -> Self {
         let Self { guard, count } = self;
         let guard = condition
             .wait(guard)
@@ -96,11 +131,7 @@ impl<'a, T> Locked<'a, T> {
 
     /// As [`wait`](Self::wait), until the deadline if there is one. `Err` gives the lock back when it
     /// has passed.
-    pub(crate) fn wait_until(
-        self,
-        condition: &Condvar,
-        deadline: Option<Instant>,
-    ) -> Result<Self, Self> {
+    fn wait_until(self, condition: &Condvar, deadline: Option<Instant>) -> Result<Self, Self> {
         let Some(deadline) = deadline else {
             return Ok(self.wait(condition));
         };
@@ -111,7 +142,8 @@ impl<'a, T> Locked<'a, T> {
         Ok(self.wait_timeout(condition, left))
     }
 
-    /// As [`wait`](Self::wait), for at most `timeout`.
+    /// Waits once, for at most `timeout`: for callers that look at more than one time, or look again in
+    /// another way.
     pub(crate) fn wait_timeout(self, condition: &Condvar, timeout: Duration) -> Self {
         let Self { guard, count } = self;
         let (guard, _) = condition

@@ -44,15 +44,10 @@ impl Signal {
             return Some(result);
         }
         let deadline = Instant::now().checked_add(timeout);
-        loop {
-            self.parked.fetch_add(1, Ordering::Relaxed);
-            let waited = state.wait_until(&self.threads, deadline);
-            self.parked.fetch_sub(1, Ordering::Relaxed);
-            state = waited.ok()?;
-            if let Some(result) = check(&mut state) {
-                return Some(result);
-            }
-        }
+        self.parked.fetch_add(1, Ordering::Relaxed);
+        let (_state, result) = state.wait_for(&self.threads, deadline, check);
+        self.parked.fetch_sub(1, Ordering::Relaxed);
+        result
     }
 
     /// Resolves when `check` has something to say.

@@ -35,6 +35,20 @@ enum Slot<T> {
     Taken,
 }
 
+impl<T> Slot<T> {
+    /// The answer once it is there; `Some(None)` when it was taken before.
+    fn take(&mut self) -> Option<Option<T>> {
+        match std::mem::replace(self, Self::Taken) {
+            Self::Answered(value) => Some(Some(value)),
+            Self::Taken => Some(None),
+            waiting @ Self::Waiting(_) => {
+                *self = waiting;
+                None
+            }
+        }
+    }
+}
+
 impl<T> Cell<T> {
     fn lock(&self) -> Locked<'_, Slot<T>> {
         self.slot.lock()
@@ -67,29 +81,20 @@ impl<T> Pending<T> {
 
     /// Blocks the calling thread until the answer is there.
     pub fn wait(self) -> T {
-        let mut slot = self.cell.lock();
-        loop {
-            match std::mem::replace(&mut *slot, Slot::Taken) {
-                Slot::Answered(value) => return value,
-                waiting => *slot = waiting,
-            }
-            slot = slot.wait(&self.cell.answered);
-        }
+        let answered = &self.cell.answered;
+        let slot = self.cell.lock();
+        let (_slot, answer) = slot.wait_for_ever(answered, |slot| slot.take().flatten());
+        answer
     }
 
     /// Blocks for at most `timeout`; `None` says that the answer is still pending, and the call
     /// may be repeated. Once it returned the answer, later calls return `None` at once.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<T> {
         let deadline = Instant::now().checked_add(timeout);
-        let mut slot = self.cell.lock();
-        loop {
-            match std::mem::replace(&mut *slot, Slot::Taken) {
-                Slot::Answered(value) => return Some(value),
-                Slot::Taken => return None,
-                waiting @ Slot::Waiting(_) => *slot = waiting,
-            }
-            slot = slot.wait_until(&self.cell.answered, deadline).ok()?;
-        }
+        let answered = &self.cell.answered;
+        let slot = self.cell.lock();
+        let (_slot, answer) = slot.wait_for(answered, deadline, Slot::take);
+        answer.flatten()
     }
 }
 

@@ -229,14 +229,10 @@ impl Reader {
 
     fn until(&self, timeout: Duration, is_true: impl Fn(&RecordQueue) -> bool) -> bool {
         let deadline = Instant::now() + timeout;
-        let mut queue = self.sink.queue.lock();
-        while !is_true(&queue) {
-            queue = match queue.wait_until(&self.sink.changed, Some(deadline)) {
-                Ok(queue) => queue,
-                Err(_) => return false,
-            };
-        }
-        true
+        let queue = self.sink.queue.lock();
+        let check = |queue: &mut RecordQueue| is_true(queue).then_some(());
+        let (_queue, found) = queue.wait_for(&self.sink.changed, Some(deadline), check);
+        found.is_some()
     }
 
     /// Takes no more: [`wait`](Self::wait) hands out what there is, then ends.

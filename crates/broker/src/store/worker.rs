@@ -151,12 +151,12 @@ impl Worker {
 
     /// Waits for jobs; `None` when there will be no more.
     fn next_group(&self) -> Option<VecDeque<Job>> {
-        let mut queue = self.lock();
-        while queue.jobs.is_empty() {
-            if queue.closing {
-                return None;
-            }
-            queue = queue.wait(&self.filled);
+        let (mut queue, has_jobs) = self.lock().wait_for_ever(&self.filled, |queue| {
+            let has_jobs = !queue.jobs.is_empty();
+            (has_jobs || queue.closing).then_some(has_jobs)
+        });
+        if !has_jobs {
+            return None;
         }
         let mut bytes = 0;
         let mut count = 0;
@@ -321,16 +321,11 @@ impl Worker {
             return;
         }
         let deadline = Instant::now() + TURN_MAX;
-        let mut queue = self.lock();
-        while queue.readers > 0 {
-            queue = match queue.wait_until(&self.read, Some(deadline)) {
-                Ok(queue) => queue,
-                Err(mut queue) => {
-                    queue.readers = 0;
-                    queue
-                }
-            };
-        }
+        let are_through = |queue: &mut JobQueue| (queue.readers == 0).then_some(());
+        let (mut queue, _) = self
+            .lock()
+            .wait_for(&self.read, Some(deadline), are_through);
+        queue.readers = 0;
         self.has_readers.store(false, Ordering::Relaxed);
     }
 

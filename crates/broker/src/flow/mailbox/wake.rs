@@ -100,24 +100,15 @@ impl Mailbox {
     /// means that some are held by the consumer.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Taken {
         let mut inner = self.lock();
-        loop {
+        inner.wake.parked += 1;
+        let (mut inner, found) = inner.wait_for(&self.arrived, deadline, |inner| {
             if inner.held {
-                return Taken::Messages(0);
+                return Some(Taken::Messages(0));
             }
-            match inner.peek() {
-                Taken::Empty => {}
-                found => return found,
-            }
-            inner.wake.parked += 1;
-            inner = match inner.wait_until(&self.arrived, deadline) {
-                Ok(inner) => inner,
-                Err(mut inner) => {
-                    inner.wake.parked -= 1;
-                    return Taken::Empty;
-                }
-            };
-            inner.wake.parked = inner.wake.parked.saturating_sub(1);
-        }
+            Some(inner.peek()).filter(|found| *found != Taken::Empty)
+        });
+        inner.wake.parked -= 1;
+        found.unwrap_or(Taken::Empty)
     }
 
     /// The descriptor that is readable while there are messages, made on the first call.
