@@ -11,7 +11,7 @@
 //! | `error` | why a connection cannot go on, for those who have to repair it |
 //! | `greeting` | the first 64 bytes, and what other protocols send instead |
 //! | `frame`, `command` | parts of messages; commands and the metadata in them |
-//! | `encoded` | messages as they lie in queues |
+//! | `message`, `encoded` | messages as they were received, and as they lie in queues |
 //! | `curve` | the handshake and the boxes of CURVE; the cryptography is a library's |
 //! | `key` | keys, their text form, and where Zeek keeps them |
 //! | `subscriptions` | the prefixes that a peer wants |
@@ -57,11 +57,12 @@ mod forwarder;
 mod frame;
 mod greeting;
 mod key;
+mod message;
 mod proxy;
 mod subscriptions;
 
 pub use config::{Clients, ConnectionConfig, Entropy, Limits, Security, SocketType};
-pub use connection::{Connection, Event, Message, Parts, Peer, TimeoutReason};
+pub use connection::{Connection, Event, Peer, TimeoutReason};
 pub use encoded::{EncodedMessage, EncodedMessages, write_message};
 pub use error::{Error, Foreign, SendError, Stage};
 pub use forwarder::{
@@ -72,5 +73,6 @@ pub use forwarder::{
 pub use key::{
     CurveKeys, KEY_CHARACTERS, KEY_FILES, KEY_VARIABLES, KeyError, KeyPair, PublicKey, SecretKey,
 };
+pub use message::{Message, Parts};
 pub use proxy::{ProxyConfig, ProxyError, ProxyEvent, ProxySession, ProxySocket};
 pub use subscriptions::Subscriptions;

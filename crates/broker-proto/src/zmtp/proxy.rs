@@ -17,7 +17,7 @@ use std::ops::Range;
 
 use broker_data::{Timespan, Timestamp};
 
-use super::connection::Message;
+use super::message::Message;
 use super::{
     Connection, ConnectionConfig, Entropy, Error, Event, Limits, Security, SendError, SocketType,
     Subscriptions,
