@@ -12,6 +12,7 @@ use broker_proto::store::CloneOptions;
 use broker_proto::{EndpointId, Topic};
 
 pub use self::builder::Builder;
+#[cfg(test)]
 pub(crate) use self::builder::hooks;
 pub use self::peerings::Retry;
 use crate::core::pending::Pending;

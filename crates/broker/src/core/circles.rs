@@ -16,6 +16,7 @@ use crate::core::shared::Shared;
 use crate::flow::blocked::BlockedPublish;
 use crate::flow::inject::push_to;
 use crate::flow::mailbox::Run;
+use crate::flow::mailbox::run::PUBLISHED_TRANSLATION_MIN;
 use crate::flow::retry::Unsent;
 use crate::flow::routing::{Targets, audience, has_several_peers};
 use crate::flow::target::Target;
@@ -133,9 +134,9 @@ impl Shared {
                 Bytes::from(marked)
             });
             let bytes = marked.as_ref().unwrap_or(&plain);
-            unsent.extend(push_to(&self.data, Run::shared(bytes, 1), targets.iter()));
-            let others = targets.unmarked().iter();
-            unsent.extend(push_to(&self.data, Run::shared(&plain, 1), others));
+            let (siblings, others) = (targets.iter(), targets.unmarked().iter());
+            unsent.extend(self.push_held(bytes, siblings));
+            unsent.extend(self.push_held(&plain, others));
         }
         self.finish_later(unsent);
     }
@@ -143,8 +144,18 @@ impl Shared {
     /// Hands a message that is held to the local consumers.
     pub(crate) fn give_to_locals(self: &Arc<Self>, frame: &Bytes, targets: &Targets) {
         let locals = targets.iter().filter(|target| !target.kind.is_peer());
-        let unsent = push_to(&self.data, Run::shared(frame, 1), locals);
+        let unsent = self.push_held(frame, locals);
         self.finish_later(unsent);
+    }
+
+    /// Hands a message that is held no more to some targets; returns what has no room.
+    fn push_held<'a>(
+        &self,
+        frame: &Bytes,
+        targets: impl Iterator<Item = &'a Target> + Clone,
+    ) -> Vec<Unsent> {
+        let run = Run::shared(frame, 1);
+        push_to(&self.data, run, targets, PUBLISHED_TRANSLATION_MIN)
     }
 
     fn finish_later(self: &Arc<Self>, unsent: Vec<Unsent>) {

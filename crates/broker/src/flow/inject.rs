@@ -52,17 +52,51 @@ pub(crate) fn inject_or_drop(
     rest.offer(data, Patience::Exhausted).dropped
 }
 
-/// Hands a run to everybody who has room; returns what remains.
+/// Hands a run to all targets of a list: as it is to those in it, and without its marks to those beside
+/// it; returns what has no room. It is translated once for readers of JSON where that spares them so
+/// many bytes.
+#[inline]
+pub(crate) fn push_to_all(
+    data: &Arc<DataPlane>,
+    run: Run<'_>,
+    targets: &Targets,
+    spared_min: usize,
+) -> Vec<Unsent> {
+    let run = run.alone_if(targets.len() == 1);
+    let mut unsent = push_to(data, run, targets.iter(), spared_min);
+    push_unmarked(data, run, targets, &mut unsent);
+    unsent
+}
+
+/// Hands a run to those beside a list, without its marks.
+#[inline]
+pub(crate) fn push_unmarked(
+    data: &Arc<DataPlane>,
+    run: Run<'_>,
+    targets: &Targets,
+    unsent: &mut Vec<Unsent>,
+) {
+    if !targets.unmarked().is_empty() {
+        let bytes = unmarked(run.as_slice());
+        let run = Run::shared(&bytes, run.frames);
+        let others = targets.unmarked().iter();
+        unsent.extend(push_to(data, run, others, PUBLISHED_TRANSLATION_MIN));
+    }
+}
+
+/// Hands a run to some targets; returns what has no room.
+#[inline]
 pub(crate) fn push_to<'a>(
     data: &Arc<DataPlane>,
     run: Run<'_>,
     targets: impl Iterator<Item = &'a Target> + Clone,
+    spared_min: usize,
 ) -> Vec<Unsent> {
     let mut unsent: Vec<Unsent> = Vec::new();
     let slot = Slot::default();
-    let run = match sharing_readers(run, targets.clone(), PUBLISHED_TRANSLATION_MIN) {
+    let run = match sharing_readers(run, targets.clone(), spared_min) {
         0 => run,
-        readers => run.translated_in(&slot, readers, PUBLISHED_TRANSLATION_MIN),
+        readers => run.translated_in(&slot, readers, spared_min),
     };
     for target in targets {
         match target.mailbox.push(run, Patience::Waits) {
@@ -82,7 +116,7 @@ pub(crate) fn push_to<'a>(
 /// How many of the targets read JSON; none where the run is so small that sharing its text spares fewer
 /// than so many bytes even if all do, so that a small message looks at no target for it.
 #[inline]
-pub(crate) fn sharing_readers<'a>(
+fn sharing_readers<'a>(
     run: Run<'_>,
     targets: impl Iterator<Item = &'a Target>,
     spared_min: usize,
@@ -103,18 +137,22 @@ pub(crate) fn push_to_list(
     wants: impl Fn(&&Target) -> bool + Copy,
 ) -> Vec<Unsent> {
     if !targets.is_marked() {
-        return push_to(data, run, targets.iter().filter(wants));
+        let wanted = targets.iter().filter(wants);
+        return push_to(data, run, wanted, PUBLISHED_TRANSLATION_MIN);
     }
     let mut marked = run.as_slice().to_vec();
     patch_receiver(&mut marked, data.marking.next().to_receiver());
     let marked = Bytes::from(marked);
-    let mut unsent = push_to(data, Run::shared(&marked, 1), targets.iter().filter(wants));
-    unsent.extend(push_to(data, run, targets.unmarked().iter().filter(wants)));
+    let (siblings, others) = (targets.iter(), targets.unmarked().iter());
+    let (siblings, others) = (siblings.filter(wants), others.filter(wants));
+    let run_of_siblings = Run::shared(&marked, 1);
+    let mut unsent = push_to(data, run_of_siblings, siblings, PUBLISHED_TRANSLATION_MIN);
+    unsent.extend(push_to(data, run, others, PUBLISHED_TRANSLATION_MIN));
     unsent
 }
 
 /// A copy of complete frames for peers that know no marks.
-pub(crate) fn unmarked(frames: &[u8]) -> Bytes {
+fn unmarked(frames: &[u8]) -> Bytes {
     let mut bytes = frames.to_vec();
     let mut rest = bytes.as_mut_slice();
     while let Some(size) = frame_size(rest).filter(|size| *size <= rest.len()) {

@@ -21,15 +21,13 @@ use bytes::{Bytes, BytesMut};
 
 use crate::core::link::Link;
 use crate::core::shared::Shared;
-use crate::flow::inject::{push_to, sharing_readers, unmarked};
+use crate::flow::inject::push_to_all;
+use crate::flow::mailbox::Run;
 use crate::flow::mailbox::run::RECEIVED_TRANSLATION_MIN;
-use crate::flow::mailbox::{Patience, Pushed, Run};
 use crate::flow::marking::GatePass;
-use crate::flow::retry::Unsent;
 use crate::flow::routing::{
     TargetList, Targets, TopicMemo, audience, has_several_peers, has_strangers,
 };
-use crate::flow::translation::Slot;
 use crate::peer::command::Commands;
 use crate::peer::reader::{LARGE_HANDSHAKE_FRAME_MAX, Verdict};
 use crate::peer::unsent::UnsentRun;
@@ -95,7 +93,7 @@ impl Router {
         if !self.unblock(cx, shared) || !self.stores_have_room(cx) || !self.gate.is_open(cx) {
             return Verdict::Blocked;
         }
-        let pass = Pass {
+        let mut pass = Pass {
             router: self,
             cx,
             buffer,
@@ -104,7 +102,11 @@ impl Router {
             consumed: 0,
             watched: Watched::default(),
         };
-        let verdict = pass.run();
+        let verdict = loop {
+            if let ControlFlow::Break(verdict) = pass.step() {
+                break verdict;
+            }
+        };
         if self.unsent.is_none() {
             self.gate.give_back();
         }
@@ -200,14 +202,6 @@ enum Recipients {
 type Step<T = ()> = ControlFlow<Verdict, T>;
 
 impl Pass<'_, '_> {
-    fn run(mut self) -> Verdict {
-        loop {
-            if let ControlFlow::Break(verdict) = self.step() {
-                return verdict;
-            }
-        }
-    }
-
     /// Takes the frames that go on together, and the one behind them.
     fn step(&mut self) -> Step {
         let mut frame = self.extend_run()?;
@@ -514,7 +508,9 @@ impl Pass<'_, '_> {
         } else {
             bytes.freeze()
         };
-        let unsent = push(self.shared, &bytes, run.frames, &run.targets);
+        let frames = Run::shared(&bytes, run.frames);
+        let data = &self.shared.data;
+        let unsent = push_to_all(data, frames, &run.targets, RECEIVED_TRANSLATION_MIN);
         if unsent.is_empty() {
             return true;
         }
@@ -602,33 +598,6 @@ fn rewrite(frame: &mut [u8], shared: &Shared, targets: &Targets, mark: Option<Ma
     } else if mark.is_some() {
         patch_receiver(frame, EndpointId::NIL);
     }
-}
-
-/// Pushes a run to its targets; returns those that had no room.
-fn push(shared: &Shared, bytes: &Bytes, frames: usize, targets: &Targets) -> Vec<Unsent> {
-    let mut unsent: Vec<Unsent> = Vec::new();
-    let slot = Slot::default();
-    let run = Run::shared(bytes, frames);
-    let readers = sharing_readers(run, targets.iter(), RECEIVED_TRANSLATION_MIN);
-    let run = run
-        .translated_in(&slot, readers, RECEIVED_TRANSLATION_MIN)
-        .alone_if(targets.len() == 1);
-    for target in targets.iter() {
-        match target.mailbox.push(run, Patience::Waits) {
-            Pushed::Full { .. } => unsent.push(Unsent {
-                target: target.clone(),
-                bytes: bytes.clone(),
-            }),
-            pushed => shared.data.report_drops(pushed, target),
-        }
-    }
-    let others = targets.unmarked();
-    if !others.is_empty() {
-        let bytes = unmarked(bytes);
-        let run = Run::shared(&bytes, frames);
-        unsent.extend(push_to(&shared.data, run, others.iter()));
-    }
-    unsent
 }
 
 /// Whether a look at a frame has effects, so that there must be no second one.
