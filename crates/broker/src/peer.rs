@@ -5,6 +5,7 @@
 //! | `task` | owns the socket both ways |
 //! | `reader` | bytes of the socket, and the handshake |
 //! | `router` | from frames to runs, from runs to mailboxes |
+//! | `recipients` | who gets what came |
 //! | `unsent` | a run that targets had no room for |
 //! | `command` | commands of data stores, to the stores of this endpoint |
 //! | `read_buffers` | the memory that is read into |
@@ -15,6 +16,7 @@ mod command;
 pub(crate) mod dial;
 mod read_buffers;
 mod reader;
+mod recipients;
 mod router;
 mod task;
 mod unsent;

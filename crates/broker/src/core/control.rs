@@ -183,6 +183,15 @@ impl Control {
             .collect()
     }
 
+    /// The last peer has left, or the time for that is over.
+    fn tell_that_all_left(&mut self) {
+        if let Shutdown::Leaving { left, .. } = &mut self.shutdown
+            && let Some(left) = left.take()
+        {
+            let _ = left.send(());
+        }
+    }
+
     fn new_request(&mut self, request: ControlRequest) -> RequestId {
         self.next_request += 1;
         let id = RequestId(self.next_request);
@@ -568,28 +577,7 @@ impl Shared {
                     connection,
                     peer,
                     filter,
-                } => {
-                    if let Some(link) = control.links.get(&connection) {
-                        let known = match (link.side, control.machine.peer_address(peer)) {
-                            (Side::Connector, Some(at)) => Known::Address(at.host, at.port),
-                            _ => Known::Id(peer),
-                        };
-                        let target = Target {
-                            mailbox: link.mailbox.clone(),
-                            kind: match link.kind {
-                                TargetKind::Peer => TargetKind::native(peer),
-                                kind => kind,
-                            },
-                        };
-                        self.data
-                            .routes
-                            .update(|table| table.add_peer(peer, filter, target));
-                        let reconnects = control.reunions.note(known);
-                        link.install(peer, reconnects);
-                        self.peers_changed(None);
-                        self.wants_changed();
-                    }
-                }
+                } => self.install(control, connection, peer, filter),
                 Output::Uninstall { peer } => {
                     self.data.routes.update(|table| table.remove_peer(peer));
                     self.peers_changed(Some(peer));
@@ -617,13 +605,7 @@ impl Shared {
                             .and_then(|r| answer(r, outcome)),
                     );
                 }
-                Output::ShutdownComplete => {
-                    if let Shutdown::Leaving { left, .. } = &mut control.shutdown
-                        && let Some(left) = left.take()
-                    {
-                        let _ = left.send(());
-                    }
-                }
+                Output::ShutdownComplete => control.tell_that_all_left(),
             }
         }
         if control.knows_foreign {
@@ -637,6 +619,37 @@ impl Shared {
             self.data.publish_events(group);
         }
         after
+    }
+
+    /// Begins a peering: from now on messages go there, and what comes from there is routed.
+    fn install(
+        self: &Arc<Self>,
+        control: &mut Control,
+        connection: ConnectionId,
+        peer: EndpointId,
+        filter: Filter,
+    ) {
+        let Some(link) = control.links.get(&connection) else {
+            return;
+        };
+        let known = match (link.side, control.machine.peer_address(peer)) {
+            (Side::Connector, Some(at)) => Known::Address(at.host, at.port),
+            _ => Known::Id(peer),
+        };
+        let target = Target {
+            mailbox: link.mailbox.clone(),
+            kind: match link.kind {
+                TargetKind::Peer => TargetKind::native(peer),
+                kind => kind,
+            },
+        };
+        self.data
+            .routes
+            .update(|table| table.add_peer(peer, filter, target));
+        let reconnects = control.reunions.note(known);
+        link.install(peer, reconnects);
+        self.peers_changed(None);
+        self.wants_changed();
     }
 
     /// Makes an outgoing connection known; it begins once the mutex is released.

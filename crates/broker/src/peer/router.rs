@@ -25,11 +25,10 @@ use crate::flow::inject::push_to_all;
 use crate::flow::mailbox::Run;
 use crate::flow::mailbox::run::RECEIVED_TRANSLATION_MIN;
 use crate::flow::marking::GatePass;
-use crate::flow::routing::{
-    TargetList, Targets, TopicMemo, audience, has_several_peers, has_strangers,
-};
+use crate::flow::routing::{TargetList, Targets, TopicMemo, has_several_peers};
 use crate::peer::command::Commands;
 use crate::peer::reader::{LARGE_HANDSHAKE_FRAME_MAX, Verdict};
+use crate::peer::recipients::{Recipients, command_targets, is_news, needs_gate, special_targets};
 use crate::peer::unsent::UnsentRun;
 use crate::store::Node;
 
@@ -185,17 +184,6 @@ struct Single {
     what: Inbound,
     /// Whether the search for circles is to see it.
     is_watched: bool,
-}
-
-/// Who gets a frame.
-enum Recipients {
-    /// The targets of its topic, which is the last that the memo looked up.
-    OfTopic,
-    /// Others than those of its topic.
-    Picked(TargetList),
-    /// None of them now: it may circle. Local consumers get it nonetheless.
-    Held(TargetList),
-    None,
 }
 
 /// What comes next, or how the pass ended.
@@ -535,17 +523,6 @@ impl Router {
     }
 }
 
-impl Recipients {
-    #[inline]
-    fn targets<'a>(&'a self, memo: &'a TopicMemo) -> Option<&'a TargetList> {
-        match self {
-            Self::OfTopic => Some(memo.last_targets()),
-            Self::Picked(targets) => Some(targets),
-            Self::Held(_) | Self::None => None,
-        }
-    }
-}
-
 impl Single {
     fn bytes<'b>(&self, buffer: &'b [u8]) -> &'b [u8] {
         let end = self.start + self.size;
@@ -604,98 +581,4 @@ fn rewrite(frame: &mut [u8], shared: &Shared, targets: &Targets, mark: Option<Ma
 fn is_handled_once(frame: &Single) -> bool {
     let is_command = matches!(frame.what, Inbound::Command { .. });
     frame.what.mark().is_some() || frame.is_watched || is_command
-}
-
-/// Who gets a message to one endpoint, or with a sender that changes who gets it.
-fn special_targets(
-    shared: &Shared,
-    origin: Origin,
-    receiver: EndpointId,
-    frame: &[u8],
-    forwarding: bool,
-) -> TargetList {
-    let table = shared.data.routes.load();
-    let targets = audience(&table, origin, receiver, topic_of(frame), forwarding);
-    if receiver.is_nil() {
-        Targets::of_all(targets, has_several_peers(&table))
-    } else {
-        Targets::new(targets)
-    }
-}
-
-/// Who else gets a command of a data store.
-fn command_targets(
-    shared: &Shared,
-    peer: EndpointId,
-    receiver: EndpointId,
-    mark: Option<Mark>,
-    frame: &[u8],
-    forwarding: bool,
-) -> TargetList {
-    let table = shared.data.routes.load();
-    let origin = Origin::Peer(peer);
-    let mut targets = audience(&table, origin, receiver, topic_of(frame), forwarding);
-    targets.retain(|target| target.kind.carries_stores());
-    if mark.is_some_and(|mark| mark.is_exhausted()) {
-        targets.clear();
-    }
-    if !targets.is_empty()
-        && receiver.is_nil()
-        && has_strangers(&table)
-        && !shared.may_pass_command(peer, frame)
-    {
-        targets.clear();
-    }
-    if receiver.is_nil() {
-        Targets::of_all(targets, has_several_peers(&table))
-    } else {
-        Targets::new(targets)
-    }
-}
-
-/// Whether marked messages must not overtake each other on their way from the noting of their marks.
-fn needs_gate(what: Inbound, targets: Option<&TargetList>) -> bool {
-    match what {
-        // With one peer there is none to overtake.
-        Inbound::Data { mark: Some(_) } => targets.is_some_and(|it| it.has_several_peers()),
-        Inbound::Command { mark, .. } => mark.is_some(),
-        Inbound::Data { mark: None }
-        | Inbound::Special { .. }
-        | Inbound::Probe(_)
-        | Inbound::Control
-        | Inbound::Drop(_) => false,
-    }
-}
-
-/// Whether a marked message is no copy.
-fn is_news(
-    shared: &Shared,
-    mark: Mark,
-    frame: &[u8],
-    targets: &Targets,
-    peer: EndpointId,
-    had_copies: &mut bool,
-) -> bool {
-    // What is not heard here comes over another link, and is first there.
-    if targets.is_closed() {
-        return false;
-    }
-    let is_several = targets.has_several_peers();
-    let is_first = shared.data.marking.is_first(mark, frame, is_several);
-    if !is_first && !std::mem::replace(had_copies, true) {
-        tell_copies(peer, frame);
-    }
-    is_first
-}
-
-/// Says that messages come in several ways, which is what rings and meshes are for.
-#[cold]
-fn tell_copies(peer: EndpointId, frame: &[u8]) {
-    let topic = String::from_utf8_lossy(topic_of(frame));
-    tracing::info!(
-        event = "copies-dropped",
-        %peer,
-        %topic,
-        "messages from this peer come in another way, too: copies are dropped"
-    );
 }
