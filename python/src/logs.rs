@@ -466,7 +466,7 @@ struct State {
 /// Where messages come from.
 #[derive(Debug, Clone)]
 enum Source {
-    Subscriber(Arc<subscriber::Shared>),
+    Subscriber(Arc<subscriber::SharedSubscriber>),
     Receiver(Arc<Inbox<broker::zeromq::LogReceiver>>),
 }
 

@@ -1,6 +1,6 @@
 //! The public handle of an endpoint.
 
-mod builder;
+pub(crate) mod builder;
 mod counters;
 mod peerings;
 
@@ -12,8 +12,6 @@ use broker_proto::store::CloneOptions;
 use broker_proto::{EndpointId, Topic};
 
 pub use self::builder::Builder;
-#[cfg(test)]
-pub(crate) use self::builder::hooks;
 pub use self::peerings::Retry;
 use crate::core::pending::Pending;
 use crate::core::shared::Shared;

@@ -1,4 +1,4 @@
-//! How an endpoint is made: its options, its runtime, and what stands above the control plane.
+//! The making of an endpoint: its options, its runtime, and what stands above the control plane.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What an endpoint counts.
+//! Numbers that an endpoint counts.
 
 use std::sync::atomic::Ordering;
 

@@ -1,4 +1,4 @@
-//! Whom an endpoint is connected with: listening, peering, and what its peers want.
+//! Connections of an endpoint: listening, peering, and what its peers want.
 
 use std::net::SocketAddr;
 use std::time::Duration;

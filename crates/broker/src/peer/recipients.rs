@@ -1,4 +1,4 @@
-//! Who gets what a peer sent: the targets of its topic, others, or none because it is a copy.
+//! Recipients of what a peer sent: the targets of its topic, others, or none because it is a copy.
 
 use broker_proto::EndpointId;
 use broker_proto::frame::topic_of;

@@ -1,4 +1,4 @@
-//! What a peer sends on its way through this endpoint: frames to runs, runs to targets.
+//! The way of what a peer sends through this endpoint: frames to runs, runs to targets.
 //!
 //! What a frame asks for, and which frames are one run, decide the pure functions of
 //! `broker_proto::inbound`. Values are checked once, in there (never pass on what was not checked), and

@@ -24,7 +24,7 @@ use super::inbox::ForeignInbox;
 use crate::core::hooks::{Destination, Dial, Hooks};
 use crate::core::link::Link;
 use crate::core::shared::Shared;
-use crate::endpoint::hooks;
+use crate::endpoint::builder::hooks;
 use crate::flow::foreign::{Foreign, Language, Transport, WhenFull};
 use crate::flow::mailbox::{Chunk, Taken};
 use crate::lock::Lock;
