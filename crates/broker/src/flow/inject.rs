@@ -52,22 +52,6 @@ pub(crate) fn inject_or_drop(
     rest.offer(data, Patience::Exhausted).dropped
 }
 
-/// Hands a run to all targets of a list: as it is to those in it, and without its marks to those beside
-/// it; returns what has no room. It is translated once for readers of JSON where that spares them so
-/// many bytes.
-#[inline]
-pub(crate) fn push_to_all(
-    data: &Arc<DataPlane>,
-    run: Run<'_>,
-    targets: &Targets,
-    spared_min: usize,
-) -> Vec<Unsent> {
-    let run = run.alone_if(targets.len() == 1);
-    let mut unsent = push_to(data, run, targets.iter(), spared_min);
-    push_unmarked(data, run, targets, &mut unsent);
-    unsent
-}
-
 /// Hands a run to those beside a list, without its marks.
 #[inline]
 pub(crate) fn push_unmarked(
@@ -84,7 +68,8 @@ pub(crate) fn push_unmarked(
     }
 }
 
-/// Hands a run to some targets; returns what has no room.
+/// Hands a run to some targets; returns what has no room. It is translated once for readers of JSON where
+/// that spares them so many bytes.
 #[inline]
 pub(crate) fn push_to<'a>(
     data: &Arc<DataPlane>,

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::error::Error;
 use crate::flow::blocked::BlockedPublish;
 use crate::flow::data_plane::DataPlane;
-use crate::flow::inject::{push_to, push_to_all, push_unmarked};
+use crate::flow::inject::{push_to, push_unmarked};
 use crate::flow::mailbox::run::PUBLISHED_TRANSLATION_MIN;
 use crate::flow::mailbox::{Run, SHARED_RUN_MIN};
 use crate::flow::routing::{Entry, SharedMemo, TableStamp, TargetList, Targets, audience};
@@ -127,16 +127,18 @@ fn offer_from<E: From<Error>>(
     let joint = targets
         .joint()
         .filter(|_| is_repeated && run.len() < SHARED_RUN_MIN);
-    let unsent = match joint.and_then(|joint| joint.push(run.as_slice(), targets)) {
-        None => push_to_all(data, run, targets, PUBLISHED_TRANSLATION_MIN),
+    let mut unsent = match joint.and_then(|joint| joint.push(run.as_slice(), targets)) {
+        None => {
+            let run = run.alone_if(targets.len() == 1);
+            push_to(data, run, targets.iter(), PUBLISHED_TRANSLATION_MIN)
+        }
         Some(mut handed) => {
             handed.wake();
             let apart = handed.apart.iter().copied();
-            let mut unsent = push_to(data, run, apart, PUBLISHED_TRANSLATION_MIN);
-            push_unmarked(data, run, targets, &mut unsent);
-            unsent
+            push_to(data, run, apart, PUBLISHED_TRANSLATION_MIN)
         }
     };
+    push_unmarked(data, run, targets, &mut unsent);
     Ok(BlockedPublish::unless_empty(data, unsent))
 }
 

@@ -21,7 +21,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::core::link::Link;
 use crate::core::shared::Shared;
-use crate::flow::inject::push_to_all;
+use crate::flow::inject::{push_to, push_unmarked};
 use crate::flow::mailbox::Run;
 use crate::flow::mailbox::run::RECEIVED_TRANSLATION_MIN;
 use crate::flow::marking::GatePass;
@@ -498,7 +498,10 @@ impl Pass<'_, '_> {
         };
         let frames = Run::shared(&bytes, run.frames);
         let data = &self.shared.data;
-        let unsent = push_to_all(data, frames, &run.targets, RECEIVED_TRANSLATION_MIN);
+        let targets = &run.targets;
+        let alone = frames.alone_if(targets.len() == 1);
+        let mut unsent = push_to(data, alone, targets.iter(), RECEIVED_TRANSLATION_MIN);
+        push_unmarked(data, frames, targets, &mut unsent);
         if unsent.is_empty() {
             return true;
         }
