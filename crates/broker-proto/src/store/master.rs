@@ -315,7 +315,7 @@ impl<B: Backend> Master<B> {
         self.backend.begin_reads()?;
         match self.backend.get(key)? {
             Some(entry) if !entry.is_over(now) => Ok(entry.value),
-            Some(_) | None => Err(no_such_key()),
+            Some(_) | None => Err(StoreFailure::new(ErrorCode::NoSuchKey, "no such key")),
         }
     }
 
@@ -794,8 +794,4 @@ impl<B: Backend> Master<B> {
 fn payload_of(frame: &[u8]) -> Option<&[u8]> {
     let payload = frame.get(FRAME_LEN_SIZE..)?;
     Some(Envelope::parse(payload).ok()?.payload)
-}
-
-fn no_such_key() -> StoreFailure {
-    StoreFailure::new(ErrorCode::NoSuchKey, "no such key")
 }
