@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use broker::{EndpointId, StoreError};
 use pyo3::exceptions::{PyRuntimeError, PyTimeoutError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
-use crate::argument::{Flag, Seconds, Whole, flag, port as port_number, seconds_as_float};
+use crate::argument::{Flag, Seconds, Whole, flag, port as port_number};
 use crate::configuration::{Configuration, log_options, options};
 use crate::decode::timestamp;
 use crate::error::{Fallible, closed, from_broker, from_store};
@@ -24,12 +23,9 @@ use crate::store::{Store, attach};
 use crate::subscriber::{self, Subscriber};
 use crate::types::time::{Timestamp, point_in_time};
 use crate::types::topic::{self, Topic};
-use crate::wait::{timeout, wait_for, wait_forever};
+use crate::wait::{peer_timeout, timeout, wait_for, wait_forever};
 use crate::websocket;
 use crate::zeromq::{self, ClusterNode};
-
-/// What `await_peer` waits when nothing or zero is asked for.
-const AWAIT_PEER_TIMEOUT_S: f64 = 10.0;
 
 /// Sends and receives messages. Made of a `Configuration`, or of the defaults: TLS without
 /// authentication.
@@ -500,20 +496,8 @@ impl Endpoint {
         node: &Bound<'_, PyString>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
-        let seconds = match timeout {
-            None => AWAIT_PEER_TIMEOUT_S,
-            Some(timeout) => {
-                let seconds = seconds_as_float(timeout)?;
-                if seconds == 0.0 {
-                    AWAIT_PEER_TIMEOUT_S
-                } else {
-                    seconds.max(0.0)
-                }
-            }
-        };
+        let span = peer_timeout(timeout)?;
         let id = endpoint_id(&node.to_cow()?)?;
-        // Too long for a duration is as good as for ever.
-        let span = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
         let pending = self.live()?.await_peer(id, span);
         wait_forever(py, pending)
     }

@@ -506,7 +506,7 @@ impl Logs {
     /// # Errors
     ///
     /// `ClosedError` after a reset, `TypeError` when they come from a log receiver.
-    pub(crate) fn subscriber(&self) -> PyResult<Arc<subscriber::Shared>> {
+    pub(crate) fn subscriber(&self) -> PyResult<Arc<subscriber::SharedSubscriber>> {
         match self.source()? {
             Source::Subscriber(source) => Ok(source),
             Source::Receiver(_) => Err(PyTypeError::new_err(

@@ -9,8 +9,11 @@ use broker::Pending;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::argument::seconds;
+use crate::argument::{seconds, seconds_as_float};
 use crate::counters;
+
+/// What `await_peer` waits when nothing or zero is asked for.
+const AWAIT_PEER_TIMEOUT_S: f64 = 10.0;
 
 /// Longest time between two looks at the signals: short for a person, long for a processor.
 const SLICE: Duration = Duration::from_millis(100);
@@ -103,6 +106,16 @@ pub(crate) fn wait_for<T: Send>(
 pub(crate) fn wait_forever<T: Send>(py: Python<'_>, pending: Pending<T>) -> PyResult<T> {
     let answer = wait_for(py, Limit::Forever, pending)?;
     Ok(answer.expect("a wait without limit ends with an answer"))
+}
+
+/// How long `await_peer` waits: as asked for, or the default for nothing and zero.
+pub(crate) fn peer_timeout(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Duration> {
+    let seconds = match timeout.map(seconds_as_float).transpose()? {
+        None | Some(0.0) => AWAIT_PEER_TIMEOUT_S,
+        Some(seconds) => seconds.max(0.0),
+    };
+    // Too long for a duration is as good as for ever.
+    Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
 
 /// The limit that a `timeout` argument means: seconds, a `timedelta`, a `Timespan`, or None for
