@@ -201,9 +201,13 @@ $(DIST_VENV)/.tools: tools/requirements-dist.txt
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-.PHONY: abi3-others dist dist-check
+.PHONY: abi3-others sdist dist dist-check
 abi3-others: dist/abi3/.built $(ABI3_VENV)/.tools ## the abi3 wheel in every CPython on the machine, 3.9 to 3.14
 	$(ABI3_VENV)/bin/python tools/try_abi3.py dist/abi3/*.whl
+
+sdist: $(VENV)/.tools ## the source distribution with all crates inside, and whether they are found there
+	$(VENV)/bin/python tools/dist.py --sdist target/sdist
+	$(VENV)/bin/python tools/check_dist.py --crates target/sdist
 
 dist: $(DIST_VENV)/.tools ## all that a release has, in dist/release: wheels for old glibc, sdist, SBOM, checksums
 	$(DIST_VENV)/bin/python tools/dist.py $(addprefix --python=,$(DIST_PYTHONS))
@@ -223,7 +227,9 @@ $(DOCS_VENV)/.wheel: dist/cpython/.built $(DOCS_VENV)/.tools
 		--force-reinstall dist/cpython/*.whl
 	touch $@
 
-.PHONY: docs
+.PHONY: docs docs-tools
+docs-tools: $(DOCS_VENV)/.tools
+
 docs: $(DOCS_VENV)/.wheel ## the site of the documentation into target/site; a link that leads nowhere is an error
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs build --quiet --strict
 

@@ -86,8 +86,31 @@ def check_extras():
     require(expected <= names, "the extras lack %s" % ", ".join(sorted(expected - names)))
 
 
+def check_crates(archive):
+    """All crates are inside and found there: an empty home of cargo has none, and nothing may be fetched."""
+    with tempfile.TemporaryDirectory() as directory:
+        with tarfile.open(archive) as packed:
+            packed.extractall(directory)
+        [folder] = pathlib.Path(directory).iterdir()
+        home = pathlib.Path(directory) / "home"
+        home.mkdir()
+        settings = {**os.environ, "CARGO_HOME": str(home), "RUSTUP_HOME": rustup_home()}
+        found = run("cargo", "metadata", "--locked", "--offline", "--format-version", "1", cwd=folder, env=settings,
+                    stdout=subprocess.PIPE, text=True).stdout
+    names = {package["name"] for package in json.loads(found)["packages"]}
+    require(COMPILED_IN <= names, "the source distribution lacks %s" % ", ".join(COMPILED_IN - names))
+    print("the source distribution has its %d crates inside" % len(names))
+
+
+def rustup_home():
+    return os.environ.get("RUSTUP_HOME", str(pathlib.Path.home() / ".rustup"))
+
+
 def check_source_distribution():
-    """Builds and installs it in an empty environment, with only the build tool, and without network."""
+    """Builds and installs it in an empty environment, with only the build tool, and without network.
+
+    Without optimisation: whether everything is there is the question, and the answer comes sooner.
+    """
     with tempfile.TemporaryDirectory() as directory:
         environment = pathlib.Path(directory) / "environment"
         python = environment / "bin" / "python"
@@ -102,13 +125,13 @@ def check_source_distribution():
         # No crates of the machine either: they would hide that one is missing.
         settings = {**os.environ, "PATH": path, "CARGO_HOME": str(home), "CARGO_NET_OFFLINE": "true", "PIP_NO_INDEX": "1",
                     "CARGO_TARGET_DIR": str(pathlib.Path(directory) / "target"),
-                    "RUSTUP_HOME": os.environ.get("RUSTUP_HOME", str(pathlib.Path.home() / ".rustup"))}
+                    "RUSTUP_HOME": rustup_home()}
         # Where we may, the network is taken away; elsewhere it is only forbidden.
         alone = shutil.which("unshare") is not None and subprocess.run(["unshare", "-rn", "true"]).returncode == 0
         if not alone:
             print("NOTE: the network cannot be cut off here; pip and cargo are told not to use it")
         run(*(["unshare", "-rn"] if alone else []), python, "-m", "pip", "install", "--disable-pip-version-check",
-            "--no-build-isolation", "--no-deps", "--config-settings", "build-args=--locked --offline",
+            "--no-build-isolation", "--no-deps", "--config-settings", "build-args=--locked --offline --profile dev",
             one("zeek_broker-*.tar.gz"), env=settings)
         run(python, HERE / "smoke.py", cwd=directory)
 
@@ -116,11 +139,17 @@ def check_source_distribution():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sdist", action="store_true", help="also build the source distribution, which takes minutes")
+    parser.add_argument("--crates", type=pathlib.Path, metavar="FOLDER",
+                        help="only whether the source distribution there has all crates inside")
     arguments = parser.parse_args()
+    if arguments.crates:
+        [archive] = arguments.crates.glob("*.tar.gz")
+        return check_crates(archive)
     check_checksums()
     check_wheels()
     check_components()
     check_extras()
+    check_crates(one("zeek_broker-*.tar.gz"))
     run(sys.executable, "-m", "twine", "check", "--strict", *RELEASE.glob("*.whl"), one("zeek_broker-*.tar.gz"))
     run(sys.executable, HERE / "try_abi3.py", one("*-abi3-*.whl"))
     if arguments.sdist:

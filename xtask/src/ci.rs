@@ -43,6 +43,8 @@ const STEPS: &[(&str, &str)] = &[
 const AHEAD: &[(&str, &str, &str)] = &[
     ("test-rust", "wheel-cpython", "test-python"),
     ("test-python", "wheel-abi3", "test-abi3"),
+    ("test-python", "docs-tools", "docs"),
+    ("test-abi3", "sdist", "docs"),
     ("test-abi3", "sim-build", "sim"),
     ("test-abi3", "fuzz-build", "fuzz"),
 ];
