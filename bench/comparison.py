@@ -80,7 +80,8 @@ def measure(program, kind, count, pings):
     finally:
         for process in filter(None, [serving, server]):
             process.kill()
-            process.wait()
+            # Closes its output, too.
+            process.communicate()
 
 
 def main():

@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
 
+import comparison
 import run
 from targets import Figures, NotMeasured, Target, markdown, ratio, table, targets, value
 
@@ -91,3 +92,17 @@ def test_targets_ask_for_what_the_runner_measures():
     # What one run splits into several programs, and what the runner adds at its end.
     asked = {(group, program) for group, program in asked if group not in run.SPLIT and group != "clean build"}
     assert asked - measured == set()
+
+
+# --- The comparison with other libraries ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("program, between", [("with_broker.py", None), ("with_broker_loop.py", None),
+                                              ("with_zeekpy.py", "websocket")])
+def test_the_programs_of_the_comparison_work(program, between, monkeypatch):
+    if "zeekpy" in program:
+        pytest.importorskip("zeekpy", reason="no zeekpy: see tools/requirements-dev.txt")
+        monkeypatch.setenv("NO_PROXY", "*")
+    result = comparison.measure(program, between, 100, 3)
+    assert result["rate"] > 0 and 0 < result["median_us"] <= result["p99_us"]
+    assert 30 < comparison.lines_of_code(comparison.HERE / program) < 60
