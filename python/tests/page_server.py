@@ -18,13 +18,19 @@ KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 def queue(messages, **others):
     known = {
         "messages": messages, "bytes": 120 * messages, "waiting-messages": 0, "waiting-bytes": 0,
-        "waiting-messages-max": 12, "dropped": 0, "stalled": False, "stalls": 0, "idle": 0.0,
+        "waiting-messages-max": 12, "waiting-bytes-max": 1440, "dropped": 0, "stalled": False, "stalls": 0,
+        "idle": 0.0,
     }
     return {**known, **others}
 
 
 def traffic(messages):
     return {"messages": messages, "bytes": 120 * messages}
+
+
+def operations(changes):
+    kinds = "get exists keys snapshot size put put-unique erase expire add subtract clear".split()
+    return {**dict.fromkeys(kinds, 0), "get": 3 * changes, "put": changes}
 
 
 class Endpoint:
@@ -58,11 +64,12 @@ class Endpoint:
             "stores": [
                 {"name": "hosts", "role": "master", "master": None, "file-bytes": 1 << 20, "entries": None,
                  "commits": {"count": 10, "seconds": 0.1}, "inputs": 1, "outputs": 2, "unacknowledged": 0,
-                 "out-of-order": 0, "lag": 0, "lag-time": 0.0, "updates": so_far, "working": True},
+                 "out-of-order": 0, "lag": 0, "lag-time": 0.0, "updates": so_far, "working": True,
+                 "operations": operations(so_far)},
                 {"name": "intel", "role": "clone", "master": "11111111-2222-4333-8444-555555555555",
                  "file-bytes": None, "entries": 1234, "commits": None, "inputs": 1, "outputs": 1,
                  "unacknowledged": 0, "out-of-order": 0, "lag": 17, "lag-time": 2.5, "updates": so_far,
-                 "working": True},
+                 "working": True, "operations": operations(so_far)},
             ],
             "clients": [{"application": "dashboard", "clients": 2, "subscribed": 5, "received": 10, "refused": 0,
                          "sent": so_far, "overflowed": 0, "dropped": 0}],

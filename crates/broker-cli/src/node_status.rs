@@ -80,6 +80,7 @@ pub(crate) struct Queue {
     pub(crate) waiting_messages: u64,
     pub(crate) waiting_bytes: u64,
     pub(crate) waiting_messages_max: u64,
+    pub(crate) waiting_bytes_max: u64,
     pub(crate) dropped: u64,
     pub(crate) stalled: bool,
 }

@@ -6,6 +6,7 @@
 //! a [`Backend`].
 
 pub mod backend;
+mod change_counts;
 pub mod channel;
 pub mod clone;
 pub mod command;
@@ -31,6 +32,7 @@ use crate::store::entity::EntityId;
 use crate::topic::Topic;
 
 pub use backend::{Backend, BackendError, Entry};
+pub use change_counts::ChangeCounts;
 pub use clone::{Contact, StoreClone};
 pub use event::{Change, StoreEvent};
 pub use master::Master;

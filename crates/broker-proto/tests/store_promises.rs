@@ -1485,6 +1485,15 @@ impl Backend for Failing {
         self.working.for_each_key(visit)
     }
 
+    fn keys_after(
+        &mut self,
+        after: &[u8],
+        limit: usize,
+        visit: &mut dyn FnMut(&[u8]),
+    ) -> Result<Option<Vec<u8>>, BackendError> {
+        self.working.keys_after(after, limit, visit)
+    }
+
     fn expiries(&mut self) -> Result<Vec<(Vec<u8>, Timestamp)>, BackendError> {
         self.working.expiries()
     }

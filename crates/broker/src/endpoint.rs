@@ -64,7 +64,7 @@ impl Endpoint {
         Builder::default()
     }
 
-    fn node(&self) -> &Node {
+    pub(crate) fn node(&self) -> &Node {
         &self.handle.node
     }
 

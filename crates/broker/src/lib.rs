@@ -140,8 +140,8 @@ pub use sqlite::{
 };
 pub use stats::{
     COMMIT_SECONDS, CommitStats, ConsumerKind, ConsumerStats, Direction, Drops, ListenerKind,
-    ListenerStats, PeerStats, Processed, ProgramCounter, QueueStats, Stats, StoreState, StoreStats,
-    TopicStats, Traffic, Transport,
+    ListenerStats, PeerStats, Processed, ProgramCounter, QueueStats, ReadCounts, Stats,
+    StoreOperations, StoreState, StoreStats, TopicStats, Traffic, Transport,
 };
 pub use status_subscriber::StatusSubscriber;
 pub use store::{Backend, Store, StoreChange, StoreError, StoreEvent, StoreEvents};

@@ -38,6 +38,8 @@ const CLEAR: &str = "delete from store";
 const COUNT: &str = "select count(*) from store";
 const ENTRIES: &str = "select key, value, expiry from store order by key";
 const KEYS: &str = "select key from store order by key";
+/// Keys that no call finds, of other types, are before these.
+const KEYS_AFTER: &str = "select key from store where key > ?1 order by key limit ?2";
 const EXPIRIES: &str = "select key, expiry from store where expiry is not null";
 /// Takes the right to write at once: waiting for it later, with a snapshot of an older state in
 /// hand, could only fail.
@@ -311,6 +313,29 @@ impl Backend for SqliteBackend {
         })?
     }
 
+    fn keys_after(
+        &mut self,
+        after: &[u8],
+        limit: usize,
+        visit: &mut dyn FnMut(&[u8]),
+    ) -> Result<Option<Vec<u8>>, BackendError> {
+        self.read(KEYS_AFTER, |statement| {
+            let mut rows = statement.query((after, i64::try_from(limit).unwrap_or(i64::MAX)))?;
+            let (mut count, mut last) = (0, None);
+            while let Some(row) = rows.next()? {
+                let key = row.get_ref(0)?;
+                count += 1;
+                if count == limit {
+                    last = stored_bytes(key).map(<[u8]>::to_vec);
+                }
+                if let Some(key) = findable_key(key) {
+                    visit(key);
+                }
+            }
+            Ok(last)
+        })
+    }
+
     fn expiries(&mut self) -> Result<Expiries, BackendError> {
         if matches!(self.group, Group::Empty | Group::Reading)
             && let Some(expiries) = self.expiries_at_open.take()
@@ -527,6 +552,35 @@ mod tests {
         backend.begin_reads().unwrap();
         backend.rollback();
         assert_eq!(backend.group, Group::Empty);
+    }
+
+    #[test]
+    fn a_walk_in_steps_sees_each_key_once_and_none_that_cannot_be_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut backend = backend(&directory);
+        // Encodings of false and true, and of counts.
+        let mut all: Vec<Vec<u8>> = vec![KEY.to_vec(), OTHER.to_vec()];
+        all.extend((0..9_u64).map(|number| broker_data::to_bytes(&number).unwrap()));
+        all.sort();
+        for key in &all {
+            backend.put(key, VALUE, None).unwrap();
+        }
+        backend.commit().unwrap();
+        // Written by hand: a text, and bytes that are no value or have more behind them.
+        backend
+            .connection
+            .execute_batch(
+                "insert into store(key, value) values('text', x'00'), (x'ff', x'00'), (x'010000', x'00')",
+            )
+            .unwrap();
+        for limit in 1..16 {
+            let (mut keys, mut after) = (Vec::new(), Some(Vec::new()));
+            while let Some(last) = after {
+                let visit = &mut |key: &[u8]| keys.push(key.to_vec());
+                after = backend.keys_after(&last, limit, visit).unwrap();
+            }
+            assert_eq!(keys, all, "{limit} at a time");
+        }
     }
 
     #[test]

@@ -18,7 +18,9 @@ pub use crate::flow::foreign::Transport;
 use crate::flow::target::TargetKind;
 pub use crate::flow::topic_counts::TopicStats;
 use crate::store::Node;
-pub use crate::store::{COMMIT_SECONDS, CommitStats, StoreState, StoreStats};
+pub use crate::store::{
+    COMMIT_SECONDS, CommitStats, ReadCounts, StoreOperations, StoreState, StoreStats,
+};
 
 /// Topics of a subscriber that are named.
 const TOPICS_NAMED_MAX: usize = 16;

@@ -37,7 +37,7 @@ pub use error::StoreError;
 pub use event::{StoreChange, StoreEvent, StoreEvents};
 pub use proxy::{PROXY_BYTES_MAX, PROXY_REQUESTS_MAX, Response, StoreProxy, StoreReply};
 pub use request::{BlockedRequest, Change, PutUnique};
-pub use stats::{COMMIT_SECONDS, CommitStats, StoreState, StoreStats};
+pub use stats::{COMMIT_SECONDS, CommitStats, ReadCounts, StoreOperations, StoreState, StoreStats};
 
 pub(crate) use host::{Host, StoreWait};
 pub(crate) use registry::{Node, Stores};

@@ -228,6 +228,82 @@ fn what_is_lost_is_counted_also_of_those_who_left() {
 }
 
 #[test]
+fn the_most_bytes_that_waited_are_told_after_they_were_taken() {
+    let here = endpoint();
+    let subscriber = here.subscriber(["/t"]).unwrap();
+    for size in [10_000, 1_000] {
+        let text = "x".repeat(size);
+        for _ in 0..3 {
+            here.publish("/t", text.as_str()).unwrap();
+        }
+        for _ in 0..3 {
+            subscriber.recv().unwrap();
+        }
+    }
+    let queue = here.stats().consumers[0].queue;
+    assert_eq!((queue.waiting_messages, queue.waiting_bytes), (0, 0));
+    assert_eq!(queue.waiting_messages_max, 3);
+    let most = queue.waiting_bytes_max;
+    assert!((30_000..31_000).contains(&most), "{most}");
+    let port = serve(&here, HttpOptions::default());
+    let text = get(port, "/metrics").body;
+    let name = "broker_consumer_waiting_bytes_max{";
+    assert_eq!(sample(&text, name), Some(most), "{text}");
+    let told = &get(port, "/v1/stats").json()["subscribers"][0]["queue"];
+    assert_eq!(told["waiting-bytes-max"], most);
+}
+
+#[test]
+fn operations_on_stores_are_counted_by_kind() {
+    let (here, there) = (endpoint(), endpoint());
+    let master = here.attach_master("books", Backend::Memory).unwrap();
+    connect(&there, &here);
+    let clone = there
+        .attach_clone("books", CloneOptions::default())
+        .unwrap();
+    master.put("a", &1_u64).unwrap();
+    master.put("b", &1_u64).unwrap();
+    let unique = master.put_unique("a", &2_u64, None).unwrap();
+    assert!(!unique.wait().unwrap());
+    master.increment("a", &2_u64).unwrap();
+    master.decrement("a", &1_u64).unwrap();
+    clone.erase("b").unwrap();
+    eventually("the erasure is back", || clone.get("b").unwrap().is_none());
+    master.clear().unwrap();
+    assert_eq!(master.get("a").unwrap(), None);
+    assert!(!master.exists("a").unwrap());
+    assert!(master.keys().unwrap().is_empty());
+    assert!(master.snapshot().unwrap().is_empty());
+    assert_eq!(master.len().unwrap(), 0);
+    let text = get(serve(&here, HttpOptions::default()), "/metrics").body;
+    for (operation, count) in [
+        ("get", 1),
+        ("exists", 1),
+        ("keys", 1),
+        ("snapshot", 1),
+        ("size", 1),
+        ("put", 2),
+        ("put-unique", 1),
+        ("erase", 1),
+        ("expire", 0),
+        ("add", 1),
+        ("subtract", 1),
+        ("clear", 1),
+    ] {
+        let name = format!(
+            "broker_store_operations_total{{name=\"books\",role=\"master\",operation=\"{operation}\"}}"
+        );
+        assert_eq!(sample(&text, &name), Some(count), "{name} in\n{text}");
+    }
+    // What its master made of it: sums are puts.
+    let port = serve(&there, HttpOptions::default());
+    eventually("the clone has them all", || {
+        let told = &get(port, "/v1/stats").json()["stores"][0]["operations"];
+        (told["put"].as_u64() >= Some(2), &told["clear"]) == (true, &1.into())
+    });
+}
+
+#[test]
 fn a_program_has_its_own_counters_told() {
     let here = endpoint();
     here.add_counter("broker_program_alerts", "Alerts that were raised.", || 7)

@@ -455,9 +455,16 @@ impl Dump {
         let (of, _) = split(&self.place, self.words, 0..=0, "nothing else")?;
         let mut opened = access::open(of, Purpose::Read, &self.place, global)?;
         let mut skipped = 0;
-        for entry in opened.entries(&mut skipped)? {
+        let entries = opened.entries(&mut skipped)?;
+        let all = entries.len();
+        // Between lines of data on the same terminal it would only disturb.
+        let is_told = !console.output_is_terminal();
+        for (done, entry) in entries.into_iter().enumerate() {
             entry.put_json(console.buffer())?;
             console.spill()?;
+            if is_told {
+                console.progress(format_args!("{done} of {all} entries"));
+            }
         }
         opened.leave();
         unreadable(skipped, console)
@@ -468,10 +475,13 @@ impl Check {
     fn run(self, console: &mut Console) -> Outcome {
         holders::refuse_open_file(&self.file)?;
         let mut backend = access::file_to_read(&self.file)?;
+        console.progress("looking for damage");
         let mut problems = backend.find_damage().map_err(access::storage)?;
         let mut entries = 0_u64;
-        let left_out =
-            broker::proto::store::Backend::for_each(&mut backend, &mut |_, _, _| entries += 1);
+        let left_out = broker::proto::store::Backend::for_each(&mut backend, &mut |_, _, _| {
+            entries += 1;
+            console.progress(format_args!("{entries} entries read"));
+        });
         match left_out.map_err(access::storage)? {
             0 => {}
             left_out => problems.push(format!("{left_out} rows that cannot be read")),

@@ -116,6 +116,20 @@ pub trait Backend: Send {
     /// [`BackendError::InvalidData`] when one of them is no value, otherwise as the storage.
     fn for_each_key(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<(), BackendError>;
 
+    /// Looks at the keys behind one, `limit` of them at most, in the order of their bytes, and visits
+    /// those that [`get`](Self::get) finds: a walk in steps, between which entries may change. An
+    /// empty key is before all others. Returns the key that it came to, unless there are no more.
+    ///
+    /// # Errors
+    ///
+    /// As the storage.
+    fn keys_after(
+        &mut self,
+        after: &[u8],
+        limit: usize,
+        visit: &mut dyn FnMut(&[u8]),
+    ) -> Result<Option<Vec<u8>>, BackendError>;
+
     /// All keys that expire, with their times.
     ///
     /// # Errors
@@ -186,6 +200,15 @@ impl<B: Backend + ?Sized> Backend for Box<B> {
 
     fn for_each_key(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<(), BackendError> {
         (**self).for_each_key(visit)
+    }
+
+    fn keys_after(
+        &mut self,
+        after: &[u8],
+        limit: usize,
+        visit: &mut dyn FnMut(&[u8]),
+    ) -> Result<Option<Vec<u8>>, BackendError> {
+        (**self).keys_after(after, limit, visit)
     }
 
     fn expiries(&mut self) -> Result<Vec<(Vec<u8>, Timestamp)>, BackendError> {

@@ -24,8 +24,10 @@ use crate::store::command::{Command, Content};
 use crate::store::entity::EntityId;
 use crate::store::event::{Change, StoreEvent};
 use crate::store::expiry::Expiries;
+use crate::store::memory::keys_after;
 use crate::store::{
-    ACK_EVENTS_MAX, CloneOptions, Names, Output, Role, StoreConfig, StoreFailure, operation,
+    ACK_EVENTS_MAX, ChangeCounts, CloneOptions, Names, Output, Role, StoreConfig, StoreFailure,
+    operation,
 };
 
 use attach::Search;
@@ -87,6 +89,7 @@ pub struct StoreClone {
     ticks: u64,
     heard: Heard,
     route: MasterRoute,
+    changes: ChangeCounts,
 }
 
 /// Its ids: one per attachment.
@@ -186,6 +189,7 @@ impl StoreClone {
             ticks: 0,
             heard: Heard::default(),
             route: MasterRoute::default(),
+            changes: ChangeCounts::default(),
         };
         clone.start_search();
         clone
@@ -254,6 +258,11 @@ impl StoreClone {
         let settled =
             self.backlog.requests.is_empty() && self.search.is_none() && self.route.served;
         reads && writes && settled && self.unanswered.is_empty()
+    }
+
+    /// What it was told so far that changed.
+    pub const fn changes(&self) -> ChangeCounts {
+        self.changes
     }
 
     /// Number of entries that are not known to be over.
@@ -346,6 +355,27 @@ impl StoreClone {
     ) -> Result<Vec<u8>, StoreFailure> {
         let value = self.get(now, key)?;
         operation::index(value, index).map_err(|code| StoreFailure::new(code, code.to_string()))
+    }
+
+    /// Visits the keys behind one, among `limit` of them, in the order of their bytes. Returns the key
+    /// that it came to, unless there are no more: where the next call goes on.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get), absent keys aside.
+    pub fn keys_after(
+        &self,
+        now: Timestamp,
+        after: &[u8],
+        limit: usize,
+        visit: &mut dyn FnMut(&[u8]),
+    ) -> Result<Option<Vec<u8>>, StoreFailure> {
+        self.check_readable()?;
+        Ok(keys_after(&self.entries, after, limit, &mut |key| {
+            if !self.expiries.is_over(key, now) {
+                visit(key);
+            }
+        }))
     }
 
     /// All entries, in the order of their encoded keys.
@@ -546,6 +576,7 @@ impl StoreClone {
 
     /// Applies what the master did. Spec: stores 6.4.
     fn apply(&mut self, now: Timestamp, content: &Content<'_>) {
+        self.changes.count(content);
         match content {
             Content::Put {
                 key,

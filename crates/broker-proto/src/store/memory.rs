@@ -1,6 +1,7 @@
 //! Entries in memory. Spec: stores 8.1.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use broker_data::Timestamp;
 
@@ -89,6 +90,15 @@ impl Backend for Memory {
         Ok(())
     }
 
+    fn keys_after(
+        &mut self,
+        after: &[u8],
+        limit: usize,
+        visit: &mut dyn FnMut(&[u8]),
+    ) -> Result<Option<Vec<u8>>, BackendError> {
+        Ok(keys_after(&self.entries, after, limit, visit))
+    }
+
     fn expiries(&mut self) -> Result<Vec<(Vec<u8>, Timestamp)>, BackendError> {
         let entries = self.entries.iter();
         let expiring = entries.filter_map(|(key, stored)| Some((key.to_vec(), stored.expiry?)));
@@ -100,6 +110,22 @@ impl Backend for Memory {
     }
 
     fn rollback(&mut self) {}
+}
+
+/// Visits the keys of a map behind one, `limit` of them at most; returns the last of as many.
+pub(super) fn keys_after<T>(
+    entries: &BTreeMap<Box<[u8]>, T>,
+    after: &[u8],
+    limit: usize,
+    visit: &mut dyn FnMut(&[u8]),
+) -> Option<Vec<u8>> {
+    let behind = entries.range::<[u8], _>((Bound::Excluded(after), Bound::Unbounded));
+    let mut last = None;
+    for (count, (key, _)) in (1..=limit).zip(behind) {
+        visit(key);
+        last = (count == limit).then(|| key.to_vec());
+    }
+    last
 }
 
 #[cfg(test)]
@@ -127,6 +153,29 @@ mod tests {
         assert_eq!(memory.expire(b"due", at), Ok(true));
         assert_eq!(memory.expire(b"stays", at), Ok(false));
         assert_eq!(memory.expire(b"absent", at), Ok(false));
+    }
+
+    #[test]
+    fn a_walk_in_steps_sees_each_key_once() {
+        let mut memory = Memory::new();
+        for key in 0..10_u8 {
+            memory.put(&[key], b"", None).unwrap();
+        }
+        for limit in 1..12 {
+            let (mut keys, mut after, mut steps) = (Vec::new(), Some(Vec::new()), 0);
+            while let Some(last) = after {
+                let mut seen = 0;
+                let visit = &mut |key: &[u8]| {
+                    keys.push(key.to_vec());
+                    seen += 1;
+                };
+                after = memory.keys_after(&last, limit, visit).unwrap();
+                assert!(seen <= limit);
+                steps += 1;
+            }
+            let all: Vec<Vec<u8>> = (0..10_u8).map(|key| vec![key]).collect();
+            assert_eq!((keys, steps), (all, 10 / limit + 1), "{limit} at a time");
+        }
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct QueueStats {
     pub waiting_bytes: u64,
     /// The most messages that ever waited.
     pub waiting_messages_max: u64,
+    /// The most bytes that ever waited.
+    pub waiting_bytes_max: u64,
     /// Messages that the overflow policy dropped.
     pub dropped: u64,
     /// Whether the queue is full and its consumer takes nothing.

@@ -152,17 +152,24 @@ struct Inner {
 struct Flow {
     messages: u64,
     bytes: u64,
-    /// The most messages that a take has found. Between two takes the queue only grows.
-    waiting_max: u64,
+    /// The most messages and bytes that were there when it was about to shrink.
+    waiting_max: usize,
+    bytes_max: usize,
     /// When those who ask last saw it move, or empty, and how many bytes were taken by then.
     seen: Option<(u64, Instant)>,
 }
 
 impl Flow {
-    fn count(&mut self, waiting: usize, messages: usize, bytes: usize) {
+    fn count(&mut self, waiting: (usize, usize), messages: usize, bytes: usize) {
         self.messages = self.messages.wrapping_add(messages as u64);
         self.bytes = self.bytes.wrapping_add(bytes as u64);
-        self.waiting_max = self.waiting_max.max(waiting as u64);
+        self.note_fill(waiting);
+    }
+
+    /// Notes how many messages and bytes there are, before they become fewer.
+    fn note_fill(&mut self, (messages, bytes): (usize, usize)) {
+        self.waiting_max = self.waiting_max.max(messages);
+        self.bytes_max = self.bytes_max.max(bytes);
     }
 
     /// How long it has not moved, for those who ask.
@@ -286,7 +293,7 @@ impl Mailbox {
         let rest = bytes.get(written..).unwrap_or_default();
         let mut inner = self.lock();
         inner.direct_write.release(rest.is_empty());
-        inner.flow.count(1, 1, written);
+        inner.flow.count((1, bytes.len()), 1, written);
         if !rest.is_empty() {
             inner.queue.prepend_rest(rest);
         }
@@ -363,6 +370,8 @@ impl Mailbox {
                 self.count_drop(&mut inner, run.frames)
             }
             (true, _, Overflow::DropOldest) => {
+                let waiting = inner.queue.fill();
+                inner.flow.note_fill(waiting);
                 let lost = inner.queue.drop_oldest(&self.limits, run.len(), run.frames);
                 let was_empty = inner.queue.is_empty();
                 inner.queue.append(run);
@@ -392,6 +401,8 @@ impl Mailbox {
                         return Pushed::Closed;
                     }
                     Overflow::DropOldest => {
+                        let waiting = inner.queue.fill();
+                        inner.flow.note_fill(waiting);
                         lost += inner.queue.drop_oldest(&self.limits, frame.len(), 1);
                     }
                     // Waiting is what a strict limit excludes.
@@ -449,7 +460,7 @@ impl Mailbox {
         }
         let mut taken = inner.peek();
         if let Taken::Messages(_) = taken {
-            let (waiting, before) = (inner.queue.count(), out.len());
+            let (waiting, before) = (inner.queue.fill(), out.len());
             let messages = inner.queue.take(budget, out);
             let bytes = out.iter().skip(before).map(|chunk| chunk.bytes.len()).sum();
             inner.flow.count(waiting, messages, bytes);
@@ -554,15 +565,16 @@ impl Mailbox {
     /// What went through it so far, and what waits in it.
     pub(crate) fn stats(&self) -> QueueStats {
         let mut inner = self.lock();
-        let waiting = inner.queue.count() as u64;
+        let (waiting, bytes) = inner.queue.fill();
         let idle = inner.flow.idle(waiting == 0, Instant::now());
         QueueStats {
             idle,
             messages: inner.flow.messages,
             bytes: inner.flow.bytes,
-            waiting_messages: waiting,
-            waiting_bytes: inner.queue.bytes() as u64,
-            waiting_messages_max: inner.flow.waiting_max.max(waiting),
+            waiting_messages: waiting as u64,
+            waiting_bytes: bytes as u64,
+            waiting_messages_max: inner.flow.waiting_max.max(waiting) as u64,
+            waiting_bytes_max: inner.flow.bytes_max.max(bytes) as u64,
             dropped: self.dropped(),
             is_stalled: inner.stall.stalled,
             stalls: inner.stall.stalls,

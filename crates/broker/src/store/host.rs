@@ -30,6 +30,7 @@ use crate::store::delivery::{After, Delivery, UniqueAnswer, answer_of, is_for, o
 use crate::store::error::quoted;
 use crate::store::pace::RemovalPace;
 use crate::store::registry::Node;
+use crate::store::stats::ReadCounts;
 use crate::store::worker::{Job, Worker};
 use crate::store::{StoreError, peers_with};
 
@@ -80,6 +81,7 @@ pub(crate) struct Host {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) core: Core,
+    pub(super) reads: ReadCounts,
     answers: BTreeMap<(EntityId, u64), Resolver<UniqueAnswer>>,
     delivery: Delivery,
     /// The routes that what follows was derived from.
@@ -170,6 +172,7 @@ impl Host {
             id,
             state: Lock::new(State {
                 core,
+                reads: ReadCounts::default(),
                 answers: BTreeMap::new(),
                 delivery: Delivery::new(name, others),
                 routes_version: 0,

@@ -108,7 +108,9 @@ impl Store {
     ///
     /// As [`get`](Self::get).
     pub fn len_now(&self) -> Result<u64, StoreError> {
-        match &mut self.host.lock().core {
+        let mut state = self.host.lock();
+        state.reads.count(|reads| &mut reads.size);
+        match &mut state.core {
             Core::Master(master) => Ok(master.entries(self.node.shared.clock.time_of_day())?),
             Core::Clone(clone) => {
                 clone.check_readable()?;
@@ -190,7 +192,10 @@ impl Store {
     ///
     /// As [`get`](Self::get); an absent key is the error [`ErrorCode::NoSuchKey`].
     pub fn get_encoded(&self, key: &[u8]) -> Result<Vec<u8>, StoreError> {
-        self.host.value_now(&self.node, &canonical(key)?)
+        let key = canonical(key)?;
+        let mut state = self.host.lock();
+        state.reads.count(|reads| &mut reads.get);
+        state.core.value_now(&self.node, &key)
     }
 
     /// Whether an encoded key is there at this moment.
@@ -200,7 +205,9 @@ impl Store {
     /// As [`get`](Self::get).
     pub fn exists_encoded(&self, key: &[u8]) -> Result<bool, StoreError> {
         let key = canonical(key)?;
-        match &mut self.host.lock().core {
+        let mut state = self.host.lock();
+        state.reads.count(|reads| &mut reads.exists);
+        match &mut state.core {
             Core::Master(master) => Ok(master.exists(self.node.shared.clock.time_of_day(), &key)?),
             Core::Clone(clone) => Ok(clone.exists(self.node.shared.now(), &key)?),
             Core::Closed => Err(StoreError::Closed),
@@ -214,7 +221,9 @@ impl Store {
     /// As [`get_encoded`](Self::get_encoded).
     pub fn get_index_encoded(&self, key: &[u8], index: &[u8]) -> Result<Vec<u8>, StoreError> {
         let key = canonical(key)?;
-        match &mut self.host.lock().core {
+        let mut state = self.host.lock();
+        state.reads.count(|reads| &mut reads.get);
+        match &mut state.core {
             Core::Master(master) => {
                 Ok(master.get_index(self.node.shared.clock.time_of_day(), &key, index)?)
             }
@@ -230,8 +239,19 @@ impl Store {
     /// As [`get`](Self::get).
     pub fn keys_encoded(&self) -> Result<Vec<Vec<u8>>, StoreError> {
         let mut keys = Vec::new();
-        self.host
-            .visit_keys(&self.node, &mut |key| keys.push(key.to_vec()))?;
+        let mut state = self.host.lock();
+        state.reads.count(|reads| &mut reads.keys);
+        match &mut state.core {
+            Core::Master(master) => {
+                let now = self.node.shared.clock.time_of_day();
+                master.for_each_key(now, &mut |key| keys.push(key.to_vec()))?;
+            }
+            Core::Clone(clone) => {
+                let entries = clone.iter(self.node.shared.now())?;
+                keys.extend(entries.map(|(key, _)| key.to_vec()));
+            }
+            Core::Closed => return Err(StoreError::Closed),
+        }
         Ok(keys)
     }
 
@@ -242,7 +262,9 @@ impl Store {
     /// As [`get`](Self::get).
     pub fn snapshot_encoded(&self) -> Result<Vec<EncodedEntry>, StoreError> {
         let mut entries = Vec::new();
-        match &mut self.host.lock().core {
+        let mut state = self.host.lock();
+        state.reads.count(|reads| &mut reads.snapshot);
+        match &mut state.core {
             Core::Master(master) => {
                 let visit =
                     &mut |key: &[u8], value: &[u8]| entries.push((key.to_vec(), value.to_vec()));
@@ -259,32 +281,38 @@ impl Store {
 }
 
 impl Host {
-    /// Shows all encoded keys at this moment. The store is locked meanwhile.
-    pub(crate) fn visit_keys(
+    /// Shows the encoded keys behind one, among `limit` of them, as they are at this moment, in the
+    /// order of their bytes. The store is locked meanwhile. Returns the key that it came to, unless
+    /// there are no more.
+    pub(crate) fn visit_keys_after(
         &self,
         node: &Node,
+        after: &[u8],
+        limit: usize,
         visit: &mut dyn FnMut(&[u8]),
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         match &mut self.lock().core {
             Core::Master(master) => {
-                Ok(master.for_each_key(node.shared.clock.time_of_day(), visit)?)
+                let now = node.shared.clock.time_of_day();
+                Ok(master.keys_after(now, after, limit, visit)?)
             }
-            Core::Clone(clone) => {
-                for (key, _) in clone.iter(node.shared.now())? {
-                    visit(key);
-                }
-                Ok(())
-            }
+            Core::Clone(clone) => Ok(clone.keys_after(node.shared.now(), after, limit, visit)?),
             Core::Closed => Err(StoreError::Closed),
         }
     }
 
     /// The encoded value of a key in its canonical form, at this moment.
     pub(crate) fn value_now(&self, node: &Node, key: &[u8]) -> Result<Vec<u8>, StoreError> {
-        match &mut self.lock().core {
-            Core::Master(master) => Ok(master.get(node.shared.clock.time_of_day(), key)?),
-            Core::Clone(clone) => Ok(clone.get(node.shared.now(), key)?.to_vec()),
-            Core::Closed => Err(StoreError::Closed),
+        self.lock().core.value_now(node, key)
+    }
+}
+
+impl Core {
+    fn value_now(&mut self, node: &Node, key: &[u8]) -> Result<Vec<u8>, StoreError> {
+        match self {
+            Self::Master(master) => Ok(master.get(node.shared.clock.time_of_day(), key)?),
+            Self::Clone(clone) => Ok(clone.get(node.shared.now(), key)?.to_vec()),
+            Self::Closed => Err(StoreError::Closed),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use broker_data::Timestamp;
 use broker_proto::EndpointId;
-use broker_proto::store::Role;
+use broker_proto::store::{ChangeCounts, Role};
 
 use crate::store::host::{Core, Host};
 
@@ -70,6 +70,61 @@ impl Commits {
     }
 }
 
+/// How often the program has read a data store, by kind: through its handles, in Rust and Python.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ReadCounts {
+    /// The value of a key, or a part of it.
+    pub get: u64,
+    /// Whether there is a key.
+    pub exists: u64,
+    /// All keys.
+    pub keys: u64,
+    /// All entries.
+    pub snapshot: u64,
+    /// How many entries there are.
+    pub size: u64,
+}
+
+impl ReadCounts {
+    pub(super) fn count(&mut self, kind: impl FnOnce(&mut Self) -> &mut u64) {
+        let count = kind(self);
+        *count = count.wrapping_add(1);
+    }
+}
+
+/// What a data store has done since it began, by kind of operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct StoreOperations {
+    /// Reads by the program.
+    pub reads: ReadCounts,
+    /// At a master, changes that it was asked for, by this program and by others, whatever came of
+    /// them; at a clone, those that its master made.
+    pub changes: ChangeCounts,
+}
+
+impl StoreOperations {
+    /// The counts with the names that metrics use for the operations.
+    pub const fn by_kind(&self) -> [(&'static str, u64); 12] {
+        let (reads, changes) = (&self.reads, &self.changes);
+        [
+            ("get", reads.get),
+            ("exists", reads.exists),
+            ("keys", reads.keys),
+            ("snapshot", reads.snapshot),
+            ("size", reads.size),
+            ("put", changes.put),
+            ("put-unique", changes.put_unique),
+            ("erase", changes.erase),
+            ("expire", changes.expire),
+            ("add", changes.add),
+            ("subtract", changes.subtract),
+            ("clear", changes.clear),
+        ]
+    }
+}
+
 /// The state of a data store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -92,6 +147,8 @@ pub struct StoreState {
     pub updates: u64,
     /// At a master, whether requests are applied; at a clone, whether it can be read.
     pub is_working: bool,
+    /// What it has done.
+    pub operations: StoreOperations,
 }
 
 impl Host {
@@ -103,6 +160,7 @@ impl Host {
                 has_master = clone.master().map(|id| id.endpoint);
             }
             let has_thread = self.has_thread();
+            let reads = state.reads;
             Some(match &mut state.core {
                 Core::Master(master) => StoreState {
                     entries: if has_thread {
@@ -118,6 +176,10 @@ impl Host {
                     lag_time: Duration::ZERO,
                     updates: master.seq(),
                     is_working: master.is_writable(),
+                    operations: StoreOperations {
+                        reads,
+                        changes: master.changes(),
+                    },
                 },
                 Core::Clone(clone) => StoreState {
                     entries: Some(clone.entries(now) as u64),
@@ -129,6 +191,10 @@ impl Host {
                     lag_time: self.lag_time(clone.lag() > 0),
                     updates: clone.position().map_or(0, |(_, seq)| seq),
                     is_working: clone.check_readable().is_ok(),
+                    operations: StoreOperations {
+                        reads,
+                        changes: clone.changes(),
+                    },
                 },
                 Core::Closed => return None,
             })

@@ -510,6 +510,14 @@ mod tests {
         fn for_each_key(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<(), BackendError> {
             self.memory.for_each_key(visit)
         }
+        fn keys_after(
+            &mut self,
+            after: &[u8],
+            limit: usize,
+            visit: &mut dyn FnMut(&[u8]),
+        ) -> Result<Option<Vec<u8>>, BackendError> {
+            self.memory.keys_after(after, limit, visit)
+        }
         fn expiries(&mut self) -> Result<Vec<(Vec<u8>, Timestamp)>, BackendError> {
             self.memory.expiries()
         }

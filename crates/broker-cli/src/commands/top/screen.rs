@@ -328,6 +328,7 @@ mod tests {
                 waiting_messages: at,
                 waiting_bytes: 100 * at,
                 waiting_messages_max: 10 * at,
+                waiting_bytes_max: 1000 * at,
                 dropped: if at == 2 { 7 } else { 0 },
                 stalled: at == 2,
             },

@@ -613,7 +613,10 @@ fn queue_details(queue: &Queue) -> Vec<(&'static str, String)> {
     vec![
         ("sent", both(queue.messages, queue.bytes)),
         ("waiting", both(queue.waiting_messages, queue.waiting_bytes)),
-        ("most", whole(queue.waiting_messages_max)),
+        (
+            "most",
+            both(queue.waiting_messages_max, queue.waiting_bytes_max),
+        ),
         ("lost", whole(queue.dropped)),
         (
             "stalled",

@@ -63,6 +63,7 @@ impl<B: Backend> Master<B> {
             }
             return result;
         }
+        self.changes.count(content);
         match content {
             Content::Put {
                 key,
@@ -282,8 +283,10 @@ impl<B: Backend> Master<B> {
         if expired {
             self.handshakes.snapshot = None;
             let publisher = self.id;
+            let content = Content::Expire { key, publisher };
+            self.changes.count(&content);
             self.tell(key, Change::Expire, publisher);
-            self.broadcast(Content::Expire { key, publisher });
+            self.broadcast(content);
         }
         Ok(())
     }

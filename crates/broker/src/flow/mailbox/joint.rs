@@ -109,6 +109,12 @@ impl JointRun {
     pub(crate) fn frames(&self) -> usize {
         self.lock().frames
     }
+
+    /// How many frames it holds at present, and their bytes.
+    pub(crate) fn fill(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.frames, state.size)
+    }
 }
 
 impl State {

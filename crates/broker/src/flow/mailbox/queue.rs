@@ -64,6 +64,15 @@ impl Queue {
         self.bytes
     }
 
+    /// Messages and bytes of everything, with those of a joint run.
+    pub(crate) fn fill(&self) -> (usize, usize) {
+        let (frames, bytes) = self.joint.as_ref().map_or((0, 0), |run| run.fill());
+        (
+            self.messages.saturating_add(frames),
+            self.bytes.saturating_add(bytes),
+        )
+    }
+
     /// Takes a joint run to the end, where nothing may come behind it before it is settled.
     pub(crate) fn join(&mut self, run: Arc<JointRun>) {
         self.joint = Some(run);

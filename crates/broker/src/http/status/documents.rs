@@ -113,6 +113,7 @@ fn queue(queue: &QueueStats) -> Value {
         "waiting-messages": queue.waiting_messages,
         "waiting-bytes": queue.waiting_bytes,
         "waiting-messages-max": queue.waiting_messages_max,
+        "waiting-bytes-max": queue.waiting_bytes_max,
         "dropped": queue.dropped,
         "stalled": queue.is_stalled,
         "stalls": queue.stalls,
@@ -138,10 +139,10 @@ fn peer(peer: &PeerStats) -> (String, Value) {
     (id, document)
 }
 
-fn by_reason(counts: &[(&str, u64)]) -> Map<String, Value> {
+fn by_name(counts: &[(&str, u64)]) -> Map<String, Value> {
     let counts = counts.iter();
     counts
-        .map(|(reason, count)| ((*reason).to_owned(), json!(count)))
+        .map(|(name, count)| ((*name).to_owned(), json!(count)))
         .collect()
 }
 
@@ -193,6 +194,7 @@ fn store(store: &StoreStats) -> Value {
             "lag-time": state.lag_time.as_secs_f64(),
             "updates": state.updates,
             "working": state.is_working,
+            "operations": by_name(&state.operations.by_kind()),
         });
         document.extend(state.as_object().cloned().unwrap_or_default());
     }
@@ -224,8 +226,8 @@ pub(super) fn stats(snapshot: &Snapshot) -> Value {
         "listeners": stats.listeners.iter().map(listener).collect::<Vec<Value>>(),
         "refused-connections": stats.refusals.refused,
         "silent-connections": stats.refusals.silent,
-        "handshake-failures": by_reason(&stats.handshake_failures.by_reason()),
-        "drops": by_reason(&stats.drops.by_reason()),
+        "handshake-failures": by_name(&stats.handshake_failures.by_reason()),
+        "drops": by_name(&stats.drops.by_reason()),
         "program": stats.program.iter().map(|it| {
             (it.name.clone(), it.value.into())
         }).collect::<Map<String, Value>>(),

@@ -1,9 +1,12 @@
 //! `GET /v1/stores/NAME`: the entries of a data store, in pages.
 //!
-//! Keys come in the order of their bytes. A page looks at each key once and keeps as many as it has,
-//! so the store is locked for a walk through its keys; one walk at a time is made for each server.
+//! Keys come in the order of their bytes. A page looks at each key once, in steps: the store is locked
+//! for some thousand keys at a time, and free in between for those who change or read it. So a page
+//! is no look at one moment: what changes meanwhile may be in it or not. One walk at a time is made
+//! for each server.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use broker_data::json::{Form, to_text};
@@ -17,6 +20,14 @@ use crate::store::{Host, Node, StoreError};
 
 /// Bytes of an encoded value that is told; of a larger one only its size is.
 const VALUE_BYTES_MAX: usize = 4 * 1024;
+
+/// Keys that are looked at while a store is locked: a fraction of a millisecond in memory, one or two in a
+/// file, as long as a commit on a fast disk.
+const KEYS_PER_STEP: usize = 4096;
+
+/// Time that others are given between two steps, in which they get the lock: about as long as a step
+/// takes. A lock alone would not do: who has just released it is likely to get it again.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// What a request asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -81,7 +92,7 @@ pub(super) fn page(node: &Node, name: &str, wanted: &Wanted) -> (StatusCode, Val
         let text = format!("there is no store `{name}` here");
         return (StatusCode::NOT_FOUND, json!({ "error": text }));
     };
-    match entries(node, &host, wanted) {
+    match entries(node, &host, wanted, || std::thread::sleep(PAUSE)) {
         Ok((entries, total, cursor)) => {
             let document = json!({
                 "store": name,
@@ -103,11 +114,17 @@ pub(super) fn page(node: &Node, name: &str, wanted: &Wanted) -> (StatusCode, Val
 /// The entries of a page, how many there are in all, and where the next page begins.
 type Entries = (Vec<Value>, u64, Option<String>);
 
-fn entries(node: &Node, host: &Host, wanted: &Wanted) -> Result<Entries, StoreError> {
+/// `pause` is called between two steps, while nothing is locked.
+fn entries(
+    node: &Node,
+    host: &Host,
+    wanted: &Wanted,
+    mut pause: impl FnMut(),
+) -> Result<Entries, StoreError> {
     let mut total: u64 = 0;
     // The first keys of the page, and one more that tells whether there is another page.
     let mut keys: BTreeSet<Box<[u8]>> = BTreeSet::new();
-    host.visit_keys(node, &mut |key| {
+    let mut visit = |key: &[u8]| {
         if !begins_with(key, &wanted.prefix) {
             return;
         }
@@ -120,7 +137,12 @@ fn entries(node: &Node, host: &Host, wanted: &Wanted) -> Result<Entries, StoreEr
                 keys.pop_last();
             }
         }
-    })?;
+    };
+    let mut at = host.visit_keys_after(node, &[], KEYS_PER_STEP, &mut visit)?;
+    while let Some(after) = at {
+        pause();
+        at = host.visit_keys_after(node, &after, KEYS_PER_STEP, &mut visit)?;
+    }
     let has_more = keys.len() > wanted.limit;
     if has_more {
         keys.pop_last();
@@ -188,6 +210,31 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Backend, Endpoint};
+
+    #[test]
+    fn a_walk_lets_writers_in_between_its_steps() {
+        let endpoint = Endpoint::builder().disable_ssl(true).build().unwrap();
+        let store = endpoint.attach_master("hosts", Backend::Memory).unwrap();
+        let all = 3 * KEYS_PER_STEP as u64 + 1;
+        for number in 0..all {
+            store.put(&number, &number).unwrap();
+        }
+        let node = endpoint.node();
+        let host = node.stores.find(Role::Master, "hosts").unwrap();
+        let wanted = Wanted::of_query(&BTreeMap::new()).unwrap();
+        let mut pauses = 0_u64;
+        let (page, total, cursor) = entries(node, &host, &wanted, || {
+            // This thread would wait for itself if it still had the lock. What is changed behind the
+            // walk is seen by it, what is changed before is not.
+            store.put(&(all + pauses), &0_u64).unwrap();
+            pauses += 1;
+        })
+        .unwrap();
+        assert_eq!((pauses, total), (3, all + 3));
+        assert_eq!(page.len(), wanted.limit);
+        assert!(cursor.is_some());
+    }
 
     #[test]
     fn a_cursor_is_what_was_said_before() {

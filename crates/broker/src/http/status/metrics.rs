@@ -491,6 +491,23 @@ impl Snapshot {
             "Time for which the clone has lagged, as seen by those who ask.",
             clones.map(|(name, state)| (of("name", name), state.lag_time.as_secs_f64())),
         )?;
+        let operations = self.stats.stores.iter().filter_map(|store| {
+            let counts = store.state?.operations.by_kind();
+            Some(counts.map(|(operation, count)| {
+                let labels = vec![
+                    label("name", &store.name),
+                    label("role", role_name(store.role)),
+                    label("operation", operation),
+                ];
+                (labels, count)
+            }))
+        });
+        families.counters(
+            "broker_store_operations",
+            "Reads by the program; at a master, changes that it was asked for, at a clone, those that its \
+             master made.",
+            operations.flatten(),
+        )?;
         families.gauges(
             "broker_store_file_bytes",
             "Bytes of the file that a master keeps its entries in, with its log.",
@@ -615,6 +632,11 @@ fn encode_queues<'a>(
         &format!("{prefix}_waiting_messages_max"),
         "The most messages that ever waited.",
         each(|queue| queue.waiting_messages_max),
+    )?;
+    families.gauges(
+        &format!("{prefix}_waiting_bytes_max"),
+        "The most bytes of messages that ever waited.",
+        each(|queue| queue.waiting_bytes_max),
     )?;
     families.gauges(
         &format!("{prefix}_stalled"),

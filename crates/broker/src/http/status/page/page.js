@@ -15,6 +15,8 @@ const HISTORY = 300;
 const ROWS_MAX = 300;
 // Peers in the picture; more would be a blot.
 const DRAWN_MAX = 48;
+// Endpoints that are no peers in it.
+const BEYOND_MAX = 8;
 // Topics asked for: as many pages as that takes.
 const TOPICS_MAX = 10000;
 // Topics change seldom and may be many.
@@ -137,6 +139,9 @@ const name = (title, value) => ({ title, show: value, by: value, kind: "id" });
 const figure = (title, value, show = whole, isBad = () => false) =>
   ({ title, show: (row) => show(value(row)), by: value, kind: "number", isBad });
 
+// Operations on a store that change nothing.
+const READS = ["get", "exists", "keys", "snapshot", "size"];
+
 const queue = (of) => [
   figure("waiting", (row) => of(row)["waiting-messages"], whole, (row) => of(row).stalled),
   figure("most", (row) => of(row)["waiting-messages-max"]),
@@ -196,6 +201,7 @@ const VIEWS = {
       figure("taken/s", (row) => row.taken, rate),
       figure("taken", (row) => row.queue.messages),
       ...queue((row) => row.queue),
+      figure("most bytes", (row) => row.queue["waiting-bytes-max"], bytes),
     ],
   },
   Stores: {
@@ -211,6 +217,7 @@ const VIEWS = {
       figure("behind", (row) => row.lag ?? 0, whole, (row) => row.lag > 0),
       figure("for", (row) => row["lag-time"] ?? 0, (value) => value > 0 ? age(value) : ""),
       figure("changes", (row) => row.updates ?? 0),
+      figure("reads", (row) => sum(READS, (kind) => row.operations?.[kind] ?? 0)),
       figure("not acknowledged", (row) => row.unacknowledged ?? 0),
       figure("file", (row) => row["file-bytes"] ?? -1, (value) => value < 0 ? "" : bytes(value)),
     ],
@@ -377,47 +384,111 @@ function drawHead(columns) {
   if (focused >= 0) head.querySelectorAll("button")[focused]?.focus();
 }
 
-function drawGraph(now) {
-  $("graph").hidden = view !== "Peers" || !now.peers.length;
-  if ($("graph").hidden) return;
+// Everything that messages come from and go to: peers, those who read at this endpoint itself, and
+// endpoints that are known although they are no peers, as they have the master of a store.
+function ends(now) {
   const traffic = (peer) => peer.in + peer.out;
-  const isBad = (peer) => peer.sent.stalled;
   const peers = [...now.peers]
-    .sort((a, b) => isBad(b) - isBad(a) || traffic(b) - traffic(a) || (a.id < b.id ? -1 : 1))
+    .sort((a, b) => b.sent.stalled - a.sent.stalled || traffic(b) - traffic(a) || (a.id < b.id ? -1 : 1))
     .slice(0, DRAWN_MAX)
     .sort((a, b) => (a.id < b.id ? -1 : 1));
-  // Few peers stand side by side and need less room than a ring of many.
-  const isRow = peers.length <= 4;
-  const [height, middle] = isRow ? [130, 105] : [320, 155];
+  const stores = (id) => now.stores.filter((one) => one.role === "clone" && one.master === id).map((one) => one.name);
+  const drawn = peers.map((peer) => {
+    const name = peer.transport === "native" ? `${peer.address}:${peer.port}` : peer.address;
+    const masters = stores(peer.id);
+    const isBad = peer.sent.stalled;
+    const took = peer["round-trip"] ? `${(peer["round-trip"] * 1000).toFixed(1)} ms` : "";
+    return {
+      name, isBad, took, in: peer.in, out: peer.out, kind: peer.direction,
+      shape: peer.transport === "native" ? "circle" : "square",
+      note: masters.length ? `master of ${masters.join(", ")}` : "",
+      tells: `${name}, ${peer.transport}, ${peer.direction}: ${rate(peer.in)} in/s, ${rate(peer.out)} out/s` +
+        (took && `, ${took}`) + (masters.length ? `, master of ${masters.join(", ")}` : "") + (isBad ? ", takes nothing" : ""),
+    };
+  });
+  for (const [kind, one, many] of [["subscriber", "subscriber", "subscribers"], ["client", "WebSocket client", "WebSocket clients"]]) {
+    const readers = now.subscribers.filter((it) => it.kind === kind);
+    if (!readers.length) continue;
+    const name = `${whole(readers.length)} ${readers.length === 1 ? one : many}`;
+    const [isBad, out] = [readers.some((it) => it.queue.stalled), sum(readers, (it) => it.taken)];
+    drawn.push({
+      name: `${name} here`, isBad, took: "", in: 0, out, kind: "here", shape: "diamond", note: "",
+      tells: `${name} here: ${rate(out)} out/s${isBad ? ", not all take something" : ""}`,
+    });
+  }
+  const known = new Set(now.peers.map((peer) => peer.id));
+  const beyond = new Set(now.stores.map((one) => one.master).filter((id) => id && !known.has(id)));
+  for (const id of [...beyond].sort().slice(0, BEYOND_MAX)) {
+    const note = `master of ${stores(id).join(", ")}`;
+    drawn.push({
+      name: id.slice(0, 8), isBad: false, took: "", in: 0, out: 0, kind: "beyond", shape: "circle", note,
+      tells: `${id}, behind a peer: ${note}`,
+    });
+  }
+  return drawn;
+}
+
+// What stands for an end of that shape.
+function knot({ shape, isBad, kind }, x, y) {
+  const look = { class: `${isBad ? "bad" : ""} ${kind}` };
+  switch (shape) {
+    case "circle": return svg("circle", { cx: x, cy: y, r: 7, ...look });
+    case "square": return svg("rect", { x: x - 6, y: y - 6, width: 12, height: 12, ...look });
+    default: return svg("path", { d: `M${x} ${y - 8}l8 8l-8 8l-8 -8z`, ...look });
+  }
+}
+
+// An arrow's head on a line, where it goes on to.
+function arrow(x, y, angle) {
+  const turn = (180 * angle / Math.PI).toFixed(1);
+  return svg("path", { d: "M8 0l-13 6.5v-13z", class: "flow", transform: `translate(${x.toFixed(1)} ${y.toFixed(1)}) rotate(${turn})` });
+}
+
+const short = (text, most) => text.length > most ? `${text.slice(0, most - 1)}…` : text;
+
+function drawGraph(now) {
+  const drawn = view === "Peers" ? ends(now) : [];
+  $("graph").hidden = !drawn.length;
+  if ($("graph").hidden) return;
+  // Few ends stand side by side and need less room than a ring of many.
+  const isRow = drawn.length <= 5;
+  const [height, middle] = isRow ? [170, 140] : [340, 168];
   const picture = svg("svg", { viewBox: `0 0 800 ${height}` });
   const lines = [];
   const knots = [];
-  peers.forEach((peer, at) => {
-    const angle = 2 * Math.PI * at / peers.length - Math.PI / 2;
+  drawn.forEach((end, at) => {
+    const turn = 2 * Math.PI * at / drawn.length - Math.PI / 2;
     const [x, y] = isRow
-      ? [800 * (at + 0.5) / peers.length, 40]
-      : [400 + 310 * Math.cos(angle), middle + 115 * Math.sin(angle)];
-    const name = peer.transport === "native" ? `${peer.address}:${peer.port}` : peer.address;
-    const tells = `${name}, ${peer.transport}, ${peer.direction}: ${rate(peer.in)} in/s, ${rate(peer.out)} out/s` +
-      (peer["round-trip"] ? `, ${(peer["round-trip"] * 1000).toFixed(1)} ms` : "") +
-      (isBad(peer) ? ", takes nothing" : "");
-    const look = isBad(peer) ? "bad" : traffic(peer) > 0 ? "busy" : "";
-    lines.push(svg("line", { x1: 400, y1: middle, x2: x, y2: y, class: `${look} ${peer.direction}` }));
-    const shape = { class: isBad(peer) ? "bad" : "" };
-    const knot = peer.transport === "native"
-      ? svg("circle", { cx: x, cy: y, r: 7, ...shape })
-      : svg("rect", { x: x - 6, y: y - 6, width: 12, height: 12, ...shape });
-    knot.append(svg("title", {}, tells));
-    knots.push(knot);
-    if (peers.length <= 16) {
-      const below = y > middle ? 22 : -14;
-      knots.push(svg("text", { x, y: y + below }, name.length > 28 ? `${name.slice(0, 27)}…` : name));
+      ? [800 * (at + 0.5) / drawn.length, 50]
+      : [400 + 310 * Math.cos(turn), middle + 118 * Math.sin(turn)];
+    // As thick as there is traffic: each step is ten times as much.
+    const flow = end.in + end.out;
+    const width = Math.min(6, 1.5 + Math.log10(1 + flow)).toFixed(1);
+    const look = end.isBad ? "bad" : flow > 0 ? "busy" : "";
+    lines.push(svg("line", { x1: 400, y1: middle, x2: x, y2: y, class: `${look} ${end.kind}`, "stroke-width": width }));
+    const on = (part) => [400 + (x - 400) * part, middle + (y - middle) * part];
+    const away = Math.atan2(y - middle, x - 400);
+    if (end.out > 0) lines.push(arrow(...on(0.72), away));
+    if (end.in > 0) lines.push(arrow(...on(0.4), away + Math.PI));
+    const mark = knot(end, x, y);
+    mark.append(svg("title", {}, end.tells));
+    knots.push(mark);
+    if (drawn.length > 16) return;
+    const below = y > middle ? 22 : -14;
+    knots.push(svg("text", { x, y: y + below }, short(end.name, 28)));
+    if (end.note) knots.push(svg("text", { x, y: y + (below > 0 ? 36 : -28), class: "note" }, short(end.note, 28)));
+    if (end.took) {
+      const [nearX, nearY] = on(0.56);
+      knots.push(svg("text", { x: nearX, y: nearY - 6, class: "note" }, end.took));
     }
   });
-  text("legend", "line: connected from here; dashes: from there; circle: native; square: WebSocket; red: takes nothing");
-  picture.append(...lines, ...knots, svg("circle", { cx: 400, cy: middle, r: 11, class: "self" }));
-  if (now.peers.length > peers.length) {
-    picture.append(svg("text", { x: 400, y: height - 5 }, `the busiest ${peers.length} of ${now.peers.length}`));
+  text("legend", "Arrows: where messages go, thicker with more of them. Line: connected from here; dashes: from there; " +
+    "dots: behind a peer. Circle: native; square: WebSocket or ZeroMQ; diamond: in this process. Red: takes nothing.");
+  const self = svg("circle", { cx: 400, cy: middle, r: 11, class: "self" });
+  self.append(svg("title", {}, `this endpoint, ${now.id}`));
+  picture.append(...lines, ...knots, self);
+  if (now.peers.length > DRAWN_MAX) {
+    picture.append(svg("text", { x: 400, y: height - 5 }, `the busiest ${DRAWN_MAX} of ${whole(now.peers.length)} peers`));
   }
   $("picture").replaceChildren(picture);
 }
