@@ -373,8 +373,12 @@ impl Options {
         Ok(self)
     }
 
-    /// Refuses values that could never work.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// Refuses values that could never work; building an endpoint does so, too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Option`] with the name of the first of them.
+    pub fn check(&self) -> Result<(), Error> {
         let positive = |name, value: usize| match value {
             0 => Err(Error::Option {
                 name,

@@ -19,4 +19,4 @@ mod stream;
 #[cfg(feature = "status")]
 pub(crate) mod status;
 
-pub(crate) use server::{start, start_configured};
+pub(crate) use server::{start, start_configured, start_given};

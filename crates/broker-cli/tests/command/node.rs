@@ -1,5 +1,6 @@
 //! `broker node`.
 
+use std::io::{BufRead, Write};
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 
@@ -161,6 +162,79 @@ fn listens_at_a_socket_that_the_service_manager_keeps() {
     node.end().expect(0);
 }
 
+/// The answer to a request at that port.
+fn ask(port: u16, head: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let request = format!("{head}Host: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(stream)
+        .read_line(&mut line)
+        .unwrap();
+    line
+}
+
+/// A node with three sockets, and the names that the service manager says they have.
+fn node_with_sockets(names: &str, log: &std::path::Path) -> (std::process::Child, [u16; 3]) {
+    let sockets = [(); 3].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let ports = sockets.each_ref().map(|it| it.local_addr().unwrap().port());
+    let [first, second, third] = sockets.map(|it| Stdio::from(std::os::fd::OwnedFd::from(it)));
+    let script = "exec 3<&0 4<&1 5<&2 </dev/null >/dev/null 2>\"$1\"; \
+                  export LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES=\"$2\"; \
+                  exec \"$0\" node --no-tls";
+    let mut shell = std::process::Command::new("sh");
+    let child = shell
+        .args(["-c", script, env!("CARGO_BIN_EXE_broker")])
+        .args([log.as_os_str(), names.as_ref()])
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(first)
+        .stdout(second)
+        .stderr(third)
+        .spawn()
+        .unwrap();
+    (child, ports)
+}
+
+#[test]
+fn each_socket_that_it_is_given_is_for_what_its_name_says() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let names = "http:broker-node.socket:websocket";
+    let (mut node, [http, native, web_socket]) = node_with_sockets(names, log.path());
+    let said = || std::fs::read_to_string(log.path()).unwrap();
+    // They listen already: what comes before the node has started waits.
+    let health = ask(http, "GET /healthz HTTP/1.1\r\n");
+    assert!(health.starts_with("HTTP/1.1 200"), "{health} {}", said());
+    let upgrade = "GET /v1/messages/json HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let switched = ask(web_socket, upgrade);
+    assert!(
+        switched.starts_with("HTTP/1.1 101"),
+        "{switched} {}",
+        said()
+    );
+    run(&[
+        "ping",
+        &format!("127.0.0.1:{native}"),
+        "--no-tls",
+        "-n",
+        "1",
+    ])
+    .expect(0);
+    let pid = rustix::process::Pid::from_child(&node);
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(node.wait().unwrap().code(), Some(0), "{}", said());
+}
+
+#[test]
+fn a_socket_for_something_unknown_is_refused() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let (mut node, _) = node_with_sockets("peers:htpp:http", log.path());
+    assert_eq!(node.wait().unwrap().code(), Some(2));
+    let said = std::fs::read_to_string(log.path()).unwrap();
+    assert!(said.contains("`htpp`") && said.contains("`http`"), "{said}");
+}
+
 /// Children of a process, ended ones that nobody looked at included.
 fn children(pid: rustix::process::Pid) -> Vec<String> {
     let pid = pid.as_raw_nonzero();
@@ -259,6 +333,16 @@ fn the_file_is_checked_and_the_command_line_counts_more() {
     let ended = run(&["node", "--config", &config, "--check"]).expect(2);
     assert!(ended.err.contains("line 1, column 1"), "{ended:?}");
     assert!(ended.err.contains("there is `listen`"), "{ended:?}");
+    for (table, key, named) in [
+        ("websocket", "clients-max = 0", "clients_max"),
+        ("http", "connections-max = 0", "connections_max"),
+        ("http", "origins = [\"x\"]", "`x` is no origin"),
+        ("limits", "messages-max = 0", "messages_max"),
+    ] {
+        std::fs::write(&path, format!("[{table}]\n{key}\n")).unwrap();
+        let ended = run(&["node", "--config", &config, "--check"]).expect(2);
+        assert!(ended.err.contains(named), "{ended:?}");
+    }
     let missing = folder.path().join("broker.tml").display().to_string();
     let ended = run(&["node", "--config", &missing]).expect(2);
     assert!(

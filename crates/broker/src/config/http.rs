@@ -107,7 +107,12 @@ impl HttpOptions {
         }
     }
 
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// Refuses values that could never work; [`serve_http`](crate::Endpoint::serve_http) does so, too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Option`] with what is wrong.
+    pub fn check(&self) -> Result<(), Error> {
         let wrong = |cause: &str| {
             Err(Error::Option {
                 name: "http",

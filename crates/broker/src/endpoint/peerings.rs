@@ -102,12 +102,10 @@ impl Endpoint {
     pub fn listen_on(&self, listener: std::net::TcpListener) -> Result<u16, Error> {
         let shared = self.shared();
         let _runtime = shared.runtime.enter();
-        let bound = listener.local_addr().and_then(|address| {
-            listener.set_nonblocking(true)?;
-            Ok((address, tokio::net::TcpListener::from_std(listener)?))
-        });
+        let bound = listener::take_over(listener);
+        let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
         let bound = bound.map_err(|cause| {
-            shared.cannot_listen(ListenerKind::Peers, "a given socket".to_owned(), 0, cause)
+            shared.cannot_listen(ListenerKind::Peers, listener::GIVEN.to_owned(), 0, cause)
         });
         let (address, listener) = bound?;
         accept_at(self.node(), listener, address)
@@ -145,6 +143,21 @@ impl Endpoint {
         pending
     }
 
+    /// Listens for WebSocket clients at a socket that is bound already; returns its port. As
+    /// [`listen_ws_with`](Self::listen_ws_with) otherwise.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::Listen`] when the socket cannot be used.
+    #[cfg(feature = "http")]
+    pub fn listen_ws_on(
+        &self,
+        listener: std::net::TcpListener,
+        options: WebSocketOptions,
+    ) -> Result<u16, Error> {
+        http::start_given(self.shared(), listener, options)
+    }
+
     /// Serves metrics, status and health over HTTP and resolves to the port.
     ///
     /// An empty address means all interfaces; port and address of the options do not count.
@@ -164,6 +177,21 @@ impl Endpoint {
         let (resolver, pending) = Pending::new(|| Err(Error::ShutDown));
         status::start(self.node(), address.to_owned(), port, options, resolver);
         pending
+    }
+
+    /// Serves metrics, status and health at a socket that is bound already; returns its port. As
+    /// [`serve_http`](Self::serve_http) otherwise.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::Listen`] when the socket cannot be used.
+    #[cfg(feature = "status")]
+    pub fn serve_http_on(
+        &self,
+        listener: std::net::TcpListener,
+        options: HttpOptions,
+    ) -> Result<u16, Error> {
+        status::start_given(self.node(), listener, options)
     }
 
     /// Peers with the endpoint that listens there; resolves when the peering is established.

@@ -117,6 +117,20 @@ pub(crate) fn start(
     });
 }
 
+/// Starts a server on a socket that is bound already; returns its port.
+pub(crate) fn start_given(
+    shared: &Arc<Shared>,
+    listener: std::net::TcpListener,
+    options: WebSocketOptions,
+) -> Result<u16, Error> {
+    let server = Server::new(shared, options)?;
+    let bound = {
+        let _runtime = shared.runtime.enter();
+        listener::take_over(listener)
+    };
+    run(shared, server, bound, listener::GIVEN.to_owned(), 0)
+}
+
 /// Starts the server that the options of the endpoint ask for, if any. Spec: endpoint 1.
 pub(crate) fn start_configured(shared: &Arc<Shared>) -> Result<(), Error> {
     let options = shared.options.web_socket.clone();

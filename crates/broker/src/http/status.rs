@@ -35,7 +35,7 @@ use broker_data::json::{Form, put_timestamp};
 use broker_proto::Topic;
 use broker_proto::store::Role;
 
-pub(crate) use server::{start, start_configured};
+pub(crate) use server::{start, start_configured, start_given};
 
 use crate::core::websocket_counts::{WebSocketCounts, WebSocketPeerCounts};
 use crate::stats::{self, Stats};

@@ -46,6 +46,15 @@ pub(crate) fn bind_now(address: &str, port: u16) -> io::Result<TcpListener> {
     }
 }
 
+/// What stands for the address of a socket that the program was given, where it cannot be used.
+pub(crate) const GIVEN: &str = "a given socket";
+
+/// Takes over a socket that is bound already. Call it within the runtime.
+pub(crate) fn take_over(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
 fn bind_everywhere(port: u16) -> io::Result<TcpListener> {
     let v6 = bind_to(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), true);
     v6.or_else(|error| match error.kind() {

@@ -444,12 +444,14 @@ impl Configuration {
             options.tls = self.tls.options()?;
         }
         options.web_socket = self.web_socket_options();
-        self.http_options()?;
+        let wrong = |error: broker::Error| Failure::usage(error.to_string());
+        options.check().map_err(wrong)?;
+        self.http_options()?.check().map_err(wrong)?;
         Ok(options)
     }
 
     /// How servers of WebSocket clients are.
-    fn web_socket_options(&self) -> WebSocketOptions {
+    pub(super) fn web_socket_options(&self) -> WebSocketOptions {
         WebSocketOptions {
             tls: match self.websocket.tls {
                 WebSocketMode::Native => WebSocketTls::AsNative,

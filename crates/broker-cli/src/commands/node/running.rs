@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Node;
 use super::configuration::{Configuration, Role, Store, listen_address};
 use super::log::{self, Log};
-use super::service::{self, Orphans};
+use super::service::{self, Orphans, Use};
 use crate::interrupt::Interrupt;
 use crate::outcome::{Exit, Failure, Outcome};
 use crate::session::next;
@@ -23,7 +23,7 @@ pub(super) async fn run(
     node: &Node,
     configuration: Configuration,
     options: Options,
-    given: Vec<TcpListener>,
+    given: Vec<(Use, TcpListener)>,
     log: Log,
 ) -> Outcome {
     let failed = |error| Failure::failed(format!("cannot watch signals: {error}"));
@@ -47,9 +47,20 @@ pub(super) async fn run(
     };
     running.configuration.websocket.listen.clear();
     running.configuration.http.listen.clear();
-    for listener in given {
-        let port = running.endpoint.listen_on(listener)?;
-        tracing::info!(event = "listening", given = true, port);
+    for (of, listener) in given {
+        let endpoint = &running.endpoint;
+        let port = match of {
+            Use::Peers => endpoint.listen_on(listener)?,
+            Use::WebSocket => {
+                endpoint.listen_ws_on(listener, configuration.web_socket_options())?
+            }
+            Use::Http => endpoint.serve_http_on(listener, configuration.http_options()?)?,
+        };
+        match of {
+            Use::Peers => tracing::info!(event = "listening", given = true, port),
+            Use::WebSocket => tracing::info!(event = "listening-web-socket", given = true, port),
+            Use::Http => tracing::info!(event = "listening-http", given = true, port),
+        }
     }
     running.start(&configuration).await?;
     tracing::info!(event = "started", id = %running.endpoint.id());

@@ -9,6 +9,7 @@ use rustix::process::{WaitOptions, wait};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::nearest::nearest;
 use crate::outcome::Failure;
 
 /// Tells systemd something; silent where nobody asked for it. See sd_notify(3).
@@ -34,23 +35,55 @@ pub(super) fn watchdog_interval() -> Option<Duration> {
     Some(period / 2).filter(|interval| !interval.is_zero())
 }
 
-/// Sockets for native peers that systemd keeps, and has bound before the node runs. See
-/// sd_listen_fds(3).
+/// Whom a socket is for that the node was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    Peers,
+    WebSocket,
+    Http,
+}
+
+impl Use {
+    /// By the name that the manager gave it (`FileDescriptorName=`). One without a name has that of
+    /// its unit, or `unknown`, and is for native peers.
+    fn of_name(name: &str) -> Result<Self, Failure> {
+        match name {
+            "peers" | "unknown" | "" => Ok(Self::Peers),
+            "websocket" => Ok(Self::WebSocket),
+            "http" => Ok(Self::Http),
+            unit if unit.ends_with(".socket") => Ok(Self::Peers),
+            other => {
+                let what = format!("a socket was given to the node (LISTEN_FDNAMES) for `{other}`");
+                let known = ["peers", "websocket", "http"];
+                let hint = match nearest(other, known) {
+                    Some(near) => format!("there is `{near}`"),
+                    None => "the names are `peers`, `websocket` and `http`".to_owned(),
+                };
+                Err(Failure::usage(what).hint(hint))
+            }
+        }
+    }
+}
+
+/// Sockets that systemd keeps, and has bound before the node runs. See sd_listen_fds(3).
 ///
 /// # Errors
 ///
-/// When one of them is no TCP socket that listens.
-pub(super) fn given_listeners() -> Result<Vec<TcpListener>, Failure> {
+/// When one of them is no TCP socket that listens, or has a name that says nothing here.
+pub(super) fn given_listeners() -> Result<Vec<(Use, TcpListener)>, Failure> {
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':');
     let mut given = ListenFd::from_env();
     let mut listeners = Vec::new();
     for index in 0..given.len() {
+        let of = Use::of_name(names.next().unwrap_or_default())?;
         let taken = given.take_tcp_listener(index);
         let taken = taken.map_err(|error| {
             Failure::failed(format!(
                 "socket {index} that was given to the node (LISTEN_FDS): {error}"
             ))
         })?;
-        listeners.extend(taken);
+        listeners.extend(taken.map(|listener| (of, listener)));
     }
     Ok(listeners)
 }

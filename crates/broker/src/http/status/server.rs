@@ -5,7 +5,9 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::extract::{Extension, Path, Query, Request, State};
@@ -28,6 +30,7 @@ use serde_json::Value;
 use subtle::ConstantTimeEq;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 use super::disks::Disks;
 use super::documents::{self, PAGE_SIZE, PAGE_SIZE_MAX, Page};
@@ -49,7 +52,8 @@ use crate::net::socket::{self, Liveness, Socket};
 use crate::net::tls::{Role, Tls};
 use crate::store::Node;
 
-/// Time for a request's head, from the connection or the answer before.
+/// Time for a request's head, from the answer before. The first one has it from the connection on, with
+/// TLS and all.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time after which a reader that takes nothing is given up.
@@ -92,6 +96,19 @@ pub(crate) fn start(
         let bound = listener::bind(&address, port).await;
         resolver.resolve(run(&node, options, bound, address, port));
     });
+}
+
+/// Starts a server on a socket that is bound already; returns its port.
+pub(crate) fn start_given(
+    node: &Node,
+    listener: std::net::TcpListener,
+    options: HttpOptions,
+) -> Result<u16, Error> {
+    let bound = {
+        let _runtime = node.shared.runtime.enter();
+        listener::take_over(listener)
+    };
+    run(node, options, bound, listener::GIVEN.to_owned(), 0)
 }
 
 /// Starts the server that the options of the endpoint ask for, if any.
@@ -196,12 +213,13 @@ async fn serve(
         unread_counts: true,
     };
     socket::configure(&stream, liveness);
+    let deadline = Instant::now() + REQUEST_TIMEOUT;
     #[cfg(feature = "tls")]
     let socket = match &server.tls {
         None => Socket::Plain(stream),
         Some(tls) => {
             let handshake = tls.handshake(stream, Role::Acceptor);
-            let cause = match tokio::time::timeout(REQUEST_TIMEOUT, handshake).await {
+            let cause = match timeout_at(deadline, handshake).await {
                 Ok(Ok(stream)) => Ok(stream),
                 Ok(Err(error)) => Err(error.cause),
                 Err(_) => Err("the TLS handshake took too long".to_owned()),
@@ -224,23 +242,36 @@ async fn serve(
         remote,
         place: Arc::new(Lock::new(Some(place))),
     };
-    serve_requests(router, socket, connection).await;
+    serve_requests(router, socket, connection, deadline).await;
 }
 
-async fn serve_requests(router: Router, socket: Socket, connection: Connection) {
+/// Serves requests to the end of the connection, if the first of them has come by a time.
+async fn serve_requests(router: Router, socket: Socket, connection: Connection, deadline: Instant) {
     let remote = connection.remote;
     let router = TowerToHyperService::new(router);
+    let has_asked = Arc::new(AtomicBool::new(false));
+    let asked = has_asked.clone();
     let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+        asked.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(connection.clone());
         router.call(request)
     });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(REQUEST_TIMEOUT)
-        .max_buf_size(REQUEST_BYTES_MAX)
-        .serve_connection(TokioIo::new(socket), service)
-        .with_upgrades()
-        .await;
+    let mut served = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(REQUEST_TIMEOUT)
+            .max_buf_size(REQUEST_BYTES_MAX)
+            .serve_connection(TokioIo::new(socket), service)
+            .with_upgrades()
+    );
+    let served = match timeout_at(deadline, &mut served).await {
+        Ok(served) => served,
+        Err(_) if has_asked.load(Ordering::Relaxed) => served.await,
+        Err(_) => {
+            tracing::debug!(event = "http-connection-ended", %remote, "no request came in time");
+            return;
+        }
+    };
     if let Err(error) = served {
         tracing::debug!(event = "http-connection-ended", %remote, %error);
     }
@@ -608,4 +639,63 @@ fn part_of_list(wanted: &std::collections::BTreeMap<String, String>) -> Result<P
         }
     }
     Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// A connection whose first request has to come within a time; the other end of it, and how
+    /// long it was served, by the clock of the runtime.
+    async fn serve_for(
+        first: Duration,
+        client: impl AsyncFnOnce(&mut TcpStream),
+    ) -> (Duration, Vec<u8>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let (socket, remote) = listener.accept().await.unwrap();
+        let connection = Connection {
+            remote,
+            place: Arc::default(),
+        };
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let began = Instant::now();
+        let deadline = began + first;
+        client(&mut stream).await;
+        serve_requests(router, Socket::Plain(socket), connection, deadline).await;
+        let took = began.elapsed();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        (took, answer)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_has_one_deadline_for_encryption_and_request() {
+        let left = Duration::from_secs(3);
+        let (took, answer) = serve_for(left, async |_| {}).await;
+        assert!(took >= left && took < REQUEST_TIMEOUT, "{took:?}");
+        assert!(answer.is_empty());
+        // Half of a request is none.
+        let half = async |stream: &mut TcpStream| {
+            stream.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+        };
+        let (took, answer) = serve_for(left, half).await;
+        assert!(took >= left && took < REQUEST_TIMEOUT, "{took:?}");
+        assert!(answer.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_asked_may_ask_again_after_that_deadline() {
+        let left = Duration::from_secs(3);
+        let ask = async |stream: &mut TcpStream| {
+            let request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            stream.write_all(request).await.unwrap();
+        };
+        let (took, answer) = serve_for(left, ask).await;
+        assert!(took >= REQUEST_TIMEOUT, "{took:?}");
+        assert!(answer.ends_with(b"here"), "{answer:?}");
+    }
 }
