@@ -39,7 +39,7 @@ struct Log {
 
 impl EventLog {
     /// Adds events, for which the oldest are forgotten.
-    pub(super) fn add(&self, events: &[Event]) {
+    pub(crate) fn add(&self, events: &[Event]) {
         let time = Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::EPOCH);
         let mut log = self.log.lock();
         for event in events {

@@ -25,7 +25,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::disks::Disks;
 use super::{Snapshot, documents, iso};
-use crate::flow::event_log::LoggedEvent;
+use crate::flow::event_log::{EventLog, LoggedEvent};
 use crate::lock::Lock;
 use crate::stats::{QueueStats, Stats};
 use crate::store::Node;
@@ -109,6 +109,8 @@ impl Wanted {
 #[derive(Debug)]
 struct Listener {
     wanted: Wanted,
+    /// The number of the last event that it was told, or need not be told.
+    told: u64,
     /// Bound: `LISTENER_TEXTS_MAX`.
     queue: mpsc::Sender<Bytes>,
 }
@@ -126,6 +128,25 @@ impl Listeners {
         !self.list.lock().is_empty()
     }
 
+    /// The last event that all of them know.
+    fn told(&self) -> u64 {
+        let list = self.list.lock();
+        list.iter().map(|it| it.told).min().unwrap_or(u64::MAX)
+    }
+
+    /// Hands an event to those who want it and do not know it.
+    fn tell_event(&self, event: &LoggedEvent) {
+        let mut text = String::new();
+        put_event(&mut text, event);
+        let text = Bytes::from(text);
+        self.list.lock().retain_mut(|listener| {
+            let is_news = listener.told < event.number;
+            listener.told = listener.told.max(event.number);
+            let is_for = is_news && listener.wanted.has(Kind::of(&event.event));
+            !is_for || listener.queue.try_send(text.clone()).is_ok()
+        });
+    }
+
     /// Hands a text to those who want it. Those who have no room for it are cut off.
     fn tell(&self, kind: Kind, text: &Bytes) {
         self.tell_if(text, |wanted| wanted.has(kind));
@@ -137,17 +158,39 @@ impl Listeners {
         });
     }
 
-    /// Adds a listener, for whom `first` is the beginning; `None` when there are enough.
-    fn add(&self, wanted: Wanted, first: Bytes) -> Option<mpsc::Receiver<Bytes>> {
+    /// Adds a listener, for whom the beginning are the events that are kept behind a number, and `stats`;
+    /// `None` when there are enough.
+    fn add(
+        &self,
+        wanted: Wanted,
+        log: &EventLog,
+        known: u64,
+        stats: &str,
+    ) -> Option<mpsc::Receiver<Bytes>> {
+        // Nothing is told while this is locked: what comes behind the last of these events is told to the
+        // listener as to the others.
         let mut list = self.list.lock();
         list.retain(|listener| !listener.queue.is_closed());
         if list.len() >= LISTENERS_MAX {
             return None;
         }
+        let kept = log.after(0);
+        let told = kept.last().map_or(0, |event| event.number);
+        let mut first = String::from("retry: 2000\n\n");
+        for event in kept.iter().filter(|it| it.number > known) {
+            if wanted.has(Kind::of(&event.event)) {
+                put_event(&mut first, event);
+            }
+        }
+        first.push_str(stats);
         let (queue, texts) = mpsc::channel(LISTENER_TEXTS_MAX);
         // The queue is empty.
-        let _ = queue.try_send(first);
-        list.push(Listener { wanted, queue });
+        let _ = queue.try_send(first.into());
+        list.push(Listener {
+            wanted,
+            told,
+            queue,
+        });
         drop(list);
         self.came.notify_one();
         Some(texts)
@@ -180,21 +223,17 @@ pub(super) async fn answer(
     };
     let known = headers.get("last-event-id");
     let known = known.and_then(|id| id.to_str().ok()?.parse().ok());
-    let mut first = String::from("retry: 2000\n\n");
-    for event in node.shared.data.event_log.after(known.unwrap_or(0)) {
-        if wanted.has(Kind::of(&event.event)) {
-            put_event(&mut first, &event);
-        }
-    }
+    let mut stats = String::new();
     if wanted.has(Kind::Stats) {
         let snapshot = disks.snapshot(node).await;
         put(
-            &mut first,
+            &mut stats,
             Kind::Stats,
             &report(&snapshot, &Rates::default()),
         );
     }
-    match listeners.add(wanted, first.into()) {
+    let log = &node.shared.data.event_log;
+    match listeners.add(wanted, log, known.unwrap_or(0), &stats) {
         Some(texts) => {
             let kind = [(CONTENT_TYPE, "text/event-stream")];
             (kind, Body::from_stream(Texts(texts))).into_response()
@@ -214,7 +253,8 @@ pub(super) async fn run(node: &Node, listeners: &Listeners, disks: &Disks) {
         while !listeners.are_there() {
             listeners.came.notified().await;
         }
-        let mut told = log.after(0).last().map_or(0, |event| event.number);
+        // Something may have happened since the first of them came.
+        let mut told = listeners.told();
         let mut before = (Instant::now(), Counts::of(&Snapshot::of(node).stats));
         let mut ticks = tokio::time::interval_at(before.0 + PERIOD, PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -224,9 +264,7 @@ pub(super) async fn run(node: &Node, listeners: &Listeners, disks: &Disks) {
                 () = log.newer_than(told) => {
                     for event in log.after(told) {
                         told = event.number;
-                        let mut text = String::new();
-                        put_event(&mut text, &event);
-                        listeners.tell(Kind::of(&event.event), &text.into());
+                        listeners.tell_event(&event);
                     }
                 }
                 _ = ticks.tick() => {
@@ -440,9 +478,10 @@ mod tests {
     #[test]
     fn a_listener_that_does_not_read_is_cut_off_alone() {
         let listeners = Listeners::default();
+        let log = EventLog::default();
         let all = || Wanted(Kind::ALL.to_vec());
-        let mut reads = listeners.add(all(), Bytes::new()).unwrap();
-        let mut does_not = listeners.add(all(), Bytes::new()).unwrap();
+        let mut reads = listeners.add(all(), &log, 0, "").unwrap();
+        let mut does_not = listeners.add(all(), &log, 0, "").unwrap();
         for _ in 0..=LISTENER_TEXTS_MAX {
             assert!(reads.try_recv().is_ok());
             listeners.tell(Kind::Stats, &Bytes::from_static(b"x"));
@@ -459,7 +498,8 @@ mod tests {
     #[test]
     fn there_is_room_for_few_and_again_when_one_leaves() {
         let listeners = Listeners::default();
-        let add = || listeners.add(Wanted(vec![Kind::Stats]), Bytes::new());
+        let log = EventLog::default();
+        let add = || listeners.add(Wanted(vec![Kind::Stats]), &log, 0, "");
         let mut all: Vec<_> = (0..LISTENERS_MAX).map(|_| add().unwrap()).collect();
         assert!(add().is_none());
         all.pop();
@@ -476,6 +516,53 @@ mod tests {
         let expected = json!([{ "kind": "peer", "name": "p", "messages": 3 }]);
         assert_eq!(json!(counts(8).drops_since(&counts(5))), expected);
         assert_eq!(json!(counts(3).drops_since(&Counts::default())), expected);
+    }
+
+    #[tokio::test]
+    async fn an_event_between_the_answer_and_the_first_look_is_told_once() {
+        let builder = crate::Endpoint::builder().disable_ssl(true);
+        let runtime = tokio::runtime::Handle::current();
+        let endpoint = builder.runtime(runtime).build().unwrap();
+        let node = endpoint.node();
+        let log = &node.shared.data.event_log;
+        let happen = |text: &str| {
+            let fault = broker_proto::Fault::new(
+                broker_proto::ErrorCode::Unspecified,
+                None,
+                text.to_owned(),
+            );
+            log.add(&[Event::Error(fault)]);
+        };
+        let listeners = Listeners::default();
+        let wanted = || Wanted(vec![Kind::Error]);
+        happen("first");
+        let mut early = listeners.add(wanted(), log, 0, "").unwrap();
+        // The task that tells has not looked yet.
+        happen("second");
+        let mut late = listeners.add(wanted(), log, 0, "").unwrap();
+        let disks = Disks::new(Vec::new());
+        let told = async {
+            let mut heard = [String::new(), String::new()];
+            for (texts, heard) in [&mut early, &mut late].into_iter().zip(&mut heard) {
+                while !heard.contains("third") {
+                    let text = texts.recv().await.unwrap();
+                    heard.push_str(std::str::from_utf8(&text).unwrap());
+                    if heard.contains("second") && log.after(2).is_empty() {
+                        happen("third");
+                    }
+                }
+            }
+            heard
+        };
+        let heard = tokio::select! {
+            heard = told => heard,
+            () = run(node, &listeners, &disks) => unreachable!("it goes on for ever"),
+        };
+        for heard in heard {
+            for text in ["first", "second", "third"] {
+                assert_eq!(heard.matches(text).count(), 1, "{text} in {heard}");
+            }
+        }
     }
 
     #[test]
