@@ -11,6 +11,8 @@
 
 mod data_path;
 mod memory;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[path = "../payload.rs"]
 #[expect(
     dead_code,
@@ -76,6 +78,8 @@ const CASES: &[(&str, usize, Case)] = &[
     ("keys-put", 1000, stores::put),
     ("keys-increment", 1000, stores::increment),
     ("clone-apply", 1000, stores::apply),
+    #[cfg(feature = "metrics")]
+    ("metrics", 1000, metrics::scrape),
 ];
 
 fn main() -> anyhow::Result<()> {
