@@ -17,7 +17,7 @@ from broker import aio, sync
 MESSAGES = 200_000
 ROUND_TRIPS = 5_000
 ROUNDS = 7
-VALUE = ("ping", 1, "a short string", 2.5)
+VALUE = ("ping", "a short string", 2.5)
 SUBSCRIBERS = 10_000
 
 
@@ -36,10 +36,13 @@ def send(ports, orders):
             if order == "end":
                 return
             if order == "send":
-                for _ in range(count):
-                    endpoint.publish("/t", VALUE)
+                # The receiver knows of the peering before this end does.
+                endpoint.publish("/t", (0, *VALUE), wait_for_subscriber=60.0)
+                for number in range(1, count):
+                    endpoint.publish("/t", (number, *VALUE))
             for _ in range(count if order == "echo" else 0):
-                endpoint.publish("/pong", pings.get()[1])
+                topic, value = pings.get()
+                endpoint.publish("/pong", value)
 
 
 def echo(ports):
@@ -58,8 +61,23 @@ def echo(ports):
     asyncio.run(main())
 
 
-def rate(count, seconds):
-    return count / seconds
+class Received:
+    """Counts messages, checks that none is missing or doubled, and says how many came per second."""
+
+    def __init__(self):
+        self.began, self.expected = None, 0
+
+    def add(self, value):
+        """Whether it was the last one."""
+        if self.began is None:
+            self.began = time.perf_counter()
+        if value[0] != self.expected:
+            raise AssertionError("expected message %d, found %d" % (self.expected, value[0]))
+        self.expected += 1
+        return self.expected == MESSAGES
+
+    def rate(self):
+        return (MESSAGES - 1) / (time.perf_counter() - self.began)
 
 
 def blocking_receive(port, orders):
@@ -67,33 +85,28 @@ def blocking_receive(port, orders):
     with broker.Endpoint(configuration()) as endpoint, endpoint.make_subscriber("/t") as messages:
         endpoint.peer("127.0.0.1", port)
         orders.put(("send", MESSAGES))
-        began, left = time.perf_counter(), MESSAGES
-        for _topic, _value in messages:
-            left -= 1
-            if not left:
-                return rate(MESSAGES, time.perf_counter() - began)
+        received = Received()
+        for _topic, value in messages:
+            if received.add(value):
+                return received.rate()
 
 
 def sync_receive(port, orders):
     with sync.connect("127.0.0.1:%d" % port, subscribe=["/t"], configuration=configuration()) as b:
         orders.put(("send", MESSAGES))
-        began, left = time.perf_counter(), MESSAGES
+        received = Received()
         for message in b:
-            message.value
-            left -= 1
-            if not left:
-                return rate(MESSAGES, time.perf_counter() - began)
+            if received.add(message.value):
+                return received.rate()
 
 
 async def aio_receive(port, orders):
     async with aio.connect("127.0.0.1:%d" % port, subscribe=["/t"], configuration=configuration()) as b:
         orders.put(("send", MESSAGES))
-        began, left = time.perf_counter(), MESSAGES
+        received = Received()
         async for message in b:
-            message.value
-            left -= 1
-            if not left:
-                return rate(MESSAGES, time.perf_counter() - began)
+            if received.add(message.value):
+                return received.rate()
 
 
 async def streams_round_trip(port):
@@ -112,6 +125,7 @@ async def streams_round_trip(port):
 async def aio_round_trip(port, orders):
     async with aio.connect("127.0.0.1:%d" % port, subscribe=["/pong"], configuration=configuration()) as b:
         orders.put(("echo", ROUND_TRIPS))
+        await b.drain()
         took = []
         for _ in range(ROUND_TRIPS):
             began = time.perf_counter()

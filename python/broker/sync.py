@@ -24,7 +24,7 @@ from ._client import connection as _connection
 from ._client import events as _events
 from ._client import store as _store
 from ._client import stream as _stream
-from ._client.blocking import Blocking, run
+from ._client.blocking import Blocking, check_callback, run
 from ._client.connection import Topics
 from ._client.deadline import Timeout
 from ._client.names import *
@@ -57,6 +57,8 @@ def connect(*addresses: str, subscribe: Topics = (), timeout: Timeout = 10.0, wa
     >>> reply.args()
     [1]
     """
+    check_callback(on_connect)
+    check_callback(on_disconnect)
     core = _connection.Connection(Blocking(), addresses, subscribe, retry, on_connect, on_disconnect,
                                   close_timeout, configuration, endpoint)
     run(core._opened(timeout, wait))
@@ -356,3 +358,19 @@ class Connection:
         `timeout`: by their address how many messages wait here, 0 where all are on their way.
         """
         return run(self._core.drain(timeout))
+
+
+def _add_examples() -> None:
+    """Gives each method the example of its twin, without `async` and `await`."""
+    for own, other in ((Stream, _stream.Stream), (Events, _events.Events), (Store, _store.Store),
+                       (Subscription, _connection.Subscription), (Connection, _connection.Connection)):
+        for name, method in vars(own).items():
+            text = getattr(vars(other).get(name), "__doc__", None) or ""
+            _, mark, example = text.partition(">>> ")
+            if mark and not name.startswith("_"):
+                example = example.replace("await ", "").replace("async ", "")
+                # A property's own text can be set as well.
+                method.__doc__ = "%s\n\n        >>> %s" % ((method.__doc__ or "").rstrip(), example)
+
+
+_add_examples()

@@ -32,6 +32,8 @@ __all__ = ["FakeZeek", "settle"]
 
 # How long `settle` waits; only a fault takes longer.
 SETTLE_TIMEOUT_S = 30.0
+# How often programs are looked for that come by WebSocket.
+LOOK_S = 0.01
 
 
 class FakeZeek:
@@ -94,7 +96,23 @@ class FakeZeek:
         """
         from ._client.events import packed
 
-        self._endpoint.publish(topic, packed(value), wait_for_subscriber=timeout)
+        value, deadline = packed(value), time.monotonic() + timeout
+        # Programs that come by WebSocket are no peers, which is what an endpoint can wait for.
+        while self._web_socket_port is not None and time.monotonic() < deadline:
+            if self._is_wanted_by_client(topic):
+                self._endpoint.publish(topic, value)
+                return
+            try:
+                self._endpoint.publish(topic, value, wait_for_subscriber=LOOK_S)
+                return
+            except TimeoutError:
+                pass
+        self._endpoint.publish(topic, value, wait_for_subscriber=max(LOOK_S, deadline - time.monotonic()))
+
+    def _is_wanted_by_client(self, topic: str) -> bool:
+        consumers = self._endpoint.stats()["subscribers"]
+        return any(topic.startswith(prefix) for consumer in consumers if consumer["kind"] == "client"
+                   for prefix in consumer["topics"])
 
     def play(self, recording: Union[str, os.PathLike[str], Iterable[Tuple[str, Any]]]) -> int:
         """Publishes (topic, value) pairs, or the messages of a file that an endpoint recorded, one after

@@ -1,10 +1,13 @@
 """`broker.aio` on every kind of loop: asyncio, uvloop, a loop without readers, trio."""
 
+import ast
 import asyncio
 import dataclasses
 import datetime
 import doctest
-import importlib.util
+import importlib
+import inspect
+import struct
 import threading
 
 import pytest
@@ -275,20 +278,112 @@ def test_websocket_servers_are_peers_as_well(fake):
 
 
 def test_logs_come_although_they_are_asked_for_late(scene):
-    import log_stream
+    endpoint = scene.endpoint()
+    address = "127.0.0.1:%d" % listen(endpoint)
+    statuses = scene.use(endpoint.make_status_subscriber(True))
+    stream, writer = broker.Enum("Tiny::LOG"), broker.Enum("Log::WRITER_ASCII")
+    # One field: its type, an integer, that of its elements, whether it is there, its eight bytes.
+    blob = struct.pack(">iii?q", 1, 2, 0, True, 7)
 
-    zeek = log_stream.Zeek(scene) if hasattr(log_stream, "Zeek") else None
-    if zeek is None:
-        pytest.skip("see test_zeek_logs")
+    def message(kind, *content):
+        return (broker.Count(1), broker.Count(kind), (stream, writer, *content))
+
+    def announce():
+        """As a Zeek does: to each peer, when it appears."""
+        for status in statuses:
+            if status.code() == aio.SC.PeerAdded:
+                peer = status.context()
+                fields = (("n", None, broker.Count(2), broker.Count(0), True),)
+                info = ("tiny", 0.0, 0.0, 0.0, {}, "")
+                endpoint.publish("zeek/logs/Tiny::LOG", message(2, info, fields), to=peer)
+                endpoint.publish("zeek/logs/Tiny::LOG", message(3, "tiny", blob), to=peer)
+
+    scene.background(announce)
+
+    async def main():
+        async with aio.connect(address) as b:
+            async with b.logs("tiny") as records:
+                async for record in records:
+                    assert (record.path, record["n"]) == ("tiny", 7)
+                    break
+
+    run("asyncio", main)
 
 
-@pytest.mark.parametrize("module", ["aio", "sync", "testing", "_client.address"])
+@pytest.mark.parametrize("module", ["testing", "_client.address"])
 def test_the_examples_of_docstrings(module, fake):
     module = importlib.import_module("broker." + module)
-    names = {"asyncio": asyncio, "address": fake.address, "zeek": fake, "broker": broker,
-             "connect": getattr(module, "connect", broker.sync.connect), "Event": aio.Event, "b": None}
-    results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    names = {"connect": broker.sync.connect, "Event": aio.Event}
+    results = doctest.DocTestRunner()
     for test in doctest.DocTestFinder(exclude_empty=True).find(module, extraglobs=names):
-        if test.examples and test.name != "broker.aio.Completions":
-            results.run(test)
+        results.run(test)
     assert results.failures == 0 and results.tries > 0
+
+
+@aio.event("login")
+@dataclasses.dataclass
+class Login:
+    user: str
+
+
+def examples_of(module):
+    """The examples of the functions and classes that programs use, those of a method by themselves."""
+    found = []
+    for name in ["connect", "Connection", "Subscription", "Stream", "Events", "Store"]:
+        tests = doctest.DocTestFinder().find(getattr(module, name), name, module=False)
+        found += [test for test in tests if test.examples]
+    return found
+
+
+class Examples:
+    """Runs examples as the prompt of `python -m asyncio` does, where `await` can stand alone."""
+
+    def __init__(self, loop, names):
+        self._loop, self._names = loop, names
+
+    def run(self, test, capsys):
+        for example in test.examples:
+            expected, got = example.want, self._run(example.source, capsys)
+            if example.exc_msg is not None:
+                expected = example.exc_msg
+            assert got == expected, (test.name, example.source)
+
+    def _run(self, source, capsys):
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        code = compile(source, "example", "single", flags)
+        try:
+            result = eval(code, self._names)
+            if inspect.iscoroutine(result):
+                self._loop.run_until_complete(asyncio.wait_for(result, DEADLINE_S))
+        except Exception as error:
+            return "%s: %s\n" % (type(error).__name__, error)
+        return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("module", [aio, broker.sync], ids=["aio", "sync"])
+def test_every_method_has_an_example_that_works(module, fake, capsys):
+    tests = examples_of(module)
+    methods = {test.name for test in tests}
+    for name in ["Connection", "Store"]:
+        cls = getattr(module, name)
+        assert {"%s.%s" % (name, method) for method in vars(cls) if not method.startswith("_")} - methods == {
+            *(["Connection.endpoint"] if name == "Connection" else [])}
+    fake.endpoint.attach_master("hosts").put("printer", "10.0.0.1")
+    loop = asyncio.new_event_loop()
+    for test in tests:
+        capsys.readouterr()
+        names = {"connect": module.connect, "address": fake.address, "fake": fake, "Event": aio.Event,
+                 "Login": Login, "asyncio": asyncio}
+        if test.name == "connect":
+            # It runs a loop of its own.
+            doctest.DocTestRunner().run(doctest.DocTest(test.examples, names, "connect", None, 0, ""))
+            assert "Failed" not in capsys.readouterr().out
+            continue
+        examples = Examples(loop, names)
+        wait = "await " if module is aio else ""
+        for line in ['b = %sconnect(address, subscribe=["/topic/test"])', 'hosts = %sb.store("hosts", timeout=60)',
+                     'mine = %sb.master("mine")']:
+            assert examples._run(line % wait, capsys) == ""
+        examples.run(test, capsys)
+        examples._run(wait + "b.close()", capsys)
+    loop.close()

@@ -61,6 +61,14 @@ def test_it_waits_for_who_subscribes(fake_zeek):
         assert b.receive(DEADLINE_S).value == 1
 
 
+def test_it_waits_for_who_subscribes_by_websocket(fake_zeek):
+    with broker.sync.connect(fake_zeek.web_socket_address, subscribe=["/t"]) as b:
+        fake_zeek.publish("/t", 1)
+        assert b.receive(DEADLINE_S).value == 1
+    with pytest.raises(TimeoutError):
+        fake_zeek.publish("/elsewhere", 1, timeout=0.05)
+
+
 def test_it_says_what_came_instead(fake_zeek):
     with broker.sync.connect(fake_zeek.address) as b:
         b.publish("/t", zeek.Event("other"))

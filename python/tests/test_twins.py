@@ -148,6 +148,17 @@ def test_requests_of_several_threads_get_a_reply_each(scene, answerer):
         assert not b._core._replies._lines
 
 
+def test_a_function_that_fails_ends_its_own_request(scene, answerer):
+    with broker.sync.connect(answerer.address) as b:
+        failing = scene.background(b.request, "/t", broker.sync.Event("nothing"), reply="pong",
+                                   timeout=DEADLINE_S, where=lambda reply: 1 / 0)
+        wait_until(lambda: b._core._replies._lines, "it waits")
+        reply = b.request("/t", broker.sync.Event("ping", 1), reply="pong", timeout=DEADLINE_S)
+        assert reply.args() == [1]
+        with pytest.raises(ZeroDivisionError):
+            failing.result(DEADLINE_S)
+
+
 def test_threads_share_a_subscription(scene, answerer):
     with broker.sync.connect(answerer.address) as b, b.subscribe("/t") as messages:
         taken = []

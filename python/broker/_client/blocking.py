@@ -28,6 +28,12 @@ def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
     raise RuntimeError("a coroutine of the core waited for something else than its waiter")
 
 
+def check_callback(function: Optional[Callable[..., Any]]) -> None:
+    """Raises TypeError for a coroutine function: nothing would run it."""
+    if inspect.iscoroutinefunction(function):
+        raise TypeError("expected a function, found the coroutine function %r" % (function,))
+
+
 class _Gate:
     __slots__ = ("is_open",)
 
@@ -96,8 +102,6 @@ class Blocking:
             self._changed.notify_all()
 
     def start(self, function: Callable[..., Any], *arguments: Any) -> None:
-        if inspect.iscoroutinefunction(function):
-            raise TypeError("expected a function, found the coroutine function %r" % (function,))
         callbacks.call(function, *arguments)
 
 

@@ -52,16 +52,32 @@ class Subscription(Stream[Message]):
     """Messages under some topics: `async for message in subscription`. Made by `Connection.subscribe`."""
 
     def add_topic(self, topic: str) -> None:
-        """Subscribes to one more topic."""
+        """Subscribes to one more topic.
+
+        >>> async with b.subscribe("/a") as messages:
+        ...     messages.add_topic("/b")
+        ...     fake.publish("/b", 1)
+        ...     print((await messages.receive(60)).topic)
+        /b
+        """
         self._source.add_topic(topic)
 
     def remove_topic(self, topic: str) -> None:
-        """Takes a topic out of the subscription."""
+        """Takes a topic out of the subscription.
+
+        >>> async with b.subscribe("/a", "/b") as messages:
+        ...     messages.remove_topic("/b")
+        """
         self._source.remove_topic(topic)
 
     @property
     def dropped(self) -> int:
-        """How many messages were dropped because they were not taken in time."""
+        """How many messages were dropped because they were not taken in time.
+
+        >>> async with b.subscribe("/a") as messages:
+        ...     print(messages.dropped)
+        0
+        """
         dropped: int = self._source.dropped
         return dropped
 
@@ -138,17 +154,23 @@ class Connection:
         deadline = deadline_of(timeout)
         completions = self._completions
         pending: List[Tuple[str, Operation]] = []
-        for url in self._urls:
-            operation = completions.begin(completions.queue.peer, self._endpoint, url, None, self._retry)
-            pending.append((url, operation))
         missing: Dict[str, str] = {}
+        for url in self._urls:
+            try:
+                operation = completions.begin(completions.queue.peer, self._endpoint, url, None, self._retry)
+            except ClosedError:
+                raise
+            except BrokerError as error:
+                missing[url] = str(error)
+            else:
+                pending.append((url, operation))
         for url, operation in pending:
             try:
                 if await completions.finish(operation, deadline):
                     continue
+            except ClosedError:
+                raise
             except BrokerError as error:
-                if isinstance(error, ClosedError):
-                    raise
                 missing[url] = str(error)
             else:
                 self._look_at_statuses()
@@ -189,6 +211,9 @@ class Connection:
     async def close(self, timeout: Timeout = None) -> None:
         """Waits until peers have what was published, for at most `timeout` (None: `close_timeout`), ends
         all iterations and closes the peerings. May be called again.
+
+        >>> other = await connect(address)
+        >>> await other.close()
         """
         if self._is_closed:
             return
@@ -234,7 +259,11 @@ class Connection:
         return self._endpoint
 
     def peers(self) -> List[PeerInfo]:
-        """The peers at this moment."""
+        """The peers at this moment.
+
+        >>> len(b.peers())
+        1
+        """
         return self._endpoint.peers()
 
     # --- messages -------------------------------------------------------------------------------
@@ -242,6 +271,8 @@ class Connection:
     async def publish(self, topic: str, value: Any, *, timeout: Timeout = None) -> None:
         """Publishes a value, an Event or an instance of a class made with `event`; waits while a peer has
         no room for more. What it does not have by the end of `timeout` it gets later or never.
+
+        >>> await b.publish("/topic/test", Event("hello", 1))
         """
         completions = self._completions
         await completions.run("a peer has no room for the message", timeout, completions.queue.publish,
@@ -264,6 +295,10 @@ class Connection:
         It is expected under `reply_topic`, by default the topic itself. Events carry nothing that tells
         which request they answer: of several requests the one that has waited longest gets the reply.
         `where` tells them apart: a function that is called with a reply and says whether it is the one.
+
+        >>> reply = await b.request("/topic/test", Event("ping", 1), reply="pong", timeout=60)
+        >>> reply.name(), reply.args()
+        ('pong', [1])
         """
         return await self._replies.ask(topic if reply_topic is None else reply_topic, reply,
                                        lambda: self.publish(topic, event, timeout=timeout), timeout, where)
@@ -274,6 +309,13 @@ class Connection:
 
         `overflow` says what happens beyond `buffer` messages: "drop_oldest", "drop_newest", "block"
         (publishers wait), "disconnect" (the subscription ends).
+
+        >>> async with b.subscribe("/a", buffer=1000, overflow="drop_oldest") as messages:
+        ...     fake.publish("/a/b", 1)
+        ...     async for message in messages:
+        ...         print(message.topic, message.value)
+        ...         break
+        /a/b 1
         """
         return self._subscription(topics, buffer, overflow)
 
@@ -290,15 +332,28 @@ class Connection:
     def events(self, *kinds: str) -> Events[zeek.Event]: ...
 
     def events(self, *kinds: Any) -> Events[Any]:
-        """The events among the messages of this connection; see `Subscription.events`."""
+        """The events among the messages of this connection; see `Subscription.events`.
+
+        >>> fake.publish("/topic/test", Login("root"))
+        >>> async for login in b.events(Login):
+        ...     print(login.user)
+        ...     break
+        root
+        """
         return Events(self._messages, kinds)
 
     async def receive(self, timeout: Timeout = None) -> Message:
-        """Waits for one message. Raises TimeoutError when none comes in time, ClosedError at the end."""
+        """Waits for one message. Raises TimeoutError when none comes in time, ClosedError at the end.
+
+        >>> fake.publish("/topic/test", "a message")
+        >>> message = await b.receive(timeout=60)
+        >>> message.topic, message.value, message.event
+        ('/topic/test', 'a message', None)
+        """
         return await self._messages.receive(timeout)
 
-    def __aiter__(self: _C) -> _C:
-        return self
+    def __aiter__(self) -> Subscription:
+        return self._messages
 
     async def __anext__(self) -> Message:
         return await self._messages.__anext__()
@@ -308,6 +363,10 @@ class Connection:
     async def store(self, name: str, *, timeout: Timeout = STORE_TIMEOUT_S) -> Store:
         """A clone of a data store, which follows its master wherever that is. Waits until it has what the
         master has. Raises TimeoutError when no master is found.
+
+        >>> hosts = await b.store("hosts")
+        >>> await hosts.get("printer")
+        '10.0.0.1'
         """
         store = Store(self._completions, self._endpoint.open_clone(name))
         try:
@@ -322,6 +381,11 @@ class Connection:
     async def master(self, name: str, *, path: Optional[str] = None) -> Store:
         """The master of a data store, kept here: in memory, or in the file `path`. Raises StoreError when
         a peer has it or the file cannot be used.
+
+        >>> seen = await b.master("seen")
+        >>> await seen.increment("10.0.0.1")
+        >>> await seen.snapshot()
+        {'10.0.0.1': 1}
         """
         if path is None:
             return Store(self._completions, self._endpoint.open_master(name))
@@ -332,6 +396,10 @@ class Connection:
         """Logs of Zeek: a stream of LogRecord. Names are paths such as `conn`; without names all logs.
 
         Zeek announces its logs when a peer appears, so they come over peerings of their own.
+
+        >>> async with b.logs("conn", "dns") as records:
+        ...     print(type(records).__name__)
+        Stream
         """
         endpoint, on_close = self._endpoint, None
         if self._urls:
@@ -353,7 +421,12 @@ class Connection:
                 pass
 
     def status(self) -> Stream[Union[Status, Error]]:
-        """What happens to the peerings from now on: a stream of Status and Error."""
+        """What happens to the peerings from now on: a stream of Status and Error.
+
+        >>> async with b.status() as statuses:
+        ...     other = await connect(address, wait=False, endpoint=b.endpoint)
+        ...     await other.close()
+        """
         statuses = self._endpoint.make_status_subscriber(True)
         return Stream(self._completions, statuses, polled(statuses))
 
@@ -362,6 +435,10 @@ class Connection:
         `timeout`: by their address how many messages wait here, 0 where all are on their way.
 
         Native peers confirm it; of WebSocket servers and ZeroMQ it is known what was sent.
+
+        >>> await b.publish("/topic/test", 1)
+        >>> await b.drain(timeout=60)
+        {}
         """
         completions = self._completions
         deadline = deadline_of(timeout)

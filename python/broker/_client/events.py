@@ -70,7 +70,13 @@ class Events(Generic[E]):
         self._match = matcher(kinds)
 
     async def receive(self, timeout: Timeout = None) -> E:
-        """Waits for one event. Raises TimeoutError when none comes in time, ClosedError at the end."""
+        """Waits for one event. Raises TimeoutError when none comes in time, ClosedError at the end.
+
+        >>> fake.publish("/topic/test", Event("hello", 1))
+        >>> event = await b.events("hello").receive(timeout=60)
+        >>> event.args()
+        [1]
+        """
         deadline = deadline_of(timeout)
         while True:
             left = None if deadline is None else left_until(deadline)

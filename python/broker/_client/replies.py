@@ -11,11 +11,17 @@ from .stream import Stream
 
 
 class _Request:
-    __slots__ = ("match", "reply")
+    __slots__ = ("match", "reply", "error")
 
     def __init__(self, match: Callable[[Message], Any]) -> None:
         self.match = match
         self.reply: Any = None
+        # What the program's own function raised; it is not for the task that hands out.
+        self.error: Optional[Exception] = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.reply is not None or self.error is not None
 
 
 class _Line:
@@ -38,10 +44,14 @@ class _Line:
 
     def _hand_over(self, message: Message) -> None:
         for request in self.requests:
-            if request.reply is None:
+            if request.is_over:
+                continue
+            try:
                 request.reply = request.match(message)
-                if request.reply is not None:
-                    return
+            except Exception as error:
+                request.error = error
+            if request.reply is not None:
+                return
 
 
 class Replies:
@@ -72,9 +82,11 @@ class Replies:
             await publish()
             while True:
                 line.hand_out()
+                if request.error is not None:
+                    raise request.error
                 if request.reply is not None:
                     return request.reply
-                if not await line.messages._fill(deadline, lambda: request.reply is not None):
+                if not await line.messages._fill(deadline, lambda: request.is_over):
                     raise expired("no `%s` came as a reply on %s" % (described(reply), topic), timeout)
         finally:
             line.requests.remove(request)

@@ -51,7 +51,17 @@ class Stream(Generic[T]):
         self._is_busy = False
 
     async def receive(self, timeout: Timeout = None) -> T:
-        """Waits for one item. Raises TimeoutError when none comes in time, ClosedError at the end."""
+        """Waits for one item. Raises TimeoutError when none comes in time, ClosedError at the end.
+
+        >>> fake.publish("/topic/test", 1)
+        >>> message = await b.receive(timeout=60)
+        >>> message.value
+        1
+        >>> await b.receive(timeout=0.01)
+        Traceback (most recent call last):
+            ...
+        TimeoutError: nothing was received within 0.01 s
+        """
         deadline = deadline_of(timeout)
         items = self._items
         while True:
@@ -63,7 +73,11 @@ class Stream(Generic[T]):
                 raise expired("nothing was received", timeout)
 
     def close(self) -> None:
-        """Ends the stream; what was not handed over is dropped. May be called again."""
+        """Ends the stream; what was not handed over is dropped. May be called again.
+
+        >>> messages = b.subscribe("/a")
+        >>> messages.close()
+        """
         with self._completions.waiter.lock:
             if self._is_closed:
                 return
