@@ -577,7 +577,7 @@ impl Endpoint {
     /// Our own subscribers do not get it. Raises TypeError for values without a counterpart,
     /// OverflowError for numbers and times that do not fit. After `shutdown` it does nothing.
     ///
-    /// With `wait_for_subscriber` (seconds, timedelta, Timespan) it waits that long for a peer that
+    /// With `wait_for_subscriber` (seconds, timedelta, Timespan) it waits that long for a peer, or a WebSocket client, that
     /// wants the topic, and raises TimeoutError, with nothing sent, when there is none.
     #[pyo3(signature = (topic, data, *directed, to = None, wait_for_subscriber = None),
            text_signature = "($self, topic, data, *, to=None, wait_for_subscriber=None)")]

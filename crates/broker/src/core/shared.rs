@@ -9,6 +9,7 @@ use broker_data::Timestamp;
 use broker_proto::circle::Circles;
 use broker_proto::duplicates::Keys;
 use broker_proto::endpoint::Endpoint as Machine;
+use broker_proto::routes::LocalKind;
 use broker_proto::{Config, EndpointId};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -204,27 +205,38 @@ impl Shared {
         }
     }
 
-    /// Notes that peers came, or want something else.
-    pub(super) fn wants_changed(&self) {
+    /// Notes that peers or WebSocket clients came, or want something else.
+    pub(crate) fn wants_changed(&self) {
         self.wants_changed.notify_waiters();
     }
 
-    /// Resolves to `true` when a peer wants messages of that topic, to `false` at the shutdown.
+    /// Resolves to `true` when a peer or a WebSocket client wants messages of that topic, to `false` at
+    /// the shutdown.
     pub(crate) async fn until_wanted(&self, topic: &[u8]) -> bool {
         loop {
             // In this order, so that a change in between wakes.
             let mut changed = std::pin::pin!(self.wants_changed.notified());
             changed.as_mut().enable();
-            let table = self.data.routes.load();
-            if table.peers().any(|(_, filter, _)| filter.matches(topic)) {
+            if self.is_wanted(topic) {
                 return true;
             }
-            drop(table);
             tokio::select! {
                 () = changed => {}
                 () = self.until_shutdown() => return false,
             }
         }
+    }
+
+    fn is_wanted(&self, topic: &[u8]) -> bool {
+        let table = self.data.routes.load();
+        let mut clients = table
+            .locals()
+            .filter(|&(_, kind, _)| kind == LocalKind::Client);
+        table.peers().any(|(_, filter, _)| filter.matches(topic))
+            || clients.any(|(id, ..)| {
+                let mut wanted = table.local_topics(id);
+                wanted.any(|prefix| topic.starts_with(prefix.as_bytes()))
+            })
     }
 
     /// The addresses of peers whose protocol knows no data stores.

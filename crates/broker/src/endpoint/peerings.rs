@@ -368,8 +368,9 @@ impl Endpoint {
         pending
     }
 
-    /// Resolves to `true` when a peer wants messages of a topic, as far as peers tell, to `false` after
-    /// the timeout or when this endpoint is shut down. Whoever publishes before is not heard.
+    /// Resolves to `true` when a peer or a WebSocket client wants messages of a topic, as far as peers
+    /// tell, to `false` after the timeout or when this endpoint is shut down. What is published before
+    /// is not heard.
     pub fn await_subscriber(&self, topic: impl Into<Topic>, timeout: Duration) -> Pending<bool> {
         let (resolver, pending) = Pending::new(|| false);
         let (shared, topic) = (self.shared().clone(), topic.into());

@@ -480,6 +480,7 @@ impl Session {
                 NotAdded::TooManyTopics => Close::too_many_subscriptions(),
             })
         })?;
+        shared.wants_changed();
         let forwarding = !shared.options.disable_forwarding;
         self.consumer = Some(Consumer {
             id,
