@@ -9,7 +9,9 @@ use broker_proto::store::StoreFailure;
 
 use crate::core::pending::Pending;
 use crate::signal::within;
-use crate::store::host::{Core, Host};
+use crate::store::host::Core;
+#[cfg(feature = "status")]
+use crate::store::host::Host;
 use crate::store::{EncodedEntry, Node, Store, StoreError, encoded};
 
 impl Store {
@@ -280,6 +282,7 @@ impl Store {
     }
 }
 
+#[cfg(feature = "status")]
 impl Host {
     /// Shows the encoded keys behind one, among `limit` of them, as they are at this moment, in the
     /// order of their bytes. The store is locked meanwhile. Returns the key that it came to, unless
