@@ -35,6 +35,13 @@ pub(crate) enum OnPeerLoss {
     End,
 }
 
+impl OnPeerLoss {
+    /// What the option `--no-retry` asks for.
+    pub(crate) fn retry_unless(no_retry: bool) -> Self {
+        if no_retry { Self::End } else { Self::Reconnect }
+    }
+}
+
 /// Starts the threads of a command.
 pub(crate) fn runtime() -> Result<Runtime, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -151,11 +151,7 @@ impl Logs {
             ));
             put_closed(&closed, console)?;
         }
-        let loss = if self.no_retry {
-            OnPeerLoss::End
-        } else {
-            OnPeerLoss::Reconnect
-        };
+        let loss = OnPeerLoss::retry_unless(self.no_retry);
         let runtime = session::runtime()?;
         let outcome = runtime.block_on(self.receive(target, loss, reader, console));
         runtime.shutdown_background();

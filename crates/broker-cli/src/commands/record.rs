@@ -67,11 +67,7 @@ impl Record {
                 "{torn} bytes of an unfinished block are cut off"
             ));
         }
-        let loss = if self.no_retry {
-            OnPeerLoss::End
-        } else {
-            OnPeerLoss::Reconnect
-        };
+        let loss = OnPeerLoss::retry_unless(self.no_retry);
         let runtime = session::runtime()?;
         let outcome = runtime.block_on(self.receive(target, loss, writer, console));
         runtime.shutdown_background();

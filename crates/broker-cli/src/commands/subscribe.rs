@@ -75,11 +75,7 @@ impl Sub {
     pub(crate) fn run(self, global: &Global, console: &mut Console) -> Outcome {
         let target = Target::find(&self.connection, global)?;
         let printer = self.printer(console)?;
-        let loss = if self.no_retry {
-            OnPeerLoss::End
-        } else {
-            OnPeerLoss::Reconnect
-        };
+        let loss = OnPeerLoss::retry_unless(self.no_retry);
         let runtime = session::runtime()?;
         let outcome = runtime.block_on(self.receive(target, loss, printer, console));
         runtime.shutdown_background();
