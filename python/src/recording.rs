@@ -11,25 +11,25 @@ use crate::data::{Data, Encoded};
 use crate::text;
 
 /// What ends the reading of a recording.
-enum Failure {
+enum ReadError {
     File(RecordingFileError),
     Python(PyErr),
 }
 
-impl From<RecordingFileError> for Failure {
+impl From<RecordingFileError> for ReadError {
     fn from(error: RecordingFileError) -> Self {
         Self::File(error)
     }
 }
 
-impl From<Failure> for PyErr {
-    fn from(failure: Failure) -> Self {
+impl From<ReadError> for PyErr {
+    fn from(failure: ReadError) -> Self {
         match failure {
-            Failure::Python(error) => error,
-            Failure::File(error @ RecordingFileError::NotARecording { .. }) => {
+            ReadError::Python(error) => error,
+            ReadError::File(error @ RecordingFileError::NotARecording { .. }) => {
                 PyValueError::new_err(error.to_string())
             }
-            Failure::File(error) => PyOSError::new_err(error.to_string()),
+            ReadError::File(error) => PyOSError::new_err(error.to_string()),
         }
     }
 }
@@ -41,7 +41,7 @@ impl From<Failure> for PyErr {
 #[pyo3(signature = (path, /))]
 pub(crate) fn read_recording(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyList>> {
     let list = PyList::empty(py);
-    let mut reader = RecordingReader::open(path).map_err(Failure::File)?;
+    let mut reader = RecordingReader::open(path).map_err(ReadError::File)?;
     while reader.next_block(|_, message| {
         let add = || {
             // What a file holds was not looked at yet.
@@ -50,7 +50,7 @@ pub(crate) fn read_recording(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_
             let topic = text::to_str(py, message.topic)?;
             list.append((topic, Data::new(Encoded::trusted(message.payload))))
         };
-        add().map_err(Failure::Python)
+        add().map_err(ReadError::Python)
     })? {}
     Ok(list)
 }
