@@ -183,6 +183,12 @@ impl Control {
             .collect()
     }
 
+    fn with_link(&self, connection: ConnectionId, act: impl FnOnce(&Link)) {
+        if let Some(link) = self.links.get(&connection) {
+            act(link);
+        }
+    }
+
     /// The last peer has left, or the time for that is over.
     fn tell_that_all_left(&mut self) {
         if let Shutdown::Leaving { left, .. } = &mut self.shutdown
@@ -543,16 +549,10 @@ impl Shared {
                 }
                 Output::Interest {
                     connection, filter, ..
-                } => {
-                    if let Some(link) = control.links.get(&connection) {
-                        link.mailbox.set_interest(filter);
-                    }
-                }
-                Output::Send { connection, frame } => {
-                    if let Some(link) = control.links.get(&connection) {
-                        link.mailbox.push_control(Bytes::from(frame));
-                    }
-                }
+                } => control.with_link(connection, |link| link.mailbox.set_interest(filter)),
+                Output::Send { connection, frame } => control.with_link(connection, |link| {
+                    link.mailbox.push_control(Bytes::from(frame));
+                }),
                 Output::Close { connection, cause } => {
                     tracing::debug!(
                         event = "connection-closing",
@@ -564,14 +564,10 @@ impl Shared {
                     }
                 }
                 Output::Pause { connection } => {
-                    if let Some(link) = control.links.get(&connection) {
-                        link.set_paused(true);
-                    }
+                    control.with_link(connection, |link| link.set_paused(true));
                 }
                 Output::Resume { connection } => {
-                    if let Some(link) = control.links.get(&connection) {
-                        link.set_paused(false);
-                    }
+                    control.with_link(connection, |link| link.set_paused(false));
                 }
                 Output::Install {
                     connection,
@@ -589,14 +585,7 @@ impl Shared {
                     self.peers_changed(None);
                     self.wants_changed();
                 }
-                Output::Event(event) => {
-                    if let Event::Error(fault) = &event
-                        && fault.code == ErrorCode::PeerRefused
-                    {
-                        tracing::warn!(event = "incoming-refused", "{fault}");
-                    }
-                    events.push(event);
-                }
+                Output::Event(event) => events.push(event),
                 Output::Reply { request, outcome } => {
                     after.answers.extend(
                         control
@@ -613,12 +602,23 @@ impl Shared {
             let unreached = urls.iter().filter(|url| !self.carries_stores(url));
             self.set_unreached_peers(unreached.map(|url| url.host()).collect());
         }
-        // Events that belong together arrive together: a reader that sees the first of them can
-        // rely on the next being there.
+        self.tell(&events);
+        after
+    }
+
+    /// Has events published. Those that belong together arrive together: a reader that sees the first of
+    /// them can rely on the next being there.
+    fn tell(&self, events: &[Event]) {
+        for event in events {
+            if let Event::Error(fault) = event
+                && fault.code == ErrorCode::PeerRefused
+            {
+                tracing::warn!(event = "incoming-refused", "{fault}");
+            }
+        }
         for group in events.chunk_by(|a, b| a.topic() == b.topic()) {
             self.data.publish_events(group);
         }
-        after
     }
 
     /// Begins a peering: from now on messages go there, and what comes from there is routed.
