@@ -109,6 +109,7 @@ def test_messages_come_in_order(answerer):
         received = [message for _, message in zip(range(1000), b)]
     assert [message.value for message in received] == list(range(1000))
     assert {message.topic for message in received} == {"/t"}
+    assert {message.peer for message in received} == {answerer.endpoint.node_id()}
     assert {message.event for message in received} == {None}
 
 

@@ -120,6 +120,8 @@ fn a_message_shows_its_frame() {
     let length = u32::from_be_bytes(frame[..4].try_into().unwrap());
     assert_eq!(length as usize + 4, frame.len());
     assert!(frame.ends_with(b"/topic\x05\x05hello"), "{frame:?}");
+    // It went nowhere else, so that it shows the peer it came from. Spec: wire 6.
+    assert_eq!(&frame[4..20], right.id().bytes());
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub(crate) struct Targets {
     joint: Option<JointEnd>,
     /// Whether what goes to the list carries a mark; local consumers do not look at it.
     is_marked: bool,
+    /// Whether some of them are peers, so that what goes to the list is sent by this endpoint.
+    goes_on: bool,
     /// Whether the endpoint has several peers, so that a message may come in several ways.
     has_several_peers: bool,
     /// Whether they are nobody because the peer is not heard under the topic. See ADR 0150.
@@ -47,7 +49,9 @@ impl Targets {
     pub(crate) fn new(list: Vec<Target>) -> TargetList {
         let is_joint =
             list.len() >= JOINT_TARGETS_MIN && list.iter().all(|target| target.mailbox.may_join());
+        let goes_on = list.iter().any(|target| target.kind.is_peer());
         Arc::new(Self {
+            goes_on,
             list: list.into(),
             joint: is_joint.then(JointEnd::default),
             is_marked: false,
@@ -111,6 +115,12 @@ impl Targets {
     /// Whether what goes to the list carries a mark.
     pub(crate) fn is_marked(&self) -> bool {
         self.is_marked
+    }
+
+    /// Whether some of those who get it together are peers. Without any, a frame keeps the peer that it
+    /// came from as its sender.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.goes_on
     }
 
     /// Whether the endpoint had several peers when the list was made.

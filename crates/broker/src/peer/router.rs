@@ -568,10 +568,12 @@ impl HandedOn {
 }
 
 /// Makes a frame what this endpoint sends: to all of the list, and with a mark if they take
-/// one.
+/// one. What stays here keeps its sender, which tells programs the peer.
 #[inline]
 fn rewrite(frame: &mut [u8], shared: &Shared, targets: &Targets, mark: Option<Mark>) {
-    patch_hop(frame, shared.data.id);
+    if targets.goes_on() {
+        patch_hop(frame, shared.data.id);
+    }
     if targets.is_marked() {
         let mark = mark.map_or_else(|| shared.data.marking.next(), Mark::after_hop);
         patch_receiver(frame, mark.to_receiver());
