@@ -1,10 +1,14 @@
 //! Records per second of a log stream: connections, in batches as Zeek sends them.
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
+use broker::zeek::zeromq::LogBatchWriter;
 use broker::zeek::{
     BatchBuilder, Field, LogDecoder, LogValue, LogWrite, RecordWriter, Schema, WriterInfo, ZeekType,
 };
+use broker::zeromq::{Curve, LogReceiver, LogReceiverOptions, LogSender, LogSenderOptions};
 use broker_data::to_bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -122,5 +126,91 @@ fn logs(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, logs);
+/// Records per batch over ZeroMQ: `Log::write_buffer_size`.
+const ZEROMQ_BATCH: u64 = 1000;
+
+/// Batches between the two ends: far less than the receiver has room for, so that none is dropped.
+const UNDER_WAY: u64 = 32;
+
+/// A batch as nodes push it.
+fn zeromq_batch() -> Vec<u8> {
+    let schema = conn();
+    let mut decoder = LogDecoder::new();
+    decoder.handle(&to_bytes(&schema).expect("a schema is valid").into());
+    let mut batch: Option<LogBatchWriter> = None;
+    for number in 0..ZEROMQ_BATCH {
+        let write = record(&schema, number);
+        let write = to_bytes(&LogWrite::new(&schema, &write)).expect("a record is small");
+        decoder.handle(&write.into());
+        let record = decoder.poll_record().expect("a record").expect("it fits");
+        batch
+            .get_or_insert_with(|| LogBatchWriter::new(record.schema().clone(), "default"))
+            .push(&record)
+            .expect("of that log");
+    }
+    batch.expect("records").finish()
+}
+
+fn read_all(decoder: &mut LogDecoder) {
+    while let Some(record) = decoder.poll_record() {
+        for value in record.expect("the record fits").values() {
+            black_box(value);
+        }
+    }
+}
+
+fn zeromq(c: &mut Criterion) {
+    let batch = zeromq_batch();
+    let mut decoder = LogDecoder::new();
+    let mut group = c.benchmark_group("conn log over ZeroMQ");
+    group.throughput(Throughput::Elements(ZEROMQ_BATCH));
+    group.bench_function("decode", |b| {
+        b.iter(|| {
+            decoder.handle_log_batch(black_box(&batch));
+            while let Some(record) = decoder.poll_record() {
+                black_box(record.expect("the record fits"));
+            }
+        });
+    });
+    group.bench_function("decode, all values", |b| {
+        b.iter(|| {
+            decoder.handle_log_batch(black_box(&batch));
+            read_all(&mut decoder);
+        });
+    });
+    let mut options = LogReceiverOptions::default();
+    options.curve = Curve::Off;
+    let receiver = LogReceiver::bind("127.0.0.1:0", options).expect("a port is free");
+    let mut options = LogSenderOptions::default();
+    options.curve = Curve::Off;
+    let address = receiver.local_address().to_string();
+    let sender = LogSender::connect(&address, options).expect("an address");
+    group.bench_function("socket to all values", |b| {
+        b.iter_custom(|batches| {
+            let taken = AtomicU64::new(0);
+            let began = Instant::now();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    for sent in 0..batches {
+                        while sent >= taken.load(Ordering::Relaxed) + UNDER_WAY {
+                            std::thread::yield_now();
+                        }
+                        assert!(sender.send(&batch), "there is room");
+                    }
+                });
+                for _ in 0..batches {
+                    decoder.handle_log_message(receiver.recv().expect("it is open").parts());
+                    assert_eq!(decoder.available() as u64, ZEROMQ_BATCH);
+                    read_all(&mut decoder);
+                    taken.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            began.elapsed()
+        });
+    });
+    group.finish();
+    assert_eq!(receiver.stats().dropped, 0);
+}
+
+criterion_group!(benches, logs, zeromq);
 criterion_main!(benches);

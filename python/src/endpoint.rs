@@ -393,7 +393,9 @@ impl Endpoint {
     ///
     /// The port of `zmq://` is that of the proxy's XPUB, 5555 if there is none; its XSUB is at the next
     /// one, unless `?xsub=port` says otherwise. Only there: `curve` maps server_publickey,
-    /// client_publickey and client_secretkey to the keys of an encrypted cluster; `membership` is
+    /// client_publickey and client_secretkey to the keys of an encrypted cluster, or is a directory of
+    /// zeekctl or a file that has them, or False for no encryption; None takes those of the
+    /// environment, as Zeek does. `membership` is
     /// "observer", the default, or "node" with the `name` of a node of the layout, such as proxy-1, whose
     /// place this endpoint takes; with `unify_topics` the cluster's `zeek.cluster.worker` is
     /// `zeek/cluster/worker` here, as with native peers.
@@ -423,9 +425,11 @@ impl Endpoint {
         };
         match wait_for(py, limit, pending)? {
             Some(Ok(())) => Ok(true),
-            Some(Err(error @ (broker::Error::ShutDown | broker::Error::Address(_)))) => {
-                Err(from_broker(&error))
-            }
+            Some(Err(
+                error @ (broker::Error::ShutDown
+                | broker::Error::Address(_)
+                | broker::Error::CurveKeys { .. }),
+            )) => Err(from_broker(&error)),
             Some(Err(_)) | None => Ok(false),
         }
     }

@@ -31,6 +31,7 @@ mod error;
 mod forwarder;
 mod inbox;
 mod log_receiver;
+mod log_sender;
 mod logging;
 mod logs;
 mod message;

@@ -41,8 +41,8 @@ impl Consumer for zeromq::LogReceiver {
 
 /// A socket that the nodes of a cluster push their logs to; `Logs` makes records of it.
 ///
-/// `curve` is None for the keys of the environment, False for no encryption, a directory of zeekctl,
-/// or a mapping from `server_publickey` and so on to keys. `forward_to` is the address of a logger
+/// `curve` is None for the keys of the environment, False for no encryption, a directory of zeekctl or
+/// a file of keys, or a mapping from `server_publickey` and so on to keys. `forward_to` is the address of a logger
 /// that gets every message unchanged. `queue_bytes` is how much waits for the program.
 #[pyclass(frozen, module = "broker._broker.zeek")]
 #[derive(Debug)]
@@ -125,13 +125,14 @@ pub(crate) fn curve(given: &Bound<'_, PyAny>) -> PyResult<Curve> {
             Curve::Off
         });
     }
-    if let Ok(directory) = given.extract::<PathBuf>() {
-        return Ok(Curve::Directory(directory));
+    if let Ok(path) = given.extract::<PathBuf>() {
+        return Ok(Curve::at(path));
     }
     keys(given).map(Curve::Keys)
 }
 
-/// Makes a key pair for CURVE: the public and the secret key, 40 characters each.
+/// Makes a key pair for CURVE: the public and the secret key, 40 characters each;
+/// `broker.zeek.generate_curve_keypair` makes a `CurveKeyPair` of them.
 #[pyfunction]
 pub(crate) fn generate_curve_keypair() -> PyResult<(String, String)> {
     let pair = zeromq::generate_curve_keypair().map_err(|error| from_broker(&error))?;

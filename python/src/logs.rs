@@ -4,8 +4,10 @@
 //! records of a log have in common is in one schema object. Iterating runs no Python code.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use broker::recording::{self, RecordingFileError, RecordingReader};
 use broker::zeek::{JsonEscape, JsonOptions, JsonTimes, LogDecoder, LogElements, LogValue, Schema};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::intern;
@@ -16,7 +18,7 @@ use pyo3::types::{
 };
 
 use crate::decode::{address, datetime, subnet, timedelta};
-use crate::error::{closed, is_closed};
+use crate::error::{closed, from_broker, is_closed};
 use crate::inbox::Inbox;
 use crate::log_receiver::LogReceiver;
 use crate::subscriber::{self, Subscriber};
@@ -188,6 +190,10 @@ pub(crate) struct LogRecord {
 }
 
 impl LogRecord {
+    pub(crate) const fn record(&self) -> &broker::zeek::LogRecord {
+        &self.record
+    }
+
     fn at<'py>(&self, py: Python<'py>, place: usize) -> PyResult<Option<Bound<'py, PyAny>>> {
         let value = self.record.at(place);
         value.map(|value| object(py, value)).transpose()
@@ -468,6 +474,8 @@ struct State {
 enum Source {
     Subscriber(Arc<subscriber::SharedSubscriber>),
     Receiver(Arc<Inbox<broker::zeromq::LogReceiver>>),
+    /// A file, and where in it one is.
+    Recording(Arc<Mutex<RecordingReader>>),
 }
 
 /// Records of Zeek's logs; made by `broker.zeek.logs`.
@@ -505,12 +513,15 @@ impl Logs {
     ///
     /// # Errors
     ///
-    /// `ClosedError` after a reset, `TypeError` when they come from a log receiver.
+    /// `ClosedError` after a reset, `TypeError` when they come from a log receiver or a file.
     pub(crate) fn subscriber(&self) -> PyResult<Arc<subscriber::SharedSubscriber>> {
         match self.source()? {
             Source::Subscriber(source) => Ok(source),
             Source::Receiver(_) => Err(PyTypeError::new_err(
                 "expected logs of an endpoint, found those of a log receiver",
+            )),
+            Source::Recording(_) => Err(PyTypeError::new_err(
+                "expected logs of an endpoint, found those of a recording",
             )),
         }
     }
@@ -582,6 +593,45 @@ impl Logs {
         Bound::new(py, LogRecord { record, schema })
     }
 
+    /// Decodes the next messages of a file; ClosedError says that there are no more.
+    fn read(&self, py: Python<'_>, file: &Mutex<RecordingReader>) -> PyResult<()> {
+        let mut problem = None;
+        let (mut bad, mut result) = (0, Ok(true));
+        self.handle(py, |decoder| {
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            result = file.next_block(|_, message| {
+                if let Err(error) = recording::decode_log(decoder, message) {
+                    bad += 1;
+                    problem = Some(error.to_string());
+                }
+                Ok::<(), RecordingFileError>(())
+            });
+            if let (Ok(false), Some((error, bytes))) = (&result, file.damage()) {
+                bad += 1;
+                problem = Some(format!("{bytes} bytes at the end cannot be read: {error}"));
+            }
+        });
+        if problem.is_some() {
+            let mut state = self.state();
+            state.skipped += bad;
+            state.last_problem = problem;
+        }
+        match result {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                // Damage is told once.
+                let _over = self.take_source();
+                Err(closed("the recording is over"))
+            }
+            Err(error) => Err(from_broker(&error.into())),
+        }
+    }
+
+    fn take_source(&self) -> Option<Source> {
+        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        source.take()
+    }
+
     fn next<'py>(&self, py: Python<'py>, limit: Limit) -> PyResult<Option<Bound<'py, LogRecord>>> {
         loop {
             if let Some(record) = self.decoded() {
@@ -600,6 +650,7 @@ impl Logs {
                     };
                     self.handle(py, |decoder| decoder.handle_log_message(message.parts()));
                 }
+                Source::Recording(file) => self.read(py, &file)?,
             }
         }
     }
@@ -607,13 +658,21 @@ impl Logs {
 
 #[pymethods]
 impl Logs {
-    /// Takes over a subscriber or a log receiver; `names` are paths or streams, None is all.
+    /// Takes over a subscriber or a log receiver, or reads a file of `broker record`, given by its path;
+    /// `names` are paths or streams, None is all.
     #[new]
     #[pyo3(signature = (source, names = None, /))]
     fn py_new(source: &Bound<'_, PyAny>, names: Option<Vec<String>>) -> PyResult<Self> {
         let source = match source.cast::<LogReceiver>() {
             Ok(receiver) => Source::Receiver(receiver.get().inbox()?),
-            Err(_) => Source::Subscriber(source.cast::<Subscriber>()?.get().shared()?),
+            Err(_) => match source.extract::<PathBuf>() {
+                Ok(path) => {
+                    let file = RecordingReader::open(path);
+                    let file = file.map_err(|error| from_broker(&error.into()))?;
+                    Source::Recording(Arc::new(Mutex::new(file)))
+                }
+                Err(_) => Source::Subscriber(source.cast::<Subscriber>()?.get().shared()?),
+            },
         };
         let decoder = match names {
             Some(names) => LogDecoder::new().only(names),
@@ -659,6 +718,7 @@ impl Logs {
                         .for_each(|it| decoder.handle_log_message(it.parts()));
                 });
             }
+            Source::Recording(file) => self.read(py, &file)?,
         }
         let records = PyList::empty(py);
         while let Some(record) = self.decoded() {
@@ -668,10 +728,16 @@ impl Logs {
     }
 
     /// A descriptor that is readable while messages wait. Never read from it; `poll` drains it.
+    /// ValueError for a recording, which never waits.
     fn fd(&self) -> PyResult<i32> {
         Ok(match self.source()? {
             Source::Subscriber(source) => source.inbox.queue()?.fd()?,
             Source::Receiver(inbox) => inbox.queue()?.fd()?,
+            Source::Recording(_) => {
+                return Err(PyValueError::new_err(
+                    "a recording has no descriptor to wait for",
+                ));
+            }
         })
     }
 
@@ -697,13 +763,8 @@ impl Logs {
 
     /// Ends the subscription. Other methods raise ClosedError from then on.
     fn reset(&self, py: Python<'_>) -> PyResult<()> {
-        let source = self
-            .source
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        match source {
-            None => {}
+        match self.take_source() {
+            None | Some(Source::Recording(_)) => {}
             Some(Source::Subscriber(source)) => {
                 let queue = source.inbox.queue()?;
                 py.detach(|| queue.close());

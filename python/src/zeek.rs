@@ -18,6 +18,7 @@ use crate::encode::{encode, with_scratch};
 use crate::error::{Fallible, expected};
 use crate::forwarder::{Forwarder, ForwarderConnection};
 use crate::log_receiver::{LogReceiver, generate_curve_keypair};
+use crate::log_sender::LogSender;
 use crate::text::{octets, to_str};
 use crate::types::count::{Count, number};
 use crate::zeromq::{ClusterNode, cluster_topic};
@@ -264,6 +265,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     zeek.add_class::<ClusterNode>()?;
     zeek.add_function(wrap_pyfunction!(cluster_topic, &zeek)?)?;
     zeek.add_class::<LogReceiver>()?;
+    zeek.add_class::<LogSender>()?;
     zeek.add_class::<Forwarder>()?;
     zeek.add_class::<ForwarderConnection>()?;
     zeek.add_function(wrap_pyfunction!(generate_curve_keypair, &zeek)?)?;

@@ -11,6 +11,7 @@ use pyo3::types::PyDict;
 
 use crate::argument::Flag;
 use crate::error::from_broker;
+use crate::log_receiver;
 use crate::websocket::dicts;
 
 /// The keywords of `peer` that are for ZeroMQ; `None` where none is given.
@@ -43,7 +44,10 @@ pub(crate) fn options(
         }
     };
     let options = ZeroMqPeerOptions {
-        curve: curve.map(keys).transpose()?.unwrap_or_default(),
+        curve: curve
+            .map(log_receiver::curve)
+            .transpose()?
+            .unwrap_or_default(),
         membership,
         unifies_topics: unify_topics.is_some_and(|flag| flag.0),
     };

@@ -14,6 +14,7 @@ import pathlib
 import re
 import shutil
 import socket
+import struct
 import subprocess
 
 import pytest
@@ -77,6 +78,7 @@ EXAMPLES = {
     ],
     "docs/zeromq.md": [
         'import broker\n\nwith broker.Endpoint() as endpoint, endpoint.make_subscriber("/site/alerts")',
+        'import broker\n\nwith broker.zeek.logs("zmq-pull://0.0.0.0:27764", "conn") as logs',
         "import broker\n\nwith broker.zeek.Forwarder(",
     ],
 }
@@ -512,8 +514,39 @@ def test_a_cluster_that_uses_zeromq():
         assert (topic, event.name(), event.args()) == ("/site/alerts", "alert", ["me"])
 
 
+def log_batch(path, service):
+    """A record with one text, as a node pushes it. Spec: zeromq 7.2."""
+    def text(value):
+        return struct.pack(">I", len(value)) + value
+
+    names = b"".join(map(text, [b"Conn::LOG", b"Log::WRITER_ASCII", b"default", path]))
+    field = struct.pack(">IB", 1, 0) + text(b"service") + struct.pack(">iiB", 7, 0, 1)
+    return names + field + struct.pack(">IiiB", 1, 7, 0, 1) + text(service)
+
+
+def test_records_that_go_on_to_another_logger():
+    archive = zeek.LogReceiver("zmq-pull://127.0.0.1:0")
+    address = "127.0.0.1:%d" % free_port()
+    with concurrent.futures.ThreadPoolExecutor() as pool, zeek.LogSender("zmq-push://" + address) as node:
+        running = pool.submit(exec, example(
+            "docs/zeromq.md", 1, address=("0.0.0.0:27764", address),
+            archive=("archive:27764", "127.0.0.1:%d" % archive.port),
+            end=("archive.send(record)", "archive.send(record) and archive.close(60) and end()")),
+            {"end": enough})
+        for service in b"http", b"ssh":
+            assert node.send_batch(log_batch(b"conn", service))
+        with pytest.raises(Enough):
+            running.result(DEADLINE_S)
+    with zeek.logs(archive) as logs:
+        assert logs.recv(DEADLINE_S)["service"] == "ssh"
+
+
+def enough():
+    raise Enough
+
+
 def test_a_forwarder():
     lines = []
-    exec(example("docs/zeromq.md", 1, xpub=("0.0.0.0:27760", "127.0.0.1:0"), xsub=("0.0.0.0:27761", "127.0.0.1:0")),
+    exec(example("docs/zeromq.md", 2, xpub=("0.0.0.0:27760", "127.0.0.1:0"), xsub=("0.0.0.0:27761", "127.0.0.1:0")),
          {"print": printing(lines)})
     assert lines[0][0]["connections"] == 0

@@ -1,6 +1,10 @@
 """Logs of a cluster over ZeroMQ, pushed by libzmq: what a real worker sent against its JSON logs."""
 
 import json
+import pathlib
+import pickle
+import subprocess
+import sys
 
 import pytest
 
@@ -71,6 +75,13 @@ def test_keys_are_those_of_libzmq():
     assert broker.zeek.generate_curve_keypair() != (public, secret)
 
 
+def test_secrets_are_not_shown_by_accident():
+    pair = broker.zeek.generate_curve_keypair()
+    assert pair == (pair.public, pair.secret) == pickle.loads(pickle.dumps(pair))
+    for text in repr(pair), str(pair), "%s" % (pair,), "{}".format(pair), repr([pair]):
+        assert pair.public in text and pair.secret not in text
+
+
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_every_record_of_a_real_worker_equals_its_json(context, real, encrypted):
     keys = make_keys() if encrypted else None
@@ -137,3 +148,92 @@ def test_what_is_wrong_is_named(tmp_path, monkeypatch):
     with pytest.raises(broker.BrokerError, match="CURVE_SERVER_SECRETKEY` is missing") as raised:
         broker.zeek.logs("zmq-pull://127.0.0.1:0")
     assert keys["client_publickey"] not in str(raised.value)
+
+
+def records_of(context, real):
+    """All records of a real worker."""
+    receiver = broker.zeek.LogReceiver("zmq-pull://127.0.0.1:0", curve=False)
+    with broker.zeek.logs(receiver) as logs:
+        socket = push(context, receiver.port)
+        for parts, _ in real:
+            socket.send_multipart(parts)
+        return [logs.recv(PATIENCE) for _, expected in real for _ in expected]
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_what_a_sender_pushes_is_received(context, real, encrypted):
+    keys = make_keys() if encrypted else False
+    records = records_of(context, real)
+    receiver = broker.zeek.LogReceiver("zmq-pull://127.0.0.1:0", curve=keys)
+    address = "zmq-push://127.0.0.1:%d" % receiver.port
+    with broker.zeek.logs(receiver) as logs:
+        with broker.zeek.LogSender(address, curve=keys) as sender:
+            assert sender.send(iter(records)) == len(records)
+            assert sender.send(records[0]) == 1
+            for record in records + records[:1]:
+                received = logs.recv(PATIENCE)
+                assert received == record and received.json() == record.json()
+            assert sender.connected and sender.stats()["dropped"] == 0
+            assert sender.close(PATIENCE)
+            for method in sender.stats, lambda: sender.send(records), lambda: sender.send_batch(b""):
+                with pytest.raises(broker.ClosedError):
+                    method()
+            assert sender.close()
+
+
+def test_a_pull_socket_of_libzmq_gets_what_a_sender_pushes(context, real):
+    logger = context.socket(zmq.PULL)
+    logger.rcvtimeo = PATIENCE * 1000
+    port = logger.bind_to_random_port("tcp://127.0.0.1")
+    records = records_of(context, real)
+    with broker.zeek.LogSender("tcp://127.0.0.1:%d" % port, curve=False, sender_id="tool") as sender:
+        assert sender.send_batch(real[0][0][3])
+        assert logger.recv_multipart() == [b"log-write", b"tool", b"zeek-bin-serializer", real[0][0][3]]
+        record = records[0]
+        assert sender.send([record] * 1001) == 1001
+        tag, who, form, payload = logger.recv_multipart()
+        assert (tag, who, form) == (b"log-write", b"tool", b"zeek-bin-serializer")
+        # As many as Zeek's nodes put into one, and the rest in another.
+        assert len(payload) > len(logger.recv_multipart()[3])
+
+
+def test_a_sender_has_a_bounded_queue_and_refuses_what_is_no_record():
+    with broker.zeek.LogSender("zmq-push://127.0.0.1:1", curve=False, queue_bytes=1000) as sender:
+        assert [sender.send_batch(bytes(700)) for _ in range(3)] == [True, False, False]
+        assert not sender.connected
+        assert sender.stats() == {"messages": 0, "waiting": 1, "dropped": 2}
+        for wrong in 5, [5], ["text"], None:
+            with pytest.raises(TypeError):
+                sender.send(wrong)
+        # Nobody is there, so it cannot be written.
+        assert not sender.close(0.01)
+    with pytest.raises(broker.BrokerError, match="the scheme is `zmq-push` or `tcp`"):
+        broker.zeek.LogSender("zmq-pull://127.0.0.1:1")
+
+
+def test_recorded_batches_are_read_again(context, real, tmp_path):
+    path = pathlib.Path(tmp_path, "logs.rec")
+    command = [sys.executable, "-m", "broker", "record", str(path), "-n", str(len(real)),
+               "-u", "zmq-pull://127.0.0.1:0", "--curve", "off"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        port = int(process.stderr.readline().rsplit(":", 1)[1])
+        socket = push(context, port)
+        for parts, _ in real:
+            socket.send_multipart(parts)
+        _, said = process.communicate(timeout=2 * PATIENCE)
+    assert process.returncode == 0, said
+    logs = broker.zeek.logs(path)
+    expected = [line for _, lines in real for line in lines]
+    assert [json.loads(record.json()) for record in logs] == expected
+    assert logs.skipped == 0
+    only = [record.path for record in broker.zeek.logs(path, "conn")]
+    assert only and set(only) == {"conn"}
+    # What is damaged is told, behind everything that is not.
+    path.write_bytes(path.read_bytes()[:-1])
+    logs = broker.zeek.logs(path)
+    assert len(list(logs)) < len(expected)
+    assert logs.skipped == 1 and "cannot be read" in logs.last_problem
+    with pytest.raises(broker.ClosedError):
+        logs.recv()
+    with pytest.raises(broker.BrokerError):
+        broker.zeek.logs(tmp_path / "none")

@@ -359,7 +359,7 @@ class TestPeering:
         for keywords in [{"membership": "boss"}, {"membership": "node"}, {"name": "proxy-1"},
                          {"membership": "node", "name": ""}, {"curve": {"server": "x"}},
                          {"curve": {"server_publickey": "too short"}}, {"curve": {"client_secretkey": "0" * 40}},
-                         {"curve": 7}]:
+                         {"curve": 7}, {"curve": "/nonexistent"}]:
             for peer in (endpoint.peer, endpoint.peer_nosync):
                 with pytest.raises((ValueError, TypeError, broker.BrokerError)) as raised:
                     peer("zmq://127.0.0.1:1", **keywords)
@@ -439,6 +439,29 @@ class TestKeys:
             assert node.receive()[0] == "/t"
             node.send("/back", PING)
             assert take_one(messages)[0] == "/back"
+
+    def test_those_of_the_environment_of_files_and_of_the_command(
+            self, scene, encrypted, keys, tmp_path, monkeypatch):
+        for name, key in keys.items():
+            (tmp_path / name).write_text(key + "\n")
+            (tmp_path / name).chmod(0o600)
+        member = join(scene, encrypted, curve=tmp_path)
+        with member.make_subscriber("/tool") as messages:
+            # Keys never stand on a command line.
+            command = [sys.executable, "-m", "broker", "pub", "/tool", "--event", "ping", "hi",
+                       "--wait-for-subscriber", "-u", encrypted.url, "--curve", str(tmp_path)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S)
+            assert done.returncode == 0, done
+            assert broker.zeek.Event(take_one(messages)[1]).args() == ["hi"]
+            assert not any(key in done.stdout + done.stderr for key in keys.values())
+        for name, key in keys.items():
+            monkeypatch.setenv("ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_" + name.upper(), key)
+        join(scene, encrypted)
+        endpoint = scene.endpoint(tls=False)
+        assert not endpoint.peer(encrypted.url, retry=0.0, timeout=DEADLINE_S, curve=False)
+        monkeypatch.delenv("ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_SERVER_PUBLICKEY")
+        with pytest.raises(broker.BrokerError, match="CURVE_SERVER_PUBLICKEY` is missing"):
+            endpoint.peer(encrypted.url)
 
     @pytest.mark.parametrize("wrong, text", [
         ("client", "the server refused the CURVE client key given here"),
@@ -760,6 +783,21 @@ class TestSlowReaders:
             take(stopped, self.MESSAGES - dropped)
             assert stopped.available() == 0
             assert len(member.peers()) == 1
+
+    def test_the_doctor_knows_a_proxy_that_stands_still(self, proxy):
+        with Node(proxy, "/t", receive_buffer=4096), Node(proxy) as node:
+            # It does not read; once this one cannot send any more, the proxy does not pass on.
+            node.until("/t")
+            node.xpub.sndtimeo = 2000
+            with pytest.raises(zmq.Again):
+                while True:
+                    node.send("/t", b"x" * 4096)
+            command = [sys.executable, "-m", "broker", "doctor", proxy.url, "--timeout", "2s", "--json"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S)
+        findings = [json.loads(line) for line in done.stdout.splitlines()]
+        finding = [it for it in findings if it.get("code") == "zeromq-stands-still"][0]
+        assert (done.returncode, finding["step"]) == (4, "flow"), done
+        assert "never ready" in finding["text"] and "listen_xpub_nodrop = F" in str(finding), finding
 
     def test_a_proxy_that_somebody_stops_is_found_again(self, scene, proxy):
         member = join(scene, proxy)

@@ -64,6 +64,21 @@ pub(crate) struct ConnectionArguments {
     pub(crate) urls: Vec<String>,
     #[command(flatten)]
     pub(crate) tls: TlsArguments,
+    #[command(flatten)]
+    pub(crate) curve: CurveArguments,
+}
+
+/// How to encrypt connections of ZeroMQ.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct CurveArguments {
+    /// CURVE keys for ZeroMQ: a directory of zeekctl, a file, or `off`
+    ///
+    /// In the directory are files such as server_publickey, in the file lines NAME=KEY with these
+    /// names or those of the environment variables. Without it: the variables that Zeek reads,
+    /// ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_SERVER_PUBLICKEY, ..._CLIENT_PUBLICKEY and
+    /// ..._CLIENT_SECRETKEY; `off` is for no encryption whatever is in them.
+    #[arg(long, value_name = "PATH", hide_short_help = true)]
+    pub(crate) curve: Option<PathBuf>,
 }
 
 /// How to encrypt.

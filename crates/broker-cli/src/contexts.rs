@@ -38,6 +38,9 @@ pub(crate) struct Context {
     pub(crate) cafile: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) capath: Option<PathBuf>,
+    /// Where the CURVE keys of ZeroMQ are; never the keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) curve: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) no_tls: bool,
 }

@@ -128,6 +128,8 @@ impl From<broker::Error> for Failure {
             }
             broker::Error::Tls { .. } => Self::new(Exit::Refused, error.to_string()),
             broker::Error::Address(_)
+            | broker::Error::CurveKeys { .. }
+            | broker::Error::ZeroMqAddress { .. }
             | broker::Error::Option { .. }
             | broker::Error::ConfigurationFile { .. }
             | broker::Error::Variable { .. } => Self::usage(error.to_string()),
@@ -136,8 +138,14 @@ impl From<broker::Error> for Failure {
     }
 }
 
-/// What to try, by what the library says of TLS.
+/// What to try, by what the library says of TLS and CURVE.
 fn advice(text: &str) -> Option<&'static str> {
+    if text.contains("not encrypted, but CURVE keys are given") {
+        return Some("leave --curve out, or give `--curve off` if the environment has keys");
+    }
+    if text.contains("CURVE") {
+        return Some("give the keys of the cluster: --curve DIRECTORY, where zeekctl keeps them");
+    }
     if text.contains("without TLS") {
         return Some("try --no-tls");
     }

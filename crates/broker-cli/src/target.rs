@@ -1,11 +1,12 @@
 //! Where to connect, and how: from the command line, the environment and the contexts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use broker::proto::peer_url::{PeerUrl, Scheme};
+use broker::zeromq::Curve;
 use broker::{Options, TlsOptions};
 
-use crate::arguments::{ConnectionArguments, Global, TlsArguments};
+use crate::arguments::{ConnectionArguments, CurveArguments, Global, TlsArguments};
 use crate::contexts::{self, Context, Contexts};
 use crate::nearest::check_file;
 use crate::outcome::Failure;
@@ -31,9 +32,16 @@ pub(crate) fn peer_url(text: &str) -> Result<PeerUrl, Failure> {
     })
 }
 
-impl Target {
+/// Addresses as they were given, at least one, and the context that they or the options are of.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) urls: Vec<String>,
+    pub(crate) context: Context,
+}
+
+impl Place {
     /// What the command line says, else the named context, else `$BROKER_URL`, else the selected
-    /// context. TLS is that of the context that gave the address, unless the command line has some.
+    /// context.
     pub(crate) fn find(connection: &ConnectionArguments, global: &Global) -> Result<Self, Failure> {
         let mut context = Context::default();
         let mut urls = connection.urls.clone();
@@ -62,19 +70,72 @@ impl Target {
             return Err(Failure::usage("nowhere to connect to")
                 .hint("give -u HOST:PORT, set BROKER_URL, or select a context"));
         }
+        Ok(Self { urls, context })
+    }
+
+    /// The address to bind to for the logs of a ZeroMQ cluster, if it is that of a logger.
+    ///
+    /// # Errors
+    ///
+    /// When there are others beside it.
+    pub(crate) fn logger(&self) -> Result<Option<&str>, Failure> {
+        let is_logger = |url: &&String| url.starts_with("zmq-pull://");
+        match (self.urls.iter().find(is_logger), self.urls.len()) {
+            (Some(url), 1) => Ok(Some(url)),
+            (Some(url), _) => Err(Failure::usage(format!(
+                "`{url}` is where nodes push their logs: no other address goes with it"
+            ))),
+            (None, _) => Ok(None),
+        }
+    }
+}
+
+impl Target {
+    /// Reads what [`Place::find`] finds. TLS is that of the context that gave the address, unless the
+    /// command line has some.
+    pub(crate) fn find(connection: &ConnectionArguments, global: &Global) -> Result<Self, Failure> {
+        Self::of(Place::find(connection, global)?, connection)
+    }
+
+    pub(crate) fn of(place: Place, connection: &ConnectionArguments) -> Result<Self, Failure> {
+        let Place { urls, context } = place;
         let peers: Vec<PeerUrl> = urls
             .iter()
             .map(|url| peer_url(url))
             .collect::<Result<_, _>>()?;
+        let curve = curve(&connection.curve, context.curve.as_deref())?;
         let tls = Tls::of(&connection.tls, context)?;
-        let options = tls.options(&peers);
+        let mut options = tls.options(&peers);
+        options.zeromq_peer.curve = curve;
         Ok(Self { peers, options })
+    }
+
+    /// Whether all peers say what they subscribe to, which WebSocket servers do not.
+    pub(crate) fn tells_subscriptions(&self) -> bool {
+        let tells = |scheme| matches!(scheme, Scheme::Native | Scheme::ZeroMq);
+        self.peers.iter().all(|peer| tells(peer.scheme))
     }
 
     /// Whether all peers speak the native protocol.
     pub(crate) fn is_native(&self) -> bool {
         self.peers.iter().all(|peer| peer.scheme == Scheme::Native)
     }
+}
+
+/// The path that stands for no encryption of ZeroMQ.
+pub(crate) const CURVE_OFF: &str = "off";
+
+/// Keys of ZeroMQ: what the command line says, else the context, else the environment. What is in
+/// them is looked at when they are used.
+pub(crate) fn curve(arguments: &CurveArguments, context: Option<&Path>) -> Result<Curve, Failure> {
+    let Some(path) = arguments.curve.as_deref().or(context) else {
+        return Ok(Curve::Environment);
+    };
+    if path == Path::new(CURVE_OFF) {
+        return Ok(Curve::Off);
+    }
+    check_file("CURVE keys", path)?;
+    Ok(Curve::at(path))
 }
 
 /// Certificates, from wherever they are said.

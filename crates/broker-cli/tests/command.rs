@@ -52,3 +52,5 @@ mod subscribe;
 mod tls;
 #[path = "command/zeek.rs"]
 mod zeek;
+#[path = "command/zeromq.rs"]
+mod zeromq;

@@ -11,6 +11,8 @@ use broker_proto::EndpointId;
 use crate::error::Error;
 
 pub mod broker_conf;
+#[cfg(feature = "zeromq")]
+mod curve;
 mod file;
 #[cfg(feature = "status")]
 mod http;
@@ -22,6 +24,10 @@ mod websocket_peer;
 #[cfg(feature = "zeromq")]
 mod zeromq_peer;
 
+#[cfg(feature = "zeromq")]
+pub use curve::{
+    Curve, curve_keys_from_directory, curve_keys_from_environment, curve_keys_from_file,
+};
 #[cfg(feature = "status")]
 pub use http::HttpOptions;
 pub use recording::RecordingOptions;
@@ -256,6 +262,10 @@ pub struct Options {
     /// Peerings with WebSocket servers.
     #[cfg(feature = "http")]
     pub web_socket_peer: WebSocketPeerOptions,
+    /// Peerings with proxies of Zeek clusters that use ZeroMQ, where
+    /// [`peer_zeromq`](crate::Endpoint::peer_zeromq) does not say otherwise.
+    #[cfg(feature = "zeromq")]
+    pub zeromq_peer: ZeroMqPeerOptions,
     /// The server for metrics and status that starts with the endpoint.
     #[cfg(feature = "status")]
     pub metrics: HttpOptions,
@@ -290,6 +300,8 @@ impl Default for Options {
             web_socket: WebSocketOptions::default(),
             #[cfg(feature = "http")]
             web_socket_peer: WebSocketPeerOptions::default(),
+            #[cfg(feature = "zeromq")]
+            zeromq_peer: ZeroMqPeerOptions::default(),
             #[cfg(feature = "status")]
             metrics: HttpOptions::default(),
             recording: RecordingOptions::default(),

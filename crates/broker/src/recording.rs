@@ -21,11 +21,19 @@ use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use broker_data::Timestamp;
+use broker_data::{DecodeError, EncodeError, Encoder, Timestamp, View};
+use broker_proto::EndpointId;
+use broker_proto::frame::{EnvelopeError, Tag, write_envelope};
 use broker_proto::recording::{
     BLOCK_HEADER_SIZE, BlockHeader, BlockWriter, FILE_HEADER, Recorded, RecordingError,
     check_file_header,
 };
+use broker_zeek::LogDecoder;
+use bytes::Bytes;
+
+/// Topic under which recordings have messages of the log stream of ZeroMQ, which has no topics: a
+/// vector with the parts of the message as strings. Spec: zeromq 7.1.
+pub const ZEROMQ_LOG_TOPIC: &str = "zeromq/log-write";
 
 /// Why a recording cannot be written or read.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -55,6 +63,9 @@ pub enum RecordingFileError {
         /// What is wrong.
         cause: RecordingError,
     },
+    /// A message is longer than a frame may be.
+    #[error("a message is too long to be recorded")]
+    TooLong,
     /// The file has damage that a recorder that was killed does not leave.
     #[error("`{}` is damaged at byte {position}: {cause}", path.display())]
     Damaged {
@@ -65,6 +76,40 @@ pub enum RecordingFileError {
         /// What is wrong.
         cause: RecordingError,
     },
+}
+
+/// A message for which a frame has no room.
+struct Unfit;
+
+impl From<EnvelopeError> for Unfit {
+    fn from(_: EnvelopeError) -> Self {
+        Self
+    }
+}
+
+impl From<EncodeError> for Unfit {
+    fn from(_: EncodeError) -> Self {
+        Self
+    }
+}
+
+/// Hands a recorded message to a decoder of logs: one of Zeek's native log stream, or one of that of
+/// ZeroMQ under [`ZEROMQ_LOG_TOPIC`]. Other messages of Zeek are ignored.
+///
+/// # Errors
+///
+/// When its value cannot be decoded. What is no record of a log is told by the decoder.
+pub fn decode_log(decoder: &mut LogDecoder, message: &Recorded<'_>) -> Result<(), DecodeError> {
+    let view = View::new(message.payload)?;
+    if message.topic == ZEROMQ_LOG_TOPIC.as_bytes() {
+        let parts = view
+            .elements()
+            .map(|part| part.as_bytes().unwrap_or_default());
+        decoder.handle_log_message(parts);
+    } else {
+        decoder.handle(&Bytes::copy_from_slice(message.payload));
+    }
+    Ok(())
 }
 
 /// A file that messages are written to.
@@ -141,6 +186,29 @@ impl RecordingWriter {
         } else {
             Ok(())
         }
+    }
+
+    /// Writes a message of the log stream of ZeroMQ, given by its parts, under [`ZEROMQ_LOG_TOPIC`].
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush); [`RecordingFileError::TooLong`] for one that no frame has room for.
+    pub fn push_log_message<'a>(
+        &mut self,
+        time: Timestamp,
+        parts: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(), RecordingFileError> {
+        let mut frame = Vec::new();
+        let (topic, id) = (ZEROMQ_LOG_TOPIC.as_bytes(), EndpointId::NIL);
+        let written = write_envelope(&mut frame, id, id, Tag::Data, topic, |out| {
+            let parts: Vec<&[u8]> = parts.into_iter().collect();
+            Encoder::new(out).vector(parts.len(), |out| {
+                parts.iter().try_for_each(|part| out.string(part))
+            })?;
+            Ok::<(), Unfit>(())
+        });
+        written.map_err(|Unfit| RecordingFileError::TooLong)?;
+        self.push(time, &frame)
     }
 
     /// Hands everything to the system: whole blocks, or nothing of them.
@@ -322,5 +390,86 @@ fn cannot(what: &'static str, path: &Path, cause: io::Error) -> RecordingFileErr
         what,
         path: path.to_owned(),
         cause: Arc::new(cause),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use broker_data::{Value, to_bytes};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn recorded<'a>(topic: &'a str, payload: &'a [u8]) -> Recorded<'a> {
+        Recorded {
+            time: Timestamp::EPOCH,
+            frame: &[],
+            topic: topic.as_bytes(),
+            payload,
+        }
+    }
+
+    fn problems(decoder: &mut LogDecoder) -> usize {
+        let results = std::iter::from_fn(|| decoder.poll_record());
+        results.filter(Result::is_err).count()
+    }
+
+    #[test]
+    fn parts_are_recorded_as_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.rec");
+        let (mut writer, _) = RecordingWriter::open(&path).unwrap();
+        let parts: [&[u8]; 4] = [b"log-write", b"", b"zeek-bin-serializer", &[0xff; 300]];
+        writer.push_log_message(Timestamp::EPOCH, parts).unwrap();
+        writer.push_log_message(Timestamp::EPOCH, []).unwrap();
+        writer.finish().unwrap();
+        let mut reader = RecordingReader::open(&path).unwrap();
+        let mut found = Vec::new();
+        reader
+            .next_block(|_, message| {
+                assert_eq!(message.topic, ZEROMQ_LOG_TOPIC.as_bytes());
+                let view = View::new(message.payload).unwrap();
+                let parts = view.elements().map(|it| it.as_bytes().unwrap().to_vec());
+                found.push(parts.collect::<Vec<_>>());
+                Ok::<(), RecordingFileError>(())
+            })
+            .unwrap();
+        assert_eq!(found, [parts.map(<[u8]>::to_vec).to_vec(), Vec::new()]);
+    }
+
+    #[test]
+    fn other_values_under_the_topic_of_batches_are_problems() {
+        let mut decoder = LogDecoder::new();
+        for value in [
+            Value::from(5_u64),
+            Value::from("zeek-bin-serializer"),
+            Value::Vector(Vec::new()),
+            Value::Vector(vec![Value::from(5_u64); 4]),
+            Value::Vector(vec![Value::from("zeek-bin-serializer"); 4]),
+        ] {
+            let payload = to_bytes(&value).unwrap();
+            decode_log(&mut decoder, &recorded(ZEROMQ_LOG_TOPIC, &payload)).unwrap();
+            assert_eq!(problems(&mut decoder), 1, "{value}");
+        }
+        assert!(decode_log(&mut decoder, &recorded(ZEROMQ_LOG_TOPIC, &[0x0e])).is_err());
+        assert!(decode_log(&mut decoder, &recorded("zeek/logs/x", &[])).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_payload_brings_a_decoder_down(
+            payload in prop::collection::vec(any::<u8>(), 0..200),
+            is_batch in any::<bool>(),
+        ) {
+            let topic = if is_batch { ZEROMQ_LOG_TOPIC } else { "zeek/logs/x" };
+            let mut decoder = LogDecoder::new();
+            // As it is, and as the last part of a message.
+            let _ = decode_log(&mut decoder, &recorded(topic, &payload));
+            let parts = [&b"log-write"[..], b"id", b"zeek-bin-serializer", &payload];
+            let parts = parts.map(|part| Value::String(part.into()));
+            let message = to_bytes(&Value::Vector(parts.to_vec())).unwrap();
+            decode_log(&mut decoder, &recorded(topic, &message)).unwrap();
+            problems(&mut decoder);
+        }
     }
 }

@@ -35,7 +35,8 @@ pub use crate::transport::zeromq::forwarder::{
     Forwarder, ForwarderConnection, ForwarderOptions, ForwarderSide, ForwarderStats,
 };
 pub use crate::transport::zeromq::keys::{
-    Curve, curve_keys_from_directory, curve_keys_from_environment, generate_curve_keypair,
+    Curve, curve_keys_from_directory, curve_keys_from_environment, curve_keys_from_file,
+    generate_curve_keypair,
 };
 pub use crate::transport::zeromq::log_receiver::{
     LogMessage, LogReceiver, LogReceiverOptions, LogReceiverStats,

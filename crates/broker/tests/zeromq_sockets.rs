@@ -193,7 +193,7 @@ fn member(forwarder: &Forwarder, topic: &str, curve: CurveKeys) -> (Endpoint, Su
     let endpoint = Endpoint::new().unwrap();
     let subscriber = endpoint.subscriber([topic]).unwrap();
     let options = ZeroMqPeerOptions {
-        curve,
+        curve: Curve::Keys(curve),
         ..ZeroMqPeerOptions::default()
     };
     let retry = Retry::Never;
@@ -365,6 +365,65 @@ fn a_subscriber_that_does_not_read_loses_messages_and_no_other_does() {
     drop(stopped);
     wait_until("it is gone", || forwarder.stats().connections.len() == 2);
     assert_eq!(forwarder.stats().dropped, stats.dropped);
+}
+
+#[test]
+fn what_waits_for_all_subscribers_together_is_bounded() {
+    const SUBSCRIBERS: u64 = 4;
+    const TOTAL: u64 = 2 << 20;
+    let forwarder = forwarder(|options| {
+        options.queue_bytes_max = 1 << 20;
+        options.total_bytes_max = 2 << 20;
+    });
+    // Each wants something else, so that they share no bytes.
+    let topics: Vec<_> = (0..SUBSCRIBERS)
+        .map(|number| [b'a' + number as u8])
+        .collect();
+    let stopped: Vec<_> = topics
+        .iter()
+        .map(|topic| {
+            let mut raw = Raw::connect(forwarder.xpub_address(), SocketType::Sub);
+            raw.machine.subscribe(topic);
+            raw.flush();
+            raw
+        })
+        .collect();
+    wait_until("all are known", || {
+        forwarder.stats().subscriptions == stopped.len()
+    });
+    let mut publisher = Raw::connect(forwarder.xsub_address(), SocketType::Xpub);
+    let filling = vec![0; 64 << 10];
+    let lost = || {
+        let stats = forwarder.stats();
+        let all = stats.connections.into_iter();
+        let mut all = all.filter(|it| it.side == ForwarderSide::Subscriber);
+        all.all(|it| it.dropped > 0)
+    };
+    while !lost() {
+        for topic in &topics {
+            publisher.send(&[topic, &filling]);
+        }
+    }
+    let stats = forwarder.stats();
+    let waiting: u64 = stats.connections.iter().map(|it| it.waiting_bytes).sum();
+    assert!(waiting <= TOTAL, "{waiting}");
+    // As much as that is used, so that it was the limit.
+    assert!(waiting > TOTAL / 2, "{waiting}");
+    // Whoever is left has more room.
+    let mut stopped = stopped;
+    stopped.truncate(1);
+    wait_until("the others are gone", || {
+        forwarder.stats().connections.len() == 2
+    });
+    let more = || {
+        let connections = forwarder.stats().connections;
+        connections
+            .iter()
+            .any(|it| it.waiting_bytes > TOTAL / SUBSCRIBERS)
+    };
+    while !more() {
+        publisher.send(&[&topics[0], &filling]);
+    }
 }
 
 #[test]

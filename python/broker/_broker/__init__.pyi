@@ -743,7 +743,7 @@ class Endpoint:
         timeout: _Timeout = None,
         membership: Literal["observer", "node"] | None = None,
         name: str | None = None,
-        curve: Mapping[str, str] | None = None,
+        curve: bool | str | PathLike[str] | Mapping[str, str] | None = None,
         unify_topics: _Flag | None = None,
     ) -> bool: ...
     def peer_nosync(
@@ -754,7 +754,7 @@ class Endpoint:
         *,
         membership: Literal["observer", "node"] | None = None,
         name: str | None = None,
-        curve: Mapping[str, str] | None = None,
+        curve: bool | str | PathLike[str] | Mapping[str, str] | None = None,
         unify_topics: _Flag | None = None,
     ) -> None: ...
     def unpeer(self, addr: str | bytes, port: _Whole | None = None, /) -> bool: ...

@@ -13,6 +13,7 @@
 """
 
 import collections.abc
+import typing
 
 import broker
 
@@ -30,11 +31,29 @@ Forwarder = _broker.zeek.Forwarder
 ForwarderConnection = _broker.zeek.ForwarderConnection
 LogField = _broker.zeek.LogField
 LogReceiver = _broker.zeek.LogReceiver
-generate_curve_keypair = _broker.zeek.generate_curve_keypair
 LogRecord = _broker.zeek.LogRecord
 LogSchema = _broker.zeek.LogSchema
+LogSender = _broker.zeek.LogSender
 topics = _broker.zeek.topics
 collections.abc.Mapping.register(LogRecord)
+
+
+class CurveKeyPair(typing.NamedTuple):
+    """A key pair of CURVE, as text of 40 characters each: `public, secret = pair`.
+
+    What it prints and logs leave the secret out.
+    """
+
+    public: str
+    secret: str
+
+    def __repr__(self):
+        return "CurveKeyPair(public=%r, secret=<hidden>)" % self.public
+
+
+def generate_curve_keypair():
+    """Makes a key pair for CURVE, a `CurveKeyPair`."""
+    return CurveKeyPair(*_broker.zeek.generate_curve_keypair())
 
 
 class MetadataType:

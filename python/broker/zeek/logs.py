@@ -1,5 +1,7 @@
 """Logs of Zeek as a stream of records."""
 
+import os
+
 from .. import _broker
 
 
@@ -41,14 +43,15 @@ def logs(endpoint, names=None, *, loggers=(), topics=None, curve=None, forward_t
 
     Instead of an endpoint it takes a `LogReceiver`, or the address of one to be made, such as
     `zmq-pull://0.0.0.0:27764`: nodes of a cluster on ZeroMQ push their logs there. `curve` and
-    `forward_to` are those of `LogReceiver`.
+    `forward_to` are those of `LogReceiver`. A path, such as a `pathlib.Path`, is that of a file of
+    `broker record`, and iterating ends with it.
     """
     names = [names] if isinstance(names, str) else None if names is None else list(names)
     if isinstance(endpoint, str):
         endpoint = _broker.zeek.LogReceiver(endpoint, curve=curve, forward_to=forward_to)
     elif curve is not None or forward_to is not None:
         raise TypeError("curve and forward_to are for logs from an address")
-    if isinstance(endpoint, _broker.zeek.LogReceiver):
+    if isinstance(endpoint, (_broker.zeek.LogReceiver, os.PathLike)):
         if loggers or topics is not None:
             raise TypeError("loggers and topics are for logs of an endpoint")
         return Logs(endpoint, names)

@@ -15,7 +15,7 @@ class Logs(_broker.zeek.Logs):
 
 def log_topics(streams: Iterable[str] = (), *, loggers: Iterable[str] = ()) -> list[str]: ...
 def logs(
-    endpoint: broker.Endpoint | _broker.zeek.LogReceiver | str,
+    endpoint: broker.Endpoint | _broker.zeek.LogReceiver | str | PathLike[str],
     names: str | Iterable[str] | None = None,
     *,
     loggers: Iterable[str] = (),

@@ -1,14 +1,16 @@
 //! `broker context`: named places to connect to.
 
+use std::path::Path;
+
 use clap::{Args, Subcommand};
 
 use broker::data::json::put_string;
 
-use crate::arguments::TlsArguments;
+use crate::arguments::{CurveArguments, TlsArguments};
 use crate::console::Console;
 use crate::contexts::{self, Context, Contexts, Secret};
 use crate::outcome::{Exit, Failure, Outcome};
-use crate::target;
+use crate::target::{self, CURVE_OFF};
 
 /// Keep places to connect to under names
 ///
@@ -23,7 +25,7 @@ pub(crate) struct ContextCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Add a context, or replace it
-    Add(Add),
+    Add(Box<Add>),
     /// List the contexts; the selected one is marked
     List,
     /// Show a context, by default the selected one; secrets stay hidden
@@ -52,11 +54,13 @@ enum Action {
 struct Add {
     /// Its name
     name: String,
-    /// Peer: HOST:PORT, zeek://, ws:// or wss:// (repeatable)
+    /// Peer: HOST:PORT, zeek://, ws://, wss:// or zmq:// (repeatable)
     #[arg(short, long = "url", value_name = "URL", required = true)]
     urls: Vec<String>,
     #[command(flatten)]
     tls: TlsArguments,
+    #[command(flatten)]
+    curve: CurveArguments,
     /// Environment variable with the key's passphrase
     #[arg(
         long,
@@ -132,6 +136,10 @@ impl Add {
             passphrase: passphrase.map(Secret::new),
             cafile: whole(self.tls.cafile, "CA file")?,
             capath: whole(self.tls.capath, "CA folder")?,
+            curve: match self.curve.curve {
+                Some(path) if path == Path::new(CURVE_OFF) => Some(path),
+                path => whole(path, "CURVE keys")?,
+            },
             no_tls: self.tls.no_tls,
         };
         if self.select {
@@ -159,6 +167,7 @@ fn show(
         ),
         ("cafile", path(&context.cafile)),
         ("capath", path(&context.capath)),
+        ("curve", path(&context.curve)),
     ];
     if console.is_json() {
         let mut line = String::from("{\"type\":\"context\",\"name\":");

@@ -2,26 +2,31 @@
 
 mod field;
 mod files;
+mod outside;
 mod table;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use broker::recording::RecordingReader;
 use broker::zeek::{LOG_TOPIC, LogDecoder, LogRecord, Schema, logger_topic};
+use broker::zeromq::LogReceiver;
 use broker::{Message, Subscriber, Timestamp};
 use clap::Args;
 
 use self::field::{FieldName, LOG_NAME, MissingFields, Projection};
 use self::files::{Closed, FILES_MAX, LogFiles, Spelling, stamp};
+pub(super) use self::outside::{LOOK_INTERVAL, Told, bind};
 use self::table::Table;
 use super::subscribe::tell_shortage;
 use crate::arguments::{ConnectionArguments, EndArguments, Global};
 use crate::condition::Condition;
 use crate::console::Console;
 use crate::duration::duration;
+use crate::nearest::check_file;
 use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
 use crate::session::{self, OnPeerLoss, Session};
-use crate::target::Target;
+use crate::target::{Place, Target};
 
 /// Messages that are taken before signals, times and events of the endpoint are looked at. Zeek puts
 /// up to 400 records into one.
@@ -42,6 +47,8 @@ const EXAMPLES: &str = "Examples:
   broker logs conn dns --fields ts,uid,id.orig_h --json | jq .uid
   broker logs --write /var/log/zeek --rotate 1h  files, as a logger keeps them
   broker logs conn --logger logger-1             records for a logger of a cluster
+  broker logs -u zmq-pull://:27764               be the logger of a ZeroMQ cluster
+  broker logs --recording day.rec conn           what `broker record` kept
 
 In --where: fields before an operator, values behind it (see `broker value
 --help`), $field for a field behind one, _path for the name of the log;
@@ -50,7 +57,8 @@ In --where: fields before an operator, values behind it (see `broker value
 /// Show Zeek's logs as they are written, or keep them in files
 ///
 /// Zeek sends records to peers that subscribe to zeek/logs/, which this does. In a cluster they go
-/// to its loggers: name them with --logger.
+/// to its loggers: name them with --logger. Nodes of a cluster that uses ZeroMQ push them to a
+/// logger, which this is at zmq-pull://ADDRESS:PORT.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct Logs {
@@ -82,6 +90,14 @@ pub(crate) struct Logs {
     /// Also take what is for that logger (repeatable)
     #[arg(long = "logger", value_name = "NAME")]
     loggers: Vec<String>,
+    /// With zmq-pull://: the logger that gets everything, too
+    ///
+    /// Each message is passed on to it unchanged, whatever is shown here: zmq-push://HOST:PORT.
+    #[arg(long, value_name = "ADDRESS", hide_short_help = true)]
+    forward_to: Option<String>,
+    /// Logs that are in a file of `broker record`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["urls", "loggers", "forward_to"])]
+    recording: Option<PathBuf>,
     /// End when a peer is lost, do not connect again
     #[arg(long, hide_short_help = true)]
     no_retry: bool,
@@ -89,6 +105,14 @@ pub(crate) struct Logs {
     end: EndArguments,
     #[command(flatten)]
     connection: ConnectionArguments,
+}
+
+/// Where records come from.
+enum Source {
+    Peers(Box<Target>),
+    /// Nodes of a ZeroMQ cluster, which push them.
+    Pushed(LogReceiver),
+    Recorded(RecordingReader),
 }
 
 /// How records are shown.
@@ -110,6 +134,8 @@ impl Logs {
             write: None,
             rotate: None,
             loggers: Vec::new(),
+            forward_to: None,
+            recording: None,
             no_retry: false,
             end,
             connection,
@@ -117,7 +143,7 @@ impl Logs {
     }
 
     pub(crate) fn run(self, global: &Global, console: &mut Console) -> Outcome {
-        let target = Target::find(&self.connection, global)?;
+        let source = self.source(global)?;
         let condition = self.condition.as_deref().map(Condition::parse).transpose();
         let condition = condition.map_err(|error| Failure::literal("--where", &error))?;
         if self.rotate.is_some_and(|interval| interval < ROTATION_MIN) {
@@ -153,9 +179,40 @@ impl Logs {
         }
         let loss = OnPeerLoss::retry_unless(self.no_retry);
         let runtime = session::runtime()?;
-        let outcome = runtime.block_on(self.receive(target, loss, reader, console));
+        let outcome = runtime.block_on(async {
+            match source {
+                Source::Peers(target) => self.receive(*target, loss, reader, console).await,
+                Source::Pushed(receiver) => self.receive_pushed(receiver, reader, console).await,
+                Source::Recorded(file) => self.read(file, reader, console),
+            }
+        });
         runtime.shutdown_background();
         outcome
+    }
+
+    /// Where records come from.
+    fn source(&self, global: &Global) -> Result<Source, Failure> {
+        if let Some(file) = &self.recording {
+            check_file("recording", file)?;
+            return Ok(Source::Recorded(RecordingReader::open(file)?));
+        }
+        let place = Place::find(&self.connection, global)?;
+        if place.logger()?.is_none() {
+            if self.forward_to.is_some() {
+                let failure = Failure::usage("--forward-to is for logs that are pushed");
+                return Err(failure.hint("such as with -u zmq-pull://0.0.0.0:27764"));
+            }
+            return Ok(Source::Peers(Box::new(Target::of(
+                place,
+                &self.connection,
+            )?)));
+        }
+        if !self.loggers.is_empty() {
+            let what = "--logger is for logs of native peers: here nodes push to one logger";
+            return Err(Failure::usage(what));
+        }
+        let receiver = bind(&place, &self.connection, self.forward_to.clone())?;
+        Ok(Source::Pushed(receiver))
     }
 
     fn sink(&self, console: &Console) -> Result<(Sink, Vec<Closed>), Failure> {
@@ -213,6 +270,17 @@ impl Logs {
         // Whatever went wrong, the files that can be are closed.
         let closed = reader.sink.close(console);
         session.leave().await;
+        self.conclude(ended, closed, &mut reader, console)
+    }
+
+    /// Tells what is to be told at the end.
+    fn conclude(
+        &self,
+        ended: Outcome,
+        closed: Result<(), Failure>,
+        reader: &mut Reader,
+        console: &mut Console,
+    ) -> Outcome {
         let exit = ended?;
         closed?;
         reader.tell_missing(console);
@@ -333,21 +401,28 @@ impl Reader {
 
     fn handle(&mut self, message: &Message, console: &mut Console) -> Result<(), Failure> {
         self.decoder.handle_message(message);
+        self.drain(console)
+    }
+
+    /// Takes what the decoder has.
+    fn drain(&mut self, console: &mut Console) -> Result<(), Failure> {
         while let Some(name) = self.decoder.poll_unknown_name() {
             console.warn(name);
         }
         while let Some(record) = self.decoder.poll_record() {
             match record {
                 Ok(record) => self.record(&record, console)?,
-                Err(problem) => {
-                    self.problems += 1;
-                    if self.problems <= PROBLEMS_TOLD_MAX {
-                        console.warn(problem);
-                    }
-                }
+                Err(problem) => self.note_problem(&problem, console),
             }
         }
         Ok(())
+    }
+
+    fn note_problem(&mut self, problem: &dyn std::fmt::Display, console: &mut Console) {
+        self.problems += 1;
+        if self.problems <= PROBLEMS_TOLD_MAX {
+            console.warn(problem);
+        }
     }
 
     fn record(&mut self, record: &LogRecord, console: &mut Console) -> Result<(), Failure> {
@@ -389,7 +464,10 @@ impl Reader {
     }
 
     fn note_loss(&mut self, subscriber: &Subscriber, console: &mut Console) {
-        let lost = subscriber.take_loss();
+        self.note_lost(subscriber.take_loss(), console);
+    }
+
+    fn note_lost(&mut self, lost: u64, console: &mut Console) {
         if lost > 0 {
             self.lost += lost;
             console.warn(format_args!("{lost} messages came too fast and are lost"));

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use broker::data::json::put_string;
+use broker::proto::peer_url::Scheme;
 use broker::{PeerCertificate, TlsSession};
 use clap::Args;
 
@@ -17,7 +18,7 @@ use crate::target::Target;
 /// Connect to a peer and measure round trips
 ///
 /// Round trips are measured with pings of the native protocol, which every endpoint answers. Over
-/// WebSocket only the connection itself is measured.
+/// WebSocket and ZeroMQ only the connection itself is measured.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXIT_CODES)]
 pub(crate) struct Ping {
@@ -43,7 +44,10 @@ struct Facts {
     id: String,
     connected: Duration,
     tls: Option<TlsSession>,
-    /// What it subscribes to; not known of WebSocket servers.
+    scheme: Scheme,
+    /// Whether the keys of CURVE encrypt it.
+    curve: bool,
+    /// What it subscribes to, of ZeroMQ the whole cluster; not known of WebSocket servers.
     topics: Option<Vec<String>>,
 }
 
@@ -63,6 +67,9 @@ impl Ping {
     async fn measure(&self, target: Target, console: &mut Console) -> Outcome {
         let is_native = target.is_native();
         let url = target.peers.iter().map(ToString::to_string).collect();
+        let scheme = target.peers.first().map_or(Scheme::Native, |it| it.scheme);
+        let is_zeromq = scheme == Scheme::ZeroMq;
+        let curve = is_zeromq && target.options.zeromq_peer.is_encrypted()?;
         let mut session = Session::of(target, OnPeerLoss::End)?;
         let started = Instant::now();
         session.connect().await?;
@@ -76,14 +83,18 @@ impl Ping {
             id: peer.id.to_string(),
             connected,
             tls: session.endpoint.peer_tls(peer.id),
-            topics: is_native.then(|| topics.map(|topic| topic.to_string()).collect()),
+            scheme,
+            curve,
+            topics: (is_native || is_zeromq)
+                .then(|| topics.map(|topic| topic.to_string()).collect()),
         };
         facts.show(console)?;
         console.flush()?;
         let exit = if is_native {
             self.round_trips(&session, peer.id, console).await?
         } else {
-            console.say("round trips are not measured over WebSocket");
+            let what = if is_zeromq { "ZeroMQ" } else { "WebSocket" };
+            console.say(format_args!("round trips are not measured over {what}"));
             Exit::Done
         };
         session.leave().await;
@@ -176,14 +187,15 @@ impl Facts {
         }
         let label = console.palette().label;
         console.line(format_args!("{label}{}{label:#}", self.url))?;
-        let protocol = if self.topics.is_some() {
-            "native, version 1"
-        } else {
-            "WebSocket with JSON"
+        let protocol = match self.scheme {
+            Scheme::Native => "native, version 1",
+            Scheme::WebSocket | Scheme::SecureWebSocket => "WebSocket with JSON",
+            Scheme::ZeroMq => "ZeroMQ",
         };
         let encryption = match &self.tls {
             Some(tls) => format!("{}, {}, {} bits", tls.version, tls.cipher, tls.cipher_bits),
-            None if self.url.starts_with("wss:") => "TLS".to_owned(),
+            None if self.scheme == Scheme::SecureWebSocket => "TLS".to_owned(),
+            None if self.curve => "CURVE".to_owned(),
             None => "none".to_owned(),
         };
         let mut rows = vec![
@@ -226,7 +238,7 @@ impl Facts {
             Some(topics) => put_strings(&mut line, topics),
             None => line.push_str("null"),
         }
-        line.push_str(",\"tls\":");
+        line.push_str(&format!(",\"curve\":{},\"tls\":", self.curve));
         match &self.tls {
             None => line.push_str("null"),
             Some(tls) => {

@@ -105,10 +105,15 @@ enum InputForm {
 impl Pub {
     pub(crate) fn run(self, global: &Global, console: &mut Console) -> Outcome {
         let target = Target::find(&self.connection, global)?;
-        if !target.is_native() && (self.drain || self.wait_for_subscriber) {
-            let what = "--drain and --wait-for-subscriber need native peers";
-            return Err(Failure::usage(what)
-                .hint("WebSocket servers say neither what they take nor what is subscribed to"));
+        if !target.is_native() && self.drain {
+            return Err(Failure::usage("--drain needs native peers")
+                .hint("WebSocket servers and ZeroMQ proxies do not say what they have taken"));
+        }
+        if !target.tells_subscriptions() && self.wait_for_subscriber {
+            return Err(
+                Failure::usage("--wait-for-subscriber does not go with WebSocket servers")
+                    .hint("they do not say what is subscribed to"),
+            );
         }
         let mut values = Vec::new();
         for (number, text) in (1..).zip(&self.values) {
@@ -130,7 +135,7 @@ impl Pub {
         messages: Vec<Vec<u8>>,
         console: &mut Console,
     ) -> Outcome {
-        let is_native = target.is_native();
+        let tells_subscriptions = target.tells_subscriptions();
         let mut session = Session::of(target, OnPeerLoss::Reconnect)?;
         session.connect().await?;
         if self.wait_for_subscriber && !self.await_subscriber(&session).await? {
@@ -176,7 +181,7 @@ impl Pub {
         };
         if ended.is_some() {
             console.say(format_args!("interrupted after {sent} messages"));
-        } else if is_native && !has_subscriber(&session, &self.topic) {
+        } else if tells_subscriptions && !has_subscriber(&session, &self.topic) {
             let topic = &self.topic;
             console.warn(format_args!(
                 "no peer is subscribed to `{topic}`, so it was sent to none \

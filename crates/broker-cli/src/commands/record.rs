@@ -5,16 +5,19 @@ use std::path::PathBuf;
 
 use broker::data::json::put_text;
 use broker::recording::{RecordingReader, RecordingWriter};
+use broker::zeromq::LogReceiver;
 use broker::{MessageRef, Subscriber, Timestamp};
 use clap::Args;
 
+use super::logs::{self, Told};
 use crate::arguments::{ConnectionArguments, EndArguments, Global};
 use crate::console::Console;
 use crate::incoming::{put_topic, time_text};
+use crate::interrupt::Interrupt;
 use crate::nearest::check_file;
 use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
 use crate::session::{self, OnPeerLoss, Session};
-use crate::target::Target;
+use crate::target::{Place, Target};
 
 /// Runs of messages that are taken before signals, times and events of the endpoint are looked at.
 const RUNS_AT_ONCE: usize = 64;
@@ -28,6 +31,7 @@ const TOPICS_MAX: usize = 10_000;
 const EXAMPLES: &str = "Examples:
   broker record day.rec zeek/ -u localhost:9999    until Ctrl-C
   broker record day.rec zeek/ --timeout 1h         go on with the same file
+  broker record logs.rec -u zmq-pull://:27764       logs of a ZeroMQ cluster
   broker record day.rec --info                     topics, numbers, span
   broker replay day.rec -u localhost:9998          send them again";
 
@@ -41,11 +45,17 @@ pub(crate) struct Record {
     /// The file
     file: PathBuf,
     /// Topics, as prefixes: '' is every topic
-    #[arg(value_name = "TOPIC", required_unless_present = "info")]
+    ///
+    /// With zmq-pull://ADDRESS:PORT there are none: all logs are kept that the nodes of a ZeroMQ cluster
+    /// push there.
+    #[arg(value_name = "TOPIC", required_unless_present_any = ["info", "urls"])]
     topics: Vec<String>,
     /// Print what is in the file
-    #[arg(long, conflicts_with = "topics")]
+    #[arg(long, conflicts_with_all = ["topics", "forward_to"])]
     info: bool,
+    /// With zmq-pull://: the logger that gets everything, too
+    #[arg(long, value_name = "ADDRESS", hide_short_help = true)]
+    forward_to: Option<String>,
     /// End when a peer is lost, do not connect again
     #[arg(long)]
     no_retry: bool,
@@ -60,7 +70,25 @@ impl Record {
         if self.info {
             return info(&self.file, console);
         }
-        let target = Target::find(&self.connection, global)?;
+        let place = Place::find(&self.connection, global)?;
+        let is_pushed = place.logger()?.is_some();
+        let source = match (is_pushed, self.topics.is_empty()) {
+            (true, true) => {
+                let receiver = logs::bind(&place, &self.connection, self.forward_to.clone())?;
+                Source::Pushed(receiver)
+            }
+            (true, false) => {
+                let what = "logs that are pushed have no topics: everything is kept";
+                return Err(Failure::usage(what));
+            }
+            (false, true) => {
+                return Err(Failure::usage("no topic is given").hint("'' is every topic"));
+            }
+            (false, false) if self.forward_to.is_some() => {
+                return Err(Failure::usage("--forward-to is for logs that are pushed"));
+            }
+            (false, false) => Source::Peers(Box::new(Target::of(place, &self.connection)?)),
+        };
         let (writer, torn) = RecordingWriter::open(&self.file)?;
         if torn > 0 {
             console.warn(format_args!(
@@ -69,9 +97,71 @@ impl Record {
         }
         let loss = OnPeerLoss::retry_unless(self.no_retry);
         let runtime = session::runtime()?;
-        let outcome = runtime.block_on(self.receive(target, loss, writer, console));
+        let outcome = runtime.block_on(async {
+            match source {
+                Source::Peers(target) => self.receive(*target, loss, writer, console).await,
+                Source::Pushed(receiver) => self.receive_pushed(receiver, writer, console).await,
+            }
+        });
         runtime.shutdown_background();
         outcome
+    }
+
+    /// Keeps what nodes push.
+    async fn receive_pushed(
+        self,
+        mut receiver: LogReceiver,
+        mut writer: RecordingWriter,
+        console: &mut Console,
+    ) -> Outcome {
+        let interrupt = Interrupt::start(&tokio::runtime::Handle::current())
+            .map_err(|error| Failure::failed(format!("cannot watch signals: {error}")))?;
+        console.say(format_args!("listening at {}", receiver.local_address()));
+        let started = tokio::time::Instant::now();
+        let timeout = self.end.timeout.map(|it| started + it);
+        let mut heard = started;
+        let limit = self.end.count.unwrap_or(u64::MAX);
+        let mut look = tokio::time::interval(logs::LOOK_INTERVAL);
+        let (mut told, mut messages, mut lost) = (Told::default(), 0, 0);
+        let exit = loop {
+            let idle = self.end.idle.map(|it| heard + it);
+            tokio::select! {
+                biased;
+                _ = interrupt.wait() => break Exit::Interrupted,
+                () = session::until(timeout) => break self.exit_at_end(messages),
+                _ = look.tick() => lost += told.look(&receiver, console),
+                message = session::next(&mut receiver) => {
+                    let mut message = message;
+                    let mut taken = 0;
+                    while let Some(one) = message {
+                        writer.push_log_message(session::now(), one.parts())?;
+                        messages += 1;
+                        taken += 1;
+                        let goes_on = taken < RUNS_AT_ONCE && messages < limit;
+                        message = if goes_on { receiver.try_recv() } else { None };
+                    }
+                    if taken < RUNS_AT_ONCE {
+                        writer.flush()?;
+                    }
+                    heard = tokio::time::Instant::now();
+                    if messages >= limit {
+                        break Exit::Done;
+                    }
+                }
+                () = session::until(idle) => break self.exit_at_end(messages),
+            }
+        };
+        lost += told.look(&receiver, console);
+        receiver.close();
+        let length = writer.finish()?;
+        let took = started.elapsed().as_secs_f64();
+        console.say(format_args!(
+            "{messages} messages in {took:.1} s; the file has {length} bytes"
+        ));
+        match lost {
+            0 => Ok(exit),
+            _ => Err(Failure::failed(format!("{lost} messages are lost"))),
+        }
     }
 
     async fn receive(
@@ -184,6 +274,13 @@ impl Record {
             Exit::Done
         }
     }
+}
+
+/// Where messages come from.
+enum Source {
+    Peers(Box<Target>),
+    /// Nodes of a ZeroMQ cluster, which push their logs.
+    Pushed(LogReceiver),
 }
 
 /// What came.

@@ -42,6 +42,9 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     for name in ["BROKER_URL", "NO_COLOR", "NOTIFY_SOCKET", "WATCHDOG_USEC"] {
         command.env_remove(name);
     }
+    for name in broker::proto::zmtp::KEY_VARIABLES {
+        command.env_remove(name);
+    }
     command
         .args(arguments)
         .env("BROKER_CONFIG", "/nonexistent/contexts.toml")

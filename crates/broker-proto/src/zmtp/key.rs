@@ -184,6 +184,15 @@ impl SecretKey {
     }
 }
 
+/// Secret keys are equal if their public keys are: that takes as long for any two of them.
+impl PartialEq for SecretKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.public_key() == other.public_key()
+    }
+}
+
+impl Eq for SecretKey {}
+
 impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretKey")
@@ -228,7 +237,7 @@ impl KeyPair {
 ///
 /// A client needs the server's public key and both keys of clients, a server its secret key and the
 /// clients' public one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct CurveKeys {
     /// Public key of the proxy and of loggers.
     pub server_public: Option<PublicKey>,

@@ -1,7 +1,8 @@
 //! Options of peerings with proxies of Zeek clusters that use ZeroMQ.
 
-use broker_proto::zmtp::{CurveKeys, Security};
+use broker_proto::zmtp::Security;
 
+use super::Curve;
 use crate::error::Error;
 
 /// Longest name of a node. Those of layouts are short; ids have the name in them.
@@ -23,10 +24,11 @@ pub enum ZeroMqMembership {
 }
 
 /// Options of one peering with a proxy, `zmq://`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ZeroMqPeerOptions {
-    /// Keys for CURVE: the server's public one and both of clients. Without any there is no encryption.
-    pub curve: CurveKeys,
+    /// Where keys for CURVE come from: the server's public one and both of clients are needed. They are
+    /// looked up when the peering is asked for.
+    pub curve: Curve,
     /// What this endpoint is in the cluster.
     pub membership: ZeroMqMembership,
     /// Whether topics of clusters have one spelling, `zeek/cluster/worker`, whatever connects the
@@ -39,10 +41,30 @@ impl ZeroMqPeerOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::Option`] for keys that are not complete or do not belong together, and for names that
-    /// no node can have.
+    /// [`Error::CurveKeys`] for keys that cannot be read, are not complete or do not belong together,
+    /// [`Error::Option`] for names that no node can have.
     pub fn check(&self) -> Result<(), Error> {
         self.security()?;
+        self.check_membership()
+    }
+
+    /// Whether connections are encrypted: whether there are keys.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CurveKeys`] for keys that cannot be read, are not complete or do not belong together.
+    pub fn is_encrypted(&self) -> Result<bool, Error> {
+        Ok(matches!(self.security()?, Security::CurveClient { .. }))
+    }
+
+    /// These options with the keys of this moment, checked.
+    pub(crate) fn resolved(mut self) -> Result<Self, Error> {
+        self.check_membership()?;
+        self.curve = self.curve.resolved()?;
+        Ok(self)
+    }
+
+    fn check_membership(&self) -> Result<(), Error> {
         if let ZeroMqMembership::Node { name } = &self.membership {
             let is_name = !name.is_empty()
                 && name.len() <= NAME_BYTES_MAX
@@ -61,18 +83,14 @@ impl ZeroMqPeerOptions {
     }
 
     pub(crate) fn security(&self) -> Result<Security, Error> {
-        match self.curve.client() {
-            Ok(security) => Ok(security.unwrap_or(Security::Null)),
-            Err(error) => Err(Error::Option {
-                name: "curve",
-                cause: error.to_string(),
-            }),
-        }
+        self.curve.client()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use broker_proto::zmtp::CurveKeys;
+
     use super::*;
 
     #[test]
@@ -90,8 +108,13 @@ mod tests {
             assert!(error.contains("proxy-1"), "{error}");
         }
         assert!(named(&"a".repeat(NAME_BYTES_MAX + 1)).check().is_err());
-        let mut options = ZeroMqPeerOptions::default();
-        options.curve.client_public = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID".parse().ok();
+        let options = ZeroMqPeerOptions {
+            curve: Curve::Keys(CurveKeys {
+                client_public: "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID".parse().ok(),
+                ..CurveKeys::default()
+            }),
+            ..ZeroMqPeerOptions::default()
+        };
         let error = options.check().unwrap_err().to_string();
         assert!(error.contains("server_publickey"), "{error}");
     }

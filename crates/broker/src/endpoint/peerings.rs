@@ -220,7 +220,7 @@ impl Endpoint {
     ///   [`Options::web_socket_peer`](crate::Options::web_socket_peer);
     /// - `zmq://host:port`: the proxy of a Zeek cluster that uses ZeroMQ, by the port of its XPUB; that
     ///   of its XSUB is the next one, or in `?xsub=port`. For encryption and membership see
-    ///   [`peer_zeromq`](Self::peer_zeromq).
+    ///   [`Options::zeromq_peer`](crate::Options::zeromq_peer).
     ///
     /// Such a peer is like any other: subscriptions, publishing, events, retries. What is different
     /// is that a WebSocket server gets everything that is published, that data stores do not reach
@@ -229,7 +229,8 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// As [`peer`](Self::peer); [`Error::Address`] when the URL makes no sense.
+    /// As [`peer`](Self::peer); [`Error::Address`] when the URL makes no sense, [`Error::CurveKeys`]
+    /// when there are keys for ZeroMQ that are not complete.
     pub fn peer_url<U>(&self, url: U, retry: Retry) -> Pending<Result<(), Error>>
     where
         U: TryInto<PeerUrl>,
@@ -245,7 +246,8 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// As [`peer_url`](Self::peer_url); [`Error::Option`] for options that could never work.
+    /// As [`peer_url`](Self::peer_url); [`Error::Option`] and [`Error::CurveKeys`] for options
+    /// that could never work.
     #[cfg(feature = "zeromq")]
     pub fn peer_zeromq<U>(
         &self,
@@ -260,19 +262,16 @@ impl Endpoint {
         let (resolver, pending) = Pending::new(|| Err(Error::ShutDown));
         let url = url.try_into().map_err(Error::from);
         let checked = url.and_then(|url| self.spoken(url)).and_then(|url| {
-            options.check()?;
             if url.scheme != Scheme::ZeroMq {
                 let text = url.host();
                 let cause = "expected `zmq://`, as these options are for ZeroMQ only";
                 return Err(PeerUrlError { text, cause }.into());
             }
+            self.set_options(&url, options)?;
             Ok(url)
         });
         match checked {
-            Ok(url) => {
-                self.shared().zeromq.set_options(&url.host(), options);
-                self.shared().peer(url, retry.into(), Some(resolver));
-            }
+            Ok(url) => self.shared().peer(url, retry.into(), Some(resolver)),
             Err(error) => resolver.resolve(Err(error)),
         }
         pending
@@ -280,11 +279,11 @@ impl Endpoint {
 
     fn peer_at(&self, url: Result<PeerUrl, Error>, retry: Retry) -> Pending<Result<(), Error>> {
         let (resolver, pending) = Pending::new(|| Err(Error::ShutDown));
-        match url.and_then(|url| self.spoken(url)) {
-            Ok(url) => {
-                self.forget_options(&url);
-                self.shared().peer(url, retry.into(), Some(resolver));
-            }
+        let checked = url.and_then(|url| self.spoken(url));
+        #[cfg(feature = "zeromq")]
+        let checked = checked.and_then(|url| self.with_options(url));
+        match checked {
+            Ok(url) => self.shared().peer(url, retry.into(), Some(resolver)),
             Err(error) => resolver.resolve(Err(error)),
         }
         pending
@@ -298,6 +297,23 @@ impl Endpoint {
             return Err(PeerUrlError { text, cause }.into());
         }
         Ok(url)
+    }
+
+    /// Has a peering with that address go by the options of the endpoint: those of an earlier one do
+    /// not hold any more.
+    #[cfg(feature = "zeromq")]
+    fn with_options(&self, url: PeerUrl) -> Result<PeerUrl, Error> {
+        if url.scheme == Scheme::ZeroMq {
+            self.set_options(&url, self.shared().options.zeromq_peer.clone())?;
+        }
+        Ok(url)
+    }
+
+    #[cfg(feature = "zeromq")]
+    fn set_options(&self, url: &PeerUrl, options: ZeroMqPeerOptions) -> Result<(), Error> {
+        let options = options.resolved()?;
+        self.shared().zeromq.set_options(&url.host(), options);
+        Ok(())
     }
 
     /// Options of an earlier peering with that address do not hold any more.
@@ -332,10 +348,12 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`Error::Address`] when this build does not speak what is spoken there.
+    /// [`Error::Address`] when this build does not speak what is spoken there, [`Error::CurveKeys`] as
+    /// with [`peer_url`](Self::peer_url).
     pub fn peer_url_nosync(&self, url: PeerUrl, retry: Retry) -> Result<(), Error> {
         let url = self.spoken(url)?;
-        self.forget_options(&url);
+        #[cfg(feature = "zeromq")]
+        let url = self.with_options(url)?;
         self.shared().peer(url, retry.into(), None);
         Ok(())
     }

@@ -256,6 +256,19 @@ impl Mailbox {
         }
     }
 
+    /// As [`push`](Self::push) without patience, and with a limit of bytes that may be lower than the own
+    /// one. As there, one run always has room.
+    #[cfg(feature = "zeromq")]
+    pub(crate) fn push_within(&self, run: Run<'_>, bytes_max: usize) -> Pushed {
+        let inner = self.lock();
+        let bytes = inner.queue.bytes();
+        if bytes > 0 && bytes.saturating_add(run.len()) > bytes_max && inner.state == State::Open {
+            return self.push_full(inner, run, Patience::Exhausted);
+        }
+        drop(inner);
+        self.push(run, Patience::Exhausted)
+    }
+
     /// Whether joint runs may end up here. Where a limit is asked for to the message, or lower than
     /// what they may grow to, or where a translation is shared, each message has to come by itself.
     pub(crate) fn may_join(&self) -> bool {

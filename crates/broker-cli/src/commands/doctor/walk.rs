@@ -297,13 +297,18 @@ impl Walk<'_, '_> {
         self.report.good(Step::Protocol, protocol, &[])?;
         let is_plain = match self.url.scheme {
             Scheme::Native => self.mode() == Mode::Plain,
-            Scheme::WebSocket | Scheme::ZeroMq => true,
+            Scheme::WebSocket => true,
+            Scheme::ZeroMq => !self.options.zeromq_peer.is_encrypted()?,
             Scheme::SecureWebSocket => false,
         };
         if is_plain {
             let text = "not encrypted: whoever is on the way can read and change everything";
             self.report.good(Step::Tls, text, &[])?;
             return Ok(());
+        }
+        if self.url.scheme == Scheme::ZeroMq {
+            let text = "none; CURVE encrypts, with the key that all of the cluster have";
+            return Ok(self.report.good(Step::Tls, text, &[])?);
         }
         let facts = match session.endpoint.peer_tls(peer) {
             Some(tls) => {

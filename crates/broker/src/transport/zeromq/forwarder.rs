@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use broker_proto::zmtp::{
@@ -28,7 +28,7 @@ use tokio::task::AbortHandle;
 use crate::config::{MAILBOX_BYTES_MAX, Overflow};
 use crate::core::runtime;
 use crate::error::Error;
-use crate::flow::mailbox::{Limits, Mailbox, Patience, Pushed, Run, SHARED_RUN_MIN};
+use crate::flow::mailbox::{Limits, Mailbox, Pushed, Run, SHARED_RUN_MIN};
 use crate::lock::Lock;
 use crate::transport::zeromq::address::Address;
 use crate::transport::zeromq::connection::{Ended, Happened, drive};
@@ -52,6 +52,9 @@ const MEMO_TOPIC_MAX: usize = 256;
 /// unless a message is larger.
 const RUN_BYTES: usize = 64 << 10;
 
+/// Bytes of messages that wait for all subscribers together: sixteen that do not read have full queues.
+const TOTAL_BYTES_MAX: usize = 1 << 30;
+
 /// Why a connection is cut off whose client is not let in any more.
 const KEY_WITHDRAWN: &str = "its key was withdrawn";
 
@@ -69,6 +72,9 @@ pub struct ForwarderOptions {
     pub clients: Vec<PublicKey>,
     /// Bytes of messages that wait for one subscriber; further ones are dropped for it.
     pub queue_bytes_max: usize,
+    /// Bytes of messages that wait for all subscribers together. Where so many are connected that their
+    /// queues could have more, each gets an equal share of it as its limit.
+    pub total_bytes_max: usize,
 }
 
 impl Default for ForwarderOptions {
@@ -79,6 +85,7 @@ impl Default for ForwarderOptions {
             curve: Curve::default(),
             clients: Vec::new(),
             queue_bytes_max: MAILBOX_BYTES_MAX,
+            total_bytes_max: TOTAL_BYTES_MAX,
         }
     }
 }
@@ -186,6 +193,9 @@ struct ForwarderCore {
     version: AtomicU64,
     security: Lock<Security>,
     queue_bytes_max: usize,
+    total_bytes_max: usize,
+    /// Bytes that may wait for one subscriber at the moment, no more than `queue_bytes_max`.
+    share: AtomicUsize,
     unwanted: AtomicU64,
     messages: AtomicU64,
     bytes: AtomicU64,
@@ -223,6 +233,8 @@ impl Forwarder {
             version: AtomicU64::new(0),
             security: Lock::new(security),
             queue_bytes_max: options.queue_bytes_max,
+            total_bytes_max: options.total_bytes_max,
+            share: AtomicUsize::new(options.queue_bytes_max),
             unwanted: AtomicU64::new(0),
             messages: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -404,7 +416,7 @@ impl ForwarderCore {
                         gathered.add(&self, &own.outlet, &message);
                     }
                 }
-                (Happened::Pause, _) => gathered.pass_on(),
+                (Happened::Pause, _) => gathered.pass_on(&self),
                 (Happened::Event(_), _) => {}
             }
             ControlFlow::Continue(())
@@ -421,6 +433,15 @@ impl ForwarderCore {
     }
 
     /// Changes what is wanted, and has publishers told.
+    /// Says how much may wait for each subscriber, now that there is one more or less.
+    fn share_out(&self, state: &State) {
+        let outlets = state.outlets.values();
+        let subscribers = outlets.filter(|it| it.side == ForwarderSide::Subscriber);
+        let share = self.total_bytes_max / subscribers.count().max(1);
+        self.share
+            .store(share.min(self.queue_bytes_max), Ordering::Relaxed);
+    }
+
     fn change<T>(&self, change: impl FnOnce(&mut zmtp::Forwarder) -> T) -> T {
         let mut state = self.state.lock();
         let State {
@@ -484,6 +505,7 @@ impl Registered {
             state.connections_made += 1;
             let id = ConnectionId(state.connections_made);
             state.outlets.insert(id, outlet.clone());
+            shared.share_out(&state);
             id
         };
         shared.change(|forwarder| match outlet.side {
@@ -514,6 +536,7 @@ impl Drop for Registered {
             .change(|forwarder| forwarder.handle_lost(self.id));
         let mut state = self.shared.state.lock();
         state.outlets.remove(&self.id);
+        self.shared.share_out(&state);
         let dropped = self.outlet.mailbox.dropped();
         state.dropped = state.dropped.saturating_add(dropped);
     }
@@ -561,7 +584,7 @@ impl Gathered {
             .as_ref()
             .is_some_and(|same| Arc::ptr_eq(same, &targets));
         if !is_same || self.run.len() >= RUN_BYTES {
-            self.pass_on();
+            self.pass_on(shared);
             self.targets = Some(targets);
         }
         write_message(message.parts(), &mut self.run);
@@ -598,7 +621,7 @@ impl Gathered {
     }
 
     /// Hands the messages to their subscribers.
-    fn pass_on(&mut self) {
+    fn pass_on(&mut self, shared: &ForwarderCore) {
         let Some(targets) = self.targets.as_ref().filter(|_| self.messages > 0) else {
             return;
         };
@@ -609,8 +632,9 @@ impl Gathered {
             shared_bytes = Bytes::from(std::mem::take(&mut self.run));
             Run::whole(&shared_bytes, self.messages)
         };
+        let share = shared.share.load(Ordering::Relaxed);
         for outlet in targets.iter() {
-            let pushed = outlet.mailbox.push(run, Patience::Exhausted);
+            let pushed = outlet.mailbox.push_within(run, share);
             if let Pushed::Dropped { burst_began: true } = pushed {
                 tracing::warn!(
                     event = "zeromq-subscriber-slow",

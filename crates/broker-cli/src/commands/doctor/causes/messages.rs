@@ -245,3 +245,22 @@ pub(in super::super) fn no_status(place: &str, reason: &str) -> Finding {
         &["check the address given with --status, such as localhost:9911"],
     )
 }
+
+/// A ZeroMQ proxy that takes connections and passes nothing on. Spec: zeromq 6.1.
+pub(in super::super) fn proxy_stands_still(place: &str) -> Finding {
+    Finding::new(
+        "zeromq-stands-still",
+        Exit::NothingCame,
+        format!("the proxy at {place} is connected and never ready: it passes nothing on"),
+        "A proxy passes on one message after the other. A member of the cluster that is subscribed and \
+         does not read, such as a stopped process or a program that is busy with something else, stops \
+         it for all members once some thousand messages wait. Two ports that are not of one proxy look \
+         the same.",
+        &[
+            "find the member that does not read (`kill -CONT`, or end it): everything goes on at once",
+            "on the manager `redef Cluster::Backend::ZeroMQ::listen_xpub_nodrop = F;`, which lets only the \
+             slow member lose messages",
+            "name the other port with `?xsub=PORT` if it is not the next one",
+        ],
+    )
+}

@@ -213,6 +213,26 @@ pub(in super::super) fn no_answer(place: &str, limit: Duration) -> Finding {
     )
 }
 
+/// Keys of CURVE are missing, too many, or not those of the cluster. Spec: zeromq 8.
+pub(in super::super) fn curve_keys(text: &str) -> Finding {
+    let finding = Finding::new(
+        "zeromq-keys",
+        Exit::Refused,
+        format!("the keys of CURVE are not right: {text}"),
+        "An encrypted cluster has one key pair for its servers and one that all others share; who has \
+         other keys, or none, does not get in.",
+        &[],
+    );
+    if text.contains("not encrypted, but CURVE keys are given") {
+        return finding.remedy("leave `--curve` out, or give `--curve off`");
+    }
+    finding
+        .remedy(
+            "give `--curve DIRECTORY`, that of zeekctl is <SpoolDir>/zeromq/curve on the manager",
+        )
+        .remedy("compare the public keys; after new ones all nodes have to be started again")
+}
+
 /// The handshake failed for a reason that only the library knows.
 pub(in super::super) fn handshake_failed(text: &str) -> Finding {
     Finding::new(

@@ -36,6 +36,14 @@ impl Walk<'_, '_> {
         };
         if *speaker == Speaker::ZeroMq && self.url.scheme == Scheme::ZeroMq {
             self.report.good(Step::Protocol, "ZeroMQ", &[])?;
+            if text.contains("CURVE") && !text.contains("connected but never ready") {
+                return stop(Step::Tls, causes::curve_keys(text));
+            }
+            if text.contains("connected but never ready: the proxy") {
+                let text = "both ports accept connections";
+                self.report.good(Step::Handshake, text, &[])?;
+                return stop(Step::Flow, causes::proxy_stands_still(&place));
+            }
             return stop(Step::Handshake, causes::handshake_failed(text));
         }
         if *speaker == Speaker::ZeroMq {
