@@ -34,7 +34,7 @@ DOCS_VENV := .venv-docs
 # Interpreters for which `make dist` makes a wheel each, beside the abi3 one: "python3.12 python3.13".
 DIST_PYTHONS ?=
 # Everything that ends up in a wheel. A change to any of it rebuilds both wheels.
-WHEEL_SOURCES := Cargo.toml Cargo.lock .cargo/config.toml README.md LICENSE-APACHE LICENSE-MIT $(shell find crates \
+WHEEL_SOURCES := Cargo.toml Cargo.lock .cargo/config.toml tools/openssl-perl README.md LICENSE-APACHE LICENSE-MIT $(shell find crates \
 	python -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.py' -o -name '*.pyi' \
 	-o -name 'py.typed' \) -not -path '*/tests/*' -not -path '*/target/*' 2>/dev/null)
 MATURIN_BUILD = $(VENV)/bin/python -m maturin build --quiet --release $(LOCKED) \
@@ -143,12 +143,12 @@ vectors: ## golden bytes and recorded sessions only
 	$(CARGO) test $(LOCKED) -p broker-data --test vectors
 	$(CARGO) test $(LOCKED) -p broker-proto --tests
 
-smoke: dist/cpython/.built ## install the wheel into an empty environment and peer once
+smoke: dist/cpython/.built ## install the wheel into an empty environment, look at its size, peer once
 	rm -rf target/smoke-venv
 	$(PYTHON) -m venv target/smoke-venv
 	target/smoke-venv/bin/python -m pip install --quiet --disable-pip-version-check --no-index \
 		dist/cpython/*.whl
-	cd target/smoke-venv && bin/python $(abspath tools/smoke.py)
+	cd target/smoke-venv && bin/python $(abspath tools/smoke.py) $(abspath dist/cpython)/*.whl
 
 # --- Wheels --------------------------------------------------------------------------------------
 
