@@ -8,6 +8,7 @@
 //! | `request` | what is asked for: an action and what it is about |
 //! | `decision` | the answer, and the rule behind it |
 //! | `limits` | token buckets, which are told what time it is |
+//! | `failures` | attempts that failed, by address |
 //! | `token` | secrets of clients, and what is kept of them |
 //!
 //! Everything here is a function of its arguments: no clock, no file, no random numbers. The rules:
@@ -16,6 +17,7 @@
 //! everything. See `docs/adr/0360-permissions-are-a-function.md`.
 
 mod decision;
+mod failures;
 mod glob;
 mod limits;
 mod prefixes;
@@ -27,6 +29,7 @@ mod token;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use decision::{Decision, Denial, Rule};
+pub use failures::{ADDRESSES_MAX, Attempt, FAILURES_MAX, Failures, PERIOD_NS};
 pub use glob::{Glob, Globs};
 pub use limits::{Buckets, Limits, OnLimit, TokenBucket};
 pub use prefixes::Prefixes;
@@ -226,6 +229,11 @@ impl Policy {
         self.tokens.iter().map(|(name, token)| (&**name, token))
     }
 
+    /// The token of that name.
+    pub fn token(&self, name: &str) -> Option<&Token> {
+        self.tokens.get(name)
+    }
+
     /// What a principal may do; `None` if it is not known, which is less than any right.
     pub fn rights(&self, principal: &str) -> Option<Rights> {
         let roles = self.principals.get(principal)?;
@@ -237,17 +245,26 @@ impl Policy {
         ))
     }
 
-    /// The principal of a secret at that time, in nanoseconds since 1970. All tokens are compared, each in
-    /// a time that does not depend on its bytes, so that the time says nothing about them.
-    pub fn principal_of_secret(&self, secret: &str, now: broker_data::Timestamp) -> Option<&str> {
+    /// The token of a secret at that time, with its name. All tokens are compared, each in a time that does
+    /// not depend on its bytes, so that the time says nothing about them.
+    pub fn token_of_secret(
+        &self,
+        secret: &str,
+        now: broker_data::Timestamp,
+    ) -> Option<(&str, &Token)> {
         let digest = Digest::of(secret.as_bytes());
         let mut found = None;
-        for token in self.tokens.values() {
+        for (name, token) in &self.tokens {
             if token.digest.is_same(&digest) {
-                found = Some(token);
+                found = Some((&**name, token));
             }
         }
-        let token = found.filter(|token| token.expires.is_none_or(|end| now < end))?;
+        found.filter(|(_, token)| token.expires.is_none_or(|end| now < end))
+    }
+
+    /// The principal of a secret at that time.
+    pub fn principal_of_secret(&self, secret: &str, now: broker_data::Timestamp) -> Option<&str> {
+        let (_, token) = self.token_of_secret(secret, now)?;
         Some(&token.principal)
     }
 

@@ -16,6 +16,7 @@ mod curve;
 mod file;
 #[cfg(feature = "status")]
 mod http;
+mod policy;
 mod recording;
 #[cfg(feature = "http")]
 mod websocket;
@@ -30,6 +31,7 @@ pub use curve::{
 };
 #[cfg(feature = "status")]
 pub use http::HttpOptions;
+pub use policy::{AuditFailure, AuditOptions, PolicyOptions};
 pub use recording::RecordingOptions;
 #[cfg(feature = "http")]
 pub use websocket::{WebSocketOptions, WebSocketTls};
@@ -269,6 +271,10 @@ pub struct Options {
     /// The server for metrics and status that starts with the endpoint.
     #[cfg(feature = "status")]
     pub metrics: HttpOptions,
+    /// Who may do what. With a policy WebSocket clients and HTTP requests become principals, by a token
+    /// or as `anonymous`, and may do what it says; native peers and peers of other protocols are **not**
+    /// judged yet. `None`: everybody that is admitted may do everything. See `docs/security.md`.
+    pub policy: Option<PolicyOptions>,
     /// A recording of what goes through the endpoint.
     pub recording: RecordingOptions,
     /// Verbosity of the log on the console, for programs that [start](crate::log::start) one.
@@ -304,6 +310,7 @@ impl Default for Options {
             zeromq_peer: ZeroMqPeerOptions::default(),
             #[cfg(feature = "status")]
             metrics: HttpOptions::default(),
+            policy: None,
             recording: RecordingOptions::default(),
             console_verbosity: Verbosity::Error,
             file_verbosity: Verbosity::Quiet,

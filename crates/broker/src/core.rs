@@ -8,6 +8,7 @@
 //! | `clock` | the clock that data stores go by |
 //! | `listeners` | what it listens on, and where it could not |
 //! | `link` | one connection as the control plane sees it |
+//! | `gate` | permissions at the edges: principals, limits, the record of decisions |
 //! | `hooks` | what parts above do for it: outgoing connections, the end of data stores |
 //! | `count` | counters that are only shown |
 //! | `shutdown` | the end of an endpoint |
@@ -25,6 +26,11 @@ pub(crate) mod completion;
 pub(crate) mod control;
 #[cfg(any(feature = "http", feature = "zeromq"))]
 pub(crate) mod count;
+#[cfg_attr(
+    not(feature = "status"),
+    expect(dead_code, reason = "the edges that ask are servers")
+)]
+pub(crate) mod gate;
 pub(crate) mod hooks;
 pub(crate) mod link;
 pub(crate) mod listeners;

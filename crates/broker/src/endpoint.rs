@@ -94,6 +94,37 @@ impl Endpoint {
         let _expiry = self.certificate_expiry();
     }
 
+    // --- permissions -------------------------------------------------------------------------------
+
+    /// Replaces the policy whole, and opens the file of the record again. Connections lose at once what
+    /// they may not do any more, and get what they asked for earlier and may now have; those without any
+    /// right end.
+    ///
+    /// # Errors
+    ///
+    /// When the endpoint began without a policy, or the file cannot be opened; the old policy stays.
+    pub fn set_policy(&self, options: &crate::PolicyOptions) -> Result<(), Error> {
+        match &self.shared().gate {
+            Some(gate) => gate.replace(options),
+            None => Err(Error::Option {
+                name: "policy",
+                cause: "the endpoint began without one".to_owned(),
+            }),
+        }
+    }
+
+    /// Decisions so far, by principal; those that the policy does not know any more are left out.
+    pub fn policy_counts(&self) -> std::collections::BTreeMap<String, crate::policy::PolicyCounts> {
+        let gate = self.shared().gate.as_ref();
+        gate.map(|gate| gate.counts()).unwrap_or_default()
+    }
+
+    /// Connections and requests that could not become a principal.
+    pub fn policy_failures(&self) -> u64 {
+        let gate = self.shared().gate.as_ref();
+        gate.map_or(0, |gate| gate.failures())
+    }
+
     // --- the clock of data stores ------------------------------------------------------------------
 
     /// The time that data stores go by: the system's, or with

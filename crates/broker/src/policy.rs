@@ -8,5 +8,17 @@ mod file;
 
 pub use broker_proto::policy::*;
 
+/// Decisions about one principal so far, over all its connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct PolicyCounts {
+    /// Messages, topics of subscriptions and requests that were allowed.
+    pub allowed: u64,
+    /// Those that were denied.
+    pub denied: u64,
+    /// Messages that were refused because of limits.
+    pub limited: u64,
+}
+
 #[cfg(feature = "policy")]
 pub use file::{POLICY_FILE_BYTES_MAX, PolicyFile};

@@ -1,11 +1,14 @@
 //! `broker policy`.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use broker::policy::PolicyFile;
+use rustix::process::Signal;
 
-use crate::process::run;
+use crate::process::{DEADLINE, Running, command, run};
 use crate::schema;
 
 /// The example in a folder of its own.
@@ -226,4 +229,58 @@ fn a_token_is_shown_once_and_kept_as_a_digest() {
             .contains("there is no principal `nobody`")
     );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+/// Status of the answer to a request for a WebSocket, with these fields.
+fn status(port: &str, fields: &str) -> String {
+    let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let head = format!(
+        "GET /v1/messages/json HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
+         Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Version: 13\r\n{fields}\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).unwrap();
+    String::from_utf8_lossy(&start[9..]).into_owned()
+}
+
+#[test]
+fn a_node_judges_its_clients_and_reads_the_policy_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, name) = example(&folder);
+    let secret = run(&["policy", "token", "add", "t", &name, "--principal", "siem"]);
+    let secret = secret.expect(0).out.trim_end().to_owned();
+    let config = folder.path().join("broker.toml");
+    std::fs::write(&config, format!("[policy]\nfile = \"{name}\"\n")).unwrap();
+    let config = config.display().to_string();
+    let mut node = Running::start(&mut command(&[
+        "node",
+        "--config",
+        &config,
+        "--no-tls",
+        "--ws-listen",
+        "127.0.0.1:0",
+    ]));
+    let line = node.says("listening-web-socket");
+    let port = line.rsplit_once("port=").unwrap().1.trim().to_owned();
+    node.says("started");
+    let token = format!("Authorization: Bearer {secret}\r\n");
+    assert_eq!(status(&port, ""), "401");
+    assert_eq!(status(&port, &token), "101");
+    // What makes no sense changes nothing, and has a place.
+    let good = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, "[roles.siem]\nsubscribe = 1\n").unwrap();
+    node.signal(Signal::HUP);
+    let said = node.says("reload-failed");
+    assert!(said.contains("line 2, column 13"), "{said}");
+    assert_eq!(status(&port, &token), "101");
+    let (without, _) = good.split_once("[tokens.\"t\"]").unwrap();
+    std::fs::write(&path, without).unwrap();
+    node.signal(Signal::HUP);
+    node.says("policy-in-effect");
+    assert_eq!(status(&port, &token), "401");
+    node.signal(Signal::TERM);
+    node.end().expect(0);
 }

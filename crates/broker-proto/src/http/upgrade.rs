@@ -14,6 +14,9 @@ pub const COMPATIBLE_PROTOCOL: &str = "broker-json-v1";
 /// Subprotocol that selects [`Form::Lossless`](broker_data::json::Form::Lossless).
 pub const LOSSLESS_PROTOCOL: &str = "broker-json-v1-lossless";
 
+/// Beginning of a subprotocol that brings a token, for clients that cannot set fields, as browsers.
+pub const BEARER_PROTOCOL: &str = "bearer.";
+
 /// The field in which a client says what it is.
 pub const APPLICATION_NAME: &str = "X-Application-Name";
 
@@ -51,6 +54,12 @@ pub enum Rejection {
     /// There are as many clients as may be.
     #[error("Too many clients.")]
     TooMany,
+    /// The client has to prove who it is, or did not.
+    #[error("A token is needed.")]
+    Unauthorized,
+    /// Too many attempts to prove it failed from there.
+    #[error("Too many attempts.")]
+    TooManyAttempts,
 }
 
 impl Rejection {
@@ -62,6 +71,8 @@ impl Rejection {
             Self::Version => (426, "Upgrade Required"),
             Self::Origin => (403, "Forbidden"),
             Self::TooMany => (503, "Service Unavailable"),
+            Self::Unauthorized => (401, "Unauthorized"),
+            Self::TooManyAttempts => (429, "Too Many Requests"),
         }
     }
 
@@ -77,6 +88,8 @@ impl Rejection {
                 ("Sec-WebSocket-Version", "13"),
             ],
             Self::TooMany => &[("Connection", "close"), ("Retry-After", "5")],
+            Self::Unauthorized => &[("Connection", "close"), ("WWW-Authenticate", "Bearer")],
+            Self::TooManyAttempts => &[("Connection", "close"), ("Retry-After", "60")],
         }
     }
 
@@ -116,6 +129,41 @@ pub fn is_application_name(name: &[u8]) -> bool {
     name.iter().all(fits) && !name.is_empty()
 }
 
+/// The token of a request.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bearer(String);
+
+impl Bearer {
+    /// The token in fields named `Authorization` and in subprotocols that begin with
+    /// [`BEARER_PROTOCOL`]. Of several that differ none counts: what is left fits no token.
+    pub fn of(head: &RequestHead<'_>) -> Option<Self> {
+        let fields = head.values("Authorization").filter_map(|value| {
+            let (scheme, token) = value.split_at_checked(7)?;
+            let is_bearer = scheme.eq_ignore_ascii_case(b"Bearer ");
+            is_bearer.then(|| token.trim_ascii())
+        });
+        let protocols = head.items("Sec-WebSocket-Protocol");
+        let protocols = protocols.filter_map(|item| item.strip_prefix(BEARER_PROTOCOL.as_bytes()));
+        let mut all = fields.chain(protocols);
+        let first = all.next()?;
+        let is_one = all.all(|other| other == first);
+        let text = std::str::from_utf8(first).ok().filter(|_| is_one);
+        Some(Self(text.unwrap_or_default().to_owned()))
+    }
+
+    /// The token itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Without the token.
+impl std::fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bearer(..)")
+    }
+}
+
 /// A request that is fine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upgrade {
@@ -125,6 +173,8 @@ pub struct Upgrade {
     pub protocol: Option<&'static str>,
     /// What the client says it is.
     pub application: ApplicationName,
+    /// The token that it brings.
+    pub bearer: Option<Bearer>,
 }
 
 impl Upgrade {
@@ -168,6 +218,7 @@ impl Upgrade {
             key,
             protocol,
             application: ApplicationName::of(head.field(APPLICATION_NAME)),
+            bearer: Bearer::of(head),
         })
     }
 
@@ -219,6 +270,7 @@ mod tests {
             key: KEY.to_owned(),
             protocol: None,
             application: ApplicationName::Unknown,
+            bearer: None,
         };
         assert_eq!(upgrade(&request(""), None), Ok(expected.clone()));
         assert_eq!(
@@ -288,6 +340,45 @@ mod tests {
             let field = format!("Sec-WebSocket-Protocol: {offer}\r\n");
             assert_eq!(upgrade(&request(&field), None).unwrap().protocol, agreed);
         }
+    }
+
+    #[test]
+    fn a_token_comes_in_a_field_or_as_a_subprotocol() {
+        let bearer = |fields: &str| {
+            let upgrade = upgrade(&request(fields), None).unwrap();
+            assert!(!format!("{upgrade:?}").contains("s3cret"));
+            upgrade.bearer.map(|it| it.reveal().to_owned())
+        };
+        for (fields, token) in [
+            ("Authorization: Bearer s3cret\r\n", Some("s3cret")),
+            ("authorization: bearer  s3cret \r\n", Some("s3cret")),
+            (
+                "Sec-WebSocket-Protocol: broker-json-v1, bearer.s3cret\r\n",
+                Some("s3cret"),
+            ),
+            ("Authorization: Basic s3cret\r\n", None),
+            ("Authorization: s3cret\r\n", None),
+            ("Authorization: Bearer \r\n", None),
+            // Of two that differ none counts.
+            (
+                "Authorization: Bearer s3cret\r\nAuthorization: Bearer other\r\n",
+                Some(""),
+            ),
+            (
+                "Authorization: Bearer other\r\nSec-WebSocket-Protocol: bearer.s3cret\r\n",
+                Some(""),
+            ),
+            (
+                "Authorization: Bearer s3cret\r\nSec-WebSocket-Protocol: bearer.s3cret\r\n",
+                Some("s3cret"),
+            ),
+        ] {
+            assert_eq!(bearer(fields).as_deref(), token, "{fields}");
+        }
+        let both = "Sec-WebSocket-Protocol: bearer.s3cret, broker-json-v1-lossless\r\n";
+        let agreed = upgrade(&request(both), None).unwrap();
+        assert_eq!(agreed.protocol, Some(LOSSLESS_PROTOCOL));
+        assert!(!agreed.response("x").contains("s3cret"));
     }
 
     #[test]

@@ -18,6 +18,9 @@ use crate::topic::{RESERVED, Topic};
 /// endpoint, which never shrinks, out of the hands of strangers.
 pub const SUBSCRIPTIONS_MAX: usize = 1024;
 
+/// Code of error messages about what a client may not do.
+pub const ACL_DENIED: &str = "acl_denied";
+
 /// Close codes. RFC 6455, section 7.4.1.
 pub mod close_code {
     /// The conversation is over.
@@ -104,6 +107,11 @@ impl Close {
             "invalid_application_name",
             "Invalid X-Application-Name",
         )
+    }
+
+    /// The client may not do that, or not any more.
+    pub fn not_permitted(reason: &'static str) -> Self {
+        Self::with_error(close_code::POLICY, ACL_DENIED, reason)
     }
 
     /// More is subscribed to than the endpoint takes.

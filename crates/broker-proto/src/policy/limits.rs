@@ -128,26 +128,46 @@ impl Buckets {
         self.messages.is_none() && self.bytes.is_none()
     }
 
+    /// Takes what a message of so many bytes costs, ahead of time if it has to be, and says how long the
+    /// message then waits for it. `None` if that is longer than `wait_max`; nothing is taken then.
+    pub fn reserve(&mut self, bytes: u64, now: Timestamp, wait_max: Duration) -> Option<Duration> {
+        let wait = self.wait(bytes, now);
+        if wait > wait_max {
+            return None;
+        }
+        self.charge(bytes);
+        Some(wait)
+    }
+
     /// Takes what a message of so many bytes costs if it is there.
     ///
     /// # Errors
     ///
     /// The time after which to try again; nothing is taken then.
     pub fn take(&mut self, bytes: u64, now: Timestamp) -> Result<(), Duration> {
+        let wait = self.wait(bytes, now);
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        self.charge(bytes);
+        Ok(())
+    }
+
+    /// How long until both buckets have what a message costs.
+    fn wait(&mut self, bytes: u64, now: Timestamp) -> Duration {
         let wait = |bucket: &mut Option<TokenBucket>, units| {
             let bucket = bucket.as_mut();
             bucket.map_or(Duration::ZERO, |bucket| bucket.wait(units, now))
         };
-        let longest = wait(&mut self.messages, 1).max(wait(&mut self.bytes, bytes));
-        if !longest.is_zero() {
-            return Err(longest);
-        }
+        wait(&mut self.messages, 1).max(wait(&mut self.bytes, bytes))
+    }
+
+    fn charge(&mut self, bytes: u64) {
         if let Some(bucket) = &mut self.messages {
             bucket.take(1);
         }
         if let Some(bucket) = &mut self.bytes {
             bucket.take(bytes);
         }
-        Ok(())
     }
 }

@@ -573,6 +573,25 @@ fn limits_of_several_roles_are_the_narrowest() {
 }
 
 #[test]
+fn messages_that_are_reserved_go_out_at_the_rate() {
+    let limits = Limits {
+        messages_per_second: Some(2),
+        ..Limits::default()
+    };
+    let start = seconds(100);
+    let mut buckets = Buckets::new(&limits, start);
+    let second = std::time::Duration::from_secs(1);
+    let mut waits = Vec::new();
+    while let Some(wait) = buckets.reserve(1, start, second) {
+        waits.push(wait);
+    }
+    let (half, none) = (second / 2, std::time::Duration::ZERO);
+    assert_eq!(waits, [none, none, half, second]);
+    // What is refused costs nothing.
+    assert_eq!(buckets.reserve(1, start, second * 2), Some(half * 3));
+}
+
+#[test]
 fn a_clock_that_jumps_back_fills_no_bucket() {
     let limits = Limits {
         messages_per_second: Some(1),

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use crate::config::{Options, Overflow, SHUTDOWN_TIMEOUT};
 use crate::core::clock::Clock;
 use crate::core::control::Control;
+use crate::core::gate::Gate;
 use crate::core::hooks::Hooks;
 use crate::core::program_counters::ProgramCounters;
 use crate::error::Error;
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) data: Arc<DataPlane>,
     pub(crate) options: Options,
     pub(super) hooks: Hooks,
+    /// Who may do what; `None`: everybody everything.
+    pub(crate) gate: Option<Arc<Gate>>,
     /// Made with the endpoint when there are certificates, which may be wrong, otherwise by the
     /// first connection: OpenSSL is half of what a fresh endpoint would cost.
     #[cfg(feature = "tls")]
@@ -93,6 +96,7 @@ impl Shared {
             let cause = "this build has no TLS: set `disable_ssl`".to_owned();
             return Err(Error::Tls { cause });
         }
+        let gate = options.policy.as_ref().map(Gate::new).transpose()?;
         let mut random = [0; 64];
         getrandom::fill(&mut random)
             .map_err(|error| Error::Start(Arc::new(std::io::Error::other(error))))?;
@@ -109,6 +113,7 @@ impl Shared {
         Ok(Arc::new(Self {
             data: DataPlane::new(id, secret, &options, runtime.clone()),
             hooks,
+            gate: gate.map(Arc::new),
             unreached_peers: ArcSwap::default(),
             #[cfg(feature = "tls")]
             tls,

@@ -82,6 +82,10 @@ impl Shared {
         }
         self.connections.closed().await;
         self.recorded().await;
+        if let Some(gate) = self.gate.clone() {
+            // It waits for a disk, for a bounded time.
+            let _ = tokio::task::spawn_blocking(move || gate.flush()).await;
+        }
         self.mark_over();
         for resolver in waiting {
             resolver.resolve(());

@@ -14,10 +14,11 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 #[cfg(feature = "tls")]
 use tokio::time::timeout_at;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tungstenite::handshake::derive_accept_key;
 
 use super::server::Server;
+use crate::core::gate::{FAILURE_DELAY, Pass};
 use crate::net::socket::{self, Socket};
 #[cfg(feature = "tls")]
 use crate::net::tls::Role;
@@ -112,18 +113,22 @@ pub(super) struct Upgraded {
     pub(super) read_ahead: Vec<u8>,
     /// The place among the clients.
     pub(super) client: OwnedSemaphorePermit,
+    /// What it may do, if there is a policy.
+    pub(super) pass: Option<Pass>,
 }
 
 /// Judges a request for a WebSocket, and answers it if it is one.
 pub(super) async fn upgrade(
     server: &Server,
     socket: &mut Socket,
+    remote: SocketAddr,
     head: Head,
 ) -> Result<Upgraded, Refusal> {
     let request = Upgrade::of(
         &RequestHead::parse(&head.bytes)?,
         server.options.origins.as_deref(),
     )?;
+    let pass = server.admit(&request, remote)?;
     let client = server.clients.clone().try_acquire_owned();
     let client = client.map_err(|_| Rejection::TooMany)?;
     let accept = derive_accept_key(request.key.as_bytes());
@@ -132,6 +137,7 @@ pub(super) async fn upgrade(
         request,
         read_ahead: head.read_ahead.to_vec(),
         client,
+        pass,
     })
 }
 
@@ -148,6 +154,9 @@ pub(super) async fn refuse(mut socket: Socket, remote: SocketAddr, refusal: &Ref
         Refusal::Gone => return,
     };
     tracing::info!(event = "web-socket-refused", %remote, cause);
+    if matches!(refusal, Refusal::Rejected(Rejection::Unauthorized)) {
+        sleep(FAILURE_DELAY).await;
+    }
     let answer = socket::write_all(&mut socket, response.as_bytes());
     let _ = timeout(socket::LINGER_TIMEOUT, answer).await;
     socket::linger(&mut socket).await;

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker_proto::http::upgrade::ApplicationName;
+use broker_proto::http::upgrade::{ApplicationName, Bearer, Rejection, Upgrade};
 use broker_proto::json::server::Close;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -20,6 +20,7 @@ use super::session::Session;
 use super::stream::WebSocketStream;
 use crate::config::{MAILBOX_MESSAGES_MAX, Overflow, deadline};
 use crate::config::{WebSocketOptions, WebSocketTls};
+use crate::core::gate::{Gate, Pass, Unknown};
 use crate::core::listeners::{Listener, ListenerKind};
 use crate::core::pending::Resolver;
 use crate::core::shared::{Gauge, Shared};
@@ -43,6 +44,10 @@ pub(super) struct Server {
     pub(super) limits: Limits,
     /// One permit per client.
     pub(super) clients: Arc<Semaphore>,
+    /// Who may do what.
+    gate: Option<Arc<Gate>>,
+    /// Where clients come in.
+    pub(super) port: u16,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<Tls>,
 }
@@ -64,9 +69,28 @@ impl Server {
         self.tls.clone().filter(|_| is_own)
     }
 
+    /// Makes a client a principal, if there is a policy.
+    pub(super) fn admit(
+        &self,
+        request: &Upgrade,
+        remote: SocketAddr,
+    ) -> Result<Option<Pass>, Rejection> {
+        let Some(gate) = &self.gate else {
+            return Ok(None);
+        };
+        let bearer = request.bearer.as_ref().map(Bearer::reveal);
+        match gate.admit(bearer, remote.ip(), self.port) {
+            Ok(pass) => Ok(Some(pass)),
+            Err(Unknown::Unauthorized) => Err(Rejection::Unauthorized),
+            Err(Unknown::TooMany) => Err(Rejection::TooManyAttempts),
+        }
+    }
+
     pub(super) fn new(shared: &Shared, options: WebSocketOptions) -> Result<Self, Error> {
         options.check()?;
         Ok(Self {
+            gate: shared.gate.clone(),
+            port: 0,
             limits: Limits {
                 bytes_max: options.buffer_bytes_max,
                 messages_max: options.buffer_size.min(MAILBOX_MESSAGES_MAX),
@@ -150,7 +174,7 @@ pub(crate) fn start_configured(shared: &Arc<Shared>) -> Result<(), Error> {
 
 fn run(
     shared: &Arc<Shared>,
-    server: Server,
+    mut server: Server,
     bound: io::Result<TcpListener>,
     address: String,
     port: u16,
@@ -159,6 +183,7 @@ fn run(
     let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (bound, listener) =
         bound.map_err(|cause| shared.cannot_listen(kind, address, port, cause))?;
+    server.port = bound.port();
     let mut control = shared.lock_control();
     let server = Arc::new(server);
     let task = shared
@@ -208,7 +233,7 @@ async fn serve(
         let mut socket = handshake::secure(&server, stream, remote, deadline).await?;
         let request = async {
             let head = handshake::read_head(&mut socket).await?;
-            handshake::upgrade(&server, &mut socket, head).await
+            handshake::upgrade(&server, &mut socket, remote, head).await
         };
         let outcome = timeout_at(deadline, request).await;
         match outcome.unwrap_or(Err(Refusal::TimedOut)) {
@@ -259,6 +284,7 @@ pub(super) async fn converse(
         remote,
         application,
         upgraded.request.protocol,
+        upgraded.pass,
     );
     match (session, refused) {
         (Some(session), None) => session.run(pending).await,

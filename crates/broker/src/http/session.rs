@@ -16,7 +16,7 @@ use std::time::Duration;
 use broker_data::json::Form;
 use broker_proto::frame::{EnvelopeError, Tag, write_envelope};
 use broker_proto::http::upgrade::LOSSLESS_PROTOCOL;
-use broker_proto::json::server::{Close, ServerSession, ServerStep, close_code, error};
+use broker_proto::json::server::{ACL_DENIED, Close, ServerSession, ServerStep, close_code, error};
 use broker_proto::status::{
     TEXT_ADDED, TEXT_DISCOVERED, TEXT_LOST, TEXT_OVERFLOW, TEXT_REMOVED, TEXT_UNREACHABLE,
 };
@@ -35,6 +35,7 @@ use tungstenite::protocol::Message;
 use super::server::Server;
 use super::stream::WebSocketStream;
 use crate::core::control::NotAdded;
+use crate::core::gate::{Over, Pass, Publishing};
 use crate::core::shared::Shared;
 use crate::core::websocket_counts::{Application, count};
 use crate::flow::inject::inject;
@@ -106,6 +107,15 @@ pub(super) struct Session {
     application: String,
     counts: Arc<Application>,
     consumer: Option<Consumer>,
+    /// What it may do, if there is a policy.
+    pass: Option<Pass>,
+    /// Resolves when that has to be looked at again.
+    stale: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// What it asked for, with a policy: rights may come back.
+    /// Bound: `SUBSCRIPTIONS_MAX`.
+    wanted: Vec<Topic>,
+    /// The topic of the message in `payload`, which waits for its turn within the limits.
+    held: Option<Topic>,
     /// Answers, which go before data.
     /// Bound: the answer to one message; nothing is read before it is sent.
     replies: VecDeque<Bytes>,
@@ -136,6 +146,7 @@ impl Session {
         remote: SocketAddr,
         application: &str,
         protocol: Option<&'static str>,
+        pass: Option<Pass>,
     ) -> Option<Self> {
         let form = match protocol {
             Some(LOSSLESS_PROTOCOL) => Form::Lossless,
@@ -153,6 +164,10 @@ impl Session {
             remote,
             application: application.to_owned(),
             consumer: None,
+            stale: stale(pass.as_ref()),
+            pass,
+            wanted: Vec::new(),
+            held: None,
             replies: VecDeque::new(),
             outgoing: VecDeque::new(),
             reading: None,
@@ -202,6 +217,9 @@ impl Session {
                 self.drain();
                 timer.as_mut().reset(Instant::now() + SHUTDOWN_TIMEOUT);
             }
+            if let Err(end) = self.look_at_rights(cx) {
+                return Poll::Ready(end);
+            }
             if let Poll::Ready(end) = self.poll(cx) {
                 return Poll::Ready(end);
             }
@@ -220,6 +238,40 @@ impl Session {
             }
         })
         .await
+    }
+
+    /// Takes away what the client may not have any more, and gives it what it asked for and may have now.
+    fn look_at_rights(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        while let Some(stale) = &mut self.stale {
+            if stale.as_mut().poll(cx).is_pending() {
+                break;
+            }
+            let Some(pass) = &mut self.pass else { break };
+            pass.refresh().map_err(not_permitted)?;
+            self.stale = stale_of(pass);
+            let Some(consumer) = &self.consumer else {
+                continue;
+            };
+            let granted = pass.granted(&self.wanted, false).map_err(not_permitted)?;
+            let (id, shared) = (consumer.id, &self.shared);
+            shared.data.routes.update(|table| {
+                let gone: Vec<_> = table
+                    .local_topics(id)
+                    .filter(|topic| !granted.contains(topic))
+                    .cloned()
+                    .collect();
+                for topic in &gone {
+                    table.remove_local_topic(id, topic);
+                }
+                table.add_local_topics(id, granted.iter().cloned());
+            });
+            shared.subscribe(&granted);
+            tracing::info!(
+                event = "web-socket-client-judged-again",
+                topics = granted.len()
+            );
+        }
+        Ok(())
     }
 
     /// When to look for a sign of life.
@@ -404,6 +456,10 @@ impl Session {
                     return Ok(read > 0);
                 }
                 self.delivery = None;
+                if let Some(topic) = self.held.take() {
+                    self.route(&topic);
+                    continue;
+                }
             }
             if self.draining || !self.replies.is_empty() {
                 return Ok(read > 0);
@@ -452,7 +508,7 @@ impl Session {
                 self.subscribe(topics)?;
                 self.replies.push_back(ack.into());
             }
-            ServerStep::Publish { topic } => self.publish(&topic),
+            ServerStep::Publish { topic } => self.publish(topic)?,
             ServerStep::Refuse { message } => {
                 count(&self.counts.refused, 1);
                 self.replies.push_back(message.into());
@@ -464,7 +520,13 @@ impl Session {
         Ok(())
     }
 
-    fn subscribe(&mut self, topics: Vec<Topic>) -> Result<(), End> {
+    fn subscribe(&mut self, mut topics: Vec<Topic>) -> Result<(), End> {
+        if let Some(pass) = &mut self.pass {
+            pass.refresh().map_err(not_permitted)?;
+            self.stale = stale_of(pass);
+            let granted = pass.granted(&topics, true).map_err(not_permitted)?;
+            self.wanted = std::mem::replace(&mut topics, granted);
+        }
         let shared = &self.shared;
         let mailbox = Mailbox::new(self.server.limits.clone());
         shared.data.report_bursts_of(&mailbox, TargetKind::Client);
@@ -492,7 +554,11 @@ impl Session {
         self.pending = None;
         count(&self.counts.subscribed, 1);
         self.counts.enter(mailbox);
-        tracing::info!(event = "web-socket-client-added", topics = topics.len());
+        tracing::info!(
+            event = "web-socket-client-added",
+            topics = topics.len(),
+            principal = self.pass.as_ref().map(Pass::principal),
+        );
         self.report(
             (StatusCode::EndpointDiscovered, TEXT_DISCOVERED),
             (StatusCode::PeerAdded, TEXT_ADDED),
@@ -500,8 +566,35 @@ impl Session {
         Ok(())
     }
 
-    /// Publishes the value in `payload`.
-    fn publish(&mut self, topic: &Topic) {
+    /// Publishes the value in `payload` if it may be.
+    fn publish(&mut self, topic: Topic) -> Result<(), End> {
+        if let Some(pass) = &mut self.pass {
+            let (told, wait) = match pass.publish(topic.as_bytes(), &mut self.payload) {
+                Publishing::Go { wait, left_out } => (left_out, Some(wait)),
+                Publishing::Refused(what) => (Some(what), None),
+                Publishing::End(over) => return Err(not_permitted(over)),
+            };
+            if let Some(told) = told {
+                count(&self.counts.refused, 1);
+                self.replies.push_back(error(ACL_DENIED, &told).into());
+            }
+            match wait {
+                None => return Ok(()),
+                Some(Duration::ZERO) => {}
+                Some(wait) => {
+                    // Until then nothing is read.
+                    self.held = Some(topic);
+                    self.delivery = Some(Box::pin(sleep(wait)));
+                    return Ok(());
+                }
+            }
+        }
+        self.route(&topic);
+        Ok(())
+    }
+
+    /// Hands the value in `payload` to those that want it.
+    fn route(&mut self, topic: &Topic) {
         let Some(consumer) = &mut self.consumer else {
             return;
         };
@@ -629,6 +722,19 @@ impl Session {
             .data
             .publish_events(&[event(first), event(second)]);
     }
+}
+
+/// When the rights of a client have to be looked at again.
+fn stale(pass: Option<&Pass>) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+    pass.and_then(stale_of)
+}
+
+fn stale_of(pass: &Pass) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+    Some(Box::pin(pass.stale()))
+}
+
+fn not_permitted(over: Over) -> End {
+    End::Close(Close::not_permitted(over.reason()))
 }
 
 /// What an error of the library means.

@@ -8,6 +8,7 @@
 //! | `documents` | status, lists and health as JSON |
 //! | `entries` | what is in a data store, in pages |
 //! | `samples` | some messages of a topic, where that is allowed |
+//! | `access` | permissions of requests |
 //! | `disks` | whether the disks can be written that the endpoint writes to |
 //! | `web_socket` | WebSocket clients on the same port |
 //! | `round_trips` | pings to peers, for how long their answers take |
@@ -16,6 +17,7 @@
 //! Everything is read only. An answer is made from a copy of the counters, so that however slowly
 //! it is read nothing waits for it. docs/http.md describes the paths.
 
+mod access;
 mod disks;
 mod documents;
 mod entries;
@@ -38,6 +40,7 @@ use broker_proto::store::Role;
 pub(crate) use server::{start, start_configured, start_given};
 
 use crate::core::websocket_counts::{WebSocketCounts, WebSocketPeerCounts};
+use crate::policy::PolicyCounts;
 use crate::stats::{self, Stats};
 use crate::store::Node;
 
@@ -47,6 +50,9 @@ struct Snapshot {
     stats: Stats,
     clients: BTreeMap<String, WebSocketCounts>,
     servers: BTreeMap<String, WebSocketPeerCounts>,
+    /// Decisions by principal, if there is a policy.
+    principals: BTreeMap<String, PolicyCounts>,
+    policy_failures: Option<u64>,
     /// Status and error events so far, by kind and code.
     events: BTreeMap<(&'static str, &'static str), u64>,
     web_socket_refusals: u64,
@@ -64,10 +70,13 @@ struct Snapshot {
 impl Snapshot {
     /// Of metrics, status and health: without the topics, which may be many.
     fn of(node: &Node) -> Self {
+        let gate = node.shared.gate.as_ref();
         Self {
             stats: stats::of(node),
             clients: node.shared.web_sockets.by_application(),
             servers: node.shared.web_sockets.by_server(),
+            principals: gate.map(|gate| gate.counts()).unwrap_or_default(),
+            policy_failures: gate.map(|gate| gate.failures()),
             events: node.shared.data.event_log.counts(),
             web_socket_refusals: node.shared.web_sockets.refusals(),
             topics: BTreeMap::new(),

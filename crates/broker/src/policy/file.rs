@@ -14,6 +14,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::broker_conf::Place;
+use crate::config::{AuditFailure, AuditOptions, PolicyOptions};
 use crate::error::Error;
 
 /// Bytes of a policy file: ten thousand principals with roles of their own.
@@ -24,6 +25,8 @@ pub const POLICY_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub struct PolicyFile {
     /// Who may do what.
     pub policy: Policy,
+    /// What is recorded of it; a file without a folder is in the one that the program runs in.
+    pub audit: AuditOptions,
     /// What makes sense and hardly does what was meant, with its place.
     pub warnings: Vec<String>,
 }
@@ -90,18 +93,25 @@ impl PolicyFile {
     }
 }
 
+impl From<PolicyFile> for PolicyOptions {
+    fn from(PolicyFile { policy, audit, .. }: PolicyFile) -> Self {
+        Self { policy, audit }
+    }
+}
+
 fn of_document(text: &str, document: &DeTable<'_>) -> Result<PolicyFile, Wrong> {
     let mut file = PolicyFile::default();
-    let policy = &mut file.policy;
     let (mut roles, mut principals, mut tokens) = (Vec::new(), Vec::new(), Vec::new());
     for ((key, span), value) in entries(document) {
         match key {
             "roles" => roles = table(value)?,
             "principals" => principals = table(value)?,
             "tokens" => tokens = table(value)?,
-            _ => return Err(unknown(key, span, "roles, principals and tokens")),
+            "audit" => file.audit = audit(value)?,
+            _ => return Err(unknown(key, span, "roles, principals, tokens and audit")),
         }
     }
+    let policy = &mut file.policy;
     for ((name, span), value) in roles {
         let role = role(value)?;
         for right in role.allow.subscribe.iter() {
@@ -124,6 +134,34 @@ fn of_document(text: &str, document: &DeTable<'_>) -> Result<PolicyFile, Wrong> 
         token(policy, name, &span, value)?;
     }
     Ok(file)
+}
+
+fn audit(value: &Spanned<DeValue<'_>>) -> Result<AuditOptions, Wrong> {
+    let mut audit = AuditOptions::default();
+    for ((key, span), value) in table(value)? {
+        match key {
+            "file" => {
+                audit.file = Some(string(value)?)
+                    .filter(|it| !it.is_empty())
+                    .map(Into::into)
+            }
+            "failure" => {
+                audit.failure = match string(value)? {
+                    "closed" => AuditFailure::Closed,
+                    "open" => AuditFailure::Open,
+                    _ => return Err(wrong(value, "expected closed or open")),
+                };
+            }
+            "allowed" => {
+                let DeValue::Boolean(allowed) = value.get_ref() else {
+                    return Err(wrong(value, "expected true or false"));
+                };
+                audit.allowed = *allowed;
+            }
+            _ => return Err(unknown(key, span, "file, failure and allowed")),
+        }
+    }
+    Ok(audit)
 }
 
 fn role(value: &Spanned<DeValue<'_>>) -> Result<Role, Wrong> {
@@ -571,7 +609,7 @@ roles = ["siem"]
             ("[roles", "line 1, column 7: "),
             (
                 "\nx = 1",
-                "line 2, column 1: unknown key `x`; there are roles, principals and tokens",
+                "line 2, column 1: unknown key `x`; there are roles, principals, tokens and audit",
             ),
             ("roles = 1", "line 1, column 9: expected a table"),
             (
@@ -601,6 +639,14 @@ roles = ["siem"]
             (
                 "[roles.a]\nlimits = { bytes_per_second = \"+1MiB\" }",
                 "line 2, column 31: expected a number of bytes, such as 4096, \"64KiB\", \"1MiB\" or \"1GiB\"",
+            ),
+            (
+                "[audit]\nfailure = \"shut\"",
+                "line 2, column 11: expected closed or open",
+            ),
+            (
+                "[audit]\nallowed = 1",
+                "line 2, column 11: expected true or false",
             ),
             ("[roles.a]\n[roles.a]", "line 2, column 8: "),
             (

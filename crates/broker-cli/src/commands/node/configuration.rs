@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use broker::log::{Component, Format};
+use broker::policy::PolicyFile;
 use broker::{
-    Capacity, HttpOptions, Options, Overflow, RecordingOptions, TlsOptions, Verbosity,
-    WebSocketOptions, WebSocketTls,
+    Capacity, HttpOptions, Options, Overflow, PolicyOptions, RecordingOptions, TlsOptions,
+    Verbosity, WebSocketOptions, WebSocketTls,
 };
 use serde::{Deserialize, Deserializer};
 
@@ -36,6 +37,7 @@ pub(super) struct Configuration {
     pub(super) websocket: WebSocket,
     pub(super) http: Http,
     pub(super) limits: Limits,
+    pub(super) policy: Permissions,
     pub(super) recording: Recording,
     pub(super) log: Log,
     #[serde(rename = "store")]
@@ -114,6 +116,13 @@ pub(super) struct Recording {
     directory: Option<PathBuf>,
     /// 0 for any number.
     messages_max: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct Permissions {
+    #[serde(deserialize_with = "path")]
+    pub(super) file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -263,6 +272,7 @@ impl Default for Configuration {
             websocket: WebSocket::default(),
             http: Http::default(),
             limits: Limits::default(),
+            policy: Permissions::default(),
             recording: Recording::default(),
             log: Log::default(),
             stores: Vec::new(),
@@ -444,6 +454,11 @@ impl Configuration {
             options.tls = self.tls.options()?;
         }
         options.web_socket = self.web_socket_options();
+        options.policy = self.policy.options()?;
+        if options.policy.is_some() && self.http.token.is_some() {
+            let failure = Failure::usage("`http.token` and a policy exclude each other");
+            return Err(failure.hint("make a token of the policy: broker policy token add"));
+        }
         let wrong = |error: broker::Error| Failure::usage(error.to_string());
         options.check().map_err(wrong)?;
         self.http_options()?.check().map_err(wrong)?;
@@ -482,6 +497,17 @@ impl Configuration {
             writes: self.http.writes.clone(),
             ..HttpOptions::default()
         })
+    }
+}
+
+impl Permissions {
+    /// Reads the policy, if there is one.
+    fn options(&self) -> Result<Option<PolicyOptions>, Failure> {
+        let Some(path) = &self.file else {
+            return Ok(None);
+        };
+        check_file("the policy", path)?;
+        Ok(Some(PolicyFile::read(path)?.into()))
     }
 }
 

@@ -161,15 +161,24 @@ impl Running {
     /// Reads the file again and changes what can be changed.
     async fn reload(&mut self, node: &Node, log: &Log) {
         let wanted = node.configuration().and_then(|wanted| {
-            wanted.options()?;
-            Ok(wanted)
+            let options = wanted.options()?;
+            Ok((wanted, options.policy))
         });
-        let wanted = match wanted {
+        let (wanted, policy) = match wanted {
             Ok(wanted) => wanted,
             Err(failure) => {
                 return tracing::error!(event = "reload-failed", cause = ?failure, "nothing changed");
             }
         };
+        if let (Some(policy), true) = (&policy, self.configuration.policy.file.is_some()) {
+            if let Err(error) = self.endpoint.set_policy(policy) {
+                return tracing::error!(event = "reload-failed", cause = %error, "nothing changed");
+            }
+            tracing::info!(
+                event = "policy-in-effect",
+                principals = policy.policy.principals().count()
+            );
+        }
         log.set_levels(&wanted.log);
         #[cfg(feature = "tls")]
         self.endpoint.reload_certificates();
@@ -226,6 +235,10 @@ impl Running {
                 gone(&now.http.listen, &wanted.http.listen),
             ),
             ("the format of the log", !now.log.has_format_of(&wanted.log)),
+            (
+                "[policy] where there was none, or none where there was one",
+                now.policy.file.is_some() != wanted.policy.file.is_some(),
+            ),
             ("[recording]", now.recording != wanted.recording),
             ("[limits]", now.limits != wanted.limits),
         ];

@@ -215,6 +215,7 @@ impl Collector for Snapshot {
         self.encode_consumers(&mut families)?;
         self.encode_stores(&mut families)?;
         self.encode_web_sockets(&mut families)?;
+        self.encode_policy(&mut families)?;
         self.encode_topics(&mut families)
     }
 }
@@ -555,6 +556,29 @@ impl Snapshot {
         )
     }
 
+    fn encode_policy(&self, families: &mut Families<'_>) -> fmt::Result {
+        let decisions = self.principals.iter().flat_map(|(name, counts)| {
+            let by = move |decision| [of("principal", name), of("decision", decision)].concat();
+            [
+                (by("allow"), counts.allowed),
+                (by("deny"), counts.denied),
+                (by("limit"), counts.limited),
+            ]
+        });
+        families.counters(
+            "broker_policy_decisions",
+            "Messages, topics of subscriptions and requests that permissions were asked about.",
+            decisions,
+        )?;
+        families.counters(
+            "broker_policy_failures",
+            "Connections and requests that did not prove who they are.",
+            self.policy_failures
+                .iter()
+                .map(|failures| (Vec::new(), *failures)),
+        )
+    }
+
     fn encode_web_sockets(&self, families: &mut Families<'_>) -> fmt::Result {
         let clients = || self.clients.iter();
         let application = |name: &str| of("application", name);
@@ -709,6 +733,8 @@ mod tests {
             },
             clients: BTreeMap::new(),
             servers: BTreeMap::new(),
+            principals: BTreeMap::new(),
+            policy_failures: None,
             events: BTreeMap::new(),
             web_socket_refusals: 0,
             topics: BTreeMap::new(),

@@ -32,6 +32,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::access::{self, Access};
 use super::disks::Disks;
 use super::documents::{self, PAGE_SIZE, PAGE_SIZE_MAX, Page};
 use super::stream::{self, Listeners};
@@ -70,6 +71,8 @@ struct Server {
     /// Whether only this machine can reach it: then a request has to name it as this machine, or it
     /// comes from a page of somebody else that had its name point here.
     is_loopback: bool,
+    /// Where requests come in.
+    port: u16,
     listeners: Arc<Listeners>,
     /// The right to walk through a store, for one request at a time.
     store_walks: Arc<Semaphore>,
@@ -133,6 +136,12 @@ fn run(
     port: u16,
 ) -> Result<u16, Error> {
     options.check()?;
+    if options.token.is_some() && node.shared.gate.is_some() {
+        return Err(Error::Option {
+            name: "http",
+            cause: "`token` and a policy exclude each other: make a token of the policy".to_owned(),
+        });
+    }
     let kind = ListenerKind::Http;
     let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (bound, listener) =
@@ -143,7 +152,10 @@ fn run(
             tls: WebSocketTls::Disabled,
             ..options
         };
-        WebSocketServer::new(&node.shared, options).map(Arc::new)
+        WebSocketServer::new(&node.shared, options).map(|mut server| {
+            server.port = bound.port();
+            Arc::new(server)
+        })
     });
     let connections_max = options.connections_max.min(Semaphore::MAX_PERMITS);
     let server = Arc::new(Server {
@@ -151,6 +163,7 @@ fn run(
         tls: options.tls.as_ref().map(Tls::for_web_clients).transpose()?,
         node: node.clone(),
         is_loopback: bound.ip().is_loopback(),
+        port: bound.port(),
         listeners: Arc::default(),
         store_walks: Arc::new(Semaphore::new(1)),
         samples: Semaphore::new(samples::SAMPLES_MAX),
@@ -327,7 +340,7 @@ fn router(server: Arc<Server>) -> Router {
 }
 
 /// Looks at every request before it is answered, and at every answer.
-async fn guard(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+async fn guard(State(server): State<Arc<Server>>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let is_page = matches!(path, "/" | "/page.css" | "/page.js");
     // Health is for load balancers; the page itself says nothing, and asks for the token.
@@ -343,8 +356,13 @@ async fn guard(State(server): State<Arc<Server>>, request: Request, next: Next) 
         let way = HeaderValue::from_static("Bearer");
         response.headers_mut().insert(WWW_AUTHENTICATE, way);
         response
-    } else {
+    } else if is_for_all {
         next.run(request).await
+    } else {
+        match access::judge(&server.node.shared, server.port, &mut request).await {
+            Ok(()) => next.run(request).await,
+            Err(refused) => refused,
+        }
     };
     let policy = if is_page {
         PAGE_POLICY
@@ -499,9 +517,13 @@ async fn answer_stats(State(server): State<Arc<Server>>) -> Response {
 
 async fn answer_entries(
     State(server): State<Arc<Server>>,
+    access: Access,
     Path(name): Path<String>,
     Query(query): Wanted,
 ) -> Response {
+    if !access.may_read(&name) {
+        return access::denied(&name);
+    }
     let wanted = match entries::Wanted::of_query(&query) {
         Ok(wanted) => wanted,
         Err(text) => return wrong_query(text),
@@ -557,9 +579,13 @@ async fn answer_readiness(State(server): State<Arc<Server>>) -> Response {
 
 async fn answer_sample(
     State(server): State<Arc<Server>>,
+    access: Access,
     Path(topic): Path<String>,
     Query(query): Wanted,
 ) -> Response {
+    if !access.may_see(&topic) {
+        return access::denied(&topic);
+    }
     let wanted = match samples::Wanted::of_query(&query) {
         Ok(wanted) => wanted,
         Err(text) => return wrong_query(text),
@@ -589,7 +615,9 @@ async fn answer_web_socket(
 ) -> Response {
     match &server.web_socket {
         Some(web_socket) => {
-            web_socket::answer(&server.node.shared, web_socket, &connection, request)
+            let shared = &server.node.shared;
+            let answer = web_socket::answer(shared, web_socket, &connection, request);
+            access::delay(answer).await
         }
         None => refusal(StatusCode::NOT_FOUND, "There is nothing at this path."),
     }

@@ -22,6 +22,7 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::OwnedSemaphorePermit;
 use tungstenite::handshake::derive_accept_key;
 
+use crate::core::gate::Pass;
 use crate::core::shared::{Gauge, Shared};
 use crate::http::handshake::Upgraded;
 use crate::http::server::{Server, converse};
@@ -44,7 +45,7 @@ pub(super) fn answer(
     mut request: Request,
 ) -> Response {
     let remote = connection.remote;
-    let (upgrade, client) = match judge(server, &request) {
+    let (upgrade, client, pass) = match judge(server, &request, remote) {
         Ok(judged) => judged,
         Err(rejection) => {
             shared.web_sockets.count_refusal();
@@ -62,6 +63,7 @@ pub(super) fn answer(
         request: upgrade,
         read_ahead: Vec::new(),
         client,
+        pass,
     };
     let connection = hyper::upgrade::on(&mut request);
     let counted = Gauge::enter(shared);
@@ -75,7 +77,11 @@ pub(super) fn answer(
 }
 
 /// What a request asks for, and a place among the clients.
-fn judge(server: &Server, request: &Request) -> Result<(Upgrade, OwnedSemaphorePermit), Rejection> {
+fn judge(
+    server: &Server,
+    request: &Request,
+    remote: SocketAddr,
+) -> Result<(Upgrade, OwnedSemaphorePermit, Option<Pass>), Rejection> {
     let target = request.uri().path_and_query();
     let fields = request.headers().iter();
     let head = RequestHead::from_parts(
@@ -84,8 +90,9 @@ fn judge(server: &Server, request: &Request) -> Result<(Upgrade, OwnedSemaphoreP
         fields.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())),
     )?;
     let upgrade = Upgrade::of(&head, server.options.origins.as_deref())?;
+    let pass = server.admit(&upgrade, remote)?;
     let client = server.clients.clone().try_acquire_owned();
-    Ok((upgrade, client.map_err(|_| Rejection::TooMany)?))
+    Ok((upgrade, client.map_err(|_| Rejection::TooMany)?, pass))
 }
 
 fn accepted(upgrade: &Upgrade) -> Response {
