@@ -281,8 +281,8 @@ def test_iterations_end_when_the_connection_does(scene, answerer):
 def test_an_interrupt_passes_through_and_loses_nothing(answerer):
     with broker.sync.connect(answerer.address, subscribe=["/t"]) as b:
         timer = threading.Timer(0.1, signal.raise_signal, [signal.SIGINT])
-        timer.start()
         with pytest.raises(KeyboardInterrupt):
+            timer.start()
             b.receive(DEADLINE_S)
         timer.join()
         answerer.publish(3)
