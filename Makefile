@@ -61,7 +61,8 @@ SIM_SEEDS ?= 10000
 SIM_FROM ?= 0
 
 FUZZ_TARGETS := value frame inbound handshake routing_update json zeek_message log_record websocket \
-	websocket_client command store_operations recording zmtp zmtp_curve log_batch nats policy
+	websocket_client command store_operations recording zmtp zmtp_curve \
+	zmtp_proxy zmtp_forwarder log_batch nats policy
 # As many targets run at a time as there are processors.
 FUZZ_JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')

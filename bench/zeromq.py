@@ -1,5 +1,7 @@
 """Measures a member of a ZeroMQ cluster against pyzmq with msgpack: the same events, proxy and run.
 
+A forwarder is measured against `zmq_proxy` of libzmq, each on a processor of its own.
+
 `make bench-zeromq` runs it.
 
 The other end of a rate is a bare socket that speaks ZMTP, so that the program that is measured and the
@@ -10,11 +12,13 @@ import argparse
 import json
 import os
 import pathlib
+import selectors
 import socket
 import statistics
 import struct
 import subprocess
 import sys
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -23,7 +27,7 @@ TOPIC, END, BACK = "bench.event", "bench.end", "bench.back"
 DEADLINE_S = 120
 
 # What must be reached, as a ratio to pyzmq; records per second for logs.
-TARGETS = {"receive": 1.5, "publish": 1.5, "latency": 1.2, "logs": 150_000}
+TARGETS = {"receive": 1.5, "publish": 1.5, "latency": 1.2, "logs": 150_000, "hop": 1, "hop to 4": 1}
 
 
 # --- a bare socket that speaks ZMTP. Spec: zeromq 2 -----------------------------------------------
@@ -237,19 +241,30 @@ def logs(_, ports, number):
     say(time.perf_counter() - begun)
 
 
-ROLES = {role.__name__: role for role in (receiver, publisher, echo, asker, logs)}
+def forwarder(*_):
+    import broker
+
+    address = "tcp://127.0.0.1:0"
+    forwarder = broker.zeek.Forwarder(xpub=address, xsub=address, curve=False)
+    say("ports", forwarder.xpub_port, forwarder.xsub_port)
+    sys.stdin.readline()
+
+
+ROLES = {role.__name__: role for role in (receiver, publisher, echo, asker, logs, forwarder)}
 
 
 # --- measurements ---------------------------------------------------------------------------------
 
 class Process:
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, processor=None):
         command = [sys.executable, *map(str, arguments)]
+        if processor is not None:
+            command = ["taskset", "-c", str(processor), *command]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     @classmethod
-    def role(cls, role, kind, ports, number):
-        return cls(__file__, "--role", role, kind, *ports, number)
+    def role(cls, role, kind, ports, number, **options):
+        return cls(__file__, "--role", role, kind, *ports, number, **options)
 
     def line(self):
         line = self.process.stdout.readline()
@@ -320,14 +335,68 @@ def measure_logs(records):
             return records / float(program.line())
 
 
+def measure_hop(kind, number, subscribers):
+    """Events per second from one publisher to all of these subscribers, through a proxy of one processor."""
+    allowed = sorted(os.sched_getaffinity(0))
+    sent = message(TOPIC.encode(), b"bench", b"broker-bin-v1", event_bytes())
+    if kind == "broker":
+        middle = Process.role("forwarder", kind, (0, 0), 0, processor=allowed[0])
+    else:
+        middle = Process(PROXY, 0, 0, processor=allowed[0])
+    # This process has another one: what reads and writes here is no part of it.
+    os.sched_setaffinity(0, allowed[1:] or allowed)
+    streams = []
+    try:
+        with middle:
+            ports = [int(port) for port in middle.line().split()[1:]]
+            # First, to be told of each subscriber: those that are there already it is told of once.
+            publisher, read = connect(ports[1], b"XPUB")
+            streams.append(publisher)
+            for _ in range(subscribers):
+                stream, _ = connect(ports[0], b"XSUB")
+                streams.append(stream)
+                stream.sendall(message(b"\1" + TOPIC.encode()))
+            while read.count(TOPIC.encode()) < subscribers:
+                read += receive(publisher)
+            writer = threading.Thread(target=lambda: [publisher.sendall(sent * 1000) for _ in range(number // 1000)])
+            left = dict.fromkeys(streams[1:], number // 1000 * 1000 * len(sent))
+            begun = time.perf_counter()
+            writer.start()
+            with selectors.DefaultSelector() as selector:
+                for stream in left:
+                    selector.register(stream, selectors.EVENT_READ)
+                while left:
+                    ready = selector.select(DEADLINE_S)
+                    if not ready:
+                        raise TimeoutError("%d messages are missing" % (max(left.values()) // len(sent)))
+                    for key, _ in ready:
+                        left[key.fileobj] -= len(receive(key.fileobj))
+                        if not left[key.fileobj]:
+                            selector.unregister(key.fileobj)
+                            del left[key.fileobj]
+            took = time.perf_counter() - begun
+            writer.join()
+            return number / took
+    finally:
+        for stream in streams:
+            stream.close()
+        os.sched_setaffinity(0, allowed)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--number", type=int, default=200_000)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--only-hop", action="store_true", help="only the forwarder beside zmq_proxy")
     options = parser.parse_args()
     found = {}
     for _ in range(options.rounds):
+        for kind in KINDS:
+            found.setdefault(("hop", kind), []).append(measure_hop(kind, options.number, 1))
+            found.setdefault(("hop to 4", kind), []).append(measure_hop(kind, options.number // 2, 4))
+        if options.only_hop:
+            continue
         for kind in KINDS:
             found.setdefault(("receive", kind), []).append(measure_receive(kind, options.number))
             found.setdefault(("publish", kind), []).append(measure_publish(kind, options.number))

@@ -18,6 +18,9 @@ everything is still there.
 Part 6: the command at the running endpoint: what it subscribes to, publishes, finds in a store, and says
 about a topic that does not arrive. The endpoint's page for the browser is there as well.
 
+Part 7: a Zeek cluster that uses ZeroMQ, where its recording is at hand: a forwarder of this package takes the
+place of the manager's proxy, a third process is a recorded worker, and events and logs of it arrive.
+
     make demo
 """
 
@@ -416,6 +419,46 @@ def the_command():
         show("page", "%s while the endpoint runs" % page)
 
 
+def recorded_cluster():
+    heading("A recorded worker of a Zeek cluster over ZeroMQ, at a forwarder of ours")
+    try:
+        path = outside_files.find("zeek", "zeek-zeromq.json")
+    except outside_files.MissingFile as problem:
+        raise Failure(str(problem)) from None
+    if not path:
+        show("not shown", outside_files.missing("zeek"))
+        return
+    batches = json.loads(path.read_text(encoding="utf-8"))["logs"]["real"]
+    address = "tcp://%s:0" % LOCALHOST
+    receiver = broker.zeek.LogReceiver(address, curve=False)
+    with broker.zeek.Forwarder(xpub=address, xsub=address, curve=False) as forwarder, \
+            broker.zeek.logs(receiver) as logs, plain_endpoint() as endpoint, \
+            endpoint.make_subscriber("zmqtest.out") as messages, \
+            Process(HERE / "zeek_zeromq_replay.py", path, forwarder.xpub_port, forwarder.xsub_port,
+                    receiver.port) as worker:
+        url = "zmq://%s?xpub=%d&xsub=%d" % (LOCALHOST, forwarder.xpub_port, forwarder.xsub_port)
+        require(endpoint.peer(url, retry=0.0), "no peering with %s" % url)
+        show("peer", url)
+        endpoint.publish("zmqtest.in.worker-1", broker.zeek.Event("ping", "from outside", broker.Count(41)),
+                         wait_for_subscriber=DEADLINE_S)
+        topic, value = receive(messages, "answer of the worker")
+        event = broker.zeek.Event(value)
+        require(event.args() == ["from outside", broker.Count(42), "worker-1"], "unexpected answer %r" % (value,))
+        show(topic, "%s%s" % (event.name(), tuple(event.args())))
+        for node in endpoint.cluster_nodes():
+            show("node", node)
+        expected = [line for batch in batches for line in batch["expected"]]
+        for line in expected:
+            record = logs.recv(DEADLINE_S)
+            require(record is not None and json.loads(record.json()) == line,
+                    "%r instead of %s; last problem: %s" % (record, line, logs.last_problem))
+        show(record.path, record.json())
+        show("all", "%d records, each as in Zeek's own JSON logs" % len(expected))
+        show("forwarder", forwarder.stats())
+        receiver.close()
+        worker.finish()
+
+
 def main():
     try:
         heading("Two processes, one TLS peering")
@@ -427,6 +470,7 @@ def main():
         log_streams()
         shared_store()
         the_command()
+        recorded_cluster()
     except Failure as failure:
         print("\ndemo FAILED: %s" % failure, file=sys.stderr)
         return 1

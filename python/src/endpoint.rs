@@ -12,6 +12,7 @@ use crate::argument::{Flag, Seconds, Whole, flag, port as port_number};
 use crate::configuration::{Configuration, log_options, options};
 use crate::decode::timestamp;
 use crate::error::{Fallible, closed, from_broker, from_store};
+use crate::forwarder::Forwarder;
 use crate::logging::{warn_and_return_zero, warn_of_variables};
 use crate::peer_address::{RETRY, endpoint_id, host, peer_url, receiver, retry, zeromq_url};
 use crate::process::{Owned, remember};
@@ -369,6 +370,13 @@ impl Endpoint {
     /// URLs, as in lists of peers and events, to dicts of numbers.
     fn zeromq_peer_counts(&self, py: Python<'_>) -> PyResult<Py<PyDict>> {
         zeromq::counts(self.any()?, py)
+    }
+
+    /// Has the numbers of a broker.zeek.Forwarder told in `stats` and in the metrics of this endpoint,
+    /// until it is closed.
+    fn report_forwarder(&self, forwarder: &Forwarder) -> PyResult<()> {
+        let reported = self.live()?.report_forwarder(&*forwarder.forwarder()?);
+        reported.map_err(|error| from_broker(&error))
     }
 
     /// The nodes of the Zeek clusters that this endpoint is connected to by ZeroMQ, a new list of

@@ -26,7 +26,7 @@ use crate::process::Owned;
 pub(crate) struct Forwarder(Owned<Mutex<Option<Arc<zeromq::Forwarder>>>>);
 
 impl Forwarder {
-    fn forwarder(&self) -> PyResult<Arc<zeromq::Forwarder>> {
+    pub(crate) fn forwarder(&self) -> PyResult<Arc<zeromq::Forwarder>> {
         let open = self
             .0
             .get()?

@@ -359,6 +359,21 @@ class TestPython:
             with pytest.raises(broker.ClosedError, match="the forwarder was closed"):
                 call()
 
+    def test_an_endpoint_tells_its_numbers_until_it_is_closed(self, around):
+        sockets = around()
+        subscriber = sockets.add("SUB")
+        subscriber.say("subscribe", b"topic/")
+        sockets.wait_for(subscriptions=1)
+        with broker.Endpoint() as endpoint:
+            endpoint.report_forwarder(sockets.forwarder)
+            told, = endpoint.stats()["forwarders"]
+            assert told["xpub"] == "127.0.0.1:%d" % sockets.forwarder.xpub_port
+            assert [it["side"] for it in told["connections"]] == ["subscriber"]
+            sockets.forwarder.close()
+            wait_until(lambda: endpoint.stats()["forwarders"] == [], "it is gone")
+            with pytest.raises(broker.ClosedError):
+                endpoint.report_forwarder(sockets.forwarder)
+
     def test_a_child_of_a_fork_has_none(self):
         code = """
 import os, broker

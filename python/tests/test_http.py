@@ -255,6 +255,8 @@ def test_dashboard_and_alerts_use_families_that_exist(scene):
     scene.use(here.make_subscriber("/t"))
     here.attach_master("books", broker.Backend.Memory)
     connect(there, here)
+    forwarder = broker.zeek.Forwarder(xpub="tcp://127.0.0.1:0", xsub="tcp://127.0.0.1:0", curve=False)
+    here.report_forwarder(forwarder)
     text = read(here.serve_http(), "/metrics")
     described = [line.split()[2:] for line in text.splitlines() if line.startswith("# TYPE")]
     families = {name for name, _ in described}
@@ -265,6 +267,7 @@ def test_dashboard_and_alerts_use_families_that_exist(scene):
         assert used, name
         assert used <= families, (name, used - families)
     json.loads((REPOSITORY / "monitoring" / "grafana.json").read_text())
+    forwarder.close()
 
 
 def test_there_is_an_alert_for_each_thing_that_needs_somebody():
@@ -273,6 +276,7 @@ def test_there_is_an_alert_for_each_thing_that_needs_somebody():
     for name, family in {
         "BrokerPeerLost": "broker_connections",
         "BrokerPeerDrops": "broker_peer_dropped_messages_total",
+        "BrokerForwarderDrops": "broker_forwarder_subscriber_dropped_messages_total",
         "BrokerConsumerDrops": "broker_consumer_dropped_messages_total",
         "BrokerStalled": "broker_peer_stalled",
         "BrokerReaderStalled": "broker_consumer_stalled",

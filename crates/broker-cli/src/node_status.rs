@@ -23,6 +23,7 @@ pub(crate) struct NodeStatus {
     pub(crate) stores: Vec<Store>,
     pub(crate) clients: Vec<Client>,
     pub(crate) topics: Vec<Topic>,
+    pub(crate) forwarders: Vec<Forwarder>,
     pub(crate) ready: Option<Health>,
 }
 
@@ -117,6 +118,24 @@ pub(crate) struct Client {
     pub(crate) refused: u64,
     pub(crate) overflowed: u64,
     pub(crate) dropped: u64,
+}
+
+/// A forwarder of ZeroMQ messages that a node runs.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(crate) struct Forwarder {
+    pub(crate) xpub: String,
+    pub(crate) messages: u64,
+    pub(crate) dropped: u64,
+    pub(crate) connections: Vec<ForwarderConnection>,
+}
+
+/// A connection of a forwarder.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(crate) struct ForwarderConnection {
+    pub(crate) side: String,
+    pub(crate) waiting_messages: u64,
 }
 
 /// What went through under a prefix of topics.

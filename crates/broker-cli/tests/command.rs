@@ -24,6 +24,8 @@ mod local;
 mod logs;
 #[path = "command/node.rs"]
 mod node;
+#[path = "command/node_forwarder.rs"]
+mod node_forwarder;
 #[path = "command/node_http.rs"]
 mod node_http;
 #[path = "command/openapi.rs"]

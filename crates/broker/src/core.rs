@@ -18,6 +18,7 @@
 //! | `pending` | answers of control calls that are not there yet |
 //! | `runtime` | where the tasks of an endpoint run |
 //! | `websocket_counts` | counters of WebSocket clients and servers |
+//! | `forwarders` | forwarders of ZeroMQ messages, whose counters an endpoint tells |
 //! | `zeromq_peers` | options, counters and nodes of peerings with ZeroMQ proxies |
 
 pub(crate) mod circles;
@@ -26,6 +27,8 @@ pub(crate) mod completion;
 pub(crate) mod control;
 #[cfg(any(feature = "http", feature = "zeromq"))]
 pub(crate) mod count;
+#[cfg(feature = "zeromq")]
+pub(crate) mod forwarders;
 #[cfg_attr(
     not(feature = "status"),
     expect(dead_code, reason = "the edges that ask are servers")

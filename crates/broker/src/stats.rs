@@ -62,6 +62,10 @@ pub struct Stats {
     pub drops: Drops,
     /// What the program around the endpoint counts.
     pub program: Vec<ProgramCounter>,
+    /// Forwarders of ZeroMQ messages, see
+    /// [`Endpoint::report_forwarder`](crate::Endpoint::report_forwarder).
+    #[cfg(feature = "zeromq")]
+    pub forwarders: Vec<crate::core::forwarders::ForwarderStats>,
     /// Commands of data stores in the name of others.
     pub refused_commands: u64,
     /// Copies of messages that came in several ways.
@@ -322,6 +326,8 @@ pub(crate) fn of(node: &Node) -> Stats {
             stopped_command: commands_stopped,
         },
         program: program(node),
+        #[cfg(feature = "zeromq")]
+        forwarders: node.shared.forwarders.read(),
         refused_commands: load(&node.shared.refused_commands),
         duplicates_dropped: node.shared.data.marking.dropped(),
         loops_found,

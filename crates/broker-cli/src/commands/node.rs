@@ -1,9 +1,11 @@
 //! `broker node`: an endpoint that runs until it is told to end.
 //!
-//! `configuration` is its file, `import` reads the original's, `running` is what it does, `log` what
-//! it says, `service` its part with systemd and in containers.
+//! `configuration` is its file, `import` reads the original's, `running` is what it does, `forwarder`
+//! the proxy of a ZeroMQ cluster in it, `log` what it says, `service` its part with systemd and in
+//! containers.
 
 mod configuration;
+mod forwarder;
 mod import;
 mod log;
 mod running;
@@ -28,9 +30,9 @@ const EXAMPLES: &str = "Examples:
   broker node --config broker.toml --check
 
 SIGTERM and Ctrl-C drain and end it with exit code 0, a second one ends it at
-once. SIGHUP reads the file again: peers, topics, listeners, stores and the log
-level change while it runs, the rest is named in the log and waits for a
-restart.";
+once. SIGHUP reads the file again: peers, topics, listeners, stores, keys of the
+forwarder and the log level change while it runs, the rest is named in the log
+and waits for a restart.";
 
 /// Run an endpoint: peers, WebSocket clients, stores, relaying
 ///

@@ -256,6 +256,31 @@ fn show(
         ];
         table(&head, &rows, console)?;
     }
+    if !status.forwarders.is_empty() {
+        console.line("")?;
+        let rows = status.forwarders.iter().map(|it| {
+            let of = |side| it.connections.iter().filter(move |one| one.side == side);
+            let waiting = of("subscriber").map(|one| one.waiting_messages).sum();
+            vec![
+                it.xpub.clone(),
+                whole(of("publisher").count() as u64),
+                whole(of("subscriber").count() as u64),
+                whole(it.messages),
+                whole(waiting),
+                whole(it.dropped),
+            ]
+        });
+        let rows: Vec<_> = rows.collect();
+        let head = [
+            "FORWARDER",
+            "PUBLISHERS",
+            "SUBSCRIBERS",
+            "RECEIVED",
+            "WAITING",
+            "LOST",
+        ];
+        table(&head, &rows, console)?;
+    }
     Ok(())
 }
 

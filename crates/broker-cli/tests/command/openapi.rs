@@ -10,7 +10,7 @@ use crate::process::{DEADLINE, Peer};
 use crate::schema;
 
 /// Status, content type and body of an answer; of a stream its head.
-fn get(port: u16, path: &str) -> (String, String, String) {
+pub(crate) fn get(port: u16, path: &str) -> (String, String, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
@@ -36,7 +36,7 @@ fn get(port: u16, path: &str) -> (String, String, String) {
 
 /// Asks for a path and compares the answer with its description.
 #[track_caller]
-fn check(description: &Json, port: u16, name: &str, query: &str, expected: &str) {
+pub(crate) fn check(description: &Json, port: u16, name: &str, query: &str, expected: &str) {
     let store = if query.contains("none") {
         "none"
     } else {

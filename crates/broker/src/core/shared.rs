@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) web_sockets: crate::core::websocket_counts::Counters,
     #[cfg(feature = "zeromq")]
     pub(crate) zeromq: crate::core::zeromq_peers::ZeroMqPeers,
+    #[cfg(feature = "zeromq")]
+    pub(crate) forwarders: crate::core::forwarders::Forwarders,
     /// The addresses of peers whose protocol knows no stores.
     unreached_peers: ArcSwap<Vec<String>>,
     started: Instant,
@@ -135,6 +137,8 @@ impl Shared {
             web_sockets: crate::core::websocket_counts::Counters::default(),
             #[cfg(feature = "zeromq")]
             zeromq: crate::core::zeromq_peers::ZeroMqPeers::default(),
+            #[cfg(feature = "zeromq")]
+            forwarders: crate::core::forwarders::Forwarders::default(),
             started: Instant::now(),
             clock: Clock::new(options.use_real_time),
             recorded: Lock::new(None),

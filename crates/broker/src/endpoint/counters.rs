@@ -7,6 +7,8 @@ use broker_proto::{EndpointId, RefusalCounts};
 use super::Endpoint;
 #[cfg(feature = "zeromq")]
 use crate::ZeroMqPeerCounts;
+#[cfg(feature = "zeromq")]
+use crate::core::forwarders::FORWARDERS_MAX;
 use crate::error::Error;
 #[cfg(feature = "status")]
 use crate::http::status;
@@ -25,6 +27,24 @@ impl Endpoint {
     #[cfg(feature = "status")]
     pub fn stats_json(&self) -> String {
         status::stats_json(self.node())
+    }
+
+    /// Has the counters of a forwarder told in [`stats`](Self::stats) and in the metrics, until it is
+    /// gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Option`] for the 17th forwarder.
+    #[cfg(feature = "zeromq")]
+    pub fn report_forwarder(&self, forwarder: &crate::zeromq::Forwarder) -> Result<(), Error> {
+        let read = Box::new(forwarder.stats_while_there());
+        if self.shared().forwarders.add(read) {
+            return Ok(());
+        }
+        Err(Error::Option {
+            name: "forwarder",
+            cause: format!("there are {FORWARDERS_MAX} forwarders already"),
+        })
     }
 
     /// Has a number that the program counts told in [`stats`](Self::stats) and in the metrics, where

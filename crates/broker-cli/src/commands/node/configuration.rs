@@ -11,6 +11,7 @@ use broker::{
 };
 use serde::{Deserialize, Deserializer};
 
+use super::forwarder;
 use crate::arguments::TlsArguments;
 use crate::contexts::Secret;
 use crate::duration::duration;
@@ -36,6 +37,7 @@ pub(super) struct Configuration {
     pub(super) tls: Tls,
     pub(super) websocket: WebSocket,
     pub(super) http: Http,
+    pub(super) forwarder: forwarder::Section,
     pub(super) limits: Limits,
     pub(super) policy: Permissions,
     pub(super) recording: Recording,
@@ -271,6 +273,7 @@ impl Default for Configuration {
             tls: Tls::default(),
             websocket: WebSocket::default(),
             http: Http::default(),
+            forwarder: forwarder::Section::default(),
             limits: Limits::default(),
             policy: Permissions::default(),
             recording: Recording::default(),
@@ -406,7 +409,9 @@ impl Configuration {
     /// Whether it neither listens nor peers.
     pub(super) fn is_idle(&self) -> bool {
         let listeners = [&self.listen, &self.websocket.listen, &self.http.listen];
-        self.peers.is_empty() && listeners.iter().all(|it| it.is_empty())
+        !self.forwarder.is_there()
+            && self.peers.is_empty()
+            && listeners.iter().all(|it| it.is_empty())
     }
 
     /// What the library is to do; checks everything that can be checked without doing it.
@@ -462,6 +467,7 @@ impl Configuration {
         let wrong = |error: broker::Error| Failure::usage(error.to_string());
         options.check().map_err(wrong)?;
         self.http_options()?.check().map_err(wrong)?;
+        self.forwarder.options()?;
         Ok(options)
     }
 
@@ -620,6 +626,7 @@ mod tests {
             "[tls]\n",
             "[websocket]\n",
             "[http]\n",
+            "[forwarder]\n",
             "[limits]\n",
             "[recording]\n",
             "[log]\n",
@@ -654,6 +661,16 @@ mod tests {
             ("[log]\nlevel = \"loud\"", "line 2, column 9", ""),
             ("retry = \"10\"", "line 1, column 9", ""),
             ("[[store]]\nname = \"a\"", "missing field `role`", ""),
+            (
+                "[forwarder]\nclients = [\"short\"]",
+                ": a CURVE key has 40 characters",
+                "",
+            ),
+            (
+                "[forwarder]\nxpub = \"27760\"",
+                "line 2, column 8: `27760` is nothing to listen at",
+                "",
+            ),
             ("x", "line 1, column 2", ""),
         ] {
             let Err(wrong) = Configuration::parse(text) else {

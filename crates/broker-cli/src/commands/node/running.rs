@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Node;
 use super::configuration::{Configuration, Role, Store, listen_address};
+use super::forwarder;
 use super::log::{self, Log};
 use super::service::{self, Orphans, Use};
 use crate::interrupt::Interrupt;
@@ -37,6 +38,7 @@ pub(super) async fn run(
     let mut statuses = endpoint.status_subscriber(true)?;
     let mut running = Running {
         endpoint,
+        forwarder: forwarder::Running::default(),
         configuration: Configuration {
             listen: Vec::new(),
             peers: Vec::new(),
@@ -94,6 +96,7 @@ pub(super) async fn run(
 /// An endpoint and what of the configuration is in effect.
 struct Running {
     endpoint: Endpoint,
+    forwarder: forwarder::Running,
     configuration: Configuration,
 }
 
@@ -130,6 +133,8 @@ impl Running {
             tracing::info!(event = "listening-http", address = host, port);
             self.configuration.http.listen.push(address);
         }
+        // Before peers, of which it may be one.
+        self.forwarder.start(&wanted.forwarder, &self.endpoint)?;
         for peer in added(&self.configuration.peers, &wanted.peers) {
             let url = peer_url(&peer)?.to_string();
             // Its outcome is told by events, and so is every later one.
@@ -238,6 +243,10 @@ impl Running {
             (
                 "[policy] where there was none, or none where there was one",
                 now.policy.file.is_some() != wanted.policy.file.is_some(),
+            ),
+            (
+                "[forwarder], but for its keys",
+                self.forwarder.needs_restart(&wanted.forwarder),
             ),
             ("[recording]", now.recording != wanted.recording),
             ("[limits]", now.limits != wanted.limits),

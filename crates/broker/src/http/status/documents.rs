@@ -9,9 +9,12 @@ use serde_json::{Map, Value, json};
 
 use super::stream::event_document;
 use super::{Snapshot, iso, role_name};
+#[cfg(feature = "zeromq")]
+use crate::core::forwarders::ForwarderConnection;
 use crate::core::websocket_counts::WebSocketCounts;
 use crate::stats::{
-    ConsumerStats, ListenerStats, PeerStats, QueueStats, StoreStats, TopicStats, Traffic, Transport,
+    ConsumerStats, ListenerStats, PeerStats, QueueStats, Stats, StoreStats, TopicStats, Traffic,
+    Transport,
 };
 use crate::store::Node;
 
@@ -201,6 +204,42 @@ fn store(store: &StoreStats) -> Value {
     document
 }
 
+#[cfg(feature = "zeromq")]
+fn forwarders(stats: &Stats) -> Vec<Value> {
+    let connection = |it: &ForwarderConnection| {
+        json!({
+            "address": it.address.ip().to_string(),
+            "port": it.address.port(),
+            "side": it.side.name(),
+            "key": it.key.map(|key| key.to_string()),
+            "messages": it.messages,
+            "bytes": it.bytes,
+            "waiting-messages": it.waiting,
+            "waiting-bytes": it.waiting_bytes,
+            "dropped": it.dropped,
+        })
+    };
+    let forwarders = stats.forwarders.iter().map(|it| {
+        json!({
+            "xpub": it.xpub.to_string(),
+            "xsub": it.xsub.to_string(),
+            "subscriptions": it.subscriptions,
+            "messages": it.messages,
+            "bytes": it.bytes,
+            "unwanted": it.unwanted,
+            "dropped": it.dropped,
+            "refused-connections": it.refused,
+            "connections": it.connections.iter().map(connection).collect::<Vec<Value>>(),
+        })
+    });
+    forwarders.collect()
+}
+
+#[cfg(not(feature = "zeromq"))]
+const fn forwarders(_: &Stats) -> Vec<Value> {
+    Vec::new()
+}
+
 /// Everything that is counted, as [`Endpoint::stats_json`](crate::Endpoint::stats_json) tells it.
 pub(super) fn stats(snapshot: &Snapshot) -> Value {
     let stats = &snapshot.stats;
@@ -231,6 +270,7 @@ pub(super) fn stats(snapshot: &Snapshot) -> Value {
         "program": stats.program.iter().map(|it| {
             (it.name.clone(), it.value.into())
         }).collect::<Map<String, Value>>(),
+        "forwarders": forwarders(stats),
         "refused-commands": stats.refused_commands,
         "refused-web-sockets": snapshot.web_socket_refusals,
         "duplicates-dropped": stats.duplicates_dropped,

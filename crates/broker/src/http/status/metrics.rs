@@ -3,6 +3,9 @@
 //! First the families of the original, under their names, labels and help texts, then ours.
 //! Spec: tools 7.1.
 
+#[cfg(feature = "zeromq")]
+mod forwarders;
+
 use std::fmt;
 
 use prometheus_client::collector::Collector;
@@ -216,6 +219,8 @@ impl Collector for Snapshot {
         self.encode_stores(&mut families)?;
         self.encode_web_sockets(&mut families)?;
         self.encode_policy(&mut families)?;
+        #[cfg(feature = "zeromq")]
+        forwarders::encode(&mut families, &self.stats.forwarders)?;
         self.encode_topics(&mut families)
     }
 }
@@ -726,6 +731,8 @@ mod tests {
                 handshake_failures: HandshakeFailures::default(),
                 drops: Drops::default(),
                 program: Vec::new(),
+                #[cfg(feature = "zeromq")]
+                forwarders: Vec::new(),
                 refused_commands: 0,
                 duplicates_dropped: 0,
                 loops_found: 0,

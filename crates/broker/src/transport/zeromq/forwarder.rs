@@ -22,10 +22,12 @@ use broker_proto::zmtp::{
 };
 use bytes::Bytes;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::config::{MAILBOX_BYTES_MAX, Overflow};
+pub use crate::core::forwarders::{ForwarderConnection, ForwarderSide, ForwarderStats};
 use crate::core::runtime;
 use crate::error::Error;
 use crate::flow::mailbox::{Limits, Mailbox, Pushed, Run, SHARED_RUN_MIN};
@@ -75,6 +77,22 @@ pub struct ForwarderOptions {
     /// Bytes of messages that wait for all subscribers together. Where so many are connected that their
     /// queues could have more, each gets an equal share of it as its limit.
     pub total_bytes_max: usize,
+    /// Threads to run on; `None` for those that endpoints share.
+    pub runtime: Option<Handle>,
+}
+
+impl ForwarderOptions {
+    /// Checks everything that can be checked without a socket.
+    ///
+    /// # Errors
+    ///
+    /// When an address makes no sense, or keys cannot be read or are incomplete.
+    pub fn check(&self) -> Result<(), Error> {
+        Address::parse(&self.xpub, "tcp")?;
+        Address::parse(&self.xsub, "tcp")?;
+        self.curve.server(&self.clients)?;
+        Ok(())
+    }
 }
 
 impl Default for ForwarderOptions {
@@ -86,79 +104,9 @@ impl Default for ForwarderOptions {
             clients: Vec::new(),
             queue_bytes_max: MAILBOX_BYTES_MAX,
             total_bytes_max: TOTAL_BYTES_MAX,
+            runtime: None,
         }
     }
-}
-
-/// On which side of a forwarder a connection is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ForwarderSide {
-    /// It subscribes.
-    Subscriber,
-    /// It publishes.
-    Publisher,
-}
-
-impl ForwarderSide {
-    /// Returns its name: `subscriber` or `publisher`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Subscriber => "subscriber",
-            Self::Publisher => "publisher",
-        }
-    }
-
-    /// The kind of socket that it has here.
-    const fn socket_type(self) -> SocketType {
-        match self {
-            Self::Subscriber => SocketType::Xpub,
-            Self::Publisher => SocketType::Xsub,
-        }
-    }
-}
-
-/// A connection of a forwarder.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ForwarderConnection {
-    /// Where it comes from.
-    pub address: SocketAddr,
-    /// What it does.
-    pub side: ForwarderSide,
-    /// Its key, if the forwarder is encrypted.
-    pub key: Option<PublicKey>,
-    /// Messages that were written to a subscriber, or came from a publisher.
-    pub messages: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Messages that wait for a subscriber.
-    pub waiting: u64,
-    /// Their bytes.
-    pub waiting_bytes: u64,
-    /// Messages that a subscriber did not take in time.
-    pub dropped: u64,
-}
-
-/// What went through a forwarder so far.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct ForwarderStats {
-    /// The connections at the moment.
-    pub connections: Vec<ForwarderConnection>,
-    /// Prefixes that are wanted, each counted for each of its subscribers.
-    pub subscriptions: usize,
-    /// Messages that publishers sent.
-    pub messages: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Of these, messages that no subscriber wanted.
-    pub unwanted: u64,
-    /// Messages that subscribers did not take in time, counted for each of them, with those that are
-    /// gone.
-    pub dropped: u64,
-    /// Connections that were refused: wrong keys, other protocols, too many subscriptions.
-    pub refused: u64,
 }
 
 /// A connection that is ready.
@@ -188,6 +136,8 @@ struct State {
 
 #[derive(Debug)]
 struct ForwarderCore {
+    xpub: SocketAddr,
+    xsub: SocketAddr,
     state: Lock<State>,
     /// That of `zmtp::Forwarder`, to be looked at without the lock.
     version: AtomicU64,
@@ -209,8 +159,6 @@ struct ForwarderCore {
 #[derive(Debug)]
 pub struct Forwarder {
     shared: Arc<ForwarderCore>,
-    xpub: SocketAddr,
-    xsub: SocketAddr,
     servers: [AbortHandle; 2],
 }
 
@@ -224,11 +172,15 @@ impl Forwarder {
         let xpub = Address::parse(&options.xpub, "tcp")?;
         let xsub = Address::parse(&options.xsub, "tcp")?;
         let security = options.curve.server(&options.clients)?;
-        let runtime = runtime::shared().map_err(|error| Error::Start(Arc::new(error)))?;
+        let runtime = match options.runtime {
+            Some(runtime) => runtime,
+            None => runtime::shared().map_err(|error| Error::Start(Arc::new(error)))?,
+        };
         let xpub = listener::bind(&runtime, &xpub)?;
         let xsub = listener::bind(&runtime, &xsub)?;
-        let addresses = (xpub.address, xsub.address);
         let shared = Arc::new(ForwarderCore {
+            xpub: xpub.address,
+            xsub: xsub.address,
             state: Lock::default(),
             version: AtomicU64::new(0),
             security: Lock::new(security),
@@ -250,26 +202,20 @@ impl Forwarder {
                 serving.clone().serve(side, stream, remote, admission)
             })
         });
-        let (xpub, xsub) = addresses;
-        tracing::info!(event = "zeromq-forwarding", %xpub, %xsub);
-        Ok(Self {
-            shared,
-            xpub,
-            xsub,
-            servers,
-        })
+        tracing::info!(event = "zeromq-forwarding", xpub = %shared.xpub, xsub = %shared.xsub);
+        Ok(Self { shared, servers })
     }
 
     /// Returns where subscribers connect to.
     #[must_use]
-    pub const fn xpub_address(&self) -> SocketAddr {
-        self.xpub
+    pub fn xpub_address(&self) -> SocketAddr {
+        self.shared.xpub
     }
 
     /// Returns where publishers connect to.
     #[must_use]
-    pub const fn xsub_address(&self) -> SocketAddr {
-        self.xsub
+    pub fn xsub_address(&self) -> SocketAddr {
+        self.shared.xsub
     }
 
     /// Exchanges the keys. Connections of clients whose keys are not among those that are let in any
@@ -293,26 +239,16 @@ impl Forwarder {
 
     /// What went through it so far.
     pub fn stats(&self) -> ForwarderStats {
-        let shared = &self.shared;
-        let state = shared.state.lock();
-        let connections: Vec<_> = state
-            .outlets
-            .values()
-            .map(|outlet| outlet.stats())
-            .collect();
-        let dropped: u64 = connections
-            .iter()
-            .map(|connection| connection.dropped)
-            .sum();
-        ForwarderStats {
-            connections,
-            subscriptions: state.forwarder.subscriptions(),
-            messages: shared.messages.load(Ordering::Relaxed),
-            bytes: shared.bytes.load(Ordering::Relaxed),
-            unwanted: shared.unwanted.load(Ordering::Relaxed),
-            dropped: dropped.saturating_add(state.dropped),
-            refused: shared.refused.load(Ordering::Relaxed),
-        }
+        self.shared.stats()
+    }
+
+    /// Reads the counters, as long as it is there; then `None`.
+    pub(crate) fn stats_while_there(
+        &self,
+    ) -> impl Fn() -> Option<ForwarderStats> + Send + Sync + use<> {
+        // Tasks of connections keep the counters until they have ended.
+        let shared = Arc::downgrade(&self.shared);
+        move || Some(shared.upgrade()?.stats())
     }
 
     /// Closes both ports and all connections at once, as a process that ends does.
@@ -360,6 +296,30 @@ impl Outlet {
 }
 
 impl ForwarderCore {
+    fn stats(&self) -> ForwarderStats {
+        let state = self.state.lock();
+        let connections: Vec<_> = state
+            .outlets
+            .values()
+            .map(|outlet| outlet.stats())
+            .collect();
+        let dropped: u64 = connections
+            .iter()
+            .map(|connection| connection.dropped)
+            .sum();
+        ForwarderStats {
+            xpub: self.xpub,
+            xsub: self.xsub,
+            connections,
+            subscriptions: state.forwarder.subscriptions(),
+            messages: self.messages.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            unwanted: self.unwanted.load(Ordering::Relaxed),
+            dropped: dropped.saturating_add(state.dropped),
+            refused: self.refused.load(Ordering::Relaxed),
+        }
+    }
+
     /// One connection, from its first byte to its end.
     async fn serve(
         self: Arc<Self>,
@@ -369,7 +329,7 @@ impl ForwarderCore {
         mut admission: Admission,
     ) {
         let security = self.security.lock().clone();
-        let config = ConnectionConfig::new(side.socket_type()).with_security(security.clone());
+        let config = ConnectionConfig::new(socket_type(side)).with_security(security.clone());
         let mailbox = Arc::new(Mailbox::new(Limits {
             bytes_max: self.queue_bytes_max,
             messages_max: usize::MAX,
@@ -473,6 +433,14 @@ impl ForwarderCore {
             }
         }
         result
+    }
+}
+
+/// The kind of socket that a side has here.
+const fn socket_type(side: ForwarderSide) -> SocketType {
+    match side {
+        ForwarderSide::Subscriber => SocketType::Xpub,
+        ForwarderSide::Publisher => SocketType::Xsub,
     }
 }
 
