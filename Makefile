@@ -95,6 +95,7 @@ lint: $(VENV)/.tools ## clippy over all targets and every feature set, warnings 
 	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features serde -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features http -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features zeromq -- -D warnings
+	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features nats -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features status -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features log -- -D warnings
 	$(CARGO) clippy $(LOCKED) -p broker --no-default-features --features policy -- -D warnings

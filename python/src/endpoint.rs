@@ -14,7 +14,10 @@ use crate::decode::timestamp;
 use crate::error::{Fallible, closed, from_broker, from_store};
 use crate::forwarder::Forwarder;
 use crate::logging::{warn_and_return_zero, warn_of_variables};
-use crate::peer_address::{RETRY, endpoint_id, host, peer_url, receiver, retry, zeromq_url};
+use crate::nats;
+use crate::peer_address::{
+    RETRY, endpoint_id, host, nats_url, one_protocol, peer_url, receiver, retry, zeromq_url,
+};
 use crate::process::{Owned, remember};
 use crate::publisher::{Publisher, encoded_pairs, wait_if_blocked, write};
 use crate::status::PeerInfo;
@@ -366,6 +369,12 @@ impl Endpoint {
         websocket::peer_counts(py, &self.any()?.web_socket_peer_counts())
     }
 
+    /// What went on between this endpoint and the servers of NATS it peered with, by address: a dict of
+    /// counters for each.
+    fn nats_peer_counts(&self, py: Python<'_>) -> PyResult<Py<PyDict>> {
+        nats::counts(self.any()?, py)
+    }
+
     /// What went on between this endpoint and the ZeroMQ proxies it peered with: a new dict from their
     /// URLs, as in lists of peers and events, to dicts of numbers.
     fn zeromq_peer_counts(&self, py: Python<'_>) -> PyResult<Py<PyDict>> {
@@ -407,10 +416,14 @@ impl Endpoint {
     /// "observer", the default, or "node" with the `name` of a node of the layout, such as proxy-1, whose
     /// place this endpoint takes; with `unify_topics` the cluster's `zeek.cluster.worker` is
     /// `zeek/cluster/worker` here, as with native peers.
+    ///
+    /// `nats://host:port,host:port` names servers of NATS of one cluster. Only there: `nats` maps names of
+    /// options to values: user and password, token, or credentials_file; tls, ca_file, certificate and
+    /// key; prefix, what subjects begin with instead of "bk.".
     #[pyo3(signature = (addr, port = None, retry = RETRY, *, timeout = None, membership = None,
-                        name = None, curve = None, unify_topics = None),
+                        name = None, curve = None, unify_topics = None, nats = None),
            text_signature = "($self, addr, port=None, retry=10.0, *, timeout=None, \
-                             membership=None, name=None, curve=None, unify_topics=None)")]
+                             membership=None, name=None, curve=None, unify_topics=None, nats=None)")]
     #[expect(clippy::too_many_arguments, reason = "they are keywords")]
     fn peer(
         &self,
@@ -423,13 +436,16 @@ impl Endpoint {
         name: Option<String>,
         curve: Option<&Bound<'_, PyAny>>,
         unify_topics: Option<Flag>,
+        nats: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
         let (url, limit) = (peer_url(addr, port)?, self::timeout(timeout)?);
         let options = zeromq::options(membership, name, curve, unify_topics)?;
         let (endpoint, retry) = (self.live()?, self::retry(retry.0)?);
-        let pending = match options {
-            Some(options) => endpoint.peer_zeromq(zeromq_url(url)?, retry, options),
-            None => endpoint.peer_url(url, retry),
+        let pending = match (options, nats) {
+            (Some(_), Some(_)) => return Err(one_protocol()),
+            (Some(options), None) => endpoint.peer_zeromq(zeromq_url(url)?, retry, options),
+            (None, Some(given)) => endpoint.peer_nats(nats_url(url)?, retry, nats::options(given)?),
+            (None, None) => endpoint.peer_url(url, retry),
         };
         match wait_for(py, limit, pending)? {
             Some(Ok(())) => Ok(true),
@@ -444,9 +460,9 @@ impl Endpoint {
 
     /// Like `peer`, but returns at once; status events tell how it went.
     #[pyo3(signature = (addr, port = None, retry = RETRY, *, membership = None, name = None,
-                        curve = None, unify_topics = None),
+                        curve = None, unify_topics = None, nats = None),
            text_signature = "($self, addr, port=None, retry=10.0, *, membership=None, name=None, \
-                             curve=None, unify_topics=None)")]
+                             curve=None, unify_topics=None, nats=None)")]
     #[expect(clippy::too_many_arguments, reason = "they are keywords")]
     fn peer_nosync(
         &self,
@@ -457,16 +473,23 @@ impl Endpoint {
         name: Option<String>,
         curve: Option<&Bound<'_, PyAny>>,
         unify_topics: Option<Flag>,
+        nats: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let url = peer_url(addr, port)?;
         let options = zeromq::options(membership, name, curve, unify_topics)?;
         let (endpoint, retry) = (self.live()?, self::retry(retry.0)?);
-        match options {
-            Some(options) => {
+        match (options, nats) {
+            (Some(_), Some(_)) => Err(one_protocol()),
+            (Some(options), None) => {
                 let _nobody_waits = endpoint.peer_zeromq(zeromq_url(url)?, retry, options);
                 Ok(())
             }
-            None => {
+            (None, Some(given)) => {
+                let options = nats::options(given)?;
+                let _nobody_waits = endpoint.peer_nats(nats_url(url)?, retry, options);
+                Ok(())
+            }
+            (None, None) => {
                 let begun = endpoint.peer_url_nosync(url, retry);
                 begun.map_err(|error| from_broker(&error))
             }

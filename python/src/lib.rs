@@ -35,6 +35,7 @@ mod log_sender;
 mod logging;
 mod logs;
 mod message;
+mod nats;
 mod peer_address;
 mod process;
 mod publisher;

@@ -51,6 +51,24 @@ pub(crate) fn zeromq_url(url: PeerUrl) -> PyResult<PeerUrl> {
     )))
 }
 
+/// The address of servers of NATS, for what only those have.
+pub(crate) fn nats_url(url: PeerUrl) -> PyResult<PeerUrl> {
+    if url.scheme == Scheme::Nats {
+        return Ok(url);
+    }
+    Err(PyValueError::new_err(format!(
+        "`{}` is no `nats://` address: the options in `nats` are for those",
+        url.host()
+    )))
+}
+
+/// Options of two protocols were given for one address.
+pub(crate) fn one_protocol() -> PyErr {
+    PyValueError::new_err(
+        "an address is one of ZeroMQ or of NATS: `nats` goes without the other options",
+    )
+}
+
 /// Seconds between attempts, truncated to whole ones; less than one means one attempt.
 pub(crate) fn retry(seconds: f64) -> PyResult<Retry> {
     if seconds.is_nan() {

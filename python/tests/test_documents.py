@@ -76,6 +76,10 @@ EXAMPLES = {
         'ep.peer("ws://localhost:27759", retry=5)',
         "options = broker.BrokerOptions()",
     ],
+    # Run by test_nats.py, which has servers.
+    "docs/nats.md": [
+        'import broker\n\nwith broker.Endpoint() as endpoint, endpoint.make_subscriber("/site/alerts")',
+    ],
     "docs/zeromq.md": [
         'import broker\n\nwith broker.Endpoint() as endpoint, endpoint.make_subscriber("/site/alerts")',
         'import broker\n\nwith broker.zeek.logs("zmq-pull://0.0.0.0:27764", "conn") as logs',

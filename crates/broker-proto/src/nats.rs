@@ -5,6 +5,7 @@
 //! | [`subject`] | from topics to subjects and back |
 //! | [`cover`] | which subjects to subscribe to for a filter |
 //! | `connection` | what client and server say to each other; with the feature `nats` |
+//! | [`keys`] | keys and credentials of users |
 //! | [`message`] | headers and payload of one NATS message, one value or a batch of them |
 //!
 //! What is read comes from strangers, as anybody with access to the servers can publish under the same
@@ -13,6 +14,7 @@
 #[cfg(feature = "nats")]
 pub mod connection;
 pub mod cover;
+pub mod keys;
 pub mod message;
 pub mod subject;
 

@@ -16,6 +16,12 @@ const XPUB_PORT: u16 = 5555;
 /// The cause where a bare host has no port beside it.
 const PORT_MISSING: &str = "a port is missing";
 
+/// Port of servers of NATS without one.
+const NATS_PORT: u16 = 4222;
+
+/// Servers of NATS in one address.
+const NATS_SERVERS_MAX: usize = 32;
+
 /// What is spoken at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
@@ -27,6 +33,8 @@ pub enum Scheme {
     SecureWebSocket,
     /// `zmq://`: the proxy of a Zeek cluster that uses ZeroMQ.
     ZeroMq,
+    /// `nats://`: servers of NATS, several of one cluster with commas between them.
+    Nats,
 }
 
 impl Scheme {
@@ -36,6 +44,7 @@ impl Scheme {
             Self::WebSocket => "ws",
             Self::SecureWebSocket => "wss",
             Self::ZeroMq => "zmq",
+            Self::Nats => "nats",
         }
     }
 
@@ -46,6 +55,7 @@ impl Scheme {
             Self::WebSocket => 80,
             Self::SecureWebSocket => 443,
             Self::ZeroMq => XPUB_PORT,
+            Self::Nats => NATS_PORT,
         }
     }
 }
@@ -70,7 +80,8 @@ pub struct PeerUrl {
     pub name: String,
     /// TCP port; of a ZeroMQ proxy that of its XPUB, where subscribers connect.
     pub port: u16,
-    /// Path and query; empty for native peers, and for proxies whose ports follow one another.
+    /// Path and query; empty for native peers, and for proxies whose ports follow one another. For
+    /// servers of NATS the others of the cluster, each behind a comma.
     pub path: String,
 }
 
@@ -109,7 +120,9 @@ impl PeerUrl {
     pub fn host(&self) -> String {
         match self.scheme {
             Scheme::Native => self.name.clone(),
-            Scheme::WebSocket | Scheme::SecureWebSocket | Scheme::ZeroMq => self.to_string(),
+            Scheme::WebSocket | Scheme::SecureWebSocket | Scheme::ZeroMq | Scheme::Nats => {
+                self.to_string()
+            }
         }
     }
 
@@ -122,6 +135,23 @@ impl PeerUrl {
             Some(digits) => digits.parse().ok(),
             None => self.port.checked_add(1),
         }
+    }
+
+    /// The servers of NATS at the address, in its order; none for other peers.
+    pub fn servers(&self) -> Vec<(String, u16)> {
+        if self.scheme != Scheme::Nats {
+            return Vec::new();
+        }
+        let others = self.path.split(',').filter(|it| !it.is_empty());
+        let first = std::iter::once((self.name.clone(), self.port));
+        first.chain(others.filter_map(Self::server)).collect()
+    }
+
+    /// Name and port of a server of NATS, as addresses and servers write it: `host:port`.
+    pub fn server(text: &str) -> Option<(String, u16)> {
+        let (name, port) = split_authority(text).ok()?;
+        let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+        is_name.then(|| (name.to_owned(), port.unwrap_or(NATS_PORT)))
     }
 
     /// Host and port as the `Host` field of a request has them.
@@ -172,7 +202,10 @@ fn parse(text: &str, port: Option<u16>) -> Result<PeerUrl, &'static str> {
         "ws" => Scheme::WebSocket,
         "wss" => Scheme::SecureWebSocket,
         "zmq" => Scheme::ZeroMq,
-        _ => return Err("expected `zeek://`, `tcp://`, `ws://`, `wss://` or `zmq://`"),
+        "nats" => Scheme::Nats,
+        _ => {
+            return Err("expected `zeek://`, `tcp://`, `ws://`, `wss://`, `zmq://` or `nats://`");
+        }
     };
     // What follows goes into the head of a request as it is.
     if !rest.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -186,6 +219,10 @@ fn parse(text: &str, port: Option<u16>) -> Result<PeerUrl, &'static str> {
     if authority.contains('@') {
         return Err("expected no user or password");
     }
+    let (authority, others) = match scheme {
+        Scheme::Nats => authority.split_at(authority.find(',').unwrap_or(authority.len())),
+        _ => (authority, ""),
+    };
     let (name, own_port) = split_authority(authority)?;
     if name.is_empty() {
         return Err("a host is missing");
@@ -196,6 +233,9 @@ fn parse(text: &str, port: Option<u16>) -> Result<PeerUrl, &'static str> {
         }
         (own, beside) => own.or(beside),
     };
+    if scheme == Scheme::Nats {
+        return nats(name, port, others, path);
+    }
     if scheme == Scheme::ZeroMq {
         return zeromq(name, port, path);
     }
@@ -256,6 +296,43 @@ fn zeromq(name: &str, port: Option<u16>, path: &str) -> Result<PeerUrl, &'static
         } else {
             format!("?xsub={xsub}")
         },
+    })
+}
+
+/// Servers of NATS: each has its port in the text, so that one place has one spelling.
+fn nats(name: &str, port: Option<u16>, others: &str, path: &str) -> Result<PeerUrl, &'static str> {
+    if !matches!(path, "" | "/") {
+        return Err("servers of NATS have no path");
+    }
+    let mut rest = String::new();
+    let others = others.split(',').skip(1);
+    for (index, other) in others.enumerate() {
+        if index + 1 >= NATS_SERVERS_MAX {
+            return Err("expected at most 32 servers: they tell of the others of their cluster");
+        }
+        let (name, port) = split_authority(other)?;
+        if name.is_empty() {
+            return Err("a host is missing");
+        }
+        let (scheme, path) = (Scheme::Native, String::new());
+        let server = PeerUrl {
+            scheme,
+            name: name.to_owned(),
+            port: port.unwrap_or(NATS_PORT),
+            path,
+        };
+        rest.push(',');
+        rest.push_str(&server.authority());
+    }
+    let port = port.unwrap_or(NATS_PORT);
+    if port == 0 || rest.contains(":0,") || rest.ends_with(":0") {
+        return Err("expected a port from 1 to 65535");
+    }
+    Ok(PeerUrl {
+        scheme: Scheme::Nats,
+        name: name.to_owned(),
+        port,
+        path: rest,
     })
 }
 
@@ -364,6 +441,47 @@ mod tests {
         ] {
             assert!(PeerUrl::parse(text, None).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn servers_of_nats_are_several() {
+        for (text, expected, servers) in [
+            ("nats://h", "nats://h:4222", vec![("h", 4222)]),
+            (
+                "NATS://a:1,b,[::1]:3/",
+                "nats://a:1,b:4222,[::1]:3",
+                vec![("a", 1), ("b", 4222), ("::1", 3)],
+            ),
+        ] {
+            let url = PeerUrl::parse(text, None).unwrap();
+            assert_eq!(url.host(), expected);
+            assert_eq!(PeerUrl::parse(expected, Some(url.port)).unwrap(), url);
+            let found = url.servers();
+            let found: Vec<_> = found
+                .iter()
+                .map(|(name, port)| (name.as_str(), *port))
+                .collect();
+            assert_eq!(found, servers);
+        }
+        let many = format!("nats://h{}", ",h".repeat(NATS_SERVERS_MAX));
+        for text in [
+            "nats://",
+            "nats://,a",
+            "nats://a,",
+            "nats://a,,b",
+            "nats://a/x",
+            "nats://a?x",
+            "nats://u@a",
+            "nats://a:0",
+            "nats://a,b:0",
+            "nats://a,b:0,c",
+            "nats://a:1,b:x",
+            "ws://a,b:1",
+            &many,
+        ] {
+            assert!(PeerUrl::parse(text, None).is_err(), "{text}");
+        }
+        assert_eq!(PeerUrl::server("a b:1"), None);
     }
 
     #[test]

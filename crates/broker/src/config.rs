@@ -16,6 +16,8 @@ mod curve;
 mod file;
 #[cfg(feature = "status")]
 mod http;
+#[cfg(feature = "nats")]
+mod nats_peer;
 mod policy;
 mod recording;
 #[cfg(feature = "http")]
@@ -31,6 +33,8 @@ pub use curve::{
 };
 #[cfg(feature = "status")]
 pub use http::HttpOptions;
+#[cfg(feature = "nats")]
+pub use nats_peer::NatsPeerOptions;
 pub use policy::{AuditFailure, AuditOptions, PolicyOptions};
 pub use recording::RecordingOptions;
 #[cfg(feature = "http")]

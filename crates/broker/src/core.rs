@@ -19,13 +19,14 @@
 //! | `runtime` | where the tasks of an endpoint run |
 //! | `websocket_counts` | counters of WebSocket clients and servers |
 //! | `forwarders` | forwarders of ZeroMQ messages, whose counters an endpoint tells |
+//! | `nats_peers` | options, counters and servers of peerings with NATS |
 //! | `zeromq_peers` | options, counters and nodes of peerings with ZeroMQ proxies |
 
 pub(crate) mod circles;
 pub(crate) mod clock;
 pub(crate) mod completion;
 pub(crate) mod control;
-#[cfg(any(feature = "http", feature = "zeromq"))]
+#[cfg(any(feature = "http", feature = "nats", feature = "zeromq"))]
 pub(crate) mod count;
 #[cfg(feature = "zeromq")]
 pub(crate) mod forwarders;
@@ -37,6 +38,8 @@ pub(crate) mod gate;
 pub(crate) mod hooks;
 pub(crate) mod link;
 pub(crate) mod listeners;
+#[cfg(feature = "nats")]
+pub(crate) mod nats_peers;
 pub(crate) mod pending;
 pub(crate) mod program_counters;
 mod reunions;

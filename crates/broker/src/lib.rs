@@ -105,6 +105,8 @@ pub use broker_proto::{
 pub type Data = Value;
 
 pub use crate::core::completion::{Completion, CompletionQueue, OperationId, Submitted};
+#[cfg(feature = "nats")]
+pub use crate::core::nats_peers::NatsPeerCounts;
 pub use crate::core::pending::Pending;
 #[cfg(feature = "http")]
 pub use crate::core::websocket_counts::{WebSocketCounts, WebSocketPeerCounts};
@@ -113,6 +115,8 @@ pub use crate::core::zeromq_peers::ZeroMqPeerCounts;
 pub use broker_proto::store::{CloneOptions, Contact};
 #[cfg(feature = "status")]
 pub use config::HttpOptions;
+#[cfg(feature = "nats")]
+pub use config::NatsPeerOptions;
 pub use config::{
     AWAIT_PEER_TIMEOUT, AuditFailure, AuditOptions, CONNECT_TIMEOUT, Capacity, DEAD_PEER_TIMEOUT,
     FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT, MAILBOX_BYTES_MAX, MAILBOX_MESSAGES_MAX, OnLoss, Options,

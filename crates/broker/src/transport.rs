@@ -5,14 +5,17 @@
 //! | `inbox` | what such a peer sends, into this endpoint |
 //! | `websocket` | peerings with WebSocket servers |
 //! | `zeromq` | peerings with the proxies of Zeek clusters that use ZeroMQ; their logs, a proxy of our own |
+//! | `nats` | peerings with servers of NATS |
 //! | `double` | a transport for tests, whose peer is a test |
 //!
 //! The door: [`foreign`] says what is spoken under a scheme, [`start`] starts it. The control plane asks
 //! for the facts that a transport states of itself and for nothing else of it. See ADR 0200.
 
 mod double;
-#[cfg(any(feature = "http", feature = "zeromq", test))]
+#[cfg(any(feature = "http", feature = "zeromq", feature = "nats", test))]
 pub(crate) mod inbox;
+#[cfg(feature = "nats")]
+pub(crate) mod nats;
 #[cfg(feature = "http")]
 pub(crate) mod websocket;
 #[cfg(feature = "zeromq")]
@@ -39,12 +42,16 @@ pub(crate) fn foreign(scheme: Scheme) -> Option<&'static Foreign> {
         Scheme::ZeroMq => Some(&zeromq::FOREIGN),
         #[cfg(not(feature = "zeromq"))]
         Scheme::ZeroMq => None,
+        #[cfg(feature = "nats")]
+        Scheme::Nats => Some(&nats::FOREIGN),
+        #[cfg(not(feature = "nats"))]
+        Scheme::Nats => None,
     }
 }
 
 /// Starts to join the peer at an address; what becomes of it goes to the control plane.
 #[cfg_attr(
-    not(any(feature = "http", feature = "zeromq")),
+    not(any(feature = "http", feature = "zeromq", feature = "nats")),
     expect(clippy::needless_pass_by_value, reason = "transports keep them")
 )]
 pub(crate) fn start(shared: Arc<Shared>, dial: Dial, url: Arc<PeerUrl>) {
@@ -58,6 +65,10 @@ pub(crate) fn start(shared: Arc<Shared>, dial: Dial, url: Arc<PeerUrl>) {
         Scheme::ZeroMq => zeromq::start(shared, dial, url),
         #[cfg(not(feature = "zeromq"))]
         Scheme::ZeroMq => drop((shared, dial)),
+        #[cfg(feature = "nats")]
+        Scheme::Nats => nats::start(shared, dial, url),
+        #[cfg(not(feature = "nats"))]
+        Scheme::Nats => drop((shared, dial)),
         Scheme::Native => drop((shared, dial)),
     }
 }

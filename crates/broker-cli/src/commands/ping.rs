@@ -191,6 +191,7 @@ impl Facts {
             Scheme::Native => "native, version 1",
             Scheme::WebSocket | Scheme::SecureWebSocket => "WebSocket with JSON",
             Scheme::ZeroMq => "ZeroMQ",
+            Scheme::Nats => "NATS",
         };
         let encryption = match &self.tls {
             Some(tls) => format!("{}, {}, {} bits", tls.version, tls.cipher, tls.cipher_bits),

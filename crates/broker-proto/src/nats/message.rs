@@ -281,6 +281,13 @@ impl Batch {
         true
     }
 
+    /// The value in the payload of a batch that has one message.
+    pub fn only(payload: &[u8]) -> &[u8] {
+        payload
+            .get(LENGTH_SIZE + ENDPOINT_ID_SIZE..)
+            .unwrap_or_default()
+    }
+
     /// Messages in it.
     pub fn len(&self) -> usize {
         self.count
@@ -375,6 +382,9 @@ mod tests {
             }
             let (payload, count) = batch.take();
             prop_assert!(batch.is_empty());
+            if let [value] = values.as_slice() {
+                prop_assert_eq!(Batch::only(&payload), value);
+            }
             let written = written(b"/t", Some(count));
             let subject = subjects.of_topic(Form::Batch, b"/t");
             let found = read(&subjects, &subject, headers(&written), &payload).unwrap();

@@ -280,7 +280,7 @@ impl Shared {
     }
 
     /// The other end of a foreign connection is there, and wants that.
-    #[cfg(any(feature = "http", feature = "zeromq", test))]
+    #[cfg(any(feature = "http", feature = "nats", feature = "zeromq", test))]
     pub(crate) fn joined(
         self: &Arc<Self>,
         connection: ConnectionId,

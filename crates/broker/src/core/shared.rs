@@ -65,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) is_testing_circles: AtomicBool,
     #[cfg(feature = "http")]
     pub(crate) web_sockets: crate::core::websocket_counts::Counters,
+    #[cfg(feature = "nats")]
+    pub(crate) nats: crate::core::nats_peers::NatsPeers,
     #[cfg(feature = "zeromq")]
     pub(crate) zeromq: crate::core::zeromq_peers::ZeroMqPeers,
     #[cfg(feature = "zeromq")]
@@ -135,6 +137,8 @@ impl Shared {
             is_testing_circles: AtomicBool::new(false),
             #[cfg(feature = "http")]
             web_sockets: crate::core::websocket_counts::Counters::default(),
+            #[cfg(feature = "nats")]
+            nats: crate::core::nats_peers::NatsPeers::default(),
             #[cfg(feature = "zeromq")]
             zeromq: crate::core::zeromq_peers::ZeroMqPeers::default(),
             #[cfg(feature = "zeromq")]

@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 use broker_proto::{EndpointId, RefusalCounts};
 
 use super::Endpoint;
+#[cfg(feature = "nats")]
+use crate::NatsPeerCounts;
 #[cfg(feature = "zeromq")]
 use crate::ZeroMqPeerCounts;
 #[cfg(feature = "zeromq")]
@@ -137,6 +139,12 @@ impl Endpoint {
     #[cfg(feature = "http")]
     pub fn web_socket_refusals(&self) -> u64 {
         self.shared().web_sockets.refusals()
+    }
+
+    /// What went on between this endpoint and the servers of NATS it peered with, by their addresses.
+    #[cfg(feature = "nats")]
+    pub fn nats_peer_counts(&self) -> std::collections::BTreeMap<String, NatsPeerCounts> {
+        self.shared().nats.by_address()
     }
 
     /// What went on between this endpoint and the ZeroMQ proxies it peered with, by their URLs.

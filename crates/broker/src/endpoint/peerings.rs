@@ -7,6 +7,8 @@ use broker_proto::peer_url::{PeerUrl, PeerUrlError, Scheme};
 use broker_proto::{EndpointId, EndpointInfo, Fault, NetworkAddress, PeerInfo, Topic};
 
 use super::Endpoint;
+#[cfg(feature = "nats")]
+use crate::NatsPeerOptions;
 #[cfg(feature = "zeromq")]
 use crate::ZeroMqPeerOptions;
 #[cfg(feature = "status")]
@@ -220,7 +222,9 @@ impl Endpoint {
     ///   [`Options::web_socket_peer`](crate::Options::web_socket_peer);
     /// - `zmq://host:port`: the proxy of a Zeek cluster that uses ZeroMQ, by the port of its XPUB; that
     ///   of its XSUB is the next one, or in `?xsub=port`. For encryption and membership see
-    ///   [`Options::zeromq_peer`](crate::Options::zeromq_peer).
+    ///   [`Options::zeromq_peer`](crate::Options::zeromq_peer);
+    /// - `nats://host:port,host:port`: servers of NATS of one cluster; for log-in, TLS and the prefix of
+    ///   subjects see [`peer_nats`](Self::peer_nats).
     ///
     /// Such a peer is like any other: subscriptions, publishing, events, retries. What is different
     /// is that a WebSocket server gets everything that is published, that data stores do not reach
@@ -277,6 +281,47 @@ impl Endpoint {
         pending
     }
 
+    /// As [`peer_url`](Self::peer_url), for servers of NATS, with options. They hold until the address
+    /// is peered with again or given to [`unpeer`](Self::unpeer).
+    ///
+    /// It resolves when one of the servers has the subscriptions of this endpoint. The others of its
+    /// cluster learn of them a moment later.
+    ///
+    /// # Errors
+    ///
+    /// As [`peer_url`](Self::peer_url); [`Error::Option`] for options that could never work.
+    #[cfg(feature = "nats")]
+    pub fn peer_nats<U>(
+        &self,
+        url: U,
+        retry: Retry,
+        options: NatsPeerOptions,
+    ) -> Pending<Result<(), Error>>
+    where
+        U: TryInto<PeerUrl>,
+        Error: From<U::Error>,
+    {
+        let (resolver, pending) = Pending::new(|| Err(Error::ShutDown));
+        let url = url.try_into().map_err(Error::from);
+        let checked = url.and_then(|url| self.spoken(url)).and_then(|url| {
+            options.check()?;
+            if url.scheme != Scheme::Nats {
+                let text = url.host();
+                let cause = "expected `nats://`, as these options are for NATS only";
+                return Err(PeerUrlError { text, cause }.into());
+            }
+            Ok(url)
+        });
+        match checked {
+            Ok(url) => {
+                self.shared().nats.set_options(&url.host(), options);
+                self.shared().peer(url, retry.into(), Some(resolver));
+            }
+            Err(error) => resolver.resolve(Err(error)),
+        }
+        pending
+    }
+
     fn peer_at(&self, url: Result<PeerUrl, Error>, retry: Retry) -> Pending<Result<(), Error>> {
         let (resolver, pending) = Pending::new(|| Err(Error::ShutDown));
         let checked = url.and_then(|url| self.spoken(url));
@@ -318,15 +363,19 @@ impl Endpoint {
 
     /// Options of an earlier peering with that address do not hold any more.
     #[cfg_attr(
-        not(feature = "zeromq"),
-        expect(clippy::unused_self, reason = "only ZeroMQ has such options")
+        not(any(feature = "nats", feature = "zeromq")),
+        expect(clippy::unused_self, reason = "only transports have such options")
     )]
     fn forget_options(&self, url: &PeerUrl) {
         #[cfg(feature = "zeromq")]
         if url.scheme == Scheme::ZeroMq {
             self.shared().zeromq.forget_options(&url.host());
         }
-        #[cfg(not(feature = "zeromq"))]
+        #[cfg(feature = "nats")]
+        if url.scheme == Scheme::Nats {
+            self.shared().nats.forget_options(&url.host());
+        }
+        #[cfg(not(any(feature = "nats", feature = "zeromq")))]
         let _ = url;
     }
 

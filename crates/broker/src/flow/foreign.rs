@@ -12,6 +12,8 @@ pub enum Transport {
     WebSocket,
     /// ZeroMQ, through the proxy of a Zeek cluster.
     ZeroMq,
+    /// NATS, through its servers.
+    Nats,
 }
 
 impl Transport {
@@ -21,6 +23,7 @@ impl Transport {
             Self::Native => "native",
             Self::WebSocket => "web-socket",
             Self::ZeroMq => "zeromq",
+            Self::Nats => "nats",
         }
     }
 }
@@ -41,6 +44,8 @@ pub(crate) struct Foreign {
     pub(crate) tells_filter: bool,
     /// What its inbox does with a message that a consumer has no room for.
     pub(crate) when_full: WhenFull,
+    /// Whether messages keep their marks there, so that copies of them are known. See ADR 0115.
+    pub(crate) keeps_marks: bool,
 }
 
 /// How messages for a peer are written.
@@ -54,8 +59,8 @@ pub(crate) enum Language {
     Json,
     /// As encoded values, each in the frame of a native peer.
     #[cfg_attr(
-        not(any(feature = "zeromq", test)),
-        expect(dead_code, reason = "only ZeroMQ does")
+        not(any(feature = "zeromq", feature = "nats", test)),
+        expect(dead_code, reason = "only ZeroMQ and NATS do")
     )]
     Values,
 }
@@ -71,8 +76,8 @@ pub(crate) enum WhenFull {
     Wait,
     /// That consumer loses it. For peers whose own senders would be slowed down with them.
     #[cfg_attr(
-        not(any(feature = "zeromq", test)),
-        expect(dead_code, reason = "only ZeroMQ does")
+        not(any(feature = "zeromq", feature = "nats", test)),
+        expect(dead_code, reason = "only ZeroMQ and NATS do")
     )]
     Drop,
 }

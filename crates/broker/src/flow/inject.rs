@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use broker_proto::EndpointId;
 use broker_proto::frame::{frame_size, patch_receiver};
+use broker_proto::mark::Mark;
 use bytes::Bytes;
 
 use crate::flow::blocked::BlockedPublish;
 use crate::flow::data_plane::DataPlane;
 use crate::flow::mailbox::run::PUBLISHED_TRANSLATION_MIN;
 use crate::flow::mailbox::{Patience, Pushed, Run};
-#[cfg(any(feature = "http", feature = "zeromq", test))]
+#[cfg(any(feature = "http", feature = "zeromq", feature = "nats", test))]
 use crate::flow::retry::Retry;
 use crate::flow::retry::Unsent;
 use crate::flow::routing::Targets;
@@ -25,30 +26,35 @@ pub(crate) fn inject(
     targets: &Targets,
 ) -> Option<BlockedPublish> {
     let mut shared = Bytes::new();
-    inject_run(data, Run::of_buffer(frame, &mut shared), targets, |_| true)
+    let run = Run::of_buffer(frame, &mut shared);
+    inject_run(data, run, None, targets, |_| true)
 }
 
-/// As [`inject`], for a frame that is a run already, to those targets of a list that `wants` picks.
+/// As [`inject`], for a frame that is a run already, to those targets of a list that `wants` picks. A
+/// mark that the message came with goes on with it.
 pub(crate) fn inject_run(
     data: &Arc<DataPlane>,
     run: Run<'_>,
+    mark: Option<Mark>,
     targets: &Targets,
     wants: impl Fn(&&Target) -> bool + Copy,
 ) -> Option<BlockedPublish> {
-    let unsent = push_to_list(data, run, targets, wants);
+    let unsent = push_to_list(data, run, mark, targets, wants);
     BlockedPublish::unless_empty(data, unsent)
 }
 
 /// As [`inject_run`] for a producer that must not wait: a target that has no room loses the message.
 /// Returns how many did.
-#[cfg(any(feature = "http", feature = "zeromq", test))]
+#[cfg(any(feature = "http", feature = "zeromq", feature = "nats", test))]
 pub(crate) fn inject_or_drop(
     data: &Arc<DataPlane>,
     run: Run<'_>,
+    mark: Option<Mark>,
     targets: &Targets,
     wants: impl Fn(&&Target) -> bool + Copy,
 ) -> u64 {
-    let mut rest = Retry::new(run.frames, push_to_list(data, run, targets, wants));
+    let unsent = push_to_list(data, run, mark, targets, wants);
+    let mut rest = Retry::new(run.frames, unsent);
     rest.offer(data, Patience::Exhausted).dropped
 }
 
@@ -114,10 +120,11 @@ fn sharing_readers<'a>(
 }
 
 /// As [`push_to`], for one message without a mark, to those targets of a list that `wants` picks:
-/// it gets its mark on the way.
+/// it gets its mark on the way, the one that it came with or a new one.
 pub(crate) fn push_to_list(
     data: &Arc<DataPlane>,
     run: Run<'_>,
+    mark: Option<Mark>,
     targets: &Targets,
     wants: impl Fn(&&Target) -> bool + Copy,
 ) -> Vec<Unsent> {
@@ -126,7 +133,8 @@ pub(crate) fn push_to_list(
         return push_to(data, run, wanted, PUBLISHED_TRANSLATION_MIN);
     }
     let mut marked = run.as_slice().to_vec();
-    patch_receiver(&mut marked, data.marking.next().to_receiver());
+    let mark = mark.map_or_else(|| data.marking.next(), Mark::after_hop);
+    patch_receiver(&mut marked, mark.to_receiver());
     let marked = Bytes::from(marked);
     let (siblings, others) = (targets.iter(), targets.unmarked().iter());
     let (siblings, others) = (siblings.filter(wants), others.filter(wants));
@@ -154,7 +162,6 @@ mod tests {
     use std::time::Duration;
 
     use broker_proto::frame::{Envelope, FRAME_LEN_SIZE, Tag, write_envelope};
-    use broker_proto::mark::Mark;
 
     use super::*;
     use crate::config::Options;
@@ -246,7 +253,7 @@ mod tests {
         let targets = Targets::of_all(list, false);
         let drop_it = |payload: &[u8]| {
             let bytes = Bytes::from(frame(payload));
-            inject_or_drop(&data, Run::shared(&bytes, 1), &targets, |_| true)
+            inject_or_drop(&data, Run::shared(&bytes, 1), None, &targets, |_| true)
         };
         assert_eq!(drop_it(b"1"), 0);
         assert_eq!(drop_it(b"2"), 1);

@@ -64,8 +64,7 @@ impl Targets {
 
     /// Those who get a message to everybody: with several peers, siblings get it with a mark.
     pub(crate) fn of_all(list: Vec<Target>, has_several_peers: bool) -> TargetList {
-        let is_marked =
-            has_several_peers && list.iter().any(|target| target.kind == TargetKind::Sibling);
+        let is_marked = has_several_peers && list.iter().any(|target| target.kind.keeps_marks());
         let (unmarked, list) = list
             .into_iter()
             .partition(|target| is_marked && target.kind == TargetKind::Peer);
@@ -267,7 +266,7 @@ pub(crate) fn has_several_peers(table: &RoutingTable<Target>) -> bool {
 pub(crate) fn has_strangers(table: &RoutingTable<Target>) -> bool {
     table
         .peers()
-        .any(|(_, _, target)| target.kind != TargetKind::Sibling)
+        .any(|(_, _, target)| !target.kind.keeps_marks())
 }
 
 fn came_from_foreign(table: &RoutingTable<Target>, origin: Origin) -> bool {

@@ -49,6 +49,15 @@ impl TargetKind {
         }
     }
 
+    /// Whether what goes there may carry marks that come back with copies. See ADR 0115.
+    pub(crate) const fn keeps_marks(self) -> bool {
+        match self {
+            Self::Sibling => true,
+            Self::Foreign(transport) => transport.keeps_marks,
+            Self::Peer | Self::Local | Self::Client | Self::Sample => false,
+        }
+    }
+
     /// Whether it is a peer, of whatever protocol.
     pub(crate) const fn is_peer(self) -> bool {
         matches!(self, Self::Peer | Self::Sibling | Self::Foreign(_))

@@ -283,11 +283,11 @@ impl Socket {
 }
 
 /// How long a refused or closed connection may take to read the last bytes and to end.
-#[cfg(any(feature = "http", feature = "zeromq"))]
+#[cfg(any(feature = "http", feature = "nats", feature = "zeromq"))]
 pub(crate) const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Writes all of it.
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "nats"))]
 pub(crate) async fn write_all(socket: &mut Socket, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let written = std::future::poll_fn(|cx| socket.poll_write(cx, bytes)).await?;
@@ -301,7 +301,7 @@ pub(crate) async fn write_all(socket: &mut Socket, mut bytes: &[u8]) -> io::Resu
 
 /// Ends the stream and reads what still comes for a moment: closing with unread input makes the
 /// system reset the connection, and the reset can overtake our last bytes.
-#[cfg(any(feature = "http", feature = "zeromq"))]
+#[cfg(any(feature = "http", feature = "nats", feature = "zeromq"))]
 pub(crate) async fn linger(socket: &mut Socket) {
     let bye = async {
         std::future::poll_fn(|cx| socket.poll_shutdown(cx)).await?;

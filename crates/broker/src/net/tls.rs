@@ -165,6 +165,29 @@ impl Tls {
         build(builder)
     }
 
+    /// The set-up for servers of NATS: they show a certificate of an authority that is trusted, by
+    /// default one of the system's; this endpoint shows its own if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    #[cfg(feature = "nats")]
+    pub(crate) fn for_nats_servers(options: &TlsOptions) -> Result<Self, Error> {
+        Self::following(options, |options| {
+            let mut builder = SslContext::builder(SslMethod::tls()).map_err(|e| broken(&e))?;
+            if options.certificate.is_some() || options.key.is_some() {
+                authenticated(&mut builder, options)?;
+            }
+            let authorities = Authorities::of_peers(options);
+            if authorities.is_empty() {
+                trust_system(&mut builder).map_err(|e| broken(&e))?;
+            } else {
+                trust(&mut builder, authorities)?;
+            }
+            build(builder)
+        })
+    }
+
     /// As [`for_web_servers`](Self::for_web_servers) if files are named for that alone, so that a
     /// wrong one is found now; otherwise it is made later.
     ///

@@ -85,7 +85,9 @@ impl Delivery {
             shared_frame = Bytes::from_owner(message.frame.clone());
             Run::shared(&shared_frame, 1)
         };
-        let mut unsent = push_to_list(data, run, targets, |target| target.kind.carries_stores());
+        let mut unsent = push_to_list(data, run, None, targets, |target| {
+            target.kind.carries_stores()
+        });
         if message.must_lead && run.len() <= LEADING_BYTES_MAX {
             for Unsent { target, bytes } in unsent.drain(..) {
                 target.mailbox.push_control(bytes);

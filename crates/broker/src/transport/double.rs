@@ -39,6 +39,7 @@ static LOSSY: Foreign = Foreign {
     carries_stores: true,
     tells_filter: true,
     when_full: WhenFull::Drop,
+    keeps_marks: false,
 };
 
 /// As [`LOSSY`], but stores do not reach through, and messages wait.
@@ -49,6 +50,7 @@ static PATIENT: Foreign = Foreign {
     carries_stores: false,
     tells_filter: true,
     when_full: WhenFull::Wait,
+    keeps_marks: false,
 };
 
 const URL: &str = "ws://double:1/v1/messages/json";

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use broker_proto::frame::{EnvelopeError, Tag, write_envelope};
+use broker_proto::mark::Mark;
 use broker_proto::{EndpointId, Origin, Topic};
 use bytes::Bytes;
 
@@ -33,6 +34,16 @@ const BACKLOG_ENTRY_BYTES: usize = 128;
 /// Names one message of an inbox. Messages are handed on in the order of their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct InboxNumber(u64);
+
+/// What became of a message that came with a mark.
+#[cfg(feature = "nats")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handed {
+    /// It was handed on.
+    On,
+    /// It came before.
+    Copy,
+}
 
 /// Hands on what one foreign peer sends.
 pub(crate) struct ForeignInbox {
@@ -54,6 +65,8 @@ pub(crate) struct ForeignInbox {
     backlog_bytes: usize,
     /// Whether what is delivered now is for this endpoint's own consumers only.
     stays_here: bool,
+    /// The mark that what is delivered now came with.
+    mark: Option<Mark>,
 }
 
 impl ForeignInbox {
@@ -72,6 +85,7 @@ impl ForeignInbox {
             backlog: VecDeque::new(),
             backlog_bytes: 0,
             stays_here: false,
+            mark: None,
         }
     }
 
@@ -91,6 +105,35 @@ impl ForeignInbox {
         let delivered = self.deliver(topic, payload);
         self.stays_here = false;
         delivered
+    }
+
+    /// As [`deliver`](Self::deliver), for a message with the mark that it came with, unless it came
+    /// before, over whatever connection. See ADR 0115.
+    ///
+    /// # Errors
+    ///
+    /// As `deliver`.
+    #[cfg(feature = "nats")]
+    pub(crate) fn deliver_marked(
+        &mut self,
+        topic: &Topic,
+        mark: Option<Mark>,
+        payload: &[u8],
+    ) -> Result<Handed, EnvelopeError> {
+        debug_assert!(self.when_full == WhenFull::Drop, "nothing waits");
+        self.write(topic, payload)?;
+        // Always looked up: several bridges may have passed on the same, whatever peers there are here.
+        if let Some(mark) = mark
+            && !self.shared.data.marking.is_first(mark, &self.frame, true)
+        {
+            return Ok(Handed::Copy);
+        }
+        self.stays_here = mark.is_some_and(|mark| mark.is_exhausted());
+        self.mark = mark;
+        self.pass_on(topic);
+        self.mark = None;
+        self.stays_here = false;
+        Ok(Handed::On)
     }
 
     /// Resolves when another message can be taken: until then its sender is not read from. Messages
@@ -117,7 +160,7 @@ impl ForeignInbox {
     }
 
     /// Losses of messages that consumers had no room for.
-    #[cfg(any(feature = "zeromq", test))]
+    #[cfg(any(feature = "zeromq", feature = "nats", test))]
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }
@@ -146,11 +189,18 @@ impl ForeignInbox {
     /// # Errors
     ///
     /// When it does not fit into a frame.
+    #[cfg(any(feature = "http", feature = "zeromq", test))]
     pub(crate) fn deliver(
         &mut self,
         topic: &Topic,
         payload: &[u8],
     ) -> Result<InboxNumber, EnvelopeError> {
+        self.write(topic, payload)?;
+        Ok(self.pass_on(topic))
+    }
+
+    /// Makes a frame of a message.
+    fn write(&mut self, topic: &Topic, payload: &[u8]) -> Result<(), EnvelopeError> {
         self.frame.clear();
         self.frame.shrink_to(SCRATCH_MAX);
         // As native peers have it: the sender of what is passed on is the endpoint that passes it on.
@@ -164,7 +214,11 @@ impl ForeignInbox {
                 out.extend_from_slice(payload);
                 Ok(())
             },
-        )?;
+        )
+    }
+
+    /// Hands on the frame, or has it wait behind others.
+    fn pass_on(&mut self, topic: &Topic) -> InboxNumber {
         let number = InboxNumber(self.taken);
         self.taken += 1;
         if self.delivery.is_some() {
@@ -178,7 +232,7 @@ impl ForeignInbox {
             self.push(topic, Run::of_buffer(&mut frame, &mut shared));
             self.frame = frame;
         }
-        Ok(number)
+        number
     }
 
     /// Hands on a message that has waited.
@@ -201,9 +255,9 @@ impl ForeignInbox {
         let gets_it = |target: &&Target| !(stays_here && target.kind.is_peer());
         let data = &self.shared.data;
         let blocked = match self.when_full {
-            WhenFull::Wait => inject_run(data, run, targets, gets_it),
+            WhenFull::Wait => inject_run(data, run, self.mark, targets, gets_it),
             WhenFull::Drop => {
-                self.dropped += inject_or_drop(data, run, targets, gets_it);
+                self.dropped += inject_or_drop(data, run, self.mark, targets, gets_it);
                 None
             }
         };

@@ -24,4 +24,5 @@ pub(crate) static FOREIGN: Foreign = Foreign {
     carries_stores: false,
     tells_filter: false,
     when_full: WhenFull::Wait,
+    keeps_marks: false,
 };

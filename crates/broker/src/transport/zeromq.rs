@@ -39,4 +39,5 @@ pub(crate) static FOREIGN: Foreign = Foreign {
     tells_filter: true,
     // A proxy that is not read from forwards nothing to anybody. Spec: zeromq 6.1.
     when_full: WhenFull::Drop,
+    keeps_marks: false,
 };

@@ -100,7 +100,9 @@ impl Manner<'_> {
 
     fn request(&self) -> Vec<u8> {
         let path = match self.url.scheme {
-            Scheme::Native | Scheme::ZeroMq => broker::proto::http::upgrade::PATH.to_owned(),
+            Scheme::Native | Scheme::ZeroMq | Scheme::Nats => {
+                broker::proto::http::upgrade::PATH.to_owned()
+            }
             Scheme::WebSocket | Scheme::SecureWebSocket => self.url.path.clone(),
         };
         let url = PeerUrl {

@@ -293,11 +293,12 @@ impl Walk<'_, '_> {
             Scheme::WebSocket => "WebSocket with JSON, without TLS",
             Scheme::SecureWebSocket => "WebSocket with JSON, over TLS",
             Scheme::ZeroMq => "ZeroMQ",
+            Scheme::Nats => "NATS",
         };
         self.report.good(Step::Protocol, protocol, &[])?;
         let is_plain = match self.url.scheme {
             Scheme::Native => self.mode() == Mode::Plain,
-            Scheme::WebSocket => true,
+            Scheme::WebSocket | Scheme::Nats => true,
             Scheme::ZeroMq => !self.options.zeromq_peer.is_encrypted()?,
             Scheme::SecureWebSocket => false,
         };
@@ -349,7 +350,9 @@ impl Walk<'_, '_> {
         };
         let names = match self.url.scheme {
             Scheme::Native => "names are not compared between native peers",
-            Scheme::WebSocket | Scheme::SecureWebSocket | Scheme::ZeroMq => "the name fits",
+            Scheme::WebSocket | Scheme::SecureWebSocket | Scheme::ZeroMq | Scheme::Nats => {
+                "the name fits"
+            }
         };
         let mut details = certificates(chain);
         details.push(names.to_owned());

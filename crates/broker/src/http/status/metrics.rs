@@ -245,6 +245,7 @@ impl Snapshot {
                         .saturating_add(self.clients.values().map(|it| it.clients).sum()),
                 ),
                 (of("type", "zeromq"), of_transport(Transport::ZeroMq)),
+                (of("type", "nats"), of_transport(Transport::Nats)),
             ],
         )?;
         let processed = stats.processed;

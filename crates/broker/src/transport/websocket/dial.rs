@@ -81,7 +81,9 @@ async fn secure(shared: &Shared, stream: TcpStream, url: &PeerUrl) -> Result<Soc
 async fn secure(_: &Shared, stream: TcpStream, url: &PeerUrl) -> Result<Socket, String> {
     match url.scheme {
         Scheme::SecureWebSocket => Err("this build has no TLS".to_owned()),
-        Scheme::Native | Scheme::WebSocket | Scheme::ZeroMq => Ok(Socket::Plain(stream)),
+        Scheme::Native | Scheme::WebSocket | Scheme::ZeroMq | Scheme::Nats => {
+            Ok(Socket::Plain(stream))
+        }
     }
 }
 
@@ -158,7 +160,9 @@ async fn upgrade(
 fn likely_cause(url: &PeerUrl) -> &'static str {
     match url.scheme {
         Scheme::SecureWebSocket => " (does it demand a certificate?)",
-        Scheme::Native | Scheme::WebSocket | Scheme::ZeroMq => " (does it use TLS? try `wss://`)",
+        Scheme::Native | Scheme::WebSocket | Scheme::ZeroMq | Scheme::Nats => {
+            " (does it use TLS? try `wss://`)"
+        }
     }
 }
 

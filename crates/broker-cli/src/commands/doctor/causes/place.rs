@@ -156,11 +156,12 @@ pub(in super::super) fn other_protocol(
         Scheme::WebSocket => "a WebSocket server",
         Scheme::SecureWebSocket => "a WebSocket server with TLS",
         Scheme::ZeroMq => "a ZeroMQ proxy",
+        Scheme::Nats => "a NATS server",
     };
     let under = match (encrypted, url.scheme) {
         (true, _) => " under TLS",
         (false, Scheme::SecureWebSocket) => " without TLS",
-        (false, Scheme::Native | Scheme::WebSocket | Scheme::ZeroMq) => "",
+        (false, Scheme::Native | Scheme::WebSocket | Scheme::ZeroMq | Scheme::Nats) => "",
     };
     let finding = |code, is, means: &str, remedies: &[&str]| {
         let what = format!("{place} is {is}{under}, not {wanted}");

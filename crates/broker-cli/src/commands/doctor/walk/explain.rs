@@ -62,7 +62,7 @@ impl Walk<'_, '_> {
             Scheme::WebSocket => *speaker == Speaker::WebSocket && !encrypted,
             Scheme::SecureWebSocket => *speaker == Speaker::WebSocket && encrypted,
             // That one is told above.
-            Scheme::ZeroMq => false,
+            Scheme::ZeroMq | Scheme::Nats => false,
         };
         if !is_expected {
             let finding = causes::other_protocol(self.url, speaker, encrypted);

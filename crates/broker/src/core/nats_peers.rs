@@ -1,0 +1,194 @@
+//! Peerings with servers of NATS as an endpoint remembers them: options, counters, servers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use broker_proto::nats::connection::SERVERS_MAX;
+use broker_proto::peer_url::PeerUrl;
+
+use crate::config::NatsPeerOptions;
+use crate::lock::Lock;
+
+/// Addresses counted by their own URL; see `SERVERS_MAX` of WebSocket servers.
+const ADDRESSES_MAX: usize = 256;
+
+/// Name of addresses beyond [`ADDRESSES_MAX`].
+const OTHER: &str = "other";
+
+/// What went on between an endpoint and the servers of NATS at one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct NatsPeerCounts {
+    /// Peerings there are now: one, or none.
+    pub peered: u64,
+    /// Times the peering was established.
+    pub connects: u64,
+    /// Those of them that came after an earlier one had ended.
+    pub reconnects: u64,
+    /// Messages that came and were handed on.
+    pub received: u64,
+    /// Messages that were handed to the socket, those in batches one by one.
+    pub sent: u64,
+    /// Messages of this endpoint that came back.
+    pub own: u64,
+    /// Messages that had come before, from a native peer or over another bridge.
+    pub copies: u64,
+    /// Messages that could not be read.
+    pub bad: u64,
+    /// Messages that were not sent, as the servers take none so large.
+    pub refused: u64,
+    /// Messages that consumers here had no room for and lost, each as often as it was lost.
+    pub dropped: u64,
+    /// Complaints of servers, such as those about slow readers and missing permissions.
+    pub errors: u64,
+    /// Attempts that came to nothing, and peerings that were lost.
+    pub failures: u64,
+}
+
+/// The counters behind [`NatsPeerCounts`].
+#[derive(Debug, Default)]
+pub(crate) struct Servers {
+    pub(crate) peered: AtomicU64,
+    pub(crate) connects: AtomicU64,
+    pub(crate) received: AtomicU64,
+    pub(crate) sent: AtomicU64,
+    pub(crate) own: AtomicU64,
+    pub(crate) copies: AtomicU64,
+    pub(crate) bad: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) errors: AtomicU64,
+    pub(crate) failures: AtomicU64,
+}
+
+/// All of an endpoint's.
+#[derive(Debug, Default)]
+pub(crate) struct NatsPeers {
+    /// Of those that were asked for with options of their own, by their URLs.
+    options: Lock<BTreeMap<String, Arc<NatsPeerOptions>>>,
+    counts: Lock<BTreeMap<String, Arc<Servers>>>,
+    /// Servers that those at an address told of, and how many times it was dialled.
+    learnt: Lock<BTreeMap<String, (Vec<String>, usize)>>,
+}
+
+impl NatsPeers {
+    /// Notes how the servers at a URL are to be spoken with from the next connection on.
+    pub(crate) fn set_options(&self, url: &str, options: NatsPeerOptions) {
+        self.options
+            .lock()
+            .insert(url.to_owned(), Arc::new(options));
+    }
+
+    /// Forgets them, and the servers that were learnt.
+    pub(crate) fn forget_options(&self, url: &str) {
+        self.options.lock().remove(url);
+        self.learnt.lock().remove(url);
+    }
+
+    /// How the servers at a URL are to be spoken with.
+    pub(crate) fn options(&self, url: &str) -> Arc<NatsPeerOptions> {
+        self.options.lock().get(url).cloned().unwrap_or_default()
+    }
+
+    /// The servers at an address, named and learnt, beginning with another one each time.
+    pub(crate) fn servers(&self, url: &PeerUrl) -> Vec<(String, u16)> {
+        let mut servers = url.servers();
+        let mut learnt = self.learnt.lock();
+        let (others, dialled) = learnt.entry(url.host()).or_default();
+        for (name, port) in others.iter().filter_map(|it| PeerUrl::server(it)) {
+            if !servers.contains(&(name.clone(), port)) {
+                servers.push((name, port));
+            }
+        }
+        if !servers.is_empty() {
+            let first = *dialled % servers.len();
+            servers.rotate_left(first);
+        }
+        *dialled = dialled.wrapping_add(1);
+        servers
+    }
+
+    /// Notes what a server says of its cluster. Those that were told before and are not any more are
+    /// gone from it.
+    pub(crate) fn learn(&self, url: &PeerUrl, servers: &[String]) {
+        if servers.is_empty() {
+            return;
+        }
+        let mut learnt = self.learnt.lock();
+        let (known, _) = learnt.entry(url.host()).or_default();
+        *known = servers.iter().take(SERVERS_MAX).cloned().collect();
+    }
+
+    /// The counters of an address.
+    pub(crate) fn counts(&self, url: &str) -> Arc<Servers> {
+        let mut known = self.counts.lock();
+        let is_full = known.len() >= ADDRESSES_MAX;
+        let name = if known.contains_key(url) || !is_full {
+            url
+        } else {
+            OTHER
+        };
+        known.entry(name.to_owned()).or_default().clone()
+    }
+
+    pub(crate) fn by_address(&self) -> BTreeMap<String, NatsPeerCounts> {
+        let known = self.counts.lock();
+        let counts = |it: &Servers| {
+            let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            let connects = load(&it.connects);
+            NatsPeerCounts {
+                peered: load(&it.peered),
+                connects,
+                reconnects: connects.saturating_sub(1),
+                received: load(&it.received),
+                sent: load(&it.sent),
+                own: load(&it.own),
+                copies: load(&it.copies),
+                bad: load(&it.bad),
+                refused: load(&it.refused),
+                dropped: load(&it.dropped),
+                errors: load(&it.errors),
+                failures: load(&it.failures),
+            }
+        };
+        let counted = known.iter().map(|(url, it)| (url.clone(), counts(it)));
+        counted.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_bounded() {
+        let peers = NatsPeers::default();
+        for number in 0..ADDRESSES_MAX + 2 {
+            let servers = peers.counts(&format!("nats://{number:03}"));
+            servers.connects.fetch_add(2, Ordering::Relaxed);
+        }
+        let counts = peers.by_address();
+        assert_eq!(counts.len(), ADDRESSES_MAX + 1);
+        assert_eq!((counts[OTHER].connects, counts[OTHER].reconnects), (4, 3));
+    }
+
+    #[test]
+    fn every_server_comes_first_once() {
+        let peers = NatsPeers::default();
+        let url = PeerUrl::parse("nats://a:1,b", None).unwrap();
+        let names = || {
+            let servers = peers.servers(&url).into_iter();
+            servers.map(|(name, _)| name).collect::<Vec<_>>().concat()
+        };
+        assert_eq!([names(), names(), names()], ["ab", "ba", "ab"]);
+        let told = ["a:1", "[::1]:3", "c:3", "not an address"].map(str::to_owned);
+        peers.learn(&url, &told);
+        assert_eq!(
+            [names(), names()],
+            ["c::1ab".replace("c::1ab", "cab::1"), "ab::1c".to_owned()]
+        );
+        peers.forget_options(&url.host());
+        assert_eq!(names(), "ab");
+    }
+}
