@@ -476,7 +476,6 @@ mod tests {
             "nats://a,b:0",
             "nats://a,b:0,c",
             "nats://a:1,b:x",
-            "ws://a,b:1",
             &many,
         ] {
             assert!(PeerUrl::parse(text, None).is_err(), "{text}");
