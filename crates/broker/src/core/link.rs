@@ -13,6 +13,7 @@ use broker_proto::endpoint::Closed;
 use crate::flow::counters::Received;
 use crate::flow::mailbox::Mailbox;
 use crate::flow::target::TargetKind;
+use crate::net::socket::is_end;
 #[cfg(feature = "tls")]
 use crate::net::tls_session::Agreed;
 
@@ -151,9 +152,50 @@ pub(crate) enum Side {
 
 /// The end of an established connection, by the error of its socket.
 pub(crate) fn ended(error: &io::Error) -> Closed {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    match error.kind() {
-        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => Closed::Remote,
-        _ => Closed::Broken(error.to_string()),
+    if is_end(error) {
+        Closed::Remote
+    } else {
+        Closed::Broken(error.to_string())
+    }
+}
+
+#[cfg(all(test, feature = "tls"))]
+mod tests {
+    use std::io::{Read, Write};
+
+    use openssl::ssl::{HandshakeError, SslConnector, SslMethod};
+
+    use super::*;
+
+    /// A stream that takes nothing and has nothing, as one that has failed before.
+    struct Over;
+
+    impl Read for Over {
+        fn read(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
+            Ok(0)
+        }
+    }
+
+    impl Write for Over {
+        fn write(&mut self, _buffer: &[u8]) -> io::Result<usize> {
+            Ok(0)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_encrypted_stream_that_failed_before_is_over() {
+        let connector = SslConnector::builder(SslMethod::tls()).unwrap().build();
+        let Err(HandshakeError::Failure(failed)) = connector.connect("x", Over) else {
+            panic!("it cannot connect");
+        };
+        let error = io::Error::other(failed.into_error());
+        assert_eq!(error.to_string(), "unexpected EOF");
+        assert!(matches!(ended(&error), Closed::Remote));
+        let other = io::Error::other("something else");
+        assert!(matches!(ended(&other), Closed::Broken(text) if text == "something else"));
     }
 }

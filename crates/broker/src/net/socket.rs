@@ -193,6 +193,19 @@ fn poll_shared(
     }
 }
 
+/// Whether an error of the stream only says that it is over.
+pub(crate) fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    #[cfg(feature = "tls")]
+    if crate::net::tls::is_end(error) {
+        return true;
+    }
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+    )
+}
+
 /// What the other side said against us, if an error of the stream tells.
 pub(crate) fn alert(error: &io::Error) -> Option<String> {
     #[cfg(feature = "tls")]

@@ -562,6 +562,14 @@ pub(crate) fn alert(error: &io::Error) -> Option<String> {
     reason(stack).contains(" alert ").then(|| in_words(stack))
 }
 
+/// Whether an error of an encrypted stream only says that it is over: OpenSSL tells the reason once, and
+/// whoever uses the stream after that gets none.
+pub(crate) fn is_end(error: &io::Error) -> bool {
+    let error = error.get_ref();
+    let error = error.and_then(|error| error.downcast_ref::<openssl::ssl::Error>());
+    error.is_some_and(|error| error.code() == ErrorCode::SYSCALL && error.io_error().is_none())
+}
+
 fn closed() -> String {
     "the connection was closed during the TLS handshake (does the other side use TLS?)".to_owned()
 }
