@@ -20,7 +20,7 @@ fn member(url: &str, topic: &str, keys: CurveKeys) -> (Endpoint, Subscriber) {
     let endpoint = Endpoint::new().unwrap();
     let subscriber = endpoint.subscriber([topic]).unwrap();
     let options = ZeroMqPeerOptions {
-        curve: keys,
+        curve: Curve::Keys(keys),
         ..ZeroMqPeerOptions::default()
     };
     let joined = endpoint.peer_zeromq(url, Retry::Never, options);
