@@ -217,7 +217,7 @@ mod tests {
             let url = peer_url(text).unwrap_or_else(|failure| panic!("{failure:?}"));
             assert_eq!(url.to_string(), expected);
         }
-        for text in ["", "host:x", "http://host", "host:70000", "nats://host"] {
+        for text in ["", "host:x", "http://host", "host:70000", "mqtt://host"] {
             assert!(peer_url(text).is_err(), "{text}");
         }
     }
