@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use broker::policy::{
-    FAILURES_MAX, Operation, Policy, PolicyFile, Request, SECRET_BYTES, Secret, decide,
+    Content, FAILURES_MAX, Operation, Policy, PolicyFile, Request, SECRET_BYTES, Secret, decide,
 };
 use broker::zeek::EventBuilder;
 use broker::{
@@ -148,6 +148,81 @@ fn status(port: u16, fields: &str) -> u16 {
     client.send(request(fields).as_bytes());
     let head = client.read_all();
     head.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn what_is_published_and_refused_is_what_the_decision_says() {
+    let (endpoint, port) = gateway();
+    let policy = with_tokens(POLICY).policy;
+    let everything = endpoint.subscriber([""]).unwrap();
+    let topics = [
+        "/netcontrol/x",
+        "/netcontrol/zeek/x",
+        "/netcontrol",
+        "/netcontro",
+        "/NetControl/x",
+        "/chat/",
+        "/chat",
+        "//chat/",
+        "zeek/logs/conn",
+        "<$>/local/data/errors",
+        "a/<$>/data/master",
+        "",
+    ];
+    let events = [
+        Some("NetControl::add_rule"),
+        Some("NetControl::clear_all"),
+        Some("netcontrol::add_rule"),
+        Some("terminate"),
+        Some("NetControl::\\u0000"),
+        None,
+    ];
+    let mut witness = subscribed(port, "anonymous", &[]);
+    for principal in PRINCIPALS {
+        let mut client = subscribed(port, principal, &[]);
+        for topic in topics {
+            for event in events {
+                let name = event.map(|it| it.replace("\\u0000", "\0"));
+                let content = match &name {
+                    Some(name) => Content::Event(name.as_bytes()),
+                    None => Content::Other,
+                };
+                let wanted = Request::Publish {
+                    topic: topic.as_bytes(),
+                    content,
+                };
+                let is_allowed = decide(&policy, principal, &wanted).is_allowed();
+                let text = match event {
+                    Some(event) => message(topic, &json_event(event)),
+                    None => data(topic, 7),
+                };
+                client.send_text(&text);
+                let what = format!("{principal} {topic:?} {event:?}");
+                if is_allowed {
+                    let got = next(&everything);
+                    assert_eq!(got.topic(), topic.as_bytes(), "{what}");
+                } else {
+                    let told = client.read_text();
+                    // Topics of endpoints are refused before anybody is asked.
+                    let code = if topic.contains("<$>") {
+                        r#""code":"deserialization_failed""#
+                    } else {
+                        r#""code":"acl_denied""#
+                    };
+                    assert!(told.contains(code), "{what}: {told}");
+                    // Whatever had come through would have come before this.
+                    witness.publish("/chat/witness", 1);
+                    let got = next(&everything);
+                    assert_eq!(got.topic(), b"/chat/witness", "{what}");
+                }
+            }
+        }
+    }
+    let counts = endpoint.policy_counts();
+    // The name with a NUL begins as it may.
+    assert_eq!(counts["soar"].allowed, 2);
+    assert_eq!(counts["soar"].denied, 58);
+    assert_eq!(counts["siem"].allowed, 0);
 }
 
 #[test]
