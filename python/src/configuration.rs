@@ -1,7 +1,7 @@
 //! `BrokerOptions` and `Configuration`: what an endpoint is made with.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -420,6 +420,8 @@ fn trust_name(trust: broker::WebSocketTrust) -> &'static str {
 struct Settings {
     flags: Flags,
     threads_max: i64,
+    /// As it was set, and as it was read.
+    policy: Option<(Arc<Py<PyAny>>, broker::PolicyOptions)>,
 }
 
 /// Configuration of an endpoint: options, and certificates for authentication.
@@ -459,13 +461,14 @@ pub(crate) fn log_options() -> PyResult<broker::Options> {
 pub(crate) fn options(
     configuration: Option<&Bound<'_, Configuration>>,
 ) -> PyResult<broker::Options> {
-    let (flags, files) = match configuration {
+    let (settings, files) = match configuration {
         Some(configuration) => (
-            lock(&configuration.get().0).flags.clone(),
+            lock(&configuration.get().0).clone(),
             lock(&configuration.as_super().get().0).clone(),
         ),
         None => Default::default(),
     };
+    let flags = settings.flags;
     let options = broker::Options {
         disable_ssl: flags.disable_ssl,
         disable_forwarding: flags.disable_forwarding,
@@ -474,6 +477,7 @@ pub(crate) fn options(
         peer_overflow: flags.peer_overflow,
         web_socket_peer: flags.web_socket_peer,
         tls: files.options(),
+        policy: settings.policy.map(|(_, policy)| policy),
         ..broker::Options::default()
     };
     let read = if !flags.config_file.is_empty() {
@@ -525,6 +529,28 @@ impl Configuration {
             }
             _ => Err(expected()),
         }
+    }
+
+    /// Who may do what: the name of a file, or a dict with the keys of one, which is read when it is set.
+    /// WebSocket clients and HTTP requests are judged by it, and native peers are not. Default: None.
+    #[getter]
+    fn policy(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let settings = lock(&self.0);
+        let policy = settings.policy.as_ref();
+        policy.map(|(value, _)| value.clone_ref(py))
+    }
+
+    #[setter]
+    fn set_policy(&self, policy: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let policy = match policy {
+            Some(value) => {
+                let read = crate::policy::policy(value)?;
+                Some((Arc::new(value.clone().unbind()), read))
+            }
+            None => None,
+        };
+        lock(&self.0).policy = policy;
+        Ok(())
     }
 
     /// Accepted; the number of threads follows the number of processors. Default: 0.

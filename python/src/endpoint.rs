@@ -350,6 +350,15 @@ impl Endpoint {
         Ok(())
     }
 
+    /// Replaces the policy whole, by that of a file or a dict, which is read now. Connections lose at once
+    /// what they may not do any more; what makes no sense leaves the old policy in effect.
+    #[pyo3(signature = (policy, /))]
+    fn set_policy(&self, py: Python<'_>, policy: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (endpoint, policy) = (self.live()?, crate::policy::policy(policy)?);
+        py.detach(|| endpoint.set_policy(&policy))
+            .map_err(|error| from_broker(&error))
+    }
+
     /// What the endpoint counted so far, and how its peers, subscribers and stores are: a new dict
     /// with the keys of /v1/stats, which docs/http.md describes.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {

@@ -37,6 +37,7 @@ mod logs;
 mod message;
 mod nats;
 mod peer_address;
+mod policy;
 mod process;
 mod publisher;
 mod recording;
