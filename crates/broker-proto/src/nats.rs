@@ -3,7 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`subject`] | from topics to subjects and back |
-//! | [`cover`] | which subjects to subscribe to for a filter |
+//! | [`mod@cover`] | which subjects to subscribe to for a filter |
 //! | `connection` | what client and server say to each other; with the feature `nats` |
 //! | [`keys`] | keys and credentials of users |
 //! | [`message`] | headers and payload of one NATS message, one value or a batch of them |

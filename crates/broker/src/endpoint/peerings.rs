@@ -328,10 +328,23 @@ impl Endpoint {
         #[cfg(feature = "zeromq")]
         let checked = checked.and_then(|url| self.with_options(url));
         match checked {
-            Ok(url) => self.shared().peer(url, retry.into(), Some(resolver)),
+            Ok(url) => {
+                #[cfg(feature = "nats")]
+                self.forget_login(&url);
+                self.shared().peer(url, retry.into(), Some(resolver));
+            }
             Err(error) => resolver.resolve(Err(error)),
         }
         pending
+    }
+
+    /// Has a peering with servers of NATS log in as nobody: options of an earlier one do not hold any
+    /// more.
+    #[cfg(feature = "nats")]
+    fn forget_login(&self, url: &PeerUrl) {
+        if url.scheme == Scheme::Nats {
+            self.shared().nats.forget_options(&url.host());
+        }
     }
 
     /// An address, if this build speaks what is spoken there.
@@ -372,9 +385,7 @@ impl Endpoint {
             self.shared().zeromq.forget_options(&url.host());
         }
         #[cfg(feature = "nats")]
-        if url.scheme == Scheme::Nats {
-            self.shared().nats.forget_options(&url.host());
-        }
+        self.forget_login(url);
         #[cfg(not(any(feature = "nats", feature = "zeromq")))]
         let _ = url;
     }
@@ -403,6 +414,8 @@ impl Endpoint {
         let url = self.spoken(url)?;
         #[cfg(feature = "zeromq")]
         let url = self.with_options(url)?;
+        #[cfg(feature = "nats")]
+        self.forget_login(&url);
         self.shared().peer(url, retry.into(), None);
         Ok(())
     }
