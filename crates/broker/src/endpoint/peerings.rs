@@ -117,7 +117,8 @@ impl Endpoint {
     ///
     /// Clients connect to `/v1/messages/json`, with TLS as peers do, and exchange messages as JSON
     /// with peers, with consumers of this endpoint and among each other. The options are those of
-    /// [`Options::web_socket`]. Address and port are as in [`listen`](Self::listen).
+    /// [`Options::web_socket`](crate::Options::web_socket). Address and port are as in
+    /// [`listen`](Self::listen).
     ///
     /// # Errors
     ///
