@@ -45,7 +45,7 @@ fn put_key(text: &mut String, key: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// A string in quotes: TOML has the escapes of JSON.
 fn put_text(text: &mut String, string: &Bound<'_, PyString>) -> PyResult<()> {
-    put_string(text, string.to_str()?);
+    put_string(text, &string.to_cow()?);
     Ok(())
 }
 
@@ -76,15 +76,11 @@ fn put(text: &mut String, value: &Bound<'_, PyAny>, depth: usize) -> PyResult<()
         text.push_str(if flag.is_true() { "true" } else { "false" });
         Ok(())
     } else if value.is_instance_of::<PyInt>() {
-        text.push_str(value.str()?.to_str()?);
+        text.push_str(&value.str()?.to_cow()?);
         Ok(())
     } else if value.is_instance_of::<PyDateTime>() {
-        text.push_str(
-            value
-                .call_method0("isoformat")?
-                .cast::<PyString>()?
-                .to_str()?,
-        );
+        let time = value.call_method0("isoformat")?;
+        text.push_str(&time.cast::<PyString>()?.to_cow()?);
         Ok(())
     } else {
         let kind = value.get_type().name()?.to_string();
