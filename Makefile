@@ -54,7 +54,8 @@ define PYTEST
 endef
 
 # Examples that people copy from; the others show the package at work.
-TYPED_EXAMPLES := $(filter-out examples/demo% examples/zeek_replay.py examples/outside_files.py,$(wildcard examples/*.py))
+TYPED_EXAMPLES := $(filter-out examples/demo% examples/zeek_replay.py examples/zeek_zeromq_replay.py \
+	examples/outside_files.py,$(wildcard examples/*.py))
 
 # Which worlds `make sim` runs.
 SIM_SEEDS ?= 10000
