@@ -1,9 +1,16 @@
 """Fixtures: endpoints and scripted peers that end with their test."""
 
+import signal
+
 import pytest
 
 from recordings import outside_files
 from scene import Scene, connect
+
+# A shell starts what runs in the background with interrupts ignored. Programs inherit that, Python
+# leaves it as it is, and then Ctrl-C, which many tests are about, does nothing.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header():

@@ -278,15 +278,7 @@ def test_iterations_end_when_the_connection_does(scene, answerer):
         b.publish("/t", 1)
 
 
-@pytest.fixture
-def interruptible():
-    """Ctrl-C raises, also where the tests run in the background of a shell, which has it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_an_interrupt_passes_through_and_loses_nothing(answerer, interruptible):
+def test_an_interrupt_passes_through_and_loses_nothing(answerer):
     with broker.sync.connect(answerer.address, subscribe=["/t"]) as b:
         timer = threading.Timer(0.1, signal.raise_signal, [signal.SIGINT])
         with pytest.raises(KeyboardInterrupt):
