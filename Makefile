@@ -136,8 +136,9 @@ stubs: $(VENV)/.wheel $(VENV)/.type-tools ## type stubs against the built module
 	cd python && $(abspath $(VENV)/bin/python) -m mypy
 	$(VENV)/bin/python -m mypy --config-file python/pyproject.toml $(TYPED_EXAMPLES)
 	$(VENV)/bin/python -m mypy --strict python/tests/programs/typed_twins.py
-	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python python/broker/_client python/broker/aio.py \
-		python/broker/sync.py python/broker/testing.py python/tests/programs/typed_twins.py
+	@# Beside the package: it would know its modules by two names otherwise.
+	cd python && $(abspath $(VENV)/bin/pyright) --pythonpath $(abspath $(VENV)/bin/python) broker/_client \
+		broker/aio.py broker/sync.py broker/testing.py tests/programs/typed_twins.py
 
 loom: ## models of the mailbox: every interleaving of a few threads
 	$(CARGO) run $(LOCKED) --quiet -p broker --all-features --example models
