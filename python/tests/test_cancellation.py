@@ -61,8 +61,11 @@ def thread_count():
 
 
 async def interrupted_everywhere(scenario, check, limit=400):
-    """Runs a scenario cancelled at each place where it waits; `check` is awaited after each run."""
-    places = 0
+    """Runs a scenario cancelled at each place where it waits; `check` is awaited after each run.
+
+    How many places there are depends on how soon answers come. All scenarios wait for a network, so there
+    is one at least.
+    """
     for at_the_end in (False, True):
         for place in range(limit):
             run = Interrupted(scenario(), place, at_the_end)
@@ -80,12 +83,11 @@ async def interrupted_everywhere(scenario, check, limit=400):
             # An exception keeps what was on its way.
             del task, run, body
             await check()
-            places += was_cancelled
             if not was_cancelled:
+                assert place > 0, "it never waits"
                 break
         else:
             raise AssertionError("more than %d places" % limit)
-    return places
 
 
 def assert_nothing_waits(connection):
@@ -164,8 +166,7 @@ def test_no_message_is_lost_or_doubled(sender, kind):
                     await asyncio.wait_for(take_with(kind, b, subscription, sender.sent, taken), DEADLINE_S)
                 assert taken == list(range(sender.sent))
 
-            places = await interrupted_everywhere(scenario, check)
-            assert places >= 2
+            await interrupted_everywhere(scenario, check)
 
     asyncio.run(main())
 
@@ -227,7 +228,7 @@ def test_requests_that_are_cancelled_leave_nothing(scene):
                 assert_nothing_waits(b)
                 assert b._replies._lines == {}
 
-            assert await interrupted_everywhere(scenario, check) >= 1
+            await interrupted_everywhere(scenario, check)
 
     asyncio.run(main())
 
@@ -252,7 +253,7 @@ def test_stores_forget_what_is_cancelled(scene):
             async def check():
                 assert_nothing_waits(b)
 
-            assert await interrupted_everywhere(scenario, check) >= 1
+            await interrupted_everywhere(scenario, check)
 
     asyncio.run(main())
 
@@ -286,7 +287,7 @@ def test_a_connection_that_is_cancelled_leaves_nothing(sender, loop):
         threads = thread_count()
         await check()
         count = len(descriptors())
-        assert await interrupted_everywhere(scenario, check) >= 1
+        await interrupted_everywhere(scenario, check)
 
     run_on(loop, main())
 
