@@ -270,6 +270,7 @@ fn operations_on_stores_are_counted_by_kind() {
     master.increment("a", &2_u64).unwrap();
     master.decrement("a", &1_u64).unwrap();
     clone.erase("b").unwrap();
+    // A store in memory is never left out, even while a change is being made.
     let changes = |of: &Endpoint| of.stats().stores[0].state.unwrap().operations.changes;
     eventually("the erasure is there", || changes(&here).erase == 1);
     master.clear().unwrap();

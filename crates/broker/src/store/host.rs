@@ -30,7 +30,7 @@ use crate::store::delivery::{After, Delivery, UniqueAnswer, answer_of, is_for, o
 use crate::store::error::quoted;
 use crate::store::pace::RemovalPace;
 use crate::store::registry::Node;
-use crate::store::stats::ReadCounts;
+use crate::store::stats::{ReadCounts, StoreState};
 use crate::store::worker::{Job, Worker};
 use crate::store::{StoreError, peers_with};
 
@@ -73,6 +73,8 @@ pub(crate) struct Host {
     pub(super) file: OnceLock<PathBuf>,
     /// Since when those who ask have seen a clone lag.
     lags_since: Lock<Option<Instant>>,
+    /// The last answer to those who ask, for those who ask while the thread waits for the disk.
+    pub(super) told: Lock<Option<StoreState>>,
     closed: AtomicBool,
     /// Numbers of requests that have no number of the user's.
     requests: AtomicU64,
@@ -184,6 +186,7 @@ impl Host {
             worker,
             file: OnceLock::new(),
             lags_since: Lock::default(),
+            told: Lock::default(),
             closed: AtomicBool::new(false),
             requests: AtomicU64::new(0),
         }

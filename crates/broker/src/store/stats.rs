@@ -20,7 +20,8 @@ pub struct StoreStats {
     pub role: Role,
     /// Of a clone, the endpoint that has its master, once it is known.
     pub master: Option<EndpointId>,
-    /// What is inside; `None` while its thread waits for the disk.
+    /// What is inside, or what was when it was last asked for, while its thread waits for the disk;
+    /// `None` before the first answer, and of a store that has ended.
     pub state: Option<StoreState>,
     /// Of a master in a file: how long groups of changes took, applied and committed.
     pub commits: Option<CommitStats>,
@@ -155,7 +156,15 @@ impl Host {
     /// How the store is, as far as it can be said without waiting for a disk.
     pub(crate) fn stats(&self, now: Timestamp) -> StoreStats {
         let mut has_master = None;
-        let state = self.try_lock().and_then(|mut state| {
+        let locked = if self.has_thread() {
+            self.try_lock()
+        } else {
+            // Nothing waits for a disk with this lock held: a store must not vanish from the
+            // metrics because a change is being made at that moment.
+            Some(self.lock())
+        };
+        let is_busy = locked.is_none();
+        let state = locked.and_then(|mut state| {
             if let Core::Clone(clone) = &state.core {
                 has_master = clone.master().map(|id| id.endpoint);
             }
@@ -199,11 +208,15 @@ impl Host {
                 Core::Closed => return None,
             })
         });
+        let mut told = self.told.lock();
+        if !is_busy {
+            *told = state;
+        }
         StoreStats {
             name: self.name.clone(),
             role: self.role,
             master: has_master,
-            state,
+            state: *told,
             commits: self.worker.as_ref().map(|worker| worker.commits.stats()),
             file_bytes: self.file.get().map(|path| file_bytes(path)),
         }

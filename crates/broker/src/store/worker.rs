@@ -602,6 +602,27 @@ mod tests {
     }
 
     #[test]
+    fn a_store_whose_thread_waits_for_the_disk_is_told_as_it_was() {
+        let endpoint = Endpoint::builder().disable_ssl(true).build().unwrap();
+        let (store, gate) = slow_store(&endpoint);
+        let stats = || store.host.stats(Timestamp::from_ns(0));
+        let before = stats().state.unwrap();
+        assert_eq!(before.operations.changes.put, 0);
+        store.put("key", &1_u64).unwrap();
+        gate.await_commit();
+        assert_eq!(stats().state, Some(before));
+        gate.permit(1);
+        assert!(store.await_idle(DEADLINE));
+        // Its thread lets the lock go a moment after it has told that it is done.
+        let until = Instant::now() + DEADLINE;
+        while stats().state.unwrap().operations.changes.put != 1 {
+            assert!(Instant::now() < until);
+            std::thread::yield_now();
+        }
+        endpoint.shutdown().wait();
+    }
+
+    #[test]
     fn a_thread_with_nothing_else_to_do_removes_many_entries_with_one_commit() {
         const ENTRIES: u64 = 1_500;
         let endpoint = Endpoint::builder().disable_ssl(true).build().unwrap();
