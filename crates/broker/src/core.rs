@@ -11,6 +11,7 @@
 //! | `gate` | permissions at the edges: principals, limits, the record of decisions |
 //! | `hooks` | what parts above do for it: outgoing connections, the end of data stores |
 //! | `count` | counters that are only shown |
+//! | `by_name` | counters by name, with a bound, and options of peerings by address |
 //! | `shutdown` | the end of an endpoint |
 //! | `completion` | what an event loop waits for, behind one descriptor |
 //! | `reunions` | how often peerings were established again |
@@ -22,6 +23,8 @@
 //! | `nats_peers` | options, counters and servers of peerings with NATS |
 //! | `zeromq_peers` | options, counters and nodes of peerings with ZeroMQ proxies |
 
+#[cfg(any(feature = "http", feature = "nats", feature = "zeromq"))]
+pub(crate) mod by_name;
 pub(crate) mod circles;
 pub(crate) mod clock;
 pub(crate) mod completion;

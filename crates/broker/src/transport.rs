@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `inbox` | what such a peer sends, into this endpoint |
+//! | `outgoing` | what waits for such a peer, message by message |
 //! | `websocket` | peerings with WebSocket servers |
 //! | `zeromq` | peerings with the proxies of Zeek clusters that use ZeroMQ; their logs, a proxy of our own |
 //! | `nats` | peerings with servers of NATS |
@@ -16,6 +17,8 @@ mod double;
 pub(crate) mod inbox;
 #[cfg(feature = "nats")]
 pub(crate) mod nats;
+#[cfg(any(feature = "nats", feature = "zeromq"))]
+pub(crate) mod outgoing;
 #[cfg(feature = "http")]
 pub(crate) mod websocket;
 #[cfg(feature = "zeromq")]

@@ -1,20 +1,14 @@
 //! Peerings with servers of NATS as an endpoint remembers them: options, counters, servers.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use broker_proto::nats::connection::SERVERS_MAX;
 use broker_proto::peer_url::PeerUrl;
 
 use crate::config::NatsPeerOptions;
+use crate::core::by_name::{CountersByName, OptionsByAddress};
 use crate::lock::Lock;
-
-/// Addresses counted by their own URL; see `SERVERS_MAX` of WebSocket servers.
-const ADDRESSES_MAX: usize = 256;
-
-/// Name of addresses beyond [`ADDRESSES_MAX`].
-const OTHER: &str = "other";
 
 /// What went on between an endpoint and the servers of NATS at one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,30 +59,17 @@ pub(crate) struct Servers {
 /// All of an endpoint's.
 #[derive(Debug, Default)]
 pub(crate) struct NatsPeers {
-    /// Of those that were asked for with options of their own, by their URLs.
-    options: Lock<BTreeMap<String, Arc<NatsPeerOptions>>>,
-    counts: Lock<BTreeMap<String, Arc<Servers>>>,
+    pub(crate) options: OptionsByAddress<NatsPeerOptions>,
+    pub(crate) counters: CountersByName<Servers>,
     /// Servers that those at an address told of, and how many times it was dialled.
     learnt: Lock<BTreeMap<String, (Vec<String>, usize)>>,
 }
 
 impl NatsPeers {
-    /// Notes how the servers at a URL are to be spoken with from the next connection on.
-    pub(crate) fn set_options(&self, url: &str, options: NatsPeerOptions) {
-        self.options
-            .lock()
-            .insert(url.to_owned(), Arc::new(options));
-    }
-
-    /// Forgets them, and the servers that were learnt.
-    pub(crate) fn forget_options(&self, url: &str) {
-        self.options.lock().remove(url);
-        self.learnt.lock().remove(url);
-    }
-
-    /// How the servers at a URL are to be spoken with.
-    pub(crate) fn options(&self, url: &str) -> Arc<NatsPeerOptions> {
-        self.options.lock().get(url).cloned().unwrap_or_default()
+    /// Forgets the options of an address, and the servers that were learnt there.
+    pub(crate) fn forget(&self, address: &str) {
+        self.options.forget(address);
+        self.learnt.lock().remove(address);
     }
 
     /// The servers at an address, named and learnt, beginning with another one each time.
@@ -120,22 +101,9 @@ impl NatsPeers {
         *known = servers.iter().take(SERVERS_MAX).cloned().collect();
     }
 
-    /// The counters of an address.
-    pub(crate) fn counts(&self, url: &str) -> Arc<Servers> {
-        let mut known = self.counts.lock();
-        let is_full = known.len() >= ADDRESSES_MAX;
-        let name = if known.contains_key(url) || !is_full {
-            url
-        } else {
-            OTHER
-        };
-        known.entry(name.to_owned()).or_default().clone()
-    }
-
     pub(crate) fn by_address(&self) -> BTreeMap<String, NatsPeerCounts> {
-        let known = self.counts.lock();
-        let counts = |it: &Servers| {
-            let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        self.counters.read(|it| {
             let connects = load(&it.connects);
             NatsPeerCounts {
                 peered: load(&it.peered),
@@ -151,9 +119,7 @@ impl NatsPeers {
                 errors: load(&it.errors),
                 failures: load(&it.failures),
             }
-        };
-        let counted = known.iter().map(|(url, it)| (url.clone(), counts(it)));
-        counted.collect()
+        })
     }
 }
 
@@ -162,15 +128,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_bounded() {
+    fn the_first_connection_is_no_reconnection() {
         let peers = NatsPeers::default();
-        for number in 0..ADDRESSES_MAX + 2 {
-            let servers = peers.counts(&format!("nats://{number:03}"));
-            servers.connects.fetch_add(2, Ordering::Relaxed);
+        assert!(peers.by_address().is_empty());
+        let servers = peers.counters.of("nats://a");
+        for connects in 0..3 {
+            let counts = peers.by_address()["nats://a"];
+            assert_eq!(counts.connects, connects);
+            assert_eq!(counts.reconnects, connects.saturating_sub(1));
+            servers.connects.fetch_add(1, Ordering::Relaxed);
         }
-        let counts = peers.by_address();
-        assert_eq!(counts.len(), ADDRESSES_MAX + 1);
-        assert_eq!((counts[OTHER].connects, counts[OTHER].reconnects), (4, 3));
     }
 
     #[test]
@@ -188,7 +155,7 @@ mod tests {
             [names(), names()],
             ["cab::1".to_owned(), "ab::1c".to_owned()]
         );
-        peers.forget_options(&url.host());
+        peers.forget(&url.host());
         assert_eq!(names(), "ab");
     }
 }

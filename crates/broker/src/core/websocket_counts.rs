@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::core::by_name::CountersByName;
 pub(crate) use crate::core::count::count;
 use crate::flow::mailbox::Mailbox;
 use crate::lock::{Lock, Locked};
@@ -12,15 +13,8 @@ use crate::lock::{Lock, Locked};
 /// Applications counted by their own name. Clients choose the names, so there must be a bound.
 const APPLICATIONS_MAX: usize = 64;
 
-/// Servers counted by their own URL. An endpoint has a handful; only programs whose URLs change all
-/// the time reach it.
-const SERVERS_MAX: usize = 256;
-
 /// Name of clients that do not say one.
 pub(crate) const UNKNOWN: &str = "unknown";
-
-/// Name of applications beyond [`APPLICATIONS_MAX`], and of servers beyond [`SERVERS_MAX`].
-const OTHER: &str = "other";
 
 /// What went on between an endpoint and the WebSocket clients of one application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -123,38 +117,12 @@ impl Application {
 /// All counters of an endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    applications: Lock<BTreeMap<String, Arc<Application>>>,
+    pub(crate) applications: CountersByName<Application, APPLICATIONS_MAX>,
     refusals: AtomicU64,
-    servers: Lock<BTreeMap<String, Arc<ServerCounts>>>,
-}
-
-/// The counters under a name, or under that of all others when there are too many names.
-fn counters_of<T: Default>(
-    known: &Lock<BTreeMap<String, Arc<T>>>,
-    name: &str,
-    max: usize,
-) -> Arc<T> {
-    let mut known = known.lock();
-    let is_full = known.len() >= max;
-    let name = if known.contains_key(name) || !is_full {
-        name
-    } else {
-        OTHER
-    };
-    known.entry(name.to_owned()).or_default().clone()
+    pub(crate) servers: CountersByName<ServerCounts>,
 }
 
 impl Counters {
-    /// The counters of an application.
-    pub(crate) fn application(&self, name: &str) -> Arc<Application> {
-        counters_of(&self.applications, name, APPLICATIONS_MAX)
-    }
-
-    /// The counters of a server.
-    pub(crate) fn server(&self, url: &str) -> Arc<ServerCounts> {
-        counters_of(&self.servers, url, SERVERS_MAX)
-    }
-
     pub(crate) fn count_refusal(&self) {
         count(&self.refusals, 1);
     }
@@ -164,8 +132,7 @@ impl Counters {
     }
 
     pub(crate) fn by_application(&self) -> BTreeMap<String, WebSocketCounts> {
-        let known = self.applications.lock();
-        let counts = |it: &Application| {
+        self.applications.read(|it| {
             let present = it.present();
             let dropped = present.mailboxes.iter().map(|it| it.dropped());
             WebSocketCounts {
@@ -177,16 +144,11 @@ impl Counters {
                 overflowed: it.overflowed.load(Ordering::Relaxed),
                 dropped: dropped.fold(present.dropped_before, u64::saturating_add),
             }
-        };
-        known
-            .iter()
-            .map(|(name, it)| (name.clone(), counts(it)))
-            .collect()
+        })
     }
 
     pub(crate) fn by_server(&self) -> BTreeMap<String, WebSocketPeerCounts> {
-        let known = self.servers.lock();
-        let counts = |it: &ServerCounts| {
+        self.servers.read(|it| {
             let connects = it.connects.load(Ordering::Relaxed);
             WebSocketPeerCounts {
                 peered: it.peered.load(Ordering::Relaxed),
@@ -198,37 +160,25 @@ impl Counters {
                 errors: it.errors.load(Ordering::Relaxed),
                 failures: it.failures.load(Ordering::Relaxed),
             }
-        };
-        known
-            .iter()
-            .map(|(url, it)| (url.clone(), counts(it)))
-            .collect()
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls_are_bounded() {
-        let counters = Counters::default();
-        for number in 0..SERVERS_MAX + 2 {
-            count(&counters.server(&format!("ws://{number:03}/")).connects, 2);
-        }
-        let counts = counters.by_server();
-        assert_eq!(counts.len(), SERVERS_MAX + 1);
-        assert_eq!((counts[OTHER].connects, counts[OTHER].reconnects), (4, 3));
-        assert_eq!(counts["ws://000/"].reconnects, 1);
-    }
+    use crate::core::by_name::OTHER;
 
     #[test]
     fn names_that_clients_choose_are_bounded() {
         let counters = Counters::default();
         for number in 0..APPLICATIONS_MAX + 2 {
-            count(&counters.application(&format!("{number:03}")).received, 1);
+            count(
+                &counters.applications.of(&format!("{number:03}")).received,
+                1,
+            );
         }
-        count(&counters.application("000").received, 1);
+        count(&counters.applications.of("000").received, 1);
         let counts = counters.by_application();
         assert_eq!(counts.len(), APPLICATIONS_MAX + 1);
         assert_eq!((counts[OTHER].received, counts["000"].received), (2, 2));

@@ -1,20 +1,14 @@
 //! Peerings with ZeroMQ proxies as an endpoint remembers them: options, counters, nodes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use broker_proto::endpoint::ConnectionId;
 use broker_zeek::zeromq::Node;
 
 use crate::config::ZeroMqPeerOptions;
+use crate::core::by_name::{CountersByName, OptionsByAddress};
 use crate::lock::Lock;
-
-/// Proxies counted by their own URL; see `SERVERS_MAX` of WebSocket servers.
-const PROXIES_MAX: usize = 256;
-
-/// Name of proxies beyond [`PROXIES_MAX`].
-const OTHER: &str = "other";
 
 /// What went on between an endpoint and one ZeroMQ proxy that it peers with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,46 +53,15 @@ pub(crate) struct Proxy {
 /// All of an endpoint's.
 #[derive(Debug, Default)]
 pub(crate) struct ZeroMqPeers {
-    /// Of those that were asked for with options of their own, by their URLs.
-    options: Lock<BTreeMap<String, Arc<ZeroMqPeerOptions>>>,
-    proxies: Lock<BTreeMap<String, Arc<Proxy>>>,
+    pub(crate) options: OptionsByAddress<ZeroMqPeerOptions>,
+    pub(crate) counters: CountersByName<Proxy>,
     nodes: Lock<BTreeMap<ConnectionId, Vec<Node>>>,
 }
 
 impl ZeroMqPeers {
-    /// Notes how the proxy at a URL is to be spoken with from the next connection on.
-    pub(crate) fn set_options(&self, url: &str, options: ZeroMqPeerOptions) {
-        self.options
-            .lock()
-            .insert(url.to_owned(), Arc::new(options));
-    }
-
-    /// Forgets them.
-    pub(crate) fn forget_options(&self, url: &str) {
-        self.options.lock().remove(url);
-    }
-
-    /// How the proxy at a URL is to be spoken with.
-    pub(crate) fn options(&self, url: &str) -> Arc<ZeroMqPeerOptions> {
-        self.options.lock().get(url).cloned().unwrap_or_default()
-    }
-
-    /// The counters of a proxy.
-    pub(crate) fn proxy(&self, url: &str) -> Arc<Proxy> {
-        let mut known = self.proxies.lock();
-        let is_full = known.len() >= PROXIES_MAX;
-        let name = if known.contains_key(url) || !is_full {
-            url
-        } else {
-            OTHER
-        };
-        known.entry(name.to_owned()).or_default().clone()
-    }
-
-    pub(crate) fn by_proxy(&self) -> BTreeMap<String, ZeroMqPeerCounts> {
-        let known = self.proxies.lock();
-        let counts = |it: &Proxy| {
-            let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    pub(crate) fn by_address(&self) -> BTreeMap<String, ZeroMqPeerCounts> {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        self.counters.read(|it| {
             let connects = load(&it.connects);
             ZeroMqPeerCounts {
                 peered: load(&it.peered),
@@ -112,9 +75,7 @@ impl ZeroMqPeers {
                 dropped: load(&it.dropped),
                 failures: load(&it.failures),
             }
-        };
-        let counted = known.iter().map(|(url, it)| (url.clone(), counts(it)));
-        counted.collect()
+        })
     }
 
     /// Notes the nodes that are seen through a connection; none when it is over.
@@ -133,23 +94,5 @@ impl ZeroMqPeers {
         nodes.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         nodes.dedup_by(|a, b| a.id == b.id);
         nodes
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_bounded() {
-        let peers = ZeroMqPeers::default();
-        for number in 0..PROXIES_MAX + 2 {
-            let proxy = peers.proxy(&format!("zmq://{number:03}"));
-            proxy.connects.fetch_add(2, Ordering::Relaxed);
-        }
-        let counts = peers.by_proxy();
-        assert_eq!(counts.len(), PROXIES_MAX + 1);
-        assert_eq!((counts[OTHER].connects, counts[OTHER].reconnects), (4, 3));
-        assert_eq!(counts["zmq://000"].reconnects, 1);
     }
 }

@@ -150,6 +150,6 @@ impl Endpoint {
     /// What went on between this endpoint and the ZeroMQ proxies it peered with, by their URLs.
     #[cfg(feature = "zeromq")]
     pub fn zeromq_peer_counts(&self) -> std::collections::BTreeMap<String, ZeroMqPeerCounts> {
-        self.shared().zeromq.by_proxy()
+        self.shared().zeromq.by_address()
     }
 }

@@ -315,7 +315,7 @@ impl Endpoint {
         });
         match checked {
             Ok(url) => {
-                self.shared().nats.set_options(&url.host(), options);
+                self.shared().nats.options.set(&url.host(), options);
                 self.shared().peer(url, retry.into(), Some(resolver));
             }
             Err(error) => resolver.resolve(Err(error)),
@@ -344,7 +344,7 @@ impl Endpoint {
     #[cfg(feature = "nats")]
     fn forget_login(&self, url: &PeerUrl) {
         if url.scheme == Scheme::Nats {
-            self.shared().nats.forget_options(&url.host());
+            self.shared().nats.forget(&url.host());
         }
     }
 
@@ -371,7 +371,7 @@ impl Endpoint {
     #[cfg(feature = "zeromq")]
     fn set_options(&self, url: &PeerUrl, options: ZeroMqPeerOptions) -> Result<(), Error> {
         let options = options.resolved()?;
-        self.shared().zeromq.set_options(&url.host(), options);
+        self.shared().zeromq.options.set(&url.host(), options);
         Ok(())
     }
 
@@ -383,7 +383,7 @@ impl Endpoint {
     fn forget_options(&self, url: &PeerUrl) {
         #[cfg(feature = "zeromq")]
         if url.scheme == Scheme::ZeroMq {
-            self.shared().zeromq.forget_options(&url.host());
+            self.shared().zeromq.options.forget(&url.host());
         }
         #[cfg(feature = "nats")]
         self.forget_login(url);

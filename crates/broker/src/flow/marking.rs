@@ -43,7 +43,7 @@ pub(crate) struct Marking {
     /// One permit, for the connection that notes marked messages and hands them on. Another one that
     /// dropped copies of these meanwhile, and went on with what is behind them, would change the
     /// order.
-    gate: Arc<Semaphore>,
+    lock: Arc<Semaphore>,
     /// Until when nobody waits for siblings, as the endpoint counts time.
     press_until: AtomicI64,
     dropped: AtomicU64,
@@ -73,7 +73,7 @@ impl Marking {
             memory: Lock::default(),
             hints: OnceLock::new(),
             hints_written: AtomicUsize::new(0),
-            gate: Arc::new(Semaphore::new(1)),
+            lock: Arc::new(Semaphore::new(1)),
             press_until: AtomicI64::new(0),
             dropped: AtomicU64::new(0),
         }
@@ -176,46 +176,46 @@ impl Marking {
     }
 }
 
-/// One connection's right to note marked messages: held from the first that it notes until all are
-/// handed on.
+/// One connection's hold on the lock under which marked messages are noted: from the first that it
+/// notes until all are handed on.
 #[derive(Default)]
-pub(crate) struct GatePass {
+pub(crate) struct MarkingLock {
     held: Option<OwnedSemaphorePermit>,
-    wait: Option<GateWait>,
+    wait: Option<LockWait>,
 }
 
-type GateWait = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
+type LockWait = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
 
-impl GatePass {
+impl MarkingLock {
     pub(crate) fn is_held(&self) -> bool {
         self.held.is_some()
     }
 
-    /// Takes the right; `false`: another connection has it, and the task is woken when it is free.
-    pub(crate) fn take(&mut self, cx: &mut Context<'_>, marking: &Marking) -> bool {
-        let gate = marking.gate.clone();
-        match gate.clone().try_acquire_owned() {
+    /// Takes the lock; `false`: another connection has it, and the task is woken when it is free.
+    pub(crate) fn acquire(&mut self, cx: &mut Context<'_>, marking: &Marking) -> bool {
+        let lock = marking.lock.clone();
+        match lock.clone().try_acquire_owned() {
             Ok(permit) => self.held = Some(permit),
-            Err(_) => self.wait = Some(Box::pin(gate.acquire_owned())),
+            Err(_) => self.wait = Some(Box::pin(lock.acquire_owned())),
         }
-        self.is_open(cx)
+        !self.is_waiting(cx)
     }
 
-    /// Whether the right is not waited for.
-    pub(crate) fn is_open(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Whether it is waited for; the task is woken when it is not any more.
+    pub(crate) fn is_waiting(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(wait) = &mut self.wait else {
-            return true;
+            return false;
         };
         let Poll::Ready(permit) = wait.as_mut().poll(cx) else {
-            return false;
+            return true;
         };
         // The semaphore is never closed.
         self.held = permit.ok();
         self.wait = None;
-        true
+        false
     }
 
-    pub(crate) fn give_back(&mut self) {
+    pub(crate) fn release(&mut self) {
         self.held = None;
     }
 }

@@ -156,7 +156,7 @@ impl Session {
         getrandom::fill(&mut random).ok()?;
         Some(Self {
             conversation: ServerSession::new(shared.data.id, VERSION, form),
-            counts: shared.web_sockets.application(application),
+            counts: shared.web_sockets.applications.of(application),
             shared,
             server,
             stream,

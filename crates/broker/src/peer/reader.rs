@@ -143,9 +143,9 @@ impl Reader {
     }
 
     /// Leaves noting marked messages to others, for a while in which nothing is read.
-    pub(crate) fn leave_gate(&mut self) {
+    pub(crate) fn release_marking_lock(&mut self) {
         if let Some(router) = &mut self.router {
-            router.leave_gate();
+            router.release_marking_lock();
         }
     }
 

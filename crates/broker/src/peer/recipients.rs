@@ -81,7 +81,7 @@ pub(super) fn command_targets(
 }
 
 /// Whether marked messages must not overtake each other on their way from the noting of their marks.
-pub(super) fn needs_gate(what: Inbound, targets: Option<&TargetList>) -> bool {
+pub(super) fn needs_marking_lock(what: Inbound, targets: Option<&TargetList>) -> bool {
     match what {
         // With one peer there is none to overtake.
         Inbound::Data { mark: Some(_) } => targets.is_some_and(|it| it.has_several_peers()),

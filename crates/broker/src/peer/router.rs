@@ -24,11 +24,13 @@ use crate::core::shared::Shared;
 use crate::flow::inject::{push_to, push_unmarked};
 use crate::flow::mailbox::Run;
 use crate::flow::mailbox::run::RECEIVED_TRANSLATION_MIN;
-use crate::flow::marking::GatePass;
+use crate::flow::marking::MarkingLock;
 use crate::flow::routing::{TargetList, Targets, TopicMemo, has_several_peers};
 use crate::peer::command::Commands;
 use crate::peer::reader::{LARGE_HANDSHAKE_FRAME_MAX, Verdict};
-use crate::peer::recipients::{Recipients, command_targets, is_news, needs_gate, special_targets};
+use crate::peer::recipients::{
+    Recipients, command_targets, is_news, needs_marking_lock, special_targets,
+};
 use crate::peer::unsent::UnsentRun;
 use crate::store::Node;
 
@@ -54,7 +56,7 @@ pub(super) struct Router {
     /// Resolves when stores of this endpoint can take more.
     store_wait: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Held from the first marked message that was noted until all are handed on.
-    gate: GatePass,
+    marking_lock: MarkingLock,
     /// Whether a copy of a message came: the log is told of the first one only.
     had_copies: bool,
     handed_on: HandedOn,
@@ -74,7 +76,7 @@ impl Router {
             unsent: None,
             commands: Commands::default(),
             store_wait: None,
-            gate: GatePass::default(),
+            marking_lock: MarkingLock::default(),
             had_copies: false,
             handed_on: HandedOn::default(),
             node: node.clone(),
@@ -89,7 +91,10 @@ impl Router {
         shared: &Arc<Shared>,
         link: &Link,
     ) -> Verdict {
-        if !self.unblock(cx, shared) || !self.stores_have_room(cx) || !self.gate.is_open(cx) {
+        if !self.unblock(cx, shared)
+            || !self.stores_have_room(cx)
+            || self.marking_lock.is_waiting(cx)
+        {
             return Verdict::Blocked;
         }
         let mut pass = Pass {
@@ -107,7 +112,7 @@ impl Router {
             }
         };
         if self.unsent.is_none() {
-            self.gate.give_back();
+            self.marking_lock.release();
         }
         self.handed_on.count(shared, link);
         self.memo.flush_counts();
@@ -115,8 +120,8 @@ impl Router {
     }
 
     /// Leaves noting marked messages to other connections, for a while in which nothing is read.
-    pub(super) fn leave_gate(&mut self) {
-        self.gate = GatePass::default();
+    pub(super) fn release_marking_lock(&mut self) {
+        self.marking_lock = MarkingLock::default();
     }
 
     /// Tries again to hand on what is held up; `true` when nothing is any more.
@@ -200,8 +205,8 @@ impl Pass<'_, '_> {
             return self.close_run();
         }
         let targets = recipients.targets(&self.router.memo);
-        if needs_gate(frame.what, targets) && !self.router.gate.is_held() {
-            return self.take_gate();
+        if needs_marking_lock(frame.what, targets) && !self.router.marking_lock.is_held() {
+            return self.lock_marking();
         }
         let recipients = self.without_copies(&frame, recipients);
         let recipients = self.without_circles(&frame, recipients);
@@ -309,11 +314,11 @@ impl Pass<'_, '_> {
         }
     }
 
-    /// Waits for the right to note marked messages, with nothing else held up meanwhile.
-    fn take_gate(&mut self) -> Step {
+    /// Waits for the lock under which marked messages are noted, with nothing else held up meanwhile.
+    fn lock_marking(&mut self) -> Step {
         self.close_run()?;
-        let gate = &mut self.router.gate;
-        if gate.take(self.cx, &self.shared.data.marking) {
+        let lock = &mut self.router.marking_lock;
+        if lock.acquire(self.cx, &self.shared.data.marking) {
             return ControlFlow::Continue(());
         }
         ControlFlow::Break(match self.consumed {

@@ -288,7 +288,7 @@ impl PeerTask {
     /// Reads once and routes what came.
     fn poll_read_some(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Closed>> {
         if self.link.is_closing() || self.link.is_paused() {
-            self.reader.leave_gate();
+            self.reader.release_marking_lock();
             self.link.mailbox.register(cx);
             return Poll::Pending;
         }

@@ -101,7 +101,7 @@ impl Conversation {
     ) -> Self {
         let peer = EndpointId::named("nats", &url.host());
         Self {
-            counts: shared.nats.counts(&url.host()),
+            counts: shared.nats.counters.of(&url.host()),
             inbox: ForeignInbox::new(shared.clone(), peer, FOREIGN.when_full),
             shared,
             connection,

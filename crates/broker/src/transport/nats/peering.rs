@@ -4,7 +4,6 @@
 //! cuts off clients that are not read from. A connection that ends ends the peering; the control plane
 //! joins anew, at another server of the cluster.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,12 +26,11 @@ use crate::core::count::count;
 use crate::core::hooks::Dial;
 use crate::core::link::Link;
 use crate::core::shared::Shared;
-use crate::flow::buffers;
-use crate::flow::mailbox::{Chunk, Taken};
-use crate::flow::marking::GatePass;
+use crate::flow::mailbox::Taken;
+use crate::flow::marking::MarkingLock;
 use crate::flow::routing::has_several_peers;
-use crate::message::MessageRef;
 use crate::net::socket::{self, Socket};
+use crate::transport::outgoing::{Outgoing, Written};
 
 /// Bytes read from the socket at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -40,17 +38,8 @@ const READ_BYTES: usize = 64 * 1024;
 /// Reads before others get their turn.
 const TURN_READS: usize = 8;
 
-/// Messages taken from the mailbox before others get their turn.
-const TURN_MESSAGES: usize = 256;
-
 /// Turns before the task yields to others.
 const TURNS_MAX: usize = 8;
-
-/// Bytes taken from the mailbox at once.
-const TAKE_BATCH: usize = 64 * 1024;
-
-/// Bytes that wait for the socket, beyond which messages stay in the mailbox, which has the limits.
-const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 
 /// How long what is queued may take to be sent when the peering is over.
 const LINGER: Duration = Duration::from_secs(3);
@@ -72,13 +61,8 @@ struct Peering {
     conversation: Conversation,
     socket: Socket,
     buffer: BytesMut,
-    /// Bound: `TAKE_BATCH`; nothing is taken before it is sent.
-    outgoing: VecDeque<Chunk>,
-    /// Where the next message in the first of them begins.
-    start: usize,
-    /// Whether the mailbox said that nothing more will come.
-    is_finished: bool,
-    gate: GatePass,
+    outgoing: Outgoing,
+    marking_lock: MarkingLock,
     /// When something came from the server for the last time, and when it is asked whether it is there.
     heard: Timestamp,
     next_ping: Option<Timestamp>,
@@ -109,8 +93,8 @@ pub(crate) fn start(shared: Arc<Shared>, dial: Dial, url: Arc<PeerUrl>) {
 }
 
 async fn run(shared: &Arc<Shared>, id: ConnectionId, link: &Arc<Link>, url: Arc<PeerUrl>) {
-    let options: Arc<NatsPeerOptions> = shared.nats.options(&url.host());
-    let counts = shared.nats.counts(&url.host());
+    let options: Arc<NatsPeerOptions> = shared.nats.options.of(&url.host());
+    let counts = shared.nats.counters.of(&url.host());
     let opened = tokio::select! {
         opened = dial::open(shared, &url, &options) => opened,
         () = link.closing() => return,
@@ -160,10 +144,8 @@ impl Peering {
             conversation,
             socket: opened.socket,
             buffer: BytesMut::new(),
-            outgoing: VecDeque::new(),
-            start: 0,
-            is_finished: false,
-            gate: GatePass::default(),
+            outgoing: Outgoing::default(),
+            marking_lock: MarkingLock::default(),
             heard: now,
             next_ping: None,
             pings: 1,
@@ -177,7 +159,7 @@ impl Peering {
 
     async fn run(mut self, id: ConnectionId) {
         let end = poll_fn(|cx| self.poll(cx)).await;
-        self.gate.give_back();
+        self.marking_lock.release();
         if !matches!(end, End::Left) {
             count(&self.conversation.counts.failures, 1);
         }
@@ -253,7 +235,7 @@ impl Peering {
         let Some(leaving) = &mut self.leaving else {
             return false;
         };
-        let is_sent = self.is_finished && self.connection.output().is_empty();
+        let is_sent = self.outgoing.is_finished() && self.connection.output().is_empty();
         is_sent || !self.conversation.is_joined() || leaving.as_mut().poll(cx).is_ready()
     }
 
@@ -302,43 +284,17 @@ impl Peering {
         if !self.conversation.is_joined() {
             return Written::All;
         }
-        let written = self.take_some(cx);
+        let (connection, conversation) = (&mut self.connection, &mut self.conversation);
+        let waiting = connection.output().len();
+        let written = self
+            .outgoing
+            .poll_send(cx, &self.link.mailbox, waiting, |message| {
+                conversation.publish(connection, message);
+                connection.output().len()
+            });
         // What is not followed at once by more of its topic does not wait for it.
-        self.conversation.flush(&mut self.connection);
+        conversation.flush(connection);
         written
-    }
-
-    fn take_some(&mut self, cx: &mut Context<'_>) -> Written {
-        for _ in 0..TURN_MESSAGES {
-            if self.connection.output().len() >= OUTPUT_BYTES_MAX {
-                return Written::All;
-            }
-            let Some(chunk) = self.outgoing.front() else {
-                let mailbox = &self.link.mailbox;
-                match mailbox.poll_take(cx, TAKE_BATCH, &mut self.outgoing) {
-                    Taken::Messages(_) => continue,
-                    Taken::Empty => return Written::All,
-                    Taken::Closed => {
-                        self.is_finished = true;
-                        return Written::All;
-                    }
-                    Taken::Overflowed => return Written::Overflowed,
-                }
-            };
-            match MessageRef::at(&chunk.bytes, self.start) {
-                Some(message) => {
-                    self.start = self.start.saturating_add(message.frame_len());
-                    self.conversation.publish(&mut self.connection, message);
-                }
-                None => {
-                    self.start = 0;
-                    if let Some(chunk) = self.outgoing.pop_front() {
-                        buffers::give(chunk.bytes);
-                    }
-                }
-            }
-        }
-        Written::Some
     }
 
     /// Writes what is due; tells whether that was anything.
@@ -366,16 +322,16 @@ impl Peering {
     /// Whether messages can be handed on in their order: where they may come from native peers as
     /// well, one connection at a time notes them. See ADR 0115.
     fn may_read(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.gate.is_held() {
+        if self.marking_lock.is_held() {
             return true;
         }
-        if !self.gate.is_open(cx) {
+        if self.marking_lock.is_waiting(cx) {
             return false;
         }
-        if self.gate.is_held() || !has_several_peers(&self.shared.data.routes.load()) {
+        if self.marking_lock.is_held() || !has_several_peers(&self.shared.data.routes.load()) {
             return true;
         }
-        self.gate.take(cx, &self.shared.data.marking)
+        self.marking_lock.acquire(cx, &self.shared.data.marking)
     }
 
     fn read_some(&mut self, cx: &mut Context<'_>) -> bool {
@@ -383,7 +339,7 @@ impl Peering {
             return false;
         }
         let moved = self.read_turn(cx);
-        self.gate.give_back();
+        self.marking_lock.release();
         moved
     }
 
@@ -425,14 +381,4 @@ impl Peering {
             self.lost = Some(Some(error.to_string()));
         }
     }
-}
-
-/// What became of the messages in the mailbox.
-#[derive(Debug, PartialEq, Eq)]
-enum Written {
-    /// They are on their way, as far as there was room.
-    All,
-    /// There may be more.
-    Some,
-    Overflowed,
 }

@@ -151,7 +151,7 @@ impl Remote {
         };
         Self {
             session: ClientSession::new(config, interest),
-            counts: shared.web_sockets.server(&url.host()),
+            counts: shared.web_sockets.servers.of(&url.host()),
             opened: false,
             failure: PeerFailure::Refused,
             shared,

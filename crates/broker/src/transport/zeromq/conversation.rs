@@ -109,7 +109,7 @@ impl Conversation {
             }),
         };
         Self {
-            counts: shared.zeromq.proxy(&url.host()),
+            counts: shared.zeromq.counters.of(&url.host()),
             peer: EndpointId::named("zeromq", &url.host()),
             reader: EventReader::new(id.clone()),
             shared,

@@ -3,7 +3,6 @@
 //! The task reads without pause: what consumers here have no room for is lost to them, as a proxy that
 //! is not read from stops its whole cluster. Spec: zeromq 6.1.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,10 +27,9 @@ use crate::core::hooks::Dial;
 use crate::core::link::Link;
 use crate::core::shared::Shared;
 use crate::core::zeromq_peers::Proxy;
-use crate::flow::buffers;
-use crate::flow::mailbox::{Chunk, Taken};
-use crate::message::MessageRef;
+use crate::flow::mailbox::Taken;
 use crate::net::socket::{self, Socket};
+use crate::transport::outgoing::{Outgoing, Written};
 
 /// Bytes read from a socket at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -39,17 +37,8 @@ const READ_BYTES: usize = 64 * 1024;
 /// Reads of one socket before others get their turn.
 const TURN_READS: usize = 8;
 
-/// Messages taken from the mailbox before others get their turn.
-const TURN_MESSAGES: usize = 256;
-
 /// Turns before the task yields to others.
 const TURNS_MAX: usize = 8;
-
-/// Bytes taken from the mailbox at once.
-const TAKE_BATCH: usize = 64 * 1024;
-
-/// Bytes that wait for the socket, beyond which messages stay in the mailbox, which has the limits.
-const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 
 /// How long what is queued may take to be sent when the peering is over: Zeek's own value.
 /// Spec: zeromq 5.2.
@@ -73,12 +62,7 @@ struct Peering {
     sockets: [Socket; 2],
     is_open: [bool; 2],
     buffer: BytesMut,
-    /// Bound: `TAKE_BATCH`; nothing is taken before it is sent.
-    outgoing: VecDeque<Chunk>,
-    /// Where the next message in the first of them begins.
-    start: usize,
-    /// Whether the mailbox said that nothing more will come.
-    is_finished: bool,
+    outgoing: Outgoing,
     /// Set when the control plane closed the connection: how long it may still take.
     leaving: Option<Pin<Box<Sleep>>>,
     timer: Pin<Box<Sleep>>,
@@ -103,8 +87,8 @@ pub(crate) fn start(shared: Arc<Shared>, dial: Dial, url: Arc<PeerUrl>) {
 }
 
 async fn run(shared: &Arc<Shared>, connection: ConnectionId, link: &Arc<Link>, url: Arc<PeerUrl>) {
-    let options = shared.zeromq.options(&url.host());
-    let counts = shared.zeromq.proxy(&url.host());
+    let options = shared.zeromq.options.of(&url.host());
+    let counts = shared.zeromq.counters.of(&url.host());
     let opened = tokio::select! {
         opened = dial::open(shared, &url) => opened,
         () = link.closing() => return,
@@ -163,9 +147,7 @@ impl Peering {
             sockets,
             is_open: [true; 2],
             buffer: BytesMut::new(),
-            outgoing: VecDeque::new(),
-            start: 0,
-            is_finished: false,
+            outgoing: Outgoing::default(),
             leaving: None,
             timer: Box::pin(sleep(Duration::ZERO)),
         })
@@ -271,7 +253,8 @@ impl Peering {
         let Some(leaving) = &mut self.leaving else {
             return false;
         };
-        let is_sent = self.is_finished && self.session.output(ProxySocket::Xsub).is_empty();
+        let is_sent =
+            self.outgoing.is_finished() && self.session.output(ProxySocket::Xsub).is_empty();
         is_sent || !self.session.is_ready() || leaving.as_mut().poll(cx).is_ready()
     }
 
@@ -316,36 +299,13 @@ impl Peering {
         if !self.session.is_ready() {
             return Written::All;
         }
-        for _ in 0..TURN_MESSAGES {
-            if self.session.output(ProxySocket::Xsub).len() >= OUTPUT_BYTES_MAX {
-                return Written::All;
-            }
-            let Some(chunk) = self.outgoing.front() else {
-                let mailbox = &self.link.mailbox;
-                match mailbox.poll_take(cx, TAKE_BATCH, &mut self.outgoing) {
-                    Taken::Messages(_) => continue,
-                    Taken::Empty => return Written::All,
-                    Taken::Closed => {
-                        self.is_finished = true;
-                        return Written::All;
-                    }
-                    Taken::Overflowed => return Written::Overflowed,
-                }
-            };
-            match MessageRef::at(&chunk.bytes, self.start) {
-                Some(message) => {
-                    self.start = self.start.saturating_add(message.frame_len());
-                    self.conversation.publish(&mut self.session, message);
-                }
-                None => {
-                    self.start = 0;
-                    if let Some(chunk) = self.outgoing.pop_front() {
-                        buffers::give(chunk.bytes);
-                    }
-                }
-            }
-        }
-        Written::Some
+        let (session, conversation) = (&mut self.session, &mut self.conversation);
+        let waiting = session.output(ProxySocket::Xsub).len();
+        let mailbox = &self.link.mailbox;
+        self.outgoing.poll_send(cx, mailbox, waiting, |message| {
+            conversation.publish(session, message);
+            session.output(ProxySocket::Xsub).len()
+        })
     }
 
     /// Writes what is due to a socket; tells whether that was anything.
@@ -412,16 +372,6 @@ impl Peering {
         }
         true
     }
-}
-
-/// What became of the messages in the mailbox.
-#[derive(Debug, PartialEq, Eq)]
-enum Written {
-    /// They are on their way, as far as there was room.
-    All,
-    /// There may be more.
-    Some,
-    Overflowed,
 }
 
 fn entropy() -> Result<Entropy, String> {
