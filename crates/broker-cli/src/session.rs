@@ -207,9 +207,10 @@ impl Session {
         let (Some(place), code) = (place, status.code) else {
             return Ok(());
         };
-        let Some(peer) = self.peers.get(place).map(PeerUrl::to_string) else {
+        let Some(url) = self.peers.get(place).cloned() else {
             return Ok(());
         };
+        let peer = url.to_string();
         let is_lost = matches!(code, StatusCode::PeerLost | StatusCode::PeerRemoved);
         let was_lost = self.lost.get(place).copied().unwrap_or_default();
         if is_lost && !was_lost {
@@ -220,7 +221,7 @@ impl Session {
             self.note(console, "lost", &peer)?;
             self.set_lost(place, true);
             // The library goes on trying; what becomes of it is told by events.
-            drop(self.endpoint.peer_url(&peer, Retry::After(RECONNECT_PAUSE)));
+            drop(self.endpoint.peer_url(url, Retry::After(RECONNECT_PAUSE)));
         } else if code == StatusCode::PeerAdded && was_lost {
             self.set_lost(place, false);
             self.note(console, "restored", &peer)?;

@@ -136,9 +136,9 @@ impl Running {
         // Before peers, of which it may be one.
         self.forwarder.start(&wanted.forwarder, &self.endpoint)?;
         for peer in added(&self.configuration.peers, &wanted.peers) {
-            let url = peer_url(&peer)?.to_string();
             // Its outcome is told by events, and so is every later one.
-            drop(self.endpoint.peer_url(&url, Retry::After(wanted.retry)));
+            let retry = Retry::After(wanted.retry);
+            drop(self.endpoint.peer_url(peer_url(&peer)?, retry));
             self.configuration.peers.push(peer);
         }
         self.configuration.topics.clone_from(&wanted.topics);
@@ -190,7 +190,7 @@ impl Running {
         let levels = wanted.log.clone();
         for peer in added(&wanted.peers, &self.configuration.peers) {
             if let Ok(url) = peer_url(&peer) {
-                self.endpoint.unpeer(&url.host(), url.port).await;
+                self.endpoint.unpeer_url(&url).await;
             }
             self.configuration.peers.retain(|it| *it != peer);
         }
