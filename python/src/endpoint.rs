@@ -15,9 +15,8 @@ use crate::error::{Fallible, closed, from_broker, from_store};
 use crate::forwarder::Forwarder;
 use crate::logging::{warn_and_return_zero, warn_of_variables};
 use crate::nats;
-use crate::peer_address::{
-    RETRY, endpoint_id, host, nats_url, one_protocol, peer_url, receiver, retry, zeromq_url,
-};
+use crate::peer_address::{RETRY, endpoint_id, host, peer_url, receiver, retry};
+use crate::peering::Peering;
 use crate::process::{Owned, remember};
 use crate::publisher::{Publisher, encoded_pairs, wait_if_blocked, write};
 use crate::status::PeerInfo;
@@ -450,12 +449,7 @@ impl Endpoint {
         let (url, limit) = (peer_url(addr, port)?, self::timeout(timeout)?);
         let options = zeromq::options(membership, name, curve, unify_topics)?;
         let (endpoint, retry) = (self.live()?, self::retry(retry.0)?);
-        let pending = match (options, nats) {
-            (Some(_), Some(_)) => return Err(one_protocol()),
-            (Some(options), None) => endpoint.peer_zeromq(zeromq_url(url)?, retry, options),
-            (None, Some(given)) => endpoint.peer_nats(nats_url(url)?, retry, nats::options(given)?),
-            (None, None) => endpoint.peer_url(url, retry),
-        };
+        let pending = Peering::new(url, options, nats)?.join(endpoint, retry);
         match wait_for(py, limit, pending)? {
             Some(Ok(())) => Ok(true),
             Some(Err(
@@ -487,22 +481,7 @@ impl Endpoint {
         let url = peer_url(addr, port)?;
         let options = zeromq::options(membership, name, curve, unify_topics)?;
         let (endpoint, retry) = (self.live()?, self::retry(retry.0)?);
-        match (options, nats) {
-            (Some(_), Some(_)) => Err(one_protocol()),
-            (Some(options), None) => {
-                let _nobody_waits = endpoint.peer_zeromq(zeromq_url(url)?, retry, options);
-                Ok(())
-            }
-            (None, Some(given)) => {
-                let options = nats::options(given)?;
-                let _nobody_waits = endpoint.peer_nats(nats_url(url)?, retry, options);
-                Ok(())
-            }
-            (None, None) => {
-                let begun = endpoint.peer_url_nosync(url, retry);
-                begun.map_err(|error| from_broker(&error))
-            }
-        }
+        Peering::new(url, options, nats)?.begin(endpoint, retry)
     }
 
     /// Ends the peering with the endpoint at an address, as given to `peer`. Returns True, even

@@ -9,7 +9,8 @@
 //! `status_subscriber` the handles, whose receiving side is `inbox`; `message` what is received, decoded late; `store` the handles of data
 //! stores; `status` what they report; `configuration` what they are made with;
 //! `completion` is what an event loop waits for;
-//! `argument` says what arguments of calls stand for, `peer_address` those that name a peer; `wait` is
+//! `argument` says what arguments of calls stand for, `options` those that are a mapping of options,
+//! `peer_address` those that name a peer, `peering` how it is spoken with; `wait` is
 //! the only place that blocks; `text`
 //! is about strings that may not be UTF-8; `process` deals with forks and the interpreter's exit;
 //! `error` has the exceptions; `recording` reads what endpoints recorded; `counters` what Python's side counts; `logging` hands over the log; `command` is the `broker` command.
@@ -36,7 +37,9 @@ mod logging;
 mod logs;
 mod message;
 mod nats;
+mod options;
 mod peer_address;
+mod peering;
 mod policy;
 mod process;
 mod publisher;

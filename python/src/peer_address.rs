@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use broker::proto::peer_url::{PeerUrl, Scheme};
+use broker::proto::peer_url::PeerUrl;
 use broker::{EndpointId, Retry};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -38,35 +38,6 @@ pub(crate) fn peer_url(
             PyValueError::new_err(error.to_string())
         }
     })
-}
-
-/// The address of a ZeroMQ proxy, for what only those have.
-pub(crate) fn zeromq_url(url: PeerUrl) -> PyResult<PeerUrl> {
-    if url.scheme == Scheme::ZeroMq {
-        return Ok(url);
-    }
-    Err(PyValueError::new_err(format!(
-        "`{}` is no `zmq://` address: membership, name, curve and unify_topics are for those",
-        url.host()
-    )))
-}
-
-/// The address of servers of NATS, for what only those have.
-pub(crate) fn nats_url(url: PeerUrl) -> PyResult<PeerUrl> {
-    if url.scheme == Scheme::Nats {
-        return Ok(url);
-    }
-    Err(PyValueError::new_err(format!(
-        "`{}` is no `nats://` address: the options in `nats` are for those",
-        url.host()
-    )))
-}
-
-/// Options of two protocols were given for one address.
-pub(crate) fn one_protocol() -> PyErr {
-    PyValueError::new_err(
-        "an address is one of ZeroMQ or of NATS: `nats` goes without the other options",
-    )
 }
 
 /// Seconds between attempts, truncated to whole ones; less than one means one attempt.

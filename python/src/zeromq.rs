@@ -12,6 +12,7 @@ use pyo3::types::PyDict;
 use crate::argument::Flag;
 use crate::error::from_broker;
 use crate::log_receiver;
+use crate::options::OptionMapping;
 use crate::websocket::dicts;
 
 /// The keywords of `peer` that are for ZeroMQ; `None` where none is given.
@@ -57,26 +58,12 @@ pub(crate) fn options(
 
 /// Keys by the names that zeekctl's files have.
 pub(crate) fn keys(mapping: &Bound<'_, PyAny>) -> PyResult<CurveKeys> {
-    let named: HashMap<String, String> = mapping
-        .py()
-        .import("builtins")?
-        .getattr("dict")?
-        .call1((mapping,))?
-        .extract()
-        .map_err(|_| {
-            // The values are secrets, so they are not shown.
-            PyValueError::new_err("expected `curve` to map names of keys to text")
-        })?;
-    if let Some(unknown) = named
-        .keys()
-        .find(|name| !KEY_FILES.contains(&name.as_str()))
-    {
-        return Err(PyValueError::new_err(format!(
-            "expected `curve` to have the keys {}, found `{unknown}`",
-            KEY_FILES.join(", ")
-        )));
+    let given = OptionMapping::new(mapping, "curve", &KEY_FILES)?;
+    let mut named = HashMap::new();
+    for name in KEY_FILES {
+        named.insert(name, given.text(name)?);
     }
-    CurveKeys::find(KEY_FILES, |name| named.get(name).cloned())
+    CurveKeys::find(KEY_FILES, |name| named.get(name).cloned().flatten())
         .map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
