@@ -9,7 +9,7 @@ import sys
 
 import broker
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 def main():

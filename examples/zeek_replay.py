@@ -19,7 +19,7 @@ import socket
 import struct
 import sys
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 # Offsets in a frame with its four-byte length prefix.
 HELLO, TAG_HELLO, TAG_VERSION_SELECT = slice(9, 25), 6, 8

@@ -10,7 +10,7 @@ import struct
 import sys
 
 LOCALHOST = "127.0.0.1"
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 ASKED, ANSWER = b"zmqtest.in.worker-1", b"zmqtest.out"
 MORE, LONG, COMMAND = 1, 2, 4
 

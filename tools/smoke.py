@@ -13,7 +13,7 @@ import pathlib
 import socket  # noqa: F401
 import sys
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 # What is downloaded, with the command in it.
 WHEEL_BYTES_MAX = 9 << 20

@@ -6,6 +6,7 @@ import zmq
 
 import peer
 from deadline import DEADLINE_S, wait_until
+from ports import reserved_port
 from process import Program
 
 LOCALHOST = "127.0.0.1"
@@ -16,12 +17,13 @@ class Proxy:
     """A proxy; `kill` and `start` again keep its ports."""
 
     def __init__(self, *options):
-        self.options, self.ports, self.program = options, (0, 0), None
+        self.options, self.program = options, None
+        self.ports = reserved_port(), reserved_port()
         self.start()
 
     def start(self):
         self.program = Program("proxy.py", *self.ports, *self.options)
-        self.ports = tuple(int(port) for port in self.program.line().split()[1:])
+        self.program.expect("ports %d %d" % self.ports)
 
     def kill(self):
         self.program.__exit__()

@@ -27,16 +27,6 @@ def binary():
     return found
 
 
-def free_ports(count):
-    """Ports that were free a moment ago."""
-    sockets = [socket.create_server((LOCALHOST, 0)) for _ in range(count)]
-    try:
-        return [it.getsockname()[1] for it in sockets]
-    finally:
-        for it in sockets:
-            it.close()
-
-
 class Server:
     """One process. What it is told beside its ports is configuration in its own language."""
 

@@ -17,6 +17,7 @@ import broker.sync
 import broker.testing
 from broker import aio
 from deadline import DEADLINE_S, wait_until
+from ports import reserved_port
 from scene import listen
 from test_cancellation import LoopWithoutReaders
 
@@ -221,8 +222,8 @@ def test_callbacks_that_fail_end_nothing(fake, caplog):
 
 def test_a_lost_peer_comes_back(scene):
     told = []
-    first = scene.endpoint()
-    port = listen(first)
+    first, port = scene.endpoint(), reserved_port()
+    assert first.listen("127.0.0.1", port) == port
 
     async def main():
         async with aio.connect("127.0.0.1:%d" % port, subscribe=["/t"],

@@ -12,7 +12,6 @@ import enum
 import fractions
 import pathlib
 import signal
-import socket
 import time
 
 import numpy as np
@@ -21,6 +20,7 @@ import pytest
 import broker
 import recordings
 from deadline import DEADLINE_S, wait_until
+from ports import reserved_port
 from scene import Scene, connect
 
 RECORDED = recordings.load("python-arguments.json")["answers"]
@@ -444,11 +444,6 @@ def test_calls_answer_as_the_original_or_as_listed(world, name):
 # --- What the original has not -------------------------------------------------------------------
 
 
-def unused_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
 TIMES = [.05, np.float32(.05), decimal.Decimal("0.05"), dt.timedelta(milliseconds=50), broker.Timespan(50_000_000)]
 
 
@@ -487,9 +482,9 @@ def test_a_number_from_numpy_is_a_time_unless_it_is_named(pair, scene):
                                    broker.Timespan(0)], ids=repr)
 def test_retry_takes_every_time(endpoint, retry):
     # One attempt, so that it ends.
-    assert not endpoint.peer("127.0.0.1", unused_port(), retry)
-    assert not endpoint.peer("127.0.0.1", unused_port(), retry=retry)
-    endpoint.peer_nosync("127.0.0.1", unused_port(), retry=retry)
+    assert not endpoint.peer("127.0.0.1", reserved_port(), retry)
+    assert not endpoint.peer("127.0.0.1", reserved_port(), retry=retry)
+    endpoint.peer_nosync("127.0.0.1", reserved_port(), retry=retry)
 
 
 def test_waits_take_every_time(endpoint):
@@ -497,7 +492,7 @@ def test_waits_take_every_time(endpoint):
     node = "afcb7c93-9038-52ac-b62b-07e90c4070c3"
     for time_limit in TIMES:
         assert not endpoint.await_peer(node, time_limit)
-        assert not endpoint.peer("127.0.0.1", unused_port(), 1.0, timeout=time_limit)
+        assert not endpoint.peer("127.0.0.1", reserved_port(), 1.0, timeout=time_limit)
         assert not store.await_idle(time_limit)
 
 

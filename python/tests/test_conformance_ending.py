@@ -6,7 +6,8 @@ import broker
 import peer as scripted
 from deadline import DEADLINE_S, FOR_EVER_S, Stopwatch, quick, take, take_one, wait_until
 from peer import BYE, Tag, count
-from scene import call, listen, meet
+from ports import reserved_port
+from scene import call, meet
 
 SC = broker.SC
 LEFT_BY_US = [SC.PeerRemoved, SC.EndpointUnreachable]
@@ -251,8 +252,8 @@ def test_a_peering_attempt_goes_on_until_somebody_answers(scene, endpoint):
 
 
 def test_a_closed_listener_is_free_again(scene):
-    first, second = scene.endpoint(), scene.endpoint()
-    port = listen(first)
+    first, second, port = scene.endpoint(), scene.endpoint(), reserved_port()
+    assert first.listen("127.0.0.1", port) == port
     first.shutdown()
     assert wait_until(lambda: second.listen("127.0.0.1", port), "the port is free again") == port
 

@@ -13,7 +13,6 @@ import logging
 import pathlib
 import re
 import shutil
-import socket
 import struct
 import subprocess
 
@@ -26,6 +25,7 @@ import log_stream
 from broker import zeek
 from deadline import DEADLINE_S, take_one, wait_until
 from peer import Tag, encode
+from ports import reserved_port
 from recordings import REPOSITORY
 from scene import connect, listen
 
@@ -126,12 +126,6 @@ def printing(lines, last=lambda lines: False):
     return collect
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def documents():
     listed = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
     return sorted(str(path.relative_to(REPOSITORY)) for path in listed)
@@ -172,7 +166,7 @@ def test_the_first_example(scene):
 
 def test_the_store(scene, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    port, lines = free_port(), []
+    port, lines = reserved_port(), []
     names = {"broker": broker, "print": printing(lines, lambda lines: lines[-1][1] == "new")}
 
     def keep():
@@ -357,7 +351,7 @@ def test_events_as_functions(scene):
 
 
 def test_metrics_and_stats():
-    lines, port = [], free_port()
+    lines, port = [], reserved_port()
     exec(example("docs/http.md", 0, port=("9911", str(port))), {"print": printing(lines)})
     assert lines == [([],)]
 
@@ -530,7 +524,7 @@ def log_batch(path, service):
 
 def test_records_that_go_on_to_another_logger():
     archive = zeek.LogReceiver("zmq-pull://127.0.0.1:0")
-    address = "127.0.0.1:%d" % free_port()
+    address = "127.0.0.1:%d" % reserved_port()
     with concurrent.futures.ThreadPoolExecutor() as pool, zeek.LogSender("zmq-push://" + address) as node:
         running = pool.submit(exec, example(
             "docs/zeromq.md", 1, address=("0.0.0.0:27764", address),

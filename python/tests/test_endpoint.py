@@ -10,14 +10,10 @@ import pytest
 import broker
 from deadline import DEADLINE_S, FOR_EVER_S, Stopwatch, take, take_one, wait_until
 from peer import id_octets
+from ports import reserved_port
 from scene import connect, listen
 
 LOCALHOST = "127.0.0.1"
-
-
-def unused_port():
-    with socket.create_server((LOCALHOST, 0)) as listener:
-        return listener.getsockname()[1]
 
 
 # --- construction --------------------------------------------------------------------------------
@@ -235,7 +231,7 @@ def test_several_listeners(scene, endpoint):
 
 
 def test_listening_on_a_given_port(endpoint):
-    port = unused_port()
+    port = reserved_port()
     assert endpoint.listen(LOCALHOST, port) == port
 
 
@@ -267,9 +263,9 @@ def test_peering_twice_is_peering_once(scene, endpoint):
 
 def test_nobody_there(endpoint):
     with Stopwatch() as took:
-        assert endpoint.peer(LOCALHOST, unused_port(), 0.0) is False
+        assert endpoint.peer(LOCALHOST, reserved_port(), 0.0) is False
     assert took.seconds < DEADLINE_S
-    assert endpoint.peer(LOCALHOST, unused_port(), 0) is False
+    assert endpoint.peer(LOCALHOST, reserved_port(), 0) is False
 
 
 def test_a_host_that_has_no_address(scene, endpoint):
@@ -288,7 +284,7 @@ def test_peer_refuses_what_is_no_address(endpoint, arguments):
 
 
 def test_peer_waits_for_a_listener_that_comes_later(scene, endpoint):
-    port = unused_port()
+    port = reserved_port()
     late = scene.endpoint()
     errors = scene.use(endpoint.make_status_subscriber())
     peering = scene.background(endpoint.peer, LOCALHOST, port, 1.0)
@@ -632,7 +628,7 @@ def test_shutdown_ends_waiting_calls(scene, endpoint):
     other = scene.endpoint()
     errors = scene.use(endpoint.make_status_subscriber())
     waiting = [scene.background(endpoint.await_peer, other.node_id(), FOR_EVER_S),
-               scene.background(endpoint.peer, LOCALHOST, unused_port(), FOR_EVER_S)]
+               scene.background(endpoint.peer, LOCALHOST, reserved_port(), FOR_EVER_S)]
     take_one(errors)
     with Stopwatch() as took:
         endpoint.shutdown()

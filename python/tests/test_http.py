@@ -16,6 +16,7 @@ from cryptography import x509
 import broker
 import certificates
 from deadline import DEADLINE_S, take_one, wait_until
+from ports import reserved_port
 from recordings import REPOSITORY
 from scene import connect
 
@@ -231,17 +232,16 @@ def test_what_cannot_be_served_is_an_error(scene):
         endpoint.serve_http(certificate="missing.pem", key="missing.pem")
 
 
-def test_the_environment_starts_a_server(scene):
-    port = scene.endpoint().open_listener(LOCALHOST, 0)
+def test_the_environment_starts_a_server():
+    port = reserved_port()
     program = (
         "import broker, sys, urllib.request\n"
         "endpoint = broker.Endpoint()\n"
         "print(urllib.request.urlopen(f'http://localhost:{sys.argv[1]}/v1/stats').read().decode())\n"
     )
-    free = port + 1 if port < 65535 else port - 1
     run = subprocess.run(
-        [sys.executable, "-c", program, str(free)],
-        env={"BROKER_METRICS_PORT": str(free), "PATH": ""},
+        [sys.executable, "-c", program, str(port)],
+        env={"BROKER_METRICS_PORT": str(port), "PATH": ""},
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,

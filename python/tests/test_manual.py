@@ -5,6 +5,7 @@ import socket
 
 import recordings
 from deadline import wait_until
+from ports import reserved_port
 from process import Program
 
 
@@ -51,9 +52,7 @@ def test_status_messages():
 
 
 def test_error_messages():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with Program("nobody.py", port) as program:
+    with Program("nobody.py", reserved_port()) as program:
         program.expect("False")
         program.expect("True True")
         program.finish()

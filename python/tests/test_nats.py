@@ -10,7 +10,8 @@ import pytest
 import broker
 import certificates
 from deadline import DEADLINE_S, take, take_one, wait_until
-from nats_server import LOCALHOST, RawClient, Server, free_ports
+from nats_server import LOCALHOST, RawClient, Server
+from ports import reserved_port
 from scene import connect
 from test_documents import Enough, example, printing
 
@@ -20,7 +21,7 @@ FORMAT = b"Bk-Format: broker-bin-v1\r\n"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A server that lets everybody in."""
-    port, = free_ports(1)
+    port = reserved_port()
     with Server(tmp_path_factory.mktemp("nats"), port) as server:
         yield server
 
@@ -28,7 +29,7 @@ def server(tmp_path_factory):
 @pytest.fixture
 def cluster(tmp_path):
     """Three servers that know each other, and the addresses of all."""
-    ports = free_ports(6)
+    ports = [reserved_port() for _ in range(6)]
     clients, routes = ports[:3], ports[3:]
     servers = []
     try:
@@ -376,7 +377,7 @@ def keys():
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory, keys):
     """A server that knows its users, and takes small messages only."""
-    port, = free_ports(1)
+    port = reserved_port()
     with Server(tmp_path_factory.mktemp("limited"), port, LIMITED % keys[0]) as server:
         yield server
 
@@ -430,7 +431,7 @@ class TestUsers:
     def test_servers_with_tls_are_those_of_a_known_authority(self, scene, tmp_path):
         authority = certificates.make(tmp_path, "authority")
         identity = certificates.make(tmp_path, "localhost", authority)
-        port, = free_ports(1)
+        port = reserved_port()
         text = 'tls { cert_file: "%s", key_file: "%s" }' % (identity.certificate_file, identity.key_file)
         with Server(tmp_path, port, text) as server:
             place = "nats://localhost:%d" % port

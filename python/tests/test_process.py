@@ -17,6 +17,7 @@ import pytest
 import broker
 import peer as scripted
 from deadline import DEADLINE_S, FOR_EVER_S, Stopwatch, quick, take, take_one, wait_until
+from ports import reserved_port
 from process import Program
 from scene import connect, listen
 
@@ -87,9 +88,7 @@ def test_ctrl_c_while_a_file_is_locked(tmp_path):
 @on_linux
 def test_ctrl_c_while_nobody_listens():
     def press():
-        with scripted.Peer() as peer:
-            port = peer.listen()
-        with Program("block.py", "peer-retry", port) as program:
+        with Program("block.py", "peer-retry", reserved_port()) as program:
             took = interrupt(program)
             program.finish()
         return took
@@ -141,8 +140,8 @@ def test_fork():
 
 @on_linux
 def test_a_forked_process_does_not_keep_the_port(scene):
-    endpoint = scene.endpoint()
-    port = listen(endpoint)
+    endpoint, port = scene.endpoint(), reserved_port()
+    assert endpoint.listen("127.0.0.1", port) == port
     reader, writer = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -25,10 +25,11 @@ from broker import zeek
 from deadline import DEADLINE_S, take_one, wait_until
 from log_stream import ADDR, ENUM, SET, STRING, TIME, Log
 from peer import Tag, encode
+from ports import reserved_port
 from process import Program
 from recordings import REPOSITORY
 from scene import connect, listen
-from test_documents import blocks, free_port
+from test_documents import blocks
 
 EXAMPLES = REPOSITORY / "examples"
 RECIPES = REPOSITORY / "docs" / "recipes"
@@ -276,7 +277,7 @@ def test_notices_to_a_webhook(scene, endpoint, capsys):
 
 
 def test_one_of_many_sensors_alerts(scene, tmp_path, capsys):
-    recipe, port = load("dedup"), free_port()
+    recipe, port = load("dedup"), reserved_port()
     with started("dedup", "keep", port, tmp_path / "alerts.sqlite") as keeper:
         keeper.expect("ready")
         asking = [scene.background(recipe.alert, "127.0.0.1:%d" % port, "scan", "192.0.2.66") for _ in range(4)]
@@ -392,7 +393,7 @@ def test_logs(scene):
 
 
 def test_a_store_of_host_names(scene, tmp_path):
-    port = free_port()
+    port = reserved_port()
     with started("store", "keep", tmp_path / "hosts.sqlite", port) as keeper:
         assert keeper.line().startswith("0 entries in ")
         with started("store", "set", "127.0.0.1", port, "10.0.0.1", "printer") as setting:
@@ -405,7 +406,7 @@ def test_a_store_of_host_names(scene, tmp_path):
 
 
 def test_subscribe(scene):
-    publisher, port = scene.endpoint(), free_port()
+    publisher, port = scene.endpoint(), reserved_port()
     with started("subscribe", port, "/topic/test") as program:
         assert program.line().startswith("listening on port %d as " % port)
         assert publisher.peer("127.0.0.1", port, 0.0)

@@ -3,21 +3,16 @@
 import math
 import select
 import signal
-import socket
 
 import pytest
 
 import broker
 from deadline import DEADLINE_S, Stopwatch, take, take_one, wait_until
+from ports import reserved_port
 from scene import connect, listen
 
 SC, EC = broker.SC, broker.EC
 LOCALHOST = "127.0.0.1"
-
-
-def unused_port():
-    with socket.create_server((LOCALHOST, 0)) as listener:
-        return listener.getsockname()[1]
 
 
 @pytest.fixture
@@ -29,7 +24,7 @@ def watched(scene):
 
 def fail(endpoint):
     """Causes an error event."""
-    port = unused_port()
+    port = reserved_port()
     assert endpoint.peer(LOCALHOST, port, 0.0) is False
     return port
 
@@ -135,7 +130,7 @@ def test_unpeering_nobody(watched):
 def test_every_failed_attempt_is_an_event(watched):
     one, _, here, _ = watched
     with Stopwatch() as took:
-        one.peer_nosync(LOCALHOST, unused_port(), 1.0)
+        one.peer_nosync(LOCALHOST, reserved_port(), 1.0)
         errors = take(here, 3)
     assert {error.code() for error in errors} == {int(EC.PeerUnavailable)}
     assert 1.5 < took.seconds < DEADLINE_S

@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 from deadline import DEADLINE_S, wait_until
+from ports import reserved_port
 from process import Program
 from recordings import REPOSITORY
-from test_documents import free_port
 
 BLOCK = re.compile(r"(?ms)^```(\w+)\n(.*?)^```$")
 # Blocks that are not executed: what they install is this package, and the last needs a Zeek.
@@ -21,7 +21,7 @@ class Typist:
 
     def __init__(self, folder):
         self.folder = folder
-        self.port = str(free_port())
+        self.port = str(reserved_port())
         text = (REPOSITORY / "docs" / "tutorial.md").read_text(encoding="utf-8").replace("9999", self.port)
         self.steps = iter(BLOCK.findall(text))
 

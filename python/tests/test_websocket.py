@@ -17,6 +17,7 @@ import pytest
 import broker
 import certificates
 from deadline import DEADLINE_S, take, take_one, wait_until
+from ports import reserved_port
 from scene import connect
 
 # The releases of other programs that the tests run need Python 3.11; from there on they have to be installed.
@@ -207,9 +208,7 @@ def test_clients_may_be_made_to_answer_pings(endpoint):
 
 
 def test_the_environment_starts_a_server(scene, monkeypatch):
-    with socket.socket() as probe:
-        probe.bind((LOCALHOST, 0))
-        port = probe.getsockname()[1]
+    port = reserved_port()
     monkeypatch.setenv("BROKER_WEB_SOCKET_PORT", "%d/tcp" % port)
     scene.endpoint(tls=False)
     with Client(port):

@@ -13,7 +13,7 @@ from recordings import outside
 
 zmq = pytest.importorskip("zmq")
 
-PATIENCE = 30
+PATIENCE = 60
 
 
 @pytest.fixture(scope="module")

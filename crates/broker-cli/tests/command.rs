@@ -34,6 +34,8 @@ mod openapi;
 mod ping;
 #[path = "command/policy.rs"]
 mod policy;
+#[path = "../../broker/tests/machine/ports.rs"]
+mod ports;
 #[path = "command/process.rs"]
 mod process;
 #[path = "command/publish.rs"]

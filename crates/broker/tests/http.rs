@@ -6,6 +6,8 @@
 mod entries;
 #[path = "http/hostile.rs"]
 mod hostile;
+#[path = "machine/ports.rs"]
+mod ports;
 #[path = "http/samples.rs"]
 mod samples;
 #[path = "http/stream.rs"]
@@ -18,6 +20,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use broker::{Backend, CloneOptions, Endpoint, HttpOptions, Options, Retry, Value};
+use ports::reserved_port;
 use serde_json::Value as Json;
 
 /// Only ends a test that hangs.
@@ -181,11 +184,7 @@ fn handshakes_that_fail_are_counted_by_reason() {
     let port = here.listen("127.0.0.1", 0).wait().unwrap();
     let mut stranger = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stranger.write_all(&[0, 0, 0, 1, 99]).unwrap();
-    // Nothing listens there any more.
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = closed.local_addr().unwrap().port();
-    drop(closed);
-    let failed = here.peer("127.0.0.1", nobody, Retry::Never).wait();
+    let failed = here.peer("127.0.0.1", reserved_port(), Retry::Never).wait();
     failed.unwrap_err();
     eventually("both are counted", || {
         let counted = here.stats().handshake_failures;
@@ -682,11 +681,7 @@ fn a_server_that_cannot_be_is_an_error() {
 
 #[test]
 fn an_option_starts_the_server_with_the_endpoint() {
-    // A port that is free a moment before.
-    let port = {
-        let before = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        before.local_addr().unwrap().port()
-    };
+    let port = reserved_port();
     let options = Options {
         disable_ssl: true,
         metrics: HttpOptions {

@@ -36,6 +36,8 @@ impl Net {
         let options = Options {
             disable_ssl: true,
             capacity,
+            // Not even a thread that a busy machine forgets is called stalled.
+            stall_limit: 2 * DEADLINE,
             ..Options::default()
         };
         let builder = Endpoint::builder().options(options);

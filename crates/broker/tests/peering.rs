@@ -1,11 +1,15 @@
 //! Endpoints over real sockets: peerings, messages, events, endings.
 #![expect(clippy::unwrap_used, reason = "a test may fail wherever it likes")]
 
+#[path = "machine/ports.rs"]
+mod ports;
+
 use std::time::{Duration, Instant};
 
 use broker::{
     Capacity, Endpoint, Error, ErrorCode, Event, Loss, Options, Overflow, Retry, StatusCode, Value,
 };
+use ports::reserved_port;
 
 /// Nothing here takes that long unless it is broken.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -20,6 +24,13 @@ fn endpoint(ssl: bool) -> Endpoint {
 fn listening(ssl: bool) -> (Endpoint, u16) {
     let endpoint = endpoint(ssl);
     let port = endpoint.listen("127.0.0.1", 0).wait().unwrap();
+    (endpoint, port)
+}
+
+/// An endpoint that listens at a port which nothing else takes once it is gone.
+fn listening_alone() -> (Endpoint, u16) {
+    let (endpoint, port) = (endpoint(false), reserved_port());
+    endpoint.listen("127.0.0.1", port).wait().unwrap();
     (endpoint, port)
 }
 
@@ -211,7 +222,7 @@ fn events_of_one_peering_come_together() {
 
 #[test]
 fn nobody_listening_is_an_error_with_a_code() {
-    let (left, port) = listening(false);
+    let (left, port) = listening_alone();
     left.shutdown().wait();
     let right = endpoint(false);
     let events = right.status_subscriber(false).unwrap();
@@ -232,7 +243,7 @@ fn nobody_listening_is_an_error_with_a_code() {
 
 #[test]
 fn a_shut_down_listener_frees_its_port() {
-    let (left, port) = listening(false);
+    let (left, port) = listening_alone();
     left.shutdown().wait();
     left.shutdown().wait();
     let again = endpoint(false);
@@ -325,7 +336,7 @@ fn peering_again_right_after_a_goodbye_succeeds() {
 
 #[test]
 fn a_lost_peer_is_dialed_again() {
-    let (left, port) = listening(false);
+    let (left, port) = listening_alone();
     let right = endpoint(false);
     let events = right.status_subscriber(true).unwrap();
     right

@@ -977,7 +977,13 @@ fn a_disk_that_takes_no_more_is_an_error() {
 fn child_without_privileges(role: &str, path: &Path, scratch: &TempDir) -> String {
     // The program itself must be readable, wherever it was built.
     let program = scratch.path().join("program");
-    fs::copy(env::current_exe().unwrap(), &program).unwrap();
+    // By another process: a file that this one writes could still be open in what another test has
+    // just forked, and then it cannot be executed.
+    let copied = Command::new("cp")
+        .arg(env::current_exe().unwrap())
+        .arg(&program)
+        .status();
+    assert!(copied.unwrap().success());
     let mut command = Command::new(program);
     // What we have made is ours.
     let is_root = fs::metadata(scratch.path()).unwrap().uid() == 0;

@@ -6,6 +6,8 @@
 mod client;
 #[path = "websocket/frames.rs"]
 mod frames;
+#[path = "machine/ports.rs"]
+mod ports;
 #[path = "websocket/recorded.rs"]
 mod recorded;
 
@@ -17,6 +19,7 @@ use broker::{
 use client::{
     BINARY, CLOSE, Client, DEADLINE, FIN, PING, PONG, Received, TEXT, data, eventually, request,
 };
+use ports::reserved_port;
 
 fn plain() -> WebSocketOptions {
     WebSocketOptions {
@@ -259,8 +262,8 @@ fn the_rate_of_connections_is_limited() {
 
 #[test]
 fn a_server_starts_with_its_endpoint() {
-    let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = probe.local_addr().unwrap().port();
+    let port = reserved_port();
+    let other = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
     let options = || Options {
         disable_ssl: true,
         web_socket: WebSocketOptions {
@@ -272,7 +275,7 @@ fn a_server_starts_with_its_endpoint() {
     };
     let taken = Endpoint::builder().options(options()).build();
     assert!(matches!(taken, Err(broker::Error::Listen { .. })));
-    drop(probe);
+    drop(other);
     let _endpoint = Endpoint::builder().options(options()).build().unwrap();
     Client::subscribed(port, &[]);
 }

@@ -8,6 +8,8 @@ mod bad_servers;
 mod checklist;
 #[path = "websocket_client/own_server.rs"]
 mod own_server;
+#[path = "machine/ports.rs"]
+mod ports;
 #[path = "websocket_client/recorded.rs"]
 mod recorded;
 #[path = "websocket_client/script.rs"]
@@ -33,21 +35,6 @@ fn endpoint_with(web_socket_peer: WebSocketPeerOptions) -> Endpoint {
     let options = Options {
         disable_ssl: true,
         web_socket_peer,
-        ..Options::default()
-    };
-    Endpoint::builder().options(options).build().unwrap()
-}
-
-/// An endpoint whose timeouts are short.
-fn impatient() -> Endpoint {
-    let options = Options {
-        disable_ssl: true,
-        handshake_timeout: Duration::from_millis(300),
-        web_socket_peer: WebSocketPeerOptions {
-            ack_timeout: Duration::from_millis(300),
-            ping_interval: Duration::from_millis(300),
-            ..WebSocketPeerOptions::default()
-        },
         ..Options::default()
     };
     Endpoint::builder().options(options).build().unwrap()

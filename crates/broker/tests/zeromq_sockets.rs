@@ -30,7 +30,7 @@ use zeek_json::same;
 const NOW: Timestamp = Timestamp::EPOCH;
 
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
@@ -146,10 +146,14 @@ fn what_the_program_does_not_take_is_dropped_and_the_logger_gets_it_all_the_same
     for _ in 0..100 {
         assert_eq!(next(&logger).parts().nth(3), Some(&payload[..]));
     }
-    wait_until("all are counted", || tee.stats().messages == 100);
+    // The logger may have the last one before the program's queue does.
+    wait_until("all are in the queue or dropped", || {
+        let stats = tee.stats();
+        stats.dropped + stats.waiting == 100
+    });
     let stats = tee.stats();
+    assert_eq!(stats.messages, 100);
     assert!(stats.dropped > 0 && stats.waiting > 0);
-    assert_eq!(stats.dropped + stats.waiting, 100);
     assert_eq!(stats.forward_dropped, 0);
     tee.close();
     let left = std::iter::from_fn(|| tee.recv().ok()).count() as u64;

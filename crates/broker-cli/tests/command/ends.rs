@@ -1,9 +1,8 @@
 //! How the command ends: every exit code, signals, advice.
 
-use std::net::TcpListener;
-
 use rustix::process::Signal;
 
+use crate::ports::reserved_port;
 use crate::process::{Peer, run};
 
 #[test]
@@ -37,10 +36,7 @@ fn wrong_usage_names_the_nearest() {
 
 #[test]
 fn a_peer_that_is_not_there_is_code_3() {
-    // A port of which nothing listens.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = listener.local_addr().unwrap().to_string();
-    drop(listener);
+    let url = format!("127.0.0.1:{}", reserved_port());
     for command in [
         &["sub", "/t"][..],
         &["pub", "/t", "1"],
@@ -90,14 +86,19 @@ fn nothing_in_time_is_code_4() {
 
 #[test]
 fn fewer_than_asked_for_is_code_4_and_some_are_enough_without_a_number() {
-    let peer = Peer::plain();
-    for (arguments, code) in [
-        (&["sub", "/t", "--idle", "200ms", "-n", "2"][..], 4),
-        (&["sub", "/t", "--idle", "200ms"], 0),
-        (&["sub", "/t", "--timeout", "1s"], 0),
-    ] {
-        let mut sub = peer.start(arguments);
+    // Long enough for the message to come on a busy machine. The three wait at the same time.
+    let running = [
+        (&["sub", "/t", "--idle", "4s", "-n", "2"][..], 4),
+        (&["sub", "/t", "--idle", "4s"], 0),
+        (&["sub", "/t", "--timeout", "4s"], 0),
+    ]
+    .map(|(arguments, code)| {
+        let peer = Peer::plain();
+        let sub = peer.start(arguments);
         peer.endpoint.publish("/t", &1u64).unwrap();
+        (peer, sub, code)
+    });
+    for (_peer, mut sub, code) in running {
         sub.line();
         sub.end().expect(code);
     }

@@ -6,8 +6,13 @@ use std::time::{Duration, Instant};
 
 use broker::{Endpoint, ErrorCode, Event, Options, Retry, Value, WebSocketPeerOptions};
 
+use crate::ports::reserved_port;
 use crate::script::{ACK, BINARY, CLOSE, DEADLINE, FIN, PING, Script, Served, TEXT, data};
-use crate::{endpoint, endpoint_with, failure, impatient, joined, next, next_fault};
+use crate::{endpoint, endpoint_with, failure, joined, next, next_fault};
+
+/// What a test may wait for where a server says nothing. Each limits one thing, so that what the
+/// server does say is in time on a busy machine.
+const SHORT: Duration = Duration::from_millis(300);
 
 /// How a server behaves that gets one connection, and why peering with it fails then.
 fn fails(endpoint: &Endpoint, behave: impl FnOnce(&mut Served) + Send + 'static) -> String {
@@ -30,9 +35,7 @@ fn expect(error: &str, part: &str) {
 
 #[test]
 fn nobody() {
-    let script = Script::listen();
-    let url = script.url();
-    drop(script);
+    let url = format!("ws://127.0.0.1:{}", reserved_port());
     expect(&failure(&endpoint(), &url), "unable to connect");
     expect(
         &failure(&endpoint(), "ws://no.such.host.invalid:1"),
@@ -53,7 +56,7 @@ fn addresses_that_make_no_sense() {
 
 #[test]
 fn something_else_altogether() {
-    let endpoint = impatient();
+    let endpoint = endpoint();
     let hang_up = |served: &mut Served| served.read_request();
     expect(&fails(&endpoint, hang_up), "ended the connection");
     let garbage = |served: &mut Served| served.send(b"SSH-2.0-OpenSSH_9.6\r\n");
@@ -102,23 +105,37 @@ fn requests_that_are_refused() {
 
 #[test]
 fn silence() {
-    let endpoint = impatient();
     let silent = |served: &mut Served| {
         let mut rest = Vec::new();
         let _ = served.stream.read_to_end(&mut rest);
     };
+    let endpoint = Endpoint::builder()
+        .options(Options {
+            disable_ssl: true,
+            handshake_timeout: SHORT,
+            ..Options::default()
+        })
+        .build()
+        .unwrap();
     expect(&fails(&endpoint, silent), "did not answer the request");
     let no_ack = |served: &mut Served| {
         served.upgrade();
         while served.receive().is_some() {}
     };
+    let endpoint = endpoint_with(WebSocketPeerOptions {
+        ack_timeout: SHORT,
+        ..WebSocketPeerOptions::default()
+    });
     expect(&fails(&endpoint, no_ack), "did not acknowledge in time");
 }
 
 #[test]
 fn a_server_that_falls_silent_is_given_up() {
     let script = Script::listen();
-    let endpoint = impatient();
+    let endpoint = endpoint_with(WebSocketPeerOptions {
+        ping_interval: SHORT,
+        ..WebSocketPeerOptions::default()
+    });
     let events = endpoint.status_subscriber(true).unwrap();
     let (mut served, _) = joined(&endpoint, &script);
     served.read(PING);

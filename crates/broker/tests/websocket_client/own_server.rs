@@ -10,26 +10,30 @@ use broker::{
     WebSocketTls,
 };
 
+use crate::ports::reserved_port;
 use crate::script::DEADLINE;
 use crate::{endpoint, endpoint_with, eventually, expect_status, next, next_fault};
 
 /// An endpoint that native peers and WebSocket clients can reach.
 fn server() -> (Endpoint, String, String) {
     let endpoint = endpoint();
-    let options = WebSocketOptions {
-        tls: WebSocketTls::Disabled,
-        ..WebSocketOptions::default()
-    };
     let native = endpoint.listen("127.0.0.1", 0).wait().unwrap();
-    let port = endpoint
-        .listen_ws_with("127.0.0.1", 0, options)
-        .wait()
-        .unwrap();
+    let port = serve(&endpoint, 0);
     (
         endpoint,
         format!("zeek://127.0.0.1:{native}"),
         format!("ws://127.0.0.1:{port}/v1/messages/json"),
     )
+}
+
+/// Has WebSocket clients served at a port.
+fn serve(endpoint: &Endpoint, port: u16) -> u16 {
+    let options = WebSocketOptions {
+        tls: WebSocketTls::Disabled,
+        ..WebSocketOptions::default()
+    };
+    let served = endpoint.listen_ws_with("127.0.0.1", port, options);
+    served.wait().unwrap()
 }
 
 /// A program that does not know what it is connected to.
@@ -259,9 +263,7 @@ fn a_clone_that_only_web_sockets_could_serve_is_refused_at_once() {
 #[test]
 fn a_server_that_is_still_looked_for_serves_no_clone_either() {
     let client = endpoint();
-    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = unused.local_addr().unwrap().port();
-    drop(unused);
+    let port = reserved_port();
     let url = format!("ws://127.0.0.1:{port}");
     let _pending = client.peer_url(&url, Retry::After(Duration::from_secs(60)));
     assert!(client.attach_clone("s", hasty_clone()).is_err());
@@ -337,28 +339,15 @@ fn our_servers_can_lose_nothing() {
 
 #[test]
 fn a_server_that_shuts_down_is_lost_and_found() {
-    let (first, _, web_socket) = server();
-    let client = endpoint();
+    let (first, client) = (endpoint(), endpoint());
+    let port = serve(&first, reserved_port());
+    let web_socket = format!("ws://127.0.0.1:{port}/v1/messages/json");
     let retry = Retry::After(Duration::from_millis(50));
     client.peer_url(&web_socket, retry).wait().unwrap();
     first.shutdown().wait();
     eventually("it is lost", || client.peers().is_empty());
     let second = endpoint();
-    let port = web_socket
-        .rsplit(':')
-        .next()
-        .unwrap()
-        .split('/')
-        .next()
-        .unwrap();
-    let options = WebSocketOptions {
-        tls: WebSocketTls::Disabled,
-        ..WebSocketOptions::default()
-    };
-    second
-        .listen_ws_with("127.0.0.1", port.parse().unwrap(), options)
-        .wait()
-        .unwrap();
+    serve(&second, port);
     eventually("it is found", || {
         client.peers().iter().any(|peer| peer.id == second.id())
     });
