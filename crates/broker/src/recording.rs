@@ -241,6 +241,13 @@ impl RecordingWriter {
     }
 }
 
+impl Drop for RecordingWriter {
+    fn drop(&mut self) {
+        // A child made by a fork shares the lock, and would keep it if only the descriptor closed.
+        let _ = self.file.unlock();
+    }
+}
+
 /// Whether what is wrong is at the end only, as a writer that was killed leaves it.
 fn is_torn(error: RecordingError, reader: &RecordingReader, size: u64) -> bool {
     match error {
@@ -435,6 +442,20 @@ mod tests {
             })
             .unwrap();
         assert_eq!(found, [parts.map(<[u8]>::to_vec).to_vec(), Vec::new()]);
+    }
+
+    #[test]
+    fn what_was_forked_meanwhile_does_not_keep_the_file_of_a_writer_that_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.rec");
+        let (writer, _) = RecordingWriter::open(&path).unwrap();
+        let second = RecordingWriter::open(&path).err().unwrap();
+        assert!(matches!(second, RecordingFileError::InUse { .. }));
+        // As a child has it until it runs another program.
+        let inherited = writer.file.try_clone().unwrap();
+        drop(writer);
+        RecordingWriter::open(&path).unwrap();
+        drop(inherited);
     }
 
     #[test]
