@@ -99,7 +99,7 @@ impl PeerTask {
         }
     }
 
-    /// Serves the connection to its end. The permit is returned when the handshake is over.
+    /// Serves the connection to its end. The permit is returned when it has become a peer or is closed.
     pub(crate) async fn run(mut self, deadline: Instant, permit: Option<OwnedSemaphorePermit>) {
         let mut handshake = Handshake {
             deadline: Box::pin(sleep_until(deadline.into())),
@@ -126,7 +126,7 @@ impl PeerTask {
                 .map(|()| End::Because(Closed::TimedOut))
         })
         .await;
-        drop(handshake);
+        let permit = handshake.permit;
         match end {
             End::Flushed => self.close().await,
             End::Because(why) => {
@@ -142,6 +142,9 @@ impl PeerTask {
                 self.close().await;
             }
         }
+        // A stranger counts until its connection is closed, so that there are never more than the limit.
+        drop(self);
+        drop(permit);
     }
 
     /// Ends the stream and waits a moment for the other side to do so.
