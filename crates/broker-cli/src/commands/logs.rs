@@ -16,7 +16,7 @@ use clap::Args;
 
 use self::field::{FieldName, LOG_NAME, MissingFields, Projection};
 use self::files::{Closed, FILES_MAX, LogFiles, Spelling, stamp};
-pub(super) use self::outside::{LOOK_INTERVAL, Told, bind};
+pub(super) use self::outside::{LOOK_INTERVAL, Told, bind, close};
 use self::table::Table;
 use super::subscribe::tell_shortage;
 use crate::arguments::{ConnectionArguments, EndArguments, Global};

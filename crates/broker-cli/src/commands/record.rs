@@ -152,7 +152,7 @@ impl Record {
             }
         };
         lost += told.look(&receiver, console);
-        receiver.close();
+        logs::close(&receiver, &interrupt, console).await;
         let length = writer.finish()?;
         let took = started.elapsed().as_secs_f64();
         console.say(format_args!(

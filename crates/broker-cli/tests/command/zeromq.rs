@@ -11,6 +11,7 @@ use broker::zeromq::{
 };
 use broker::{Endpoint, Options, Retry, ZeroMqPeerOptions};
 
+use crate::ports::reserved_port;
 use crate::process::{DEADLINE, Ended, Running, command, run};
 use crate::schema;
 
@@ -331,6 +332,23 @@ fn logs_that_nodes_push_are_shown_filtered_and_passed_on() {
         out.starts_with("#separator \\x09\n") && out.contains("\n7\n#close"),
         "{out}"
     );
+}
+
+#[test]
+fn what_is_to_be_passed_on_is_waited_for_at_the_end() {
+    let behind = format!("zmq-push://127.0.0.1:{}", reserved_port());
+    let mut running = start(&["logs", "-n", "1", "--forward-to", &behind]);
+    let node = sender(&mut running, Curve::Off);
+    assert!(node.send(&batch("a", 0..1)));
+    assert_eq!(running.line(), "{\"_path\":\"a\",\"n\":0}");
+    // It has what it was started for, and the logger comes only now.
+    let mut options = LogReceiverOptions::default();
+    options.curve = Curve::Off;
+    let pull = behind.replace("push", "pull");
+    let logger = LogReceiver::bind(&pull, options).unwrap();
+    let passed_on = logger.recv_timeout(DEADLINE).unwrap().expect("a message");
+    assert_eq!(passed_on.parts().nth(3).unwrap(), batch("a", 0..1));
+    running.end().expect(0);
 }
 
 #[test]

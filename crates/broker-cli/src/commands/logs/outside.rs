@@ -30,6 +30,29 @@ pub(in crate::commands) fn bind(
     Ok(LogReceiver::bind(address, options)?)
 }
 
+/// How long the logger behind may take for what is left at the end.
+const PASS_ON_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The same for a command that is interrupted: the time that Zeek's nodes give their loggers.
+const PASS_ON_TIMEOUT_INTERRUPTED: Duration = Duration::from_millis(500);
+
+/// Closes a receiver once the logger behind it has everything.
+pub(in crate::commands) async fn close(
+    receiver: &LogReceiver,
+    interrupt: &Interrupt,
+    console: &mut Console,
+) {
+    let is_over = interrupt.came().is_none()
+        && tokio::select! {
+            biased;
+            _ = interrupt.wait() => false,
+            is_over = receiver.close_async(PASS_ON_TIMEOUT) => is_over,
+        };
+    if !is_over && !receiver.close_async(PASS_ON_TIMEOUT_INTERRUPTED).await {
+        console.warn("the logger behind has not taken everything");
+    }
+}
+
 /// What a receiver counted and was told.
 #[derive(Debug, Default)]
 pub(in crate::commands) struct Told {
@@ -83,7 +106,7 @@ impl Logs {
         let ended = taken.await;
         let lost = told.look(&receiver, console);
         reader.note_lost(lost, console);
-        receiver.close();
+        close(&receiver, &interrupt, console).await;
         let closed = reader.sink.close(console);
         self.conclude(ended, closed, &mut reader, console)
     }

@@ -332,6 +332,17 @@ impl LogReceiver {
             forward.close();
         }
     }
+
+    /// As [`close`](Self::close), and waits until everything that is to be passed on is written or the
+    /// time is over, which is what `false` says. A program that ends sooner loses what is left.
+    pub async fn close_async(&self, timeout: Duration) -> bool {
+        self.server.abort();
+        self.shared.inbox.finish();
+        match &self.shared.forward {
+            Some(forward) => forward.close_async(timeout).await,
+            None => true,
+        }
+    }
 }
 
 impl Drop for LogReceiver {

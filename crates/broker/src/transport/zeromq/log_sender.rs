@@ -221,8 +221,13 @@ impl LogSender {
     /// As [`close`](Self::close), and blocks until everything is written or the time is over, which is
     /// what `false` says. Not to be called by a task.
     pub fn close_within(&self, timeout: Duration) -> bool {
+        self.runtime.block_on(self.close_async(timeout))
+    }
+
+    /// [`close_within`](Self::close_within) for tasks.
+    pub async fn close_async(&self, timeout: Duration) -> bool {
         self.shared.outbox.finish();
-        let is_written = self.runtime.block_on(self.shared.ended_within(timeout));
+        let is_written = self.shared.ended_within(timeout).await;
         self.task.abort();
         is_written
     }
