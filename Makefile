@@ -21,6 +21,11 @@ LOCKED ?= --locked
 # How many writers `make crash` kills; the test run kills 30.
 CRASH_CYCLES ?= 1000
 
+# How often `make stress` and `make stress-python` run each file of tests in each way, and what else
+# they are told: see tools/stress.py.
+STRESS_RUNS ?= 20
+STRESS_FLAGS ?=
+
 # How long `make fuzz` stays with each target, in seconds.
 FUZZ_SECONDS ?= 30
 # Where its random numbers begin; 0 is somewhere else each time.
@@ -251,6 +256,13 @@ sim: ## simulate SIM_SEEDS (default 10000) clusters of data stores from SIM_FROM
 sim-build:
 	$(CARGO) build $(LOCKED) --quiet --profile sim -p broker-sim
 
+.PHONY: stress stress-python
+stress: ## repeat the Rust tests STRESS_RUNS (default 20) times on a busy machine, and say which of them failed how often
+	$(PYTHON) tools/stress.py --runs $(STRESS_RUNS) $(STRESS_FLAGS)
+
+stress-python: $(VENV)/.wheel ## the same with the Python tests
+	$(VENV)/bin/python tools/stress.py --runs $(STRESS_RUNS) $(STRESS_FLAGS) python/tests/test_*.py
+
 .PHONY: fuzz fuzz-build bench crash
 fuzz: fuzz-build ## fuzz each target for FUZZ_SECONDS (default 30) on its kept corpus
 	@printf '%s\n' $(FUZZ_TARGETS) | xargs -P $(FUZZ_JOBS) -I NAME sh -c '\
@@ -313,7 +325,7 @@ adr-index: ## write the index of the decision records anew
 fmt-check: ## fail if the Rust code is not formatted
 	$(CARGO) fmt --all --check
 
-ci: ## what guards the main branch: everything above but bench and bench-growth, timed
+ci: ## what guards the main branch: everything above but bench, bench-growth and stress, timed
 	$(CARGO) run --quiet $(LOCKED) -p xtask -- ci
 
 clean: ## remove everything that was built or installed
