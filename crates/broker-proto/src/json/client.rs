@@ -414,6 +414,8 @@ impl ClientSession {
         if connection == self.current.id {
             self.current.heard = now;
             self.current.pinged = false;
+        } else {
+            self.renewal.heard(now, connection);
         }
     }
 

@@ -56,7 +56,7 @@ const OVERLAP_QUIET: Timespan = milliseconds(100);
 /// How long the old connection may owe messages that the new one brought.
 const OVERLAP_MAX: Timespan = milliseconds(2_000);
 
-/// How long the server may take to end the old connection.
+/// How long the server may say nothing on the old connection before it ends it.
 const RETIREMENT_TIMEOUT: Timespan = milliseconds(1_000);
 
 /// How long the old connection is kept for messages that the application has no room for: a minute, for
@@ -179,6 +179,15 @@ impl Renewal {
         }
     }
 
+    /// Something came on the old connection: the server is still at what it had for it.
+    pub(super) fn heard(&mut self, now: Timestamp, connection: ServerConnectionId) {
+        if let Self::Retiring { old, deadline, .. } = self
+            && old.id == connection
+        {
+            *deadline = now.saturating_add(RETIREMENT_TIMEOUT);
+        }
+    }
+
     /// As [`ClientSession::set_paused`] for the connection beside the one that counts.
     pub(super) fn set_paused(
         &mut self,
@@ -285,9 +294,14 @@ impl ClientSession {
                     overlap,
                 };
             }
-            Renewal::Retiring { old, overlap, .. } => {
+            Renewal::Retiring {
+                old,
+                latest,
+                overlap,
+                ..
+            } => {
                 self.drop_connection(old.id);
-                if old.paused {
+                if old.paused || now >= latest {
                     let text = "messages of the server were lost: they came before the \
                                 subscriptions were renewed and were not taken within a minute";
                     self.complain(ErrorCode::Unspecified, text.to_owned());

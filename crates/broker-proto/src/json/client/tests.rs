@@ -384,6 +384,24 @@ fn a_renewal_waits_for_what_is_not_read_and_publishers_do_not() {
 }
 
 #[test]
+fn a_renewal_hears_out_a_server_that_is_still_sending() {
+    let mut scene = Scene::subscribing();
+    scene.text(2, &ack(2));
+    while !scene.outputs().contains(&"close 1".to_owned()) {
+        scene.wait();
+    }
+    // A slow server, or a slow network: the second counts from the last sign.
+    for number in 0..5 {
+        scene.pass(Timespan::from_millis(900));
+        assert_eq!(scene.outputs(), [""; 0]);
+        scene.session.handle_heard(scene.now, ServerConnectionId(1));
+        assert_eq!(scene.text(1, &data("/a", number)).as_deref(), Some("/a"));
+    }
+    scene.wait();
+    assert_eq!(scene.outputs(), ["drop 1"]);
+}
+
+#[test]
 fn a_connection_that_is_never_read_is_given_up_aloud() {
     let mut scene = Scene::subscribing();
     assert!(scene.session.awaits_ack(ServerConnectionId(2)));
