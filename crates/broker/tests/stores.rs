@@ -281,7 +281,8 @@ fn requests_while_many_end(backend: Backend) -> u32 {
     let mut gone = 0;
     let mut served_between = 0;
     let mut mine = 0_u64;
-    let deadline = Instant::now() + LONG;
+    // Work, and not only waiting.
+    let deadline = Instant::now() + 10 * LONG;
     while gone < COUNT {
         assert!(Instant::now() < deadline, "{gone} are gone");
         if gone > 0 {
@@ -581,8 +582,8 @@ fn a_million_keys_and_a_value_of_fifty_megabytes() {
         master.put(&key, &key).unwrap();
     }
     let clone = clone_of(&other, "s");
-    // Half a minute of work for an unoptimised build on a busy machine.
-    assert!(clone.await_idle(5 * LONG));
+    // Half a minute of work for an unoptimised build, and much more on a machine that is busy.
+    assert!(clone.await_idle(20 * LONG));
     assert_eq!(clone.len().unwrap(), KEYS);
     assert_eq!(
         clone.get(&(KEYS - 1)).unwrap(),
@@ -590,7 +591,7 @@ fn a_million_keys_and_a_value_of_fifty_megabytes() {
     );
     let large = vec![b'x'; 50_000_000];
     clone.append("large", &large).unwrap();
-    assert!(clone.await_idle(5 * LONG));
+    assert!(clone.await_idle(20 * LONG));
     for store in [&master, &clone] {
         let value = store.get("large").unwrap().unwrap();
         assert_eq!(value.as_bytes().map(<[u8]>::len), Some(large.len()));
