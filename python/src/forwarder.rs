@@ -16,7 +16,8 @@ use crate::process::Owned;
 ///
 /// Subscribers connect to `xpub`, publishers to `xsub`: addresses such as tcp://0.0.0.0:5555, with
 /// port 0 for any. A subscriber that does not read loses messages beyond `queue_bytes` of its own
-/// queue, and nothing else waits for it. `curve` is None for the keys of the environment, False for
+/// queue, and nothing else waits for it; all queues together hold `total_bytes` at most (1 GiB unless
+/// said), of which each has an equal share where there are many. `curve` is None for the keys of the environment, False for
 /// no encryption, a directory of zeekctl, or a mapping from `server_secretkey` and so on to keys;
 /// `clients` are public keys of clients that are let in besides the one of the cluster.
 ///
@@ -40,7 +41,7 @@ impl Forwarder {
 #[pymethods]
 impl Forwarder {
     #[new]
-    #[pyo3(signature = (*, xpub = None, xsub = None, curve = None, clients = None, queue_bytes = None))]
+    #[pyo3(signature = (*, xpub = None, xsub = None, curve = None, clients = None, queue_bytes = None, total_bytes = None))]
     fn py_new(
         py: Python<'_>,
         xpub: Option<String>,
@@ -48,6 +49,7 @@ impl Forwarder {
         curve: Option<&Bound<'_, PyAny>>,
         clients: Option<&Bound<'_, PyAny>>,
         queue_bytes: Option<usize>,
+        total_bytes: Option<usize>,
     ) -> PyResult<Self> {
         let mut options = ForwarderOptions::default();
         if let Some(xpub) = xpub {
@@ -59,6 +61,9 @@ impl Forwarder {
         (options.curve, options.clients) = keys(curve, clients)?;
         if let Some(bytes) = queue_bytes {
             options.queue_bytes_max = bytes;
+        }
+        if let Some(bytes) = total_bytes {
+            options.total_bytes_max = bytes;
         }
         let bound = py.detach(|| zeromq::Forwarder::bind(options));
         let forwarder = bound.map_err(|error| from_broker(&error))?;

@@ -36,8 +36,9 @@ def operations(changes):
 class Endpoint:
     """What the stand-in tells; everything moves with time."""
 
-    def __init__(self, peers, topics):
+    def __init__(self, peers, topics, has_forwarder):
         self.peers = peers
+        self.has_forwarder = has_forwarder
         self.topics = topics
         self.began = time.monotonic()
 
@@ -53,6 +54,7 @@ class Endpoint:
                                    "closed": 0, "timed-out": 0},
             "drops": {"overflow": 7 if self.peers > 3 else 0, "cut-off": 0, "duplicate": 0, "refused-command": 0,
                       "stopped-command": 0},
+            "forwarders": [self.forwarder(so_far)] if self.has_forwarder else [],
             "program": {}, "refused-connections": 3, "silent-connections": 1, "refused-commands": 0,
             "refused-web-sockets": 0, "duplicates-dropped": 0, "loops-found": 0, "commands-stopped": 0,
             "peers": [self.peer(number, so_far) for number in range(self.peers)],
@@ -93,6 +95,18 @@ class Endpoint:
             "received": traffic(so_far * (number % 5)), "sent": queue(so_far * (number % 4), **lost),
             "round-trip": None if is_web else 0.0004 * (1 + number % 9),
         }
+
+    def forwarder(self, so_far):
+        connections = [
+            {"address": "2001:db8::7" if number == 2 else f"10.0.0.{number + 1}", "port": 41000 + number,
+             "side": "publisher" if number < 2 else "subscriber",
+             "key": "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7" if number % 2 else None,
+             **traffic(so_far // (1 + number)), "waiting-messages": 900 if number == 4 else 0,
+             "waiting-bytes": 108_000 if number == 4 else 0, "dropped": 41 if number == 4 else 0}
+            for number in range(5)
+        ]
+        return {"xpub": "0.0.0.0:27760", "xsub": "0.0.0.0:27761", "subscriptions": 12, **traffic(so_far),
+                "unwanted": 5, "dropped": 41, "refused-connections": 1, "connections": connections}
 
     def answer(self, path, query):
         if path == "/v1/stats":
@@ -142,11 +156,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(peers, topics=40):
-    """The port of a server that tells of so many peers and topics."""
+def serving(peers, topics=40, has_forwarder=False):
+    """The port of a server that tells of so many peers and topics, and of a forwarder if asked."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    server.endpoint = Endpoint(peers, topics)
+    server.endpoint = Endpoint(peers, topics, has_forwarder)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -257,6 +257,28 @@ class TestSlowSubscribers:
         sockets.wait_for(connections=2, dropped=lost.dropped)
 
 
+    def test_what_waits_for_all_together_is_bounded(self, around):
+        # Four queues of 1 MiB, and a quarter of that in all.
+        sockets = around(queue_bytes=1 << 20, total_bytes=1 << 20)
+        topics = [b"a", b"b", b"c", b"d"]
+        publisher = sockets.add("XPUB")
+        for topic in topics:
+            slow = sockets.add("SUB", receive_buffer=4096)
+            slow.say("subscribe", topic)
+            assert publisher.got() == [b"\1" + topic]
+            slow.say("rest")
+            slow.expect("resting")
+
+        def subscribers():
+            return [it for it in sockets.forwarder.connections() if it.side == "subscriber"]
+
+        while not all(it.dropped for it in subscribers()):
+            for topic in topics:
+                publisher.say("send", topic, BURST_BYTES)
+        for connection in subscribers():
+            assert 0 < connection.waiting_bytes <= (1 << 20) // len(topics)
+
+
 class TestKeys:
     def test_keys_of_the_list_are_let_in_and_no_other(self, around):
         server = Server()

@@ -5,6 +5,7 @@ Pictures are kept in `target/page`, or where BROKER_TEST_PICTURES says.
 
 import os
 import pathlib
+import socket
 
 import pytest
 
@@ -195,6 +196,40 @@ def test_the_picture_tells_where_messages_go(chromium):
         assert page.evaluate("document.querySelectorAll('#picture line.bad').length") == 1
         assert page.evaluate("document.querySelectorAll('#picture line.beyond').length") == 1
         page.picture(PICTURES / "graph.png")
+
+
+def test_a_forwarder_has_a_view_where_there_is_one(scene, chromium):
+    tabs = "[...document.querySelectorAll('[role=tab]')].filter((it) => !it.hidden).map((it) => it.textContent)"
+    here = scene.endpoint()
+    page = look_at(chromium, here.serve_http())
+    assert "Forwarder" not in page.evaluate(tabs)
+    address = "tcp://127.0.0.1:0"
+    with broker.zeek.Forwarder(xpub=address, xsub=address, curve=False) as forwarder:
+        here.report_forwarder(forwarder)
+        page.wait_for(f"{tabs}.includes('Forwarder')", "there is a view of it")
+        page.click("Forwarder")
+        page.wait_for(has_row(f"127.0.0.1:{forwarder.xpub_port}forwarder"), "it is shown")
+        with socket.create_connection(("127.0.0.1", forwarder.xpub_port)) as stranger:
+            stranger.sendall(b"GET / HTTP/1.1\r\n\r\n" + bytes(64))
+            page.wait_for(has_row("1 connection refused"), "that it refused a connection")
+    page.wait_for(has_row("There is no forwarder here."), "that it is gone")
+    page.click("Peers")
+    page.wait_for(f"!{tabs}.includes('Forwarder')", "there is no view of it any more")
+    assert page.said == []
+
+
+def test_a_forwarder_looks_as_it_should(chromium):
+    with page_server.serving(peers=1, has_forwarder=True) as port:
+        for size, width in WIDTHS.items():
+            for dark in (False, True):
+                page = look_at(chromium, port, "Forwarder", how="asking", width=width, dark=dark)
+                page.wait_for(f"{ROWS}.length === 6", "the forwarder and its connections are shown")
+                page.wait_for(f"{UPTIME} > {page.evaluate(UPTIME)}", "rates are shown")
+                page.picture(PICTURES / f"forwarder-{size}-{'dark' if dark else 'light'}.png")
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
+        # One that loses messages is marked.
+        bad = "[...document.querySelectorAll('#body td.bad')].map((it) => it.textContent)"
+        assert page.evaluate(bad) == ["900", "41", "900", "41"]
 
 
 def test_ten_thousand_topics_of_a_real_endpoint_can_be_searched(scene, chromium):

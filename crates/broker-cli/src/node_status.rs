@@ -125,8 +125,13 @@ pub(crate) struct Client {
 #[serde(default, rename_all = "kebab-case")]
 pub(crate) struct Forwarder {
     pub(crate) xpub: String,
+    pub(crate) xsub: String,
+    pub(crate) subscriptions: u64,
     pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    pub(crate) unwanted: u64,
     pub(crate) dropped: u64,
+    pub(crate) refused_connections: u64,
     pub(crate) connections: Vec<ForwarderConnection>,
 }
 
@@ -134,8 +139,45 @@ pub(crate) struct Forwarder {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub(crate) struct ForwarderConnection {
+    pub(crate) address: String,
+    pub(crate) port: u16,
     pub(crate) side: String,
+    pub(crate) key: Option<String>,
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
     pub(crate) waiting_messages: u64,
+    pub(crate) waiting_bytes: u64,
+    pub(crate) dropped: u64,
+}
+
+impl Forwarder {
+    /// The connections of a side, "publisher" or "subscriber".
+    pub(crate) fn of<'f>(
+        &'f self,
+        side: &'f str,
+    ) -> impl Iterator<Item = &'f ForwarderConnection> + Clone {
+        self.connections.iter().filter(move |it| it.side == side)
+    }
+
+    /// Messages and bytes that wait for its subscribers.
+    pub(crate) fn waiting(&self) -> Traffic {
+        sum(self.connections.iter().map(|it| Traffic {
+            messages: it.waiting_messages,
+            bytes: it.waiting_bytes,
+        }))
+    }
+}
+
+impl ForwarderConnection {
+    /// What it does and from where.
+    pub(crate) fn name(&self) -> String {
+        let address = if self.address.contains(':') {
+            format!("[{}]", self.address)
+        } else {
+            self.address.clone()
+        };
+        format!("{} {address}:{}", self.side, self.port)
+    }
 }
 
 /// What went through under a prefix of topics.

@@ -158,6 +158,7 @@ class Forwarder:
         curve: bool | str | PathLike[str] | Mapping[str, str] | None = None,
         clients: Iterable[str] | None = None,
         queue_bytes: int | None = None,
+        total_bytes: int | None = None,
     ) -> Self: ...
     @property
     def xpub_port(self) -> int: ...

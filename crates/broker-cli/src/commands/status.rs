@@ -259,14 +259,12 @@ fn show(
     if !status.forwarders.is_empty() {
         console.line("")?;
         let rows = status.forwarders.iter().map(|it| {
-            let of = |side| it.connections.iter().filter(move |one| one.side == side);
-            let waiting = of("subscriber").map(|one| one.waiting_messages).sum();
             vec![
                 it.xpub.clone(),
-                whole(of("publisher").count() as u64),
-                whole(of("subscriber").count() as u64),
+                whole(it.of("publisher").count() as u64),
+                whole(it.of("subscriber").count() as u64),
                 whole(it.messages),
-                whole(waiting),
+                whole(it.waiting().messages),
                 whole(it.dropped),
             ]
         });

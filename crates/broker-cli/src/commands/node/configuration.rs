@@ -662,8 +662,13 @@ mod tests {
             ("retry = \"10\"", "line 1, column 9", ""),
             ("[[store]]\nname = \"a\"", "missing field `role`", ""),
             (
-                "[forwarder]\nclients = [\"short\"]",
-                ": a CURVE key has 40 characters",
+                "[forwarder]\nclients = [\n  \"rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7\",\n  \"short\",\n]",
+                "line 4, column 3: a CURVE key has 40 characters",
+                "",
+            ),
+            (
+                "[forwarder]\nclients = [7]",
+                "line 2, column 12: invalid type: integer `7`, expected a public key",
                 "",
             ),
             (

@@ -1,9 +1,11 @@
 //! The forwarder of a node: the section `[forwarder]` of its file, its start, its keys at a reload.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use broker::Endpoint;
 use broker::zeromq::{Curve, Forwarder, ForwarderOptions, PublicKey};
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
 
 use super::configuration::listen_address;
@@ -23,6 +25,7 @@ pub(super) struct Section {
     curve: String,
     clients: Vec<Client>,
     queue_bytes_max: usize,
+    total_bytes_max: usize,
 }
 
 /// The public key of a client.
@@ -31,12 +34,14 @@ struct Client(PublicKey);
 
 impl Default for Section {
     fn default() -> Self {
+        let options = ForwarderOptions::default();
         Self {
             xpub: None,
             xsub: None,
             curve: String::new(),
             clients: Vec::new(),
-            queue_bytes_max: ForwarderOptions::default().queue_bytes_max,
+            queue_bytes_max: options.queue_bytes_max,
+            total_bytes_max: options.total_bytes_max,
         }
     }
 }
@@ -62,6 +67,7 @@ impl Section {
         options.curve = self.curve();
         options.clients = self.clients();
         options.queue_bytes_max = self.queue_bytes_max;
+        options.total_bytes_max = self.total_bytes_max;
         let checked = options.check();
         checked.map_err(|error| Failure::usage(format!("[forwarder]: {error}")))?;
         Ok(Some(options))
@@ -81,7 +87,11 @@ impl Section {
 
     /// Whether more differs than keys, which change while it runs.
     fn differs_beyond_keys(&self, other: &Self) -> bool {
-        let keyless = |it: &Self| (it.xpub.clone(), it.xsub.clone(), it.queue_bytes_max);
+        let keyless = |it: &Self| Self {
+            curve: String::new(),
+            clients: Vec::new(),
+            ..it.clone()
+        };
         keyless(self) != keyless(other)
     }
 }
@@ -146,9 +156,23 @@ fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>,
 
 impl<'de> Deserialize<'de> for Client {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        deserializer.deserialize_str(ReadClient)
+    }
+}
+
+/// Refuses a wrong key while it is read: a refusal afterwards has the place of the whole list.
+struct ReadClient;
+
+impl Visitor<'_> for ReadClient {
+    type Value = Client;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a public key as a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Client, E> {
         // A secret that is given by mistake must not show.
-        text.parse().map(Self).map_err(serde::de::Error::custom)
+        text.parse().map(Client).map_err(E::custom)
     }
 }
 
@@ -197,7 +221,16 @@ mod tests {
         let other = parse(&format!("xpub = \":1\"\nxsub = \":2\"\n{keys}")).unwrap();
         assert!(!section.differs_beyond_keys(&other));
         assert_eq!(other.clients(), [key]);
-        let other = parse("xpub = \":1\"\nxsub = \":3\"").unwrap();
-        assert!(section.differs_beyond_keys(&other));
+        for rest in ["xsub = \":3\"", "xsub = \":2\"\ntotal-bytes-max = 1"] {
+            let other = parse(&format!("xpub = \":1\"\n{rest}")).unwrap();
+            assert!(section.differs_beyond_keys(&other), "{rest}");
+        }
+    }
+
+    #[test]
+    fn limits_reach_the_library() {
+        let text = "xpub = \":0\"\nxsub = \":0\"\ncurve = \"off\"\nqueue-bytes-max = 7\ntotal-bytes-max = 8";
+        let options = parse(text).unwrap().options().unwrap().unwrap();
+        assert_eq!((options.queue_bytes_max, options.total_bytes_max), (7, 8));
     }
 }

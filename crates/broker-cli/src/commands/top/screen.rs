@@ -123,9 +123,9 @@ fn draw_head(state: &State, frame: &mut Frame<'_>, area: Rect) {
 
 fn draw_tabs(state: &State, frame: &mut Frame<'_>, area: Rect) {
     let mut spans = Vec::new();
-    for (at, view) in View::ALL.into_iter().enumerate() {
+    for (at, view) in state.views().iter().enumerate() {
         let text = format!(" {} {} ", at + 1, view.name());
-        spans.push(if view == state.view {
+        spans.push(if *view == state.view {
             Span::styled(text, Style::new().add_modifier(Modifier::REVERSED))
         } else {
             Span::raw(text)
@@ -273,7 +273,7 @@ fn draw_keys(state: &State, frame: &mut Frame<'_>, area: Rect) {
 }
 
 const HELP: &str = "\
-tab, 1 to 6     view
+tab, 1 to 7     view
 up, down, j, k  choose a line; page up, page down, g, G
 enter, d        details of it
 s, r            sort by the next column; reverse it
@@ -307,7 +307,8 @@ mod tests {
     use super::super::state::Step;
     use super::*;
     use crate::node_status::{
-        Client, Consumer, Health, NodeEvent, NodeStatus, Peer, Queue, Store, Topic, Traffic,
+        Client, Consumer, Forwarder, ForwarderConnection, Health, NodeEvent, NodeStatus, Peer,
+        Queue, Store, Topic, Traffic,
     };
     use crate::outcome::Exit;
 
@@ -386,6 +387,35 @@ mod tests {
         }
     }
 
+    fn forwarder(round: u64) -> Forwarder {
+        let connection = |address: &str, side: &str, lost: u64| ForwarderConnection {
+            address: address.to_owned(),
+            port: 41234,
+            side: side.to_owned(),
+            key: (lost > 0).then(|| "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7".to_owned()),
+            messages: 500 * round,
+            bytes: 50_000 * round,
+            waiting_messages: 2 * lost,
+            waiting_bytes: 200 * lost,
+            dropped: lost,
+        };
+        Forwarder {
+            xpub: "0.0.0.0:27760".to_owned(),
+            xsub: "0.0.0.0:27761".to_owned(),
+            subscriptions: 12,
+            messages: 1000 * round,
+            bytes: 100_000 * round,
+            unwanted: 5,
+            dropped: 9,
+            refused_connections: 1,
+            connections: vec![
+                connection("10.0.0.7", "publisher", 0),
+                connection("2001:db8::7", "subscriber", 0),
+                connection("10.0.0.8", "subscriber", 9),
+            ],
+        }
+    }
+
     fn state() -> State {
         let mut state = State::new("http://node-1:9911");
         for round in 1..=3 {
@@ -427,7 +457,7 @@ mod tests {
     fn each_view_fits_into_a_small_terminal() {
         let mut state = state();
         let mut screens = String::new();
-        for _ in View::ALL {
+        for _ in state.views() {
             press(&mut state, KeyCode::Tab);
             screens.push_str(&screen(&mut state, 80, 24));
             screens.push('\n');
@@ -435,6 +465,34 @@ mod tests {
         assert_eq!(state.view, View::Peers);
         assert!(!screens.contains('\u{1b}'), "topics move no cursor");
         insta::assert_snapshot!("views", screens);
+    }
+
+    #[test]
+    fn a_forwarder_has_a_view_where_there_is_one() {
+        let mut state = state();
+        press(&mut state, KeyCode::Char('7'));
+        assert_eq!(state.view, View::Peers);
+        for round in 4..=5 {
+            state.report(NodeStatus {
+                forwarders: vec![forwarder(round)],
+                ..status(round)
+            });
+        }
+        press(&mut state, KeyCode::BackTab);
+        assert_eq!(state.view, View::Forwarder);
+        let mut screens = screen(&mut state, 80, 24);
+        press(&mut state, KeyCode::Char('j'));
+        press(&mut state, KeyCode::Char('j'));
+        press(&mut state, KeyCode::Char('j'));
+        screens.push_str(&screen(&mut state, 200, 60));
+        insta::assert_snapshot!("forwarder", screens);
+        // It stays when there is none any more, and can be left.
+        state.report(status(6));
+        assert!(screen(&mut state, 80, 24).contains("no forwarder"));
+        press(&mut state, KeyCode::Tab);
+        assert_eq!(state.view, View::Peers);
+        press(&mut state, KeyCode::BackTab);
+        assert_eq!(state.view, View::Events);
     }
 
     #[test]

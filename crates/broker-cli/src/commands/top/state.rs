@@ -33,16 +33,19 @@ pub(super) enum View {
     Queues,
     Clients,
     Events,
+    Forwarder,
 }
 
 impl View {
-    pub(super) const ALL: [Self; 6] = [
+    /// The last one is there only for nodes that have a forwarder, as few do.
+    pub(super) const ALL: [Self; 7] = [
         Self::Peers,
         Self::Topics,
         Self::Stores,
         Self::Queues,
         Self::Clients,
         Self::Events,
+        Self::Forwarder,
     ];
 
     pub(super) const fn name(self) -> &'static str {
@@ -53,6 +56,7 @@ impl View {
             Self::Queues => "Queues",
             Self::Clients => "Clients",
             Self::Events => "Events",
+            Self::Forwarder => "Forwarder",
         }
     }
 
@@ -65,6 +69,7 @@ impl View {
             Self::Queues => &["reader", "taken/s", "waiting", "most", "lost"],
             Self::Clients => &["application", "now", "received", "sent", "cut off", "lost"],
             Self::Events => &["time", "what"],
+            Self::Forwarder => &["connection", "msgs/s", "messages", "waiting", "lost"],
         }
     }
 
@@ -77,6 +82,7 @@ impl View {
             Self::Queues => "nobody reads here",
             Self::Clients => "no WebSocket clients",
             Self::Events => "nothing happened",
+            Self::Forwarder => "no forwarder",
         }
     }
 }
@@ -171,6 +177,15 @@ impl State {
         self.frozen.is_some()
     }
 
+    /// The views that there are for this node, or were when one was chosen.
+    pub(super) fn views(&self) -> &'static [View] {
+        let has_forwarder = !self.status.forwarders.is_empty() || self.view == View::Forwarder;
+        match View::ALL.split_last() {
+            Some((_, without)) if !has_forwarder => without,
+            _ => &View::ALL,
+        }
+    }
+
     // --- what comes ---------------------------------------------------------------------------
 
     pub(super) fn report(&mut self, status: NodeStatus) {
@@ -258,10 +273,12 @@ impl State {
             KeyCode::Esc if !self.filter.is_empty() => self.filter.clear(),
             KeyCode::Esc => return Step::Leave(Exit::Done),
             KeyCode::Tab | KeyCode::Right => self.turn(1),
-            KeyCode::BackTab | KeyCode::Left => self.turn(View::ALL.len() - 1),
-            KeyCode::Char(digit @ '1'..='6') => {
+            KeyCode::BackTab | KeyCode::Left => self.turn(self.views().len() - 1),
+            KeyCode::Char(digit @ '1'..='7') => {
                 let place = usize::from(digit as u8 - b'1');
-                self.choose(View::ALL[place]);
+                if let Some(view) = self.views().get(place) {
+                    self.choose(*view);
+                }
             }
             KeyCode::Char('s') => {
                 self.order = (self.order + 1) % self.view.columns().len();
@@ -302,9 +319,10 @@ impl State {
     }
 
     fn turn(&mut self, by: usize) {
-        let place = View::ALL.iter().position(|view| *view == self.view);
-        let place = (place.unwrap_or(0) + by) % View::ALL.len();
-        self.choose(View::ALL[place]);
+        let views = self.views();
+        let place = views.iter().position(|view| *view == self.view);
+        let place = (place.unwrap_or(0) + by) % views.len();
+        self.choose(views[place]);
     }
 
     fn choose(&mut self, view: View) {
@@ -348,6 +366,7 @@ impl State {
             View::Queues => self.queues(),
             View::Clients => self.clients(),
             View::Events => self.event_rows(),
+            View::Forwarder => self.forwarders(),
         };
         if !self.filter.is_empty() {
             let wanted = self.filter.to_lowercase();
@@ -553,6 +572,61 @@ impl State {
         events.collect()
     }
 
+    /// Each forwarder, and its connections.
+    fn forwarders(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for it in &self.status.forwarders {
+            let [received, _] = self.rates("forwarder", &it.xpub);
+            let waiting = it.waiting();
+            let at = |side, address: &str| {
+                let count = it.of(side).count() as u64;
+                format!("{} at {address}", whole(count))
+            };
+            rows.push(Row {
+                cells: vec![
+                    Cell::Text(format!("forwarder {}", it.xpub)),
+                    rate(received),
+                    number(it.messages),
+                    number(waiting.messages),
+                    number(it.dropped),
+                ],
+                is_bad: false,
+                details: vec![
+                    ("subscribers", at("subscriber", &it.xpub)),
+                    ("publishers", at("publisher", &it.xsub)),
+                    ("topics", whole(it.subscriptions)),
+                    ("received", both(it.messages, it.bytes)),
+                    ("unwanted", whole(it.unwanted)),
+                    ("waiting", both(waiting.messages, waiting.bytes)),
+                    ("lost", whole(it.dropped)),
+                    ("refused", whole(it.refused_connections)),
+                ],
+            });
+            rows.extend(it.connections.iter().map(|one| {
+                let name = one.name();
+                let [messages, _] = self.rates("outlet", &format!("{} {name}", it.xpub));
+                Row {
+                    details: vec![
+                        ("connection", name.clone()),
+                        ("key", one.key.clone().unwrap_or_else(|| "-".to_owned())),
+                        ("messages", both(one.messages, one.bytes)),
+                        ("waiting", both(one.waiting_messages, one.waiting_bytes)),
+                        ("lost", whole(one.dropped)),
+                    ],
+                    cells: vec![
+                        Cell::Text(name),
+                        rate(messages),
+                        number(one.messages),
+                        number(one.waiting_messages),
+                        number(one.dropped),
+                    ],
+                    is_bad: one.dropped > 0 && one.waiting_messages > 0,
+                }
+            }));
+        }
+        rows
+    }
+
     /// How long the node runs, in words.
     pub(super) fn up(&self) -> String {
         age(self.status.uptime)
@@ -592,7 +666,19 @@ fn counts(status: &NodeStatus) -> Vec<(String, [u64; 2])> {
         let count = [0, one.queue.messages];
         (key("queue", &one.number.to_string()), count)
     });
-    peers.chain(topics).chain(queues).collect()
+    let forwarders = status.forwarders.iter().flat_map(|it| {
+        let whole = (key("forwarder", &it.xpub), [it.messages, 0]);
+        let connections = it.connections.iter().map(|one| {
+            let name = format!("{} {}", it.xpub, one.name());
+            (key("outlet", &name), [one.messages, 0])
+        });
+        std::iter::once(whole).chain(connections)
+    });
+    peers
+        .chain(topics)
+        .chain(queues)
+        .chain(forwarders)
+        .collect()
 }
 
 fn number(value: u64) -> Cell {

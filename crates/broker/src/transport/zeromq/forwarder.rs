@@ -392,7 +392,6 @@ impl ForwarderCore {
         log_end(side.name(), remote, registered.is_some(), &ended);
     }
 
-    /// Changes what is wanted, and has publishers told.
     /// Says how much may wait for each subscriber, now that there is one more or less.
     fn share_out(&self, state: &State) {
         let outlets = state.outlets.values();
@@ -402,6 +401,7 @@ impl ForwarderCore {
             .store(share.min(self.queue_bytes_max), Ordering::Relaxed);
     }
 
+    /// Changes what is wanted, and has publishers told.
     fn change<T>(&self, change: impl FnOnce(&mut zmtp::Forwarder) -> T) -> T {
         let mut state = self.state.lock();
         let State {

@@ -246,11 +246,29 @@ const VIEWS = {
       words("in words", (row) => row.text),
     ],
   },
+  Forwarder: {
+    none: "There is no forwarder here.",
+    // Few endpoints have one.
+    isThere: (now) => now.forwarders?.length > 0,
+    rows: (now) => now.outlets,
+    columns: [
+      { ...words("connection", (row) => row.place), kind: "short" },
+      { ...words("side", (row) => row.side), kind: "short" },
+      figure("messages/s", (row) => row.rate, rate),
+      figure("messages", (row) => row.messages),
+      figure("bytes", (row) => row.bytes, bytes),
+      figure("waiting", (row) => row["waiting-messages"], whole, (row) => row["waiting-messages"] > 0 && row.dropped > 0),
+      figure("waiting bytes", (row) => row["waiting-bytes"], bytes),
+      figure("lost", (row) => row.dropped, whole, (row) => row.dropped > 0),
+      { ...words("more", (row) => row.note), kind: "note" },
+    ],
+  },
 };
 
+const hasView = (name) => !VIEWS[name].isThere || name === view || Boolean(before && VIEWS[name].isThere(before));
+
 function drawTabs() {
-  const names = Object.keys(VIEWS);
-  const buttons = names.map((name) => {
+  const buttons = Object.keys(VIEWS).map((name) => {
     const button = document.createElement("button");
     button.textContent = name;
     button.type = "button";
@@ -260,9 +278,10 @@ function drawTabs() {
     button.addEventListener("keydown", (event) => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (!step) return;
+      const names = Object.keys(VIEWS).filter(hasView);
       const next = (names.indexOf(name) + step + names.length) % names.length;
       choose(names[next]);
-      $("tabs").children[next].focus();
+      [...$("tabs").children].find((one) => one.textContent === names[next]).focus();
     });
     return button;
   });
@@ -289,6 +308,7 @@ function drawTable(now) {
     const isChosen = button.textContent === view;
     button.setAttribute("aria-selected", isChosen);
     button.tabIndex = isChosen ? 0 : -1;
+    button.hidden = !hasView(button.textContent);
   }
   drawHead(columns);
   const wanted = $("search").value.toLowerCase();
@@ -661,6 +681,31 @@ function draw() {
   drawTable(before);
 }
 
+// --- forwarders ---------------------------------------------------------------------------------
+
+// A line for a forwarder, and one for each of its connections.
+function outlets(forwarder) {
+  const { connections } = forwarder;
+  const count = (side) => sum(connections, (one) => one.side === side ? 1 : 0);
+  const some = (number, one, many = `${one}s`) => `${whole(number)} ${number === 1 ? one : many}`;
+  const all = {
+    ...forwarder,
+    key: forwarder.xpub,
+    place: forwarder.xpub,
+    side: "forwarder",
+    "waiting-messages": sum(connections, (one) => one["waiting-messages"]),
+    "waiting-bytes": sum(connections, (one) => one["waiting-bytes"]),
+    note: `${some(count("publisher"), "publisher")} at ${forwarder.xsub}, ${some(count("subscriber"), "subscriber")} ` +
+      `with ${some(forwarder.subscriptions, "topic")}, ${whole(forwarder.unwanted)} messages unwanted, ` +
+      `${some(forwarder["refused-connections"], "connection")} refused`,
+  };
+  const each = connections.map((one) => {
+    const place = `${one.address.includes(":") ? `[${one.address}]` : one.address}:${one.port}`;
+    return { ...one, key: `${forwarder.xpub} ${one.side} ${place}`, place, note: one.key ? `key ${one.key}` : "" };
+  });
+  return [all, ...each];
+}
+
 // --- the clock ----------------------------------------------------------------------------------
 
 function compare(now) {
@@ -684,6 +729,9 @@ function compare(now) {
   const taken = since(now.subscribers, old?.subscribers, "number", (one) => one.queue.messages);
   for (const peer of now.peers) Object.assign(peer, { in: came.get(peer.id), out: went.get(peer.id) });
   for (const one of now.subscribers) one.taken = taken.get(one.number);
+  now.outlets = (now.forwarders ?? []).flatMap(outlets);
+  const passed = since(now.outlets, old?.outlets, "key", (one) => one.messages);
+  for (const one of now.outlets) one.rate = passed.get(one.key);
   now.in = sum(now.peers, (one) => one.in);
   now.out = sum(now.peers, (one) => one.out);
   if (!old) return;
