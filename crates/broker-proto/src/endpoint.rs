@@ -57,6 +57,29 @@ pub enum Retry {
     Never,
     /// Try again after that time, for ever. Zero and less mean [`Retry::Never`].
     After(Timespan),
+    /// As [`Retry::After`], with pauses that have this length on average: each is up to a quarter
+    /// shorter or longer, and a peering that is lost is not tried again at once but within a quarter
+    /// of a second. Peers that lose one endpoint at the same time do not come back at the same time.
+    Around(Timespan),
+}
+
+impl Retry {
+    /// The pause that was asked for.
+    const fn pause(self) -> Option<Timespan> {
+        match self {
+            Self::Never => None,
+            Self::After(pause) | Self::Around(pause) => Some(pause),
+        }
+    }
+
+    /// With the pause exchanged.
+    const fn with_pause(self, pause: Timespan) -> Self {
+        match self {
+            Self::Never => Self::Never,
+            Self::After(_) => Self::After(pause),
+            Self::Around(_) => Self::Around(pause),
+        }
+    }
 }
 
 /// Which side of this machine speaks with the other end of an outgoing peering.

@@ -56,12 +56,12 @@ impl Attempt {
         retry: Retry,
         request: Option<RequestId>,
     ) -> Self {
-        let (retry, seconds) = match retry {
-            Retry::After(pause) if pause > Timespan::ZERO => {
+        let (retry, seconds) = match retry.pause() {
+            Some(pause) if pause > Timespan::ZERO => {
                 let seconds = u64::try_from(pause.ns() / NS_PER_SECOND).unwrap_or_default();
-                (Retry::After(pause.max(RETRY_MIN)), seconds)
+                (retry.with_pause(pause.max(RETRY_MIN)), seconds)
             }
-            Retry::After(_) | Retry::Never => (Retry::Never, 0),
+            Some(_) | None => (Retry::Never, 0),
         };
         let address = NetworkAddress {
             host: host.to_owned(),
@@ -127,7 +127,8 @@ impl Endpoint {
     }
 
     /// Dials an address again whose peering was lost: at once, unless one peering after the other
-    /// ends as soon as it is there. Spec: wire 7.6, ADR 0017.
+    /// ends as soon as it is there. Spec: wire 7.6, ADR 0017. With [`Retry::Around`] soon instead of at
+    /// once.
     pub(super) fn redial(
         &mut self,
         now: Timestamp,
@@ -136,14 +137,18 @@ impl Endpoint {
         joined: Option<Timestamp>,
         failures: u32,
     ) {
-        let Retry::After(asked) = retry else { return };
+        let Some(asked) = retry.pause() else { return };
         let pause = asked.min(REDIAL_PAUSE);
         let lasted = joined.is_some_and(|at| at.saturating_add(pause) <= now);
-        let waits = !lasted && failures > 0;
-        let until = if waits {
-            now.saturating_add(pause)
-        } else {
-            now
+        let is_repeated = !lasted && failures > 0;
+        let waits = is_repeated || matches!(retry, Retry::Around(_));
+        let until = match retry {
+            Retry::Around(_) if is_repeated => {
+                now.saturating_add(backoff::around(pause, self.chance()))
+            }
+            Retry::Around(_) => now.saturating_add(backoff::first(asked, self.chance())),
+            _ if is_repeated => now.saturating_add(pause),
+            _ => now,
         };
         let failures = if lasted {
             0
@@ -193,11 +198,10 @@ impl Endpoint {
     /// An attempt came to nothing. Without a cause there was simply nobody. See ADR 0016.
     pub(super) fn fail_attempt(&mut self, now: Timestamp, id: AttemptId, cause: Option<DialFault>) {
         let attempt = self.attempts.get(&id);
-        let chance = if attempt.is_some_and(|attempt| attempt.transport.is_foreign()) {
-            self.chance()
-        } else {
-            0
-        };
+        let is_spread = attempt.is_some_and(|attempt| {
+            attempt.transport.is_foreign() || matches!(attempt.retry, Retry::Around(_))
+        });
+        let chance = if is_spread { self.chance() } else { 0 };
         let Some(attempt) = self.attempts.get_mut(&id) else {
             return;
         };
@@ -209,10 +213,11 @@ impl Endpoint {
         let network = Some(attempt.address.clone());
         let context = Some(EndpointInfo { id: None, network });
         let request = match attempt.retry {
-            Retry::After(pause) => {
-                let pause = match &attempt.transport {
-                    Transport::Native => pause,
-                    Transport::Foreign(_) => backoff::pause(pause, attempt.failures, chance),
+            Retry::After(pause) | Retry::Around(pause) => {
+                let pause = match (&attempt.transport, attempt.retry) {
+                    (Transport::Foreign(_), _) => backoff::pause(pause, attempt.failures, chance),
+                    (Transport::Native, Retry::Around(_)) => backoff::around(pause, chance),
+                    (Transport::Native, _) => pause,
                 };
                 attempt.failures = attempt.failures.saturating_add(1);
                 attempt.unnoticed = 0;

@@ -9,22 +9,18 @@
 
 use std::sync::Arc;
 
-use broker_data::{Timespan, Timestamp};
+use broker_data::Timestamp;
 
-use crate::backoff::pause;
+use crate::backoff::{first, pause};
 use crate::filter::Filter;
 use crate::id::EndpointId;
 use crate::peer_url::PeerUrl;
-use crate::random::{scramble, share};
+use crate::random::scramble;
 use crate::status::NetworkAddress;
 
 use super::connection::Stage;
 use super::handshake::TEXT_SELF;
 use super::{CloseCause, ConnectionId, DialFault, Endpoint, Retry, Transport};
-
-/// Longest time by which the first attempt after a loss is put off: enough to spread a thousand
-/// clients of a server, and too short for a person to notice.
-const FIRST_PAUSE_MAX: Timespan = Timespan::from_ns(250_000_000);
 
 impl Endpoint {
     /// The peer at the other end of a foreign connection is there, under that id, and gets what matches
@@ -85,14 +81,11 @@ impl Endpoint {
         joined: Option<Timestamp>,
         failures: u32,
     ) {
-        let Retry::After(asked) = retry else { return };
+        let Some(asked) = retry.pause() else { return };
         let random = self.chance();
         let lasted = joined.is_some_and(|at| at.saturating_add(asked) <= now);
         let (until, failures) = if lasted {
-            (
-                Timespan::from_ns(share(FIRST_PAUSE_MAX.min(asked).ns(), random)),
-                0,
-            )
+            (first(asked, random), 0)
         } else {
             (pause(asked, failures, random), failures.saturating_add(1))
         };
@@ -103,8 +96,10 @@ impl Endpoint {
 
 #[cfg(test)]
 mod tests {
+    use broker_data::Timespan;
+
     use super::*;
-    use crate::backoff::BACKOFF_MAX;
+    use crate::backoff::{BACKOFF_MAX, FIRST_PAUSE_MAX};
     use crate::config::Config;
     use crate::endpoint::{Closed, Outcome, Output, RequestId};
     use crate::topic::Topic;

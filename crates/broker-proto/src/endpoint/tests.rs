@@ -1001,6 +1001,86 @@ fn peerings_that_do_not_last_are_no_busy_loop() {
     }
 }
 
+/// An interval that pauses have on average.
+fn around(ms: i64) -> Retry {
+    Retry::Around(Timespan::from_millis(ms))
+}
+
+#[test]
+fn a_lost_peer_is_called_again_soon_where_attempts_are_to_be_spread() {
+    let mut script = Script::new();
+    let id = script.peered(around(1000), LARGE);
+    script
+        .endpoint
+        .handle_closed(script.now, id, Closed::Remote);
+    let log = script.log();
+    assert_eq!(log.len(), 3, "{log:?}");
+    let (due, reason) = script.endpoint.next_timeout().unwrap();
+    assert_eq!(reason, TimeoutReason::Retry);
+    assert!(due.since(script.now) <= crate::backoff::FIRST_PAUSE_MAX);
+    script.endpoint.handle_timeout(due);
+    script.dialed();
+}
+
+#[test]
+fn endpoints_that_lose_one_peer_together_do_not_call_it_together() {
+    let pauses = (0..100).map(|seed| {
+        let mut script = Script::new();
+        script.endpoint = Endpoint::new(Config::new(ME, seed));
+        let id = script.peered(around(1000), LARGE);
+        script
+            .endpoint
+            .handle_closed(script.now, id, Closed::Remote);
+        let (due, _) = script.endpoint.next_timeout().unwrap();
+        due.since(script.now).ns()
+    });
+    let pauses: std::collections::BTreeSet<i64> = pauses.collect();
+    assert_eq!(pauses.len(), 100);
+    let width = crate::backoff::FIRST_PAUSE_MAX.ns();
+    let early = pauses.iter().filter(|pause| **pause < width / 2).count();
+    assert!((25..=75).contains(&early), "{early}");
+}
+
+#[test]
+fn attempts_that_are_spread_have_the_interval_on_average() {
+    let mut script = Script::new();
+    let mut id = script.dial(around(1000), 1);
+    let mut sum = 0;
+    for _ in 0..200 {
+        let now = script.now;
+        script.endpoint.handle_closed(now, id, Closed::Remote);
+        script.outputs();
+        let (due, _) = script.endpoint.next_timeout().unwrap();
+        let pause = due.since(now);
+        assert!(pause >= Timespan::from_millis(750) && pause <= Timespan::from_millis(1250));
+        sum += pause.ns() / 200;
+        script.now = due;
+        script.endpoint.handle_timeout(due);
+        id = script.dialed();
+    }
+    let off = (sum - 1_000_000_000).abs();
+    assert!(off < 50_000_000, "{sum}");
+}
+
+#[test]
+fn peerings_that_do_not_last_are_no_busy_loop_where_attempts_are_spread_either() {
+    let mut script = Script::new();
+    let mut id = script.dial(around(1000), 1);
+    for losses in 0..4 {
+        script.introduce(id, LARGE);
+        script.finish(id, LARGE);
+        let now = script.now;
+        script.endpoint.handle_closed(now, id, Closed::Remote);
+        script.outputs();
+        let (due, _) = script.endpoint.next_timeout().unwrap();
+        let is_soon = due.since(now) <= crate::backoff::FIRST_PAUSE_MAX;
+        assert_eq!(is_soon, losses == 0);
+        script.now = due;
+        script.endpoint.handle_timeout(due);
+        id = script.dialed();
+    }
+}
+
 #[test]
 fn who_is_cut_off_for_being_slow_is_not_called_again() {
     let mut script = Script::new();

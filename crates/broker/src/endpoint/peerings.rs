@@ -34,6 +34,11 @@ pub enum Retry {
     Never,
     /// Try again after that time, for ever.
     After(Duration),
+    /// As [`Retry::After`], with pauses that have this length on average: each is up to a quarter
+    /// shorter or longer by chance, and a peering that is lost is tried again within a quarter of a
+    /// second instead of at once. Many programs that lose one endpoint at the same time then do not all
+    /// come back at the same time. Peers that are not native are always tried in such a way.
+    Around(Duration),
 }
 
 impl From<Retry> for broker_proto::Retry {
@@ -41,6 +46,7 @@ impl From<Retry> for broker_proto::Retry {
         match retry {
             Retry::Never => Self::Never,
             Retry::After(pause) => Self::After(timespan(pause)),
+            Retry::Around(pause) => Self::Around(timespan(pause)),
         }
     }
 }
