@@ -436,6 +436,127 @@ def test_stop_ends_serve(other, app):
     asyncio.run(main())
 
 
+class TestServeOnTrio:
+    @pytest.fixture
+    def trio(self):
+        return pytest.importorskip("trio")
+
+    def test_handlers_run_concurrently_and_answer(self, other, app, trio):
+        gate = trio.Event()
+
+        @app.on("wait")
+        async def wait(n: Count):
+            await gate.wait()
+            return Event("waited", n)
+
+        @app.on("fail")
+        async def fail():
+            raise RuntimeError("of a handler")
+
+        @app.on("open")
+        def open_gate():
+            gate.set()
+            return Event("opened")
+
+        async def main():
+            with trio.fail_after(DEADLINE_S):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(app.serve)
+                    other.send(Event("wait", Count(1)), Event("fail"), Event("wait", Count(2)), Event("open"))
+                    answers = await trio.to_thread.run_sync(other.answers, 3)
+                    app.stop()
+                    return answers
+
+        answers = trio.run(main)
+        assert sorted(((name, args) for _, name, args in answers), key=str) == [
+            ("opened", []), ("waited", [Count(1)]), ("waited", [Count(2)])]
+        assert [str(error) for _, error in app.errors] == ["of a handler"]
+
+    def test_a_scope_that_is_cancelled_ends_it_and_its_handlers(self, other, app, trio):
+        began, ended = [], []
+
+        @app.on("wait")
+        async def wait():
+            began.append(1)
+            other.endpoint.publish("/other", Event("began"))
+            try:
+                await trio.sleep_forever()
+            finally:
+                ended.append(1)
+
+        async def main():
+            with trio.fail_after(DEADLINE_S):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(app.serve)
+                    other.send(Event("wait"))
+                    while not began:
+                        await trio.sleep(0.001)
+                    nursery.cancel_scope.cancel()
+            # What comes later is for the next who serves.
+            other.send(Event("late"))
+
+        trio.run(main)
+        assert (began, ended, app.errors) == ([1], [1], [])
+        wait_until(lambda: app._subscriber.available() == 1, "the late event is there")
+
+    @pytest.mark.parametrize("how", ["stop", "shutdown", "stop before"])
+    def test_it_ends_with_the_endpoint_and_by_stop(self, other, app, trio, how):
+        async def main():
+            with trio.fail_after(DEADLINE_S):
+                async with trio.open_nursery() as nursery:
+                    if how == "stop before":
+                        app.stop()
+                    nursery.start_soon(app.serve)
+                    await trio.lowlevel.checkpoint()
+                    if how != "stop before":
+                        end = app.stop if how == "stop" else other.served.shutdown
+                        await trio.to_thread.run_sync(end)
+
+        trio.run(main)
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+    def test_interrupts_of_handlers_pass_through_as_they_are(self, other, app, trio, error):
+        @app.on("end")
+        def end():
+            raise error
+
+        async def main():
+            with trio.fail_after(DEADLINE_S):
+                other.send(Event("end"))
+                await app.serve()
+
+        with pytest.raises(error):
+            trio.run(main)
+
+
+def test_serve_that_is_cancelled_at_its_end_ends_its_handlers(scene, other, app):
+    ended = []
+
+    @app.on("wait")
+    async def wait():
+        app.stop()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(1)
+
+    async def main():
+        serving = asyncio.ensure_future(app.serve())
+        other.send(Event("wait"))
+        while not app._stopped:
+            await asyncio.sleep(0.001)
+        # It waits for its handler by now, or is about to.
+        for _ in range(10):
+            await asyncio.sleep(0)
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+        while not ended:
+            await asyncio.sleep(0.001)
+
+    asyncio.run(asyncio.wait_for(main(), DEADLINE_S))
+
+
 @pytest.mark.parametrize("definition", ["def", "async def"])
 @pytest.mark.parametrize("how", ["run", "serve"])
 def test_nothing_is_handled_after_stop(scene, other, app, definition, how):

@@ -42,18 +42,24 @@ class Waiter(Protocol):
         """Calls a function of the program; if it is a coroutine function, in a task that `unwatch` ends."""
 
 
+def runs_trio() -> bool:
+    """Whether the current task is one of trio."""
+    trio = sys.modules.get("trio")
+    if trio is None:
+        return False
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        return False
+    return True
+
+
 def running() -> Waiter:
     """The library that runs the current task. Raises RuntimeError when there is none."""
-    trio = sys.modules.get("trio")
-    if trio is not None:
-        try:
-            trio.lowlevel.current_task()
-        except RuntimeError:
-            pass
-        else:
-            from .on_trio import OnTrio
+    if runs_trio():
+        from .on_trio import OnTrio
 
-            return OnTrio()
+        return OnTrio()
     import asyncio
 
     try:

@@ -8,13 +8,10 @@ import logging
 from typing import Any, Callable, Iterable, NamedTuple, TypeVar
 
 from .. import _broker
+from . import calls
 from .types import (MismatchError, Parameters, event_name, pack, prepare, printable, unpack)
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-
-# How many calls of asynchronous handlers go on at the same time. While there are as many, nothing is
-# taken from the subscriber, whose own limits then push back.
-CONCURRENT_CALLS_MAX = 100
 
 _log = logging.getLogger("broker.zeek")
 
@@ -61,7 +58,8 @@ class App:
         self._reply_topic = reply_topic
         self._handlers: dict[str, list[_Handler]] = {}
         self._stopped = False
-        self._serving: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+        # Ends the wait of `serve`, while it runs.
+        self._wake: Callable[[], None] | None = None
         self.on_error: Callable[[str, Exception], object] = self._report
 
     def on(self, event: Any, *, reply_topic: Any = None) -> Callable[[_F], _F]:
@@ -105,67 +103,53 @@ class App:
                 raise
 
     async def serve(self) -> None:
-        """Handles events on the running event loop, until the endpoint is shut down, `stop` is
-        called or the task is cancelled.
+        """Handles events in the running task of asyncio or trio, until the endpoint is shut down, `stop`
+        is called or the task is cancelled.
 
         Events are taken in their order; asynchronous handlers run concurrently.
         """
-        loop = asyncio.get_running_loop()
-        ready = asyncio.Event()
-        tasks: set[asyncio.Task[None]] = set()
-        room = asyncio.Semaphore(CONCURRENT_CALLS_MAX)
         try:
-            descriptor = self._subscriber.fd()
-            self._serving = loop, ready
-            while not self._stopped:
-                # Looked at only while waiting: the descriptor stays readable until all is taken.
-                ready.clear()
-                loop.add_reader(descriptor, ready.set)
+            async with calls.running() as beside:
                 try:
-                    await ready.wait()
-                finally:
-                    loop.remove_reader(descriptor)
-                if self._stopped:
-                    break
-                messages = self._subscriber.poll() or [self._subscriber.recv(0)]
-                for topic, value in filter(None, messages):
-                    if self._stopped:
-                        break
-                    for handler, arguments, extras in self._calls(topic, value):
-                        if not handler.is_async:
-                            self._call(topic, handler, arguments, extras)
-                            continue
-                        await room.acquire()
-                        if self._stopped:
-                            break
-                        task = loop.create_task(self._await(topic, handler, arguments, extras))
-                        tasks.add(task)
-                        task.add_done_callback(tasks.discard)
-                        task.add_done_callback(lambda _: room.release())
-                    # Others on the loop get their turn in a long run of messages.
-                    await asyncio.sleep(0)
-        except _broker.ClosedError:
-            pass
-        except asyncio.CancelledError:
-            for task in tasks:
-                task.cancel()
-            raise
+                    await self._serve(beside)
+                except _broker.ClosedError:
+                    pass
         finally:
-            self._serving = None
+            self._wake = None
             if self._stopped:
                 self._subscriber.reset()
-        if tasks:
-            await asyncio.wait(tasks)
+
+    async def _serve(self, beside: calls.OnAsyncio | calls.OnTrio) -> None:
+        descriptor = self._subscriber.fd()
+        self._wake = beside.wake
+        while not self._stopped:
+            # Looked at only while waiting: the descriptor stays readable until all is taken.
+            await beside.readable(descriptor)
+            if self._stopped:
+                break
+            messages = self._subscriber.poll() or [self._subscriber.recv(0)]
+            for topic, value in filter(None, messages):
+                if self._stopped:
+                    break
+                for handler, arguments, extras in self._calls(topic, value):
+                    if not handler.is_async:
+                        self._call(topic, handler, arguments, extras)
+                        continue
+                    await beside.begin(self._await, topic, handler, arguments, extras)
+                    if self._stopped:
+                        break
+                # Others on the loop get their turn in a long run of messages.
+                await beside.turn()
 
     def stop(self) -> None:
         """Ends `run` or `serve`, from any thread. Events that were not handled yet are dropped."""
         self._stopped = True
-        if self._serving is None:
+        wake = self._wake
+        if wake is None:
             self._subscriber.reset()
         else:
             # The loop watches the subscriber's descriptor, which must not go away under it.
-            loop, ready = self._serving
-            loop.call_soon_threadsafe(ready.set)
+            wake()
 
     def emit(self, topic: Any, event: Any) -> None:
         """Publishes an event, or an instance of a class made with `broker.zeek.event`."""
