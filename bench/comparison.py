@@ -21,6 +21,7 @@ HERE = pathlib.Path(__file__).resolve().parent / "comparison"
 DEADLINE_S = 600
 # The name, the program, and what stands between its two processes.
 PROGRAMS = [("broker, a loop", "with_broker_loop.py", None), ("broker, handlers", "with_broker.py", None),
+            ("broker.aio", "with_broker_aio.py", None),
             ("nats-py", "with_nats.py", "nats"),
             ("eclipse-zenoh", "with_zenoh.py", None), ("zeekpy", "with_zeekpy.py", "websocket")]
 # zeekpy is slow: with as many events a round would take minutes.

@@ -42,7 +42,7 @@ from ._client.stream import Stream as Stream
 
 __all__ = [
     "Address", "App", "BrokerError", "BrokerOptions", "ClosedError", "Completions", "Configuration",
-    "ConnectError", "Connection", "Count", "EC", "EndpointInfo", "Enum", "Error", "Event", "Events",
+    "ConnectError", "Connection", "Count", "Diagnosis", "EC", "EndpointInfo", "Enum", "Error", "Event", "Events",
     "LogRecord", "Message", "MismatchError", "PeerInfo", "Port", "SC", "Status", "Store", "StoreError",
     "StoreEvent", "Stream", "Subnet", "Subscription", "Timespan", "Timestamp", "Watch", "connect",
     "event", "pack", "unpack",
@@ -66,8 +66,10 @@ def connect(*addresses: str, subscribe: _connection.Topics = (), timeout: Timeou
     messages iterating over the connection gives.
 
     Waits until there is a peering with each of them. Raises ConnectError, which is a TimeoutError and a
-    ConnectionError, with the reasons, when one is missing after `timeout`; with `wait=False` it returns
-    at once. Peerings that are lost, or not there yet, are tried again every `retry` seconds.
+    ConnectionError, with the reasons and with what `broker doctor` finds there, when one is missing after
+    `timeout`; with `wait=False` it returns at once. Peerings that are lost, or not there yet, are tried
+    again every `retry` seconds on average, each time a little sooner or later, so that many programs do
+    not come back at the same time.
     `on_connect` and `on_disconnect` are functions, or coroutine functions, that are called with the
     EndpointInfo of a peer. `close_timeout` is how long leaving waits for what was published.
     `configuration` has the settings for TLS; with `endpoint` an endpoint of the program is used, and
@@ -178,12 +180,12 @@ class Completions:
         await self._result(self._open().publish(endpoint, topic, value))
 
     async def peer(
-        self, endpoint: Any, addr: Any, port: Any = None, retry: Any = 10.0
+        self, endpoint: Any, addr: Any, port: Any = None, retry: Any = 10.0, *, jitter: Any = False
     ) -> None:
         """Peers, with arguments as for `Endpoint.peer`. Raises BrokerError with the reason when that
         fails; with retries it waits until somebody listens. What is published from then on arrives.
         """
-        await self._result(self._open().peer(endpoint, addr, port, retry))
+        await self._result(self._open().peer(endpoint, addr, port, retry, jitter=jitter))
 
     async def get(self, store: Any, key: Any, default: Any = None) -> Any:
         """The value of a key; `default` when it is absent, or None is stored. Sees every request that

@@ -31,7 +31,7 @@ from ._client.names import *
 
 __all__ = [
     "Address", "App", "BrokerError", "BrokerOptions", "ClosedError", "Configuration", "ConnectError",
-    "Connection", "Count", "EC", "EndpointInfo", "Enum", "Error", "Event", "Events", "LogRecord",
+    "Connection", "Count", "Diagnosis", "EC", "EndpointInfo", "Enum", "Error", "Event", "Events", "LogRecord",
     "Message", "MismatchError", "PeerInfo", "Port", "SC", "Status", "Store", "StoreError", "StoreEvent",
     "Stream", "Subnet", "Subscription", "Timespan", "Timestamp", "connect", "event", "pack", "unpack",
 ]
@@ -341,9 +341,9 @@ class Connection:
         """
         return Store(run(self._core.store(name, timeout=timeout)))
 
-    def master(self, name: str, *, path: Optional[str] = None) -> Store:
+    def master(self, name: str, *, path: Optional[str] = None, timeout: Timeout = None) -> Store:
         """The master of a data store, kept here: in memory, or in the file `path`."""
-        return Store(run(self._core.master(name, path=path)))
+        return Store(run(self._core.master(name, path=path, timeout=timeout)))
 
     def logs(self, *names: str) -> Stream[LogRecord]:
         """Logs of Zeek: a stream of LogRecord. Names are paths such as `conn`; without names all logs."""

@@ -6,6 +6,7 @@
 
 mod stores;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{Completion, OperationId, Submitted};
@@ -14,7 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use self::stores::{Found, Read, Request};
-use crate::argument::{Seconds, Whole};
+use crate::argument::{Flag, Seconds, Whole};
 use crate::decode::{Flavour, decode};
 use crate::endpoint::Endpoint;
 use crate::error::{CallError, from_broker, from_store};
@@ -24,7 +25,7 @@ use crate::process::Owned;
 use crate::publisher::write;
 use crate::status_subscriber::StatusSubscriber;
 use crate::store::event::StoreEvents;
-use crate::store::{Store, expiry, with_both, with_encoded};
+use crate::store::{Attached, Store, attach, expiry, with_both, with_encoded};
 use crate::subscriber::Subscriber;
 use crate::types::topic;
 
@@ -41,6 +42,8 @@ enum Outcome {
     Changed(Result<(), broker::StoreError>),
     Unique(Result<bool, broker::StoreError>),
     Value(Result<Option<Vec<u8>>, broker::StoreError>),
+    Diagnosed(Option<broker_cli::Diagnosis>),
+    Attached(Result<Arc<Attached>, broker::StoreError>),
     Found(Result<Found, broker::StoreError>),
     /// A ping was answered after that time, or never will be.
     Answered(Option<Duration>),
@@ -61,9 +64,21 @@ impl Outcome {
             Self::Unique(Ok(was_absent)) => Ok(was_absent.into_pyobject(py)?.to_owned().into()),
             Self::Value(Ok(None)) => Ok(py.None()),
             Self::Value(Ok(Some(bytes))) => Ok(decode(py, bytes, Flavour::Mixed)?.unbind()),
-            Self::Changed(Err(error)) | Self::Unique(Err(error)) | Self::Value(Err(error)) => {
-                Err(from_store(error))
+            Self::Diagnosed(found) => {
+                let found = found.as_ref().map(|it| {
+                    let (what, means) = (it.what.as_str(), it.means.as_str());
+                    (it.code, what, means, it.remedies.as_slice())
+                });
+                Ok(found.into_pyobject(py)?.unbind())
             }
+            Self::Attached(Ok(attached)) => {
+                let store = Store::shared(attached.clone());
+                Ok(store.into_pyobject(py)?.into_any().unbind())
+            }
+            Self::Changed(Err(error))
+            | Self::Unique(Err(error))
+            | Self::Value(Err(error))
+            | Self::Attached(Err(error)) => Err(from_store(error)),
         }
     }
 }
@@ -123,8 +138,8 @@ impl CompletionQueue {
 
     /// Peers; arguments as for `Endpoint.peer`. The result is None once the other side's subscriptions
     /// are known, or BrokerError with the reason.
-    #[pyo3(signature = (endpoint, addr, port = None, retry = RETRY),
-           text_signature = "($self, endpoint, addr, port=None, retry=10.0)")]
+    #[pyo3(signature = (endpoint, addr, port = None, retry = RETRY, *, jitter = Flag(false)),
+           text_signature = "($self, endpoint, addr, port=None, retry=10.0, *, jitter=False)")]
     fn peer<'py>(
         &self,
         py: Python<'py>,
@@ -132,15 +147,58 @@ impl CompletionQueue {
         addr: &Bound<'py, PyAny>,
         port: Option<&Bound<'py, PyAny>>,
         retry: Seconds,
+        jitter: Flag,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let queue = self.0.get()?;
         let url = peer_url(addr, port)?;
         let endpoint = endpoint.get().live()?;
-        let pending = endpoint.peer_url(url, self::retry(retry.0)?);
+        let pending = endpoint.peer_url(url, self::retry(retry.0, jitter.0)?);
         Self::begun(
             py,
             queue.submit(async move { Outcome::Peered(pending.await) }),
         )
+    }
+
+    /// Looks why there is no peering with an address, which an endpoint tries and was told `text` of, for at
+    /// most `limit`. The result is a tuple of code, what is wrong, what that means and a list of what to try,
+    /// or None when nothing is found in time.
+    fn diagnose<'py>(
+        &self,
+        py: Python<'py>,
+        endpoint: &Bound<'py, Endpoint>,
+        addr: &Bound<'py, PyAny>,
+        text: String,
+        limit: Seconds,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let queue = self.0.get()?;
+        let url = peer_url(addr, None)?;
+        let options = endpoint.get().live()?.options().clone();
+        let limit = Duration::try_from_secs_f64(limit.0.max(0.0)).unwrap_or(Duration::MAX);
+        let looking = broker_cli::diagnose(url, options, text, limit);
+        Self::begun(
+            py,
+            queue.submit(async move { Outcome::Diagnosed(looking.await) }),
+        )
+    }
+
+    /// Attaches the master of a data store; arguments as for `Endpoint.open_master`. The result is a Store
+    /// once its file is open, or StoreError.
+    #[pyo3(signature = (endpoint, name, r#type = None, opts = None))]
+    fn open_master<'py>(
+        &self,
+        py: Python<'py>,
+        endpoint: &Bound<'py, Endpoint>,
+        name: &Bound<'py, PyAny>,
+        r#type: Option<&Bound<'py, PyAny>>,
+        opts: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let queue = self.0.get()?;
+        let endpoint = endpoint.get();
+        endpoint.live()?;
+        let attaching = attach::master_async(endpoint.owned()?, name, r#type, opts)?;
+        let submitted =
+            queue.submit(async move { Outcome::Attached(attaching.await.map(Arc::new)) });
+        Self::begun(py, submitted)
     }
 
     /// Reads a key of a store once what was asked for before is in effect. The result is its value, None

@@ -45,7 +45,7 @@ impl Endpoint {
         self.owned()?.get()
     }
 
-    fn owned(&self) -> PyResult<&Arc<Owned<broker::Endpoint>>> {
+    pub(crate) fn owned(&self) -> PyResult<&Arc<Owned<broker::Endpoint>>> {
         self.0
             .get()
             .ok_or_else(|| PyRuntimeError::new_err("Endpoint.__init__ was not called"))
@@ -406,8 +406,9 @@ impl Endpoint {
     /// Peers with the endpoint that listens at an address. Returns whether that worked.
     ///
     /// `retry` is the pause between attempts in seconds, or a timedelta or Timespan, cut to whole
-    /// seconds; below 1 there is one attempt. With
-    /// retries it waits until somebody listens, or for at most `timeout` (seconds, timedelta,
+    /// seconds; below 1 there is one attempt. With `jitter` it is that on average, and each is up to a
+    /// quarter shorter or longer: many programs that lose one peer do not come back at the same time.
+    /// With retries it waits until the peer is there, or for at most `timeout` (seconds, timedelta,
     /// Timespan; None: no limit); attempts go on after that. When it returns True the other
     /// side's subscriptions are known, so what is published from then on arrives.
     ///
@@ -428,9 +429,9 @@ impl Endpoint {
     /// `nats://host:port,host:port` names servers of NATS of one cluster. Only there: `nats` maps names of
     /// options to values: user and password, token, or credentials_file; tls, ca_file, certificate and
     /// key; prefix, what subjects begin with instead of "bk.".
-    #[pyo3(signature = (addr, port = None, retry = RETRY, *, timeout = None, membership = None,
-                        name = None, curve = None, unify_topics = None, nats = None),
-           text_signature = "($self, addr, port=None, retry=10.0, *, timeout=None, \
+    #[pyo3(signature = (addr, port = None, retry = RETRY, *, timeout = None, jitter = Flag(false),
+                        membership = None, name = None, curve = None, unify_topics = None, nats = None),
+           text_signature = "($self, addr, port=None, retry=10.0, *, timeout=None, jitter=False, \
                              membership=None, name=None, curve=None, unify_topics=None, nats=None)")]
     #[expect(clippy::too_many_arguments, reason = "they are keywords")]
     fn peer(
@@ -440,6 +441,7 @@ impl Endpoint {
         port: Option<&Bound<'_, PyAny>>,
         retry: Seconds,
         timeout: Option<&Bound<'_, PyAny>>,
+        jitter: Flag,
         membership: Option<&str>,
         name: Option<String>,
         curve: Option<&Bound<'_, PyAny>>,
@@ -448,7 +450,7 @@ impl Endpoint {
     ) -> PyResult<bool> {
         let (url, limit) = (peer_url(addr, port)?, self::timeout(timeout)?);
         let options = zeromq::options(membership, name, curve, unify_topics)?;
-        let (endpoint, retry) = (self.live()?, self::retry(retry.0)?);
+        let (endpoint, retry) = (self.live()?, self::retry(retry.0, jitter.0)?);
         let pending = Peering::new(url, options, nats)?.join(endpoint, retry);
         match wait_for(py, limit, pending)? {
             Some(Ok(())) => Ok(true),
@@ -462,16 +464,17 @@ impl Endpoint {
     }
 
     /// Like `peer`, but returns at once; status events tell how it went.
-    #[pyo3(signature = (addr, port = None, retry = RETRY, *, membership = None, name = None,
-                        curve = None, unify_topics = None, nats = None),
-           text_signature = "($self, addr, port=None, retry=10.0, *, membership=None, name=None, \
-                             curve=None, unify_topics=None, nats=None)")]
+    #[pyo3(signature = (addr, port = None, retry = RETRY, *, jitter = Flag(false), membership = None,
+                        name = None, curve = None, unify_topics = None, nats = None),
+           text_signature = "($self, addr, port=None, retry=10.0, *, jitter=False, membership=None, \
+                             name=None, curve=None, unify_topics=None, nats=None)")]
     #[expect(clippy::too_many_arguments, reason = "they are keywords")]
     fn peer_nosync(
         &self,
         addr: &Bound<'_, PyAny>,
         port: Option<&Bound<'_, PyAny>>,
         retry: Seconds,
+        jitter: Flag,
         membership: Option<&str>,
         name: Option<String>,
         curve: Option<&Bound<'_, PyAny>>,
@@ -480,7 +483,7 @@ impl Endpoint {
     ) -> PyResult<()> {
         let url = peer_url(addr, port)?;
         let options = zeromq::options(membership, name, curve, unify_topics)?;
-        let (endpoint, retry) = (self.live()?, self::retry(retry.0)?);
+        let (endpoint, retry) = (self.live()?, self::retry(retry.0, jitter.0)?);
         Peering::new(url, options, nats)?.begin(endpoint, retry)
     }
 

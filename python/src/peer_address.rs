@@ -40,8 +40,9 @@ pub(crate) fn peer_url(
     })
 }
 
-/// Seconds between attempts, truncated to whole ones; less than one means one attempt.
-pub(crate) fn retry(seconds: f64) -> PyResult<Retry> {
+/// Seconds between attempts, truncated to whole ones; less than one means one attempt. With `jitter`
+/// they are that on average.
+pub(crate) fn retry(seconds: f64, jitter: bool) -> PyResult<Retry> {
     if seconds.is_nan() {
         return Err(PyValueError::new_err(
             "expected seconds between attempts, found nan",
@@ -49,6 +50,7 @@ pub(crate) fn retry(seconds: f64) -> PyResult<Retry> {
     }
     Ok(match seconds.clamp(0.0, RETRY_MAX_S).trunc() {
         0.0 => Retry::Never,
+        whole if jitter => Retry::Around(Duration::from_secs_f64(whole)),
         whole => Retry::After(Duration::from_secs_f64(whole)),
     })
 }

@@ -222,7 +222,11 @@ fn key_object<'py>(py: Python<'py>, key: &[u8]) -> PyResult<Bound<'py, PyAny>> {
 
 impl Store {
     pub(crate) fn new(attached: Attached) -> Self {
-        Self(Mutex::new(Some(Arc::new(attached))))
+        Self::shared(Arc::new(attached))
+    }
+
+    pub(crate) fn shared(attached: Arc<Attached>) -> Self {
+        Self(Mutex::new(Some(attached)))
     }
 
     pub(crate) fn attached(&self) -> PyResult<Arc<Attached>> {

@@ -269,6 +269,44 @@ def accept(silent):
     silent.shake_hands()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_master_is_kept_in_a_file(kind, fake, tmp_path):
+    path = str(tmp_path / "seen.sqlite")
+
+    async def main():
+        async with aio.connect(fake.address) as b:
+            seen = await b.master("seen", path=path, timeout=DEADLINE_S)
+            await seen.put("k", 1)
+            # Another handle of the same.
+            again = await b.master("seen", path=path)
+            assert await again.get("k") == 1
+            with pytest.raises(aio.StoreError, match="directory|database"):
+                await b.master("other", path=str(tmp_path))
+
+    run(kind, main)
+    with broker.Endpoint() as endpoint:
+        store = endpoint.open_master("seen", broker.Backend.SQLite, {"path": path})
+        assert store.get("k") == 1
+
+
+def test_a_master_can_be_opened_again_after_its_opening_was_cancelled(fake, tmp_path):
+    path = str(tmp_path / "seen.sqlite")
+
+    async def main():
+        async with aio.connect(fake.address) as b:
+            for turns in range(5):
+                opening = asyncio.ensure_future(b.master("seen", path=path))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                opening.cancel()
+                await asyncio.wait([opening])
+            seen = await b.master("seen", path=path, timeout=DEADLINE_S)
+            await seen.put("k", 1)
+            assert await seen.get("k") == 1
+
+    run("asyncio", main)
+
+
 def test_websocket_servers_are_peers_as_well(fake):
     async def main():
         async with aio.connect(fake.web_socket_address, subscribe=["/t"]) as b:

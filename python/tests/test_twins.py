@@ -242,6 +242,31 @@ def test_who_cannot_be_reached_is_named_with_the_reason():
     assert "nobody answers there" in str(raised.value)
 
 
+def test_what_is_wrong_is_told_as_the_doctor_tells_it(scene):
+    endpoint = scene.endpoint()
+    port = endpoint.listen_ws("127.0.0.1", 0, tls=False)
+    address = "zeek://127.0.0.1:%d" % port
+
+    def diagnosis():
+        with pytest.raises(broker.sync.ConnectError) as raised:
+            broker.sync.connect(address, timeout=2)
+        # A machine that is busy may not find out in time.
+        return raised.value.diagnoses.get(address)
+
+    found = wait_until(diagnosis, "what is wrong")
+    assert found.code == "is-websocket" and "WebSocket" in found.what
+    assert any("ws://127.0.0.1:%d" % port in remedy for remedy in found.remedies)
+
+
+def test_an_error_has_the_reason_and_the_diagnosis_of_each_address():
+    found = broker.sync.Diagnosis("port-closed", "nothing listens there", "It is closed.", ["open it", "go"])
+    error = broker.sync.ConnectError({"zeek://a:1": "not in time", "zeek://b:1": "no"}, {"zeek://a:1": found})
+    assert str(error) == ("cannot peer with zeek://a:1: not in time: nothing listens there. It is closed. Try: open it.;"
+                          " cannot peer with zeek://b:1: no")
+    assert list(error.reasons) == ["zeek://a:1", "zeek://b:1"]
+    assert error.diagnoses == {"zeek://a:1": found}
+
+
 def test_without_waiting_it_peers_later(scene):
     peers = []
     endpoint = scene.endpoint()

@@ -3,7 +3,7 @@
 mod bench;
 mod completion;
 mod context;
-mod doctor;
+pub(crate) mod doctor;
 mod intel;
 mod logs;
 mod man;

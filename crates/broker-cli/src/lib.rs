@@ -52,6 +52,7 @@ mod template;
 
 use std::ffi::OsString;
 
+pub use commands::doctor::{Diagnosis, diagnose};
 pub use console::Console;
 
 /// Runs the command with its arguments, the name of the program first, and returns the exit code.

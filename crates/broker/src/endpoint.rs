@@ -13,6 +13,7 @@ use broker_proto::{EndpointId, Topic};
 
 pub use self::builder::Builder;
 pub use self::peerings::Retry;
+use crate::config::Options;
 use crate::core::pending::Pending;
 use crate::core::shared::Shared;
 use crate::error::Error;
@@ -281,6 +282,11 @@ impl Endpoint {
         Hub::new(self.shared(), topics.into_iter().map(Into::into).collect())
     }
 
+    /// How it was set up.
+    pub fn options(&self) -> &Options {
+        &self.shared().options
+    }
+
     // --- stores ---------------------------------------------------------------------------------
 
     /// Attaches the master of a store: the one front end that has its entries.
@@ -295,6 +301,26 @@ impl Endpoint {
     /// shutdown.
     pub fn attach_master(&self, name: &str, backend: Backend) -> Result<Store, StoreError> {
         Store::attach_master(self.node(), name, backend)
+    }
+
+    /// As [`attach_master`](Self::attach_master) for async code: a file is opened in another thread.
+    ///
+    /// Dropping the returned value does not stop that; the handle goes as soon as it is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`attach_master`](Self::attach_master).
+    pub fn attach_master_async(
+        &self,
+        name: &str,
+        backend: Backend,
+    ) -> Pending<Result<Store, StoreError>> {
+        let (resolver, pending) = Pending::new(|| Err(StoreError::Closed));
+        let (endpoint, name) = (self.clone(), name.to_owned());
+        self.shared()
+            .runtime
+            .spawn_blocking(move || resolver.resolve(endpoint.attach_master(&name, backend)));
+        pending
     }
 
     /// Attaches a clone of a store: a copy that follows the master on a peer.

@@ -745,6 +745,7 @@ class Endpoint:
         retry: _Seconds = 10.0,
         *,
         timeout: _Timeout = None,
+        jitter: _Flag = False,
         membership: Literal["observer", "node"] | None = None,
         name: str | None = None,
         curve: bool | str | PathLike[str] | Mapping[str, str] | None = None,
@@ -757,6 +758,7 @@ class Endpoint:
         port: _Whole | None = None,
         retry: _Seconds = 10.0,
         *,
+        jitter: _Flag = False,
         membership: Literal["observer", "node"] | None = None,
         name: str | None = None,
         curve: bool | str | PathLike[str] | Mapping[str, str] | None = None,
@@ -839,6 +841,16 @@ class CompletionQueue:
         addr: str | bytes,
         port: _Whole | None = None,
         retry: _Seconds = 10.0,
+        *,
+        jitter: _Flag = False,
+    ) -> _Begun: ...
+    def diagnose(self, endpoint: Endpoint, addr: str | bytes, text: str, limit: _Seconds) -> _Begun: ...
+    def open_master(
+        self,
+        endpoint: Endpoint,
+        name: str | bytes,
+        type: Backend | None = None,
+        opts: Mapping[str, _Value] | None = None,
     ) -> _Begun: ...
     def get(self, store: Store, key: _Value) -> _Begun: ...
     def put(self, store: Store, key: _Value, value: _Value, expiry: _Span = None) -> _Begun: ...

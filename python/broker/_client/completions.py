@@ -56,10 +56,10 @@ class Completions:
             raise ClosedError("the connection is closed")
         return self._queue
 
-    def begin(self, method: Callable[..., Begun], *arguments: Any) -> Operation:
+    def begin(self, method: Callable[..., Begun], *arguments: Any, **keywords: Any) -> Operation:
         """Begins what a method of the queue begins."""
         with self.waiter.lock:
-            number, result = method(*arguments)
+            number, result = method(*arguments, **keywords)
             if number is None:
                 return Operation(None, None, result)
             operation = self._operations[number] = Operation(number, self.waiter.gate(), None)
@@ -80,6 +80,18 @@ class Completions:
         if operation.error is not None:
             raise operation.error
         return True
+
+    async def over_by(self, operation: Operation, deadline: float) -> bool:
+        """Waits for an operation without giving it up; false when the deadline came first."""
+        if operation.number is None:
+            return True
+        await self.waiter.wait(operation.gate, deadline)
+        with self.waiter.lock:
+            if operation.number not in self._operations:
+                return True
+            # A gate is waited at once.
+            operation.gate = self.waiter.gate()
+            return False
 
     def _forget(self, number: int) -> bool:
         with self.waiter.lock:

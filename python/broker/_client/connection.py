@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import (Any, Callable, Dict, Iterable, List, Literal, Mapping, Optional, Tuple, Type, TypeVar, Union,
-                    overload)
+from types import MappingProxyType, TracebackType
+from typing import (Any, Callable, Dict, Iterable, List, Literal, Mapping, NamedTuple, Optional, Tuple, Type, TypeVar,
+                    Union, overload)
 
 import broker
 
@@ -34,18 +34,40 @@ STORE_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
 # How often peers are looked at that cannot confirm what they have.
 LOOK_S = 0.01
+# How long before the end of its time `connect` looks why a peer is missing, and the most of that time.
+DIAGNOSIS_S = 2.5
+DIAGNOSIS_PART = 0.5
 # What is said of a peer that gave no reason.
 _NOBODY = "unable to connect to remote peer"
 # A shutdown says goodbye for at most 5 s; more than that would be a fault, which must not hang a program.
 SHUTDOWN_S = 10.0
 
 
-class ConnectError(BrokerError, ConnectionError, TimeoutError):
-    """A peer was not reached. `reasons` has the cause for each address that is not peered."""
+class Diagnosis(NamedTuple):
+    """What `broker doctor` finds at an address: a code for programs, what is wrong, what that means, and
+    what to try, the most promising first.
+    """
 
-    def __init__(self, reasons: Mapping[str, str]) -> None:
-        super().__init__("; ".join("cannot peer with %s: %s" % pair for pair in reasons.items()))
-        self.reasons = dict(reasons)
+    code: str
+    what: str
+    means: str
+    remedies: List[str]
+
+
+class ConnectError(BrokerError, ConnectionError, TimeoutError):
+    """A peer was not reached. `reasons` has the cause for each address that is not peered, `diagnoses` what
+    `broker doctor` finds at those of them where it found something in time.
+    """
+
+    def __init__(self, reasons: Mapping[str, str], diagnoses: Mapping[str, Diagnosis] = MappingProxyType({})) -> None:
+        texts = []
+        for url, reason in reasons.items():
+            found = diagnoses.get(url)
+            text = "cannot peer with %s: %s" % (url, reason)
+            texts.append(text if found is None else " ".join(["%s: %s." % (text, found.what), found.means,
+                                                              *("Try: %s." % it for it in found.remedies[:1])]))
+        super().__init__("; ".join(texts))
+        self.reasons, self.diagnoses = dict(reasons), dict(diagnoses)
 
 
 class Subscription(Stream[Message]):
@@ -149,7 +171,7 @@ class Connection:
         """Peers with all addresses; without `wait` they are looked for in the background."""
         if not wait:
             for url in self._urls:
-                self._endpoint.peer_nosync(url, None, self._retry)
+                self._endpoint.peer_nosync(url, None, self._retry, jitter=True)
             return
         deadline = deadline_of(timeout)
         completions = self._completions
@@ -157,13 +179,15 @@ class Connection:
         missing: Dict[str, str] = {}
         for url in self._urls:
             try:
-                operation = completions.begin(completions.queue.peer, self._endpoint, url, None, self._retry)
+                operation = completions.begin(completions.queue.peer, self._endpoint, url, None, self._retry,
+                                              jitter=True)
             except ClosedError:
                 raise
             except BrokerError as error:
                 missing[url] = str(error)
             else:
                 pending.append((url, operation))
+        looks = await self._begin_to_look(pending, deadline, seconds(timeout))
         for url, operation in pending:
             try:
                 if await completions.finish(operation, deadline):
@@ -178,8 +202,29 @@ class Connection:
                 # The texts of the original have no cause where simply nobody is there.
                 reason += ": nobody answers there" if reason == _NOBODY else ""
                 missing[url] = str(expired(reason + ",", timeout))
+        diagnoses = {}
+        for url, look in looks.items():
+            # Of those that came after all nobody wants to know any more.
+            is_over = await completions.finish(look, deadline if url in missing else 0.0)
+            if is_over and look.result is not None and url in missing:
+                diagnoses[url] = Diagnosis(*look.result)
         if missing:
-            raise ConnectError(missing)
+            raise ConnectError(missing, diagnoses)
+
+    async def _begin_to_look(self, pending: List[Tuple[str, Operation]], deadline: Optional[float],
+                             timeout: Optional[float]) -> Dict[str, Operation]:
+        """Waits until most of the time is over, and begins to look at what is not there until then."""
+        looks: Dict[str, Operation] = {}
+        if deadline is None or timeout is None or self._retry < 1.0:
+            return looks
+        completions = self._completions
+        limit = min(DIAGNOSIS_S, DIAGNOSIS_PART * timeout)
+        for url, operation in pending:
+            if not await completions.over_by(operation, deadline - limit):
+                self._look_at_statuses()
+                text = self._failures.get(host_and_port(url), _NOBODY)
+                looks[url] = completions.begin(completions.queue.diagnose, self._endpoint, url, text, limit)
+        return looks
 
     def _on_status(self) -> None:
         # Looked at again until nothing is there, which is what has the queue tell of the next.
@@ -378,19 +423,21 @@ class Connection:
             raise
         return store
 
-    async def master(self, name: str, *, path: Optional[str] = None) -> Store:
+    async def master(self, name: str, *, path: Optional[str] = None, timeout: Timeout = None) -> Store:
         """The master of a data store, kept here: in memory, or in the file `path`. Raises StoreError when
-        a peer has it or the file cannot be used.
+        a peer has it or the file cannot be used, TimeoutError when it is not open in time.
 
         >>> seen = await b.master("seen")
         >>> await seen.increment("10.0.0.1")
         >>> await seen.snapshot()
         {'10.0.0.1': 1}
         """
-        if path is None:
-            return Store(self._completions, self._endpoint.open_master(name))
-        opened = self._endpoint.open_master(name, Backend.SQLite, {"path": str(path)})
-        return Store(self._completions, opened)
+        completions = self._completions
+        kept = () if path is None else (Backend.SQLite, {"path": str(path)})
+        # A file may take long to open, and a lock before it: another thread waits for that.
+        opened = await completions.run("the store was not open", timeout, completions.queue.open_master,
+                                       self._endpoint, name, *kept)
+        return Store(completions, opened)
 
     def logs(self, *names: str) -> Stream[LogRecord]:
         """Logs of Zeek: a stream of LogRecord. Names are paths such as `conn`; without names all logs.
@@ -409,7 +456,7 @@ class Connection:
         logs = _logs(endpoint, names or None)
         if self._urls:
             for url in self._urls:
-                endpoint.peer_nosync(url, None, self._retry)
+                endpoint.peer_nosync(url, None, self._retry, jitter=True)
         return Stream(self._completions, logs, polled(logs), on_close)
 
     def _close_other(self, endpoint: broker.Endpoint) -> None:

@@ -7,11 +7,11 @@ from .._broker import (Address, BrokerError, BrokerOptions, ClosedError, Configu
 from .._broker.zeek import LogRecord
 from ..zeek.app import App
 from ..zeek.types import MismatchError, event, pack, unpack
-from .connection import ConnectError
+from .connection import ConnectError, Diagnosis
 
 Event = zeek.Event
 
 __all__ = ["Address", "App", "BrokerError", "BrokerOptions", "ClosedError", "Configuration", "ConnectError",
-           "Count", "EC", "EndpointInfo", "Enum", "Error", "Event", "LogRecord", "Message", "MismatchError",
+           "Count", "Diagnosis", "EC", "EndpointInfo", "Enum", "Error", "Event", "LogRecord", "Message", "MismatchError",
            "PeerInfo", "Port", "SC", "Status", "StoreError", "StoreEvent", "Subnet", "Timespan", "Timestamp",
            "event", "pack", "unpack"]

@@ -1,8 +1,7 @@
 //! Attaching masters and clones: the arguments, and the wait for a file.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::sync::Arc;
 
 use broker::data::{Value, decode};
 use broker::{CloneOptions, SqliteOptions, StoreError};
@@ -16,7 +15,7 @@ use crate::process::Owned;
 use crate::publisher::encoded;
 use crate::store::{Attached, span};
 use crate::types::enumeration::Backend;
-use crate::wait::{Limit, wait};
+use crate::wait::wait_forever;
 
 /// What attaching gives, short of wrong types of arguments.
 pub(crate) type Result = std::result::Result<Attached, StoreError>;
@@ -61,14 +60,17 @@ pub(crate) fn nameless(endpoint: &Arc<Owned<broker::Endpoint>>) -> Attached {
     }
 }
 
-/// Attaches a master. A file is opened in a thread of its own, since that can take long.
-pub(crate) fn master(
-    py: Python<'_>,
-    owner: &Arc<Owned<broker::Endpoint>>,
+/// The master that arguments ask for.
+struct Wanted {
+    name: String,
+    backend: broker::Backend,
+}
+
+fn wanted(
     name: &Bound<'_, PyAny>,
     backend: Option<&Bound<'_, PyAny>>,
     opts: Option<&Bound<'_, PyAny>>,
-) -> PyResult<Result> {
+) -> PyResult<std::result::Result<Wanted, StoreError>> {
     let name = string(name)?;
     let number = match backend {
         None => 0,
@@ -78,34 +80,62 @@ pub(crate) fn master(
         },
     };
     let options = options(opts)?;
-    let endpoint = owner.get()?;
     if number != SQLITE {
-        let store = py.detach(|| endpoint.attach_master(&name, broker::Backend::Memory));
-        return Ok(attached(owner, store));
+        let backend = broker::Backend::Memory;
+        return Ok(Ok(Wanted { name, backend }));
     }
-    let options = match SqliteOptions::from_table(&options) {
-        Ok(options) => options,
+    Ok(match SqliteOptions::from_table(&options) {
+        Ok(options) => Ok(Wanted {
+            name,
+            backend: broker::Backend::Sqlite(options),
+        }),
         Err(error) => {
             let cause = error.to_string();
-            return Ok(Err(StoreError::Backend { name, cause }));
+            Err(StoreError::Backend { name, cause })
         }
+    })
+}
+
+/// Attaches a master. A file is opened in another thread, since that can take long.
+pub(crate) fn master(
+    py: Python<'_>,
+    owner: &Arc<Owned<broker::Endpoint>>,
+    name: &Bound<'_, PyAny>,
+    backend: Option<&Bound<'_, PyAny>>,
+    opts: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Result> {
+    let Wanted { name, backend } = match wanted(name, backend, opts)? {
+        Ok(wanted) => wanted,
+        Err(error) => return Ok(Err(error)),
     };
-    let endpoint = endpoint.clone();
-    let (sender, receiver) = mpsc::channel();
-    thread::Builder::new()
-        .name("broker-attach".to_owned())
-        .spawn(move || {
-            let store = endpoint.attach_master(&name, broker::Backend::Sqlite(options));
-            // Nobody waits any more after an interrupt.
-            let _ = sender.send(store);
-        })?;
-    let store = wait(py, Limit::Forever, move |slice| {
-        receiver.recv_timeout(slice).ok()
-    })?;
-    Ok(attached(
-        owner,
-        store.expect("a wait without limit ends with an answer"),
-    ))
+    let endpoint = owner.get()?;
+    let store = match backend {
+        broker::Backend::Memory => py.detach(|| endpoint.attach_master(&name, backend)),
+        _ => wait_forever(py, endpoint.attach_master_async(&name, backend))?,
+    };
+    Ok(attached(owner, store))
+}
+
+/// As [`master`], for those who do not wait.
+pub(crate) fn master_async(
+    owner: &Arc<Owned<broker::Endpoint>>,
+    name: &Bound<'_, PyAny>,
+    backend: Option<&Bound<'_, PyAny>>,
+    opts: Option<&Bound<'_, PyAny>>,
+) -> PyResult<impl Future<Output = Result> + Send + 'static> {
+    let endpoint = owner.get()?;
+    let pending = match wanted(name, backend, opts)? {
+        Ok(Wanted { name, backend }) => Ok(endpoint.attach_master_async(&name, backend)),
+        Err(error) => Err(error),
+    };
+    let owner = owner.clone();
+    Ok(async move {
+        let store = match pending {
+            Ok(pending) => pending.await,
+            Err(error) => Err(error),
+        };
+        attached(&owner, store)
+    })
 }
 
 /// Attaches a clone.

@@ -19,10 +19,14 @@ mod speech;
 mod topics;
 mod walk;
 
+use std::thread;
 use std::time::Duration;
 
-use broker::{EndpointId, Value};
+use broker::proto::peer_url::PeerUrl;
+use broker::{EndpointId, Options, Value};
 use clap::Args;
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 
 use super::value::{self, GRAMMAR};
 use crate::arguments::{ConnectionArguments, Global};
@@ -47,7 +51,7 @@ nothing comes, 5 if one side does not accept the other, 1 for the rest.";
 ///
 /// Walks the way that a message takes: name, port, protocol, TLS, handshake, filters, events, flow.
 /// Stops at the first step that is broken, says what that means and what to do about it.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{GRAMMAR}\n\n{EXIT_CODES}"))]
 pub(crate) struct Doctor {
     /// Peer; without it those of -u, the context, ...
@@ -82,6 +86,67 @@ pub(crate) struct Doctor {
     timeout: Duration,
     #[command(flatten)]
     connection: ConnectionArguments,
+}
+
+/// Why there is no peering with an address, as [`diagnose`] found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Diagnosis {
+    /// Names the cause, for programs: "port-closed" and so on, as in the output of `broker doctor --json`.
+    pub code: &'static str,
+    /// What is wrong, in a sentence.
+    pub what: String,
+    /// What that means.
+    pub means: String,
+    /// What to try, the most promising first.
+    pub remedies: Vec<String>,
+}
+
+/// Of the time that a diagnosis may take, the part that each of its steps may: name, port, protocol.
+const STEPS: u32 = 3;
+
+/// Looks why there is no peering with an address, as `broker doctor` does: name, port, protocol, TLS, handshake.
+///
+/// `options` are those of the endpoint that tries it, `text` is what it was told. The look is taken in a
+/// thread of its own, makes connections of its own to that address, and ends when the future is dropped.
+/// `None` when nothing was found within `limit`.
+pub fn diagnose(
+    url: PeerUrl,
+    options: Options,
+    text: String,
+    limit: Duration,
+) -> impl Future<Output = Option<Diagnosis>> + Send + 'static {
+    let (mut sender, receiver) = oneshot::channel();
+    let look = move || {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let Ok(runtime) = runtime else { return };
+        let finding = runtime.block_on(async {
+            let doctor = Doctor {
+                timeout: limit / STEPS,
+                ..Doctor::default()
+            };
+            let walk = tokio::time::timeout(limit, walk::why_not(&doctor, &url, &options, &text));
+            tokio::select! {
+                () = sender.closed() => None,
+                found = walk => found.ok().flatten(),
+            }
+        });
+        // Names may still be looked up.
+        runtime.shutdown_background();
+        let _nobody_waits = sender.send(finding.map(|finding| Diagnosis {
+            code: finding.code,
+            what: finding.what,
+            means: finding.means,
+            remedies: finding.remedies,
+        }));
+    };
+    let started = thread::Builder::new()
+        .name("broker-doctor".to_owned())
+        .spawn(look);
+    async move {
+        started.ok()?;
+        receiver.await.ok().flatten()
+    }
 }
 
 impl Doctor {

@@ -4,6 +4,7 @@ mod explain;
 #[cfg(feature = "tls")]
 mod explain_tls;
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -90,6 +91,37 @@ pub(super) async fn all(
         }
     }
     Ok(exit)
+}
+
+/// Why there is no peering with an address; `text` is what an endpoint with these options was told.
+pub(super) async fn why_not(
+    command: &Doctor,
+    url: &PeerUrl,
+    options: &Options,
+    text: &str,
+) -> Option<Finding> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).ok()?;
+    let mut console = Console::new(io::empty(), io::sink(), io::sink());
+    let mut walk = Walk {
+        command,
+        url,
+        options,
+        values: &[],
+        seen: &mut Vec::new(),
+        report: &mut Report::new(&mut console),
+    };
+    let outcome = async {
+        let addresses = walk.name().await?;
+        let address = walk.port(&addresses).await?;
+        // Under another id: the endpoint itself may be there at any moment.
+        walk.explain(address, EndpointId::from_random(id), text)
+            .await
+    };
+    match outcome.await {
+        Err(Stop::Broken(_, finding)) => Some(*finding),
+        Err(Stop::Failed(_)) | Ok(()) => None,
+    }
 }
 
 struct Walk<'a, 'c> {
