@@ -532,7 +532,7 @@ impl Configuration {
     }
 
     /// Who may do what: the name of a file, or a dict with the keys of one, which is read when it is set.
-    /// WebSocket clients and HTTP requests are judged by it, and native peers are not. Default: None.
+    /// Native peers that connect, WebSocket clients and HTTP requests are judged by it. Default: None.
     #[getter]
     fn policy(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         let settings = lock(&self.0);

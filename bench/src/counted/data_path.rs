@@ -6,7 +6,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use broker::{Endpoint, Message};
+use broker::policy::{ANONYMOUS, Policy, Role};
+use broker::{Endpoint, Message, Options, PolicyOptions};
 use broker_data::Encoder;
 use broker_proto::frame::{Tag, patch_hop, write_envelope};
 use broker_proto::{EndpointId, Topic};
@@ -33,6 +34,8 @@ struct Scene {
     subscriptions: usize,
     /// Different topics of the messages, in turn.
     topics: usize,
+    /// Principals of a policy that judges the peers, if there is one; a tenth as many roles.
+    principals: usize,
 }
 
 const ALONE: Scene = Scene {
@@ -40,6 +43,7 @@ const ALONE: Scene = Scene {
     idle_peers: 0,
     subscriptions: 0,
     topics: 1,
+    principals: 0,
 };
 
 pub(crate) fn relay_small(load: Load) -> anyhow::Result<Duration> {
@@ -102,6 +106,41 @@ pub(crate) fn relay_topics(load: Load) -> anyhow::Result<Duration> {
     relay(load, &Scene { topics, ..ALONE })
 }
 
+pub(crate) fn relay_judged(load: Load) -> anyhow::Result<Duration> {
+    let principals = load.size;
+    relay(
+        load,
+        &Scene {
+            principals,
+            ..ALONE
+        },
+    )
+}
+
+/// A policy that lets everybody publish and get the messages, among many other things.
+fn policy(principals: usize) -> anyhow::Result<PolicyOptions> {
+    let mut policy = Policy::default();
+    let roles: Vec<String> = (0..principals.div_ceil(10))
+        .map(|number| format!("role-{number:06}"))
+        .collect();
+    for name in &roles {
+        let mut role = Role::default();
+        role.allow.publish.add(format!("/{name}/").as_bytes());
+        role.allow.subscribe.add(format!("/{name}/").as_bytes());
+        role.allow.publish.add(TOPIC.as_bytes());
+        role.allow.subscribe.add(TOPIC.as_bytes());
+        policy.add_role(name, role)?;
+    }
+    for (number, role) in roles.iter().cycle().take(principals).enumerate() {
+        policy.add_principal(&format!("principal-{number:06}"), [role.as_str()])?;
+    }
+    policy.add_principal(ANONYMOUS, roles.iter().map(String::as_str))?;
+    Ok(PolicyOptions {
+        policy,
+        ..PolicyOptions::default()
+    })
+}
+
 /// A runtime that does everything on the thread that asks for it.
 pub(crate) fn runtime() -> anyhow::Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
@@ -153,7 +192,17 @@ fn frames(scene: &Scene) -> anyhow::Result<(usize, Vec<u8>)> {
 
 fn relay(load: Load, scene: &Scene) -> anyhow::Result<Duration> {
     let runtime = runtime()?;
-    let endpoint = endpoint(&runtime)?;
+    let endpoint = if scene.principals == 0 {
+        endpoint(&runtime)?
+    } else {
+        let options = Options {
+            disable_ssl: true,
+            policy: Some(policy(scene.principals)?),
+            ..Options::default()
+        };
+        let builder = Endpoint::builder().options(options);
+        builder.runtime(runtime.handle().clone()).build()?
+    };
     let (frame_len, frames) = frames(scene)?;
     let total = usize::try_from(load.iterations)? * frame_len;
     runtime.block_on(async {

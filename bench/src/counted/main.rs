@@ -56,6 +56,7 @@ const CASES: &[(&str, usize, Case)] = &[
     ("publish-small", 0, data_path::publish_small),
     ("relay-small", 0, data_path::relay_small),
     ("relay-medium", 0, data_path::relay_medium),
+    ("relay-judged", 1000, data_path::relay_judged),
     ("idle-peers", 1, data_path::relay_beside_idle_peers),
     (
         "idle-peers-new-topics",

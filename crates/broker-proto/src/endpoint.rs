@@ -118,6 +118,8 @@ pub enum Closed {
     Overflow,
     /// The handshake took too long.
     TimedOut,
+    /// The peer may do nothing here any more, or did too much of what it may not; in words.
+    NotPermitted(&'static str),
 }
 
 /// Why the endpoint closes a connection.

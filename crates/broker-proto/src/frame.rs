@@ -248,6 +248,19 @@ pub fn patch_receiver(frame: &mut [u8], receiver: EndpointId) {
     }
 }
 
+/// Gives a complete frame a payload that is no longer than its own. The frame ends where it did; returns
+/// where it begins from now on. `None`, and the frame is as before, if the payload is longer or the frame
+/// is none.
+pub fn shorten_payload(frame: &mut [u8], payload: &[u8]) -> Option<usize> {
+    let head = FRAME_LEN_SIZE + ENVELOPE_SIZE + topic_of(frame).len();
+    let begin = frame.len().checked_sub(head)?.checked_sub(payload.len())?;
+    frame.copy_within(..head, begin);
+    let shorter = frame.get_mut(begin..)?;
+    shorter.get_mut(head..)?.copy_from_slice(payload);
+    close_frame(shorter, 0).ok()?;
+    Some(begin)
+}
+
 /// The topic of a complete frame; empty where the frame is no envelope.
 #[inline]
 pub fn topic_of(frame: &[u8]) -> &[u8] {
@@ -305,6 +318,20 @@ mod tests {
         assert_eq!(envelope.ttl, TTL);
         assert_eq!(envelope.topic, b"/a");
         assert_eq!(envelope.payload, b"xyz");
+    }
+
+    #[test]
+    fn a_shorter_payload_leaves_the_rest_of_a_frame() {
+        let mut whole = frame(b"/topic", b"a long payload");
+        for payload in [&b"a long payload"[..], b"a part", b""] {
+            let mut shorter = whole.clone();
+            let begin = shorten_payload(&mut shorter, payload).unwrap();
+            assert_eq!(shorter.split_off(begin), frame(b"/topic", payload));
+        }
+        let before = whole.clone();
+        assert_eq!(shorten_payload(&mut whole, b"a longer payload"), None);
+        assert_eq!(whole, before);
+        assert_eq!(shorten_payload(&mut [0; 8], b""), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | `rights` | what one principal may do: its roles together, and the decision |
 //! | `request` | what is asked for: an action and what it is about |
 //! | `decision` | the answer, and the rule behind it |
+//! | `peer` | what native peers ask for: filters with topics of stores, commands of stores |
 //! | `limits` | token buckets, which are told what time it is |
 //! | `failures` | attempts that failed, by address |
 //! | `token` | secrets of clients, and what is kept of them |
@@ -20,6 +21,7 @@ mod decision;
 mod failures;
 mod glob;
 mod limits;
+mod peer;
 mod prefixes;
 mod request;
 mod rights;
@@ -32,6 +34,7 @@ pub use decision::{Decision, Denial, Rule};
 pub use failures::{ADDRESSES_MAX, Attempt, FAILURES_MAX, Failures, PERIOD_NS};
 pub use glob::{Glob, Globs};
 pub use limits::{Buckets, Limits, OnLimit, TokenBucket};
+pub use peer::{PeerGranted, store_request};
 pub use prefixes::Prefixes;
 pub use request::{Action, Content, Operation, Request};
 pub use rights::{Granted, Rights, TopicRight};

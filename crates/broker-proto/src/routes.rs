@@ -25,7 +25,7 @@ use std::sync::Arc;
 use crate::filter::Filter;
 use crate::id::EndpointId;
 use crate::routes::prefix_index::PrefixIndex;
-use crate::topic::{RESERVED, Topic};
+use crate::topic::{RESERVED, Topic, is_internal};
 use crate::tree::Tree;
 
 mod prefix_index;
@@ -75,12 +75,16 @@ pub struct RoutingTable<T> {
     local_index: PrefixIndex<LocalRoute<T>>,
     /// Peers that do not take part in a topic, as the same way leads over others. See ADR 0150.
     closed: Tree<Topic, Arc<[EndpointId]>>,
+    /// How many peers get internal topics by a list.
+    limited: usize,
 }
 
 #[derive(Debug)]
 struct Peer<T> {
     route: Arc<PeerRoute<T>>,
     filter: Filter,
+    /// Of internal topics those that it gets at all, ascending; `None`: those that its filter matches.
+    internal: Option<Arc<[Topic]>>,
 }
 
 #[derive(Debug)]
@@ -112,6 +116,7 @@ impl<T: Clone> RoutingTable<T> {
             peer_index: PrefixIndex::default(),
             local_index: PrefixIndex::default(),
             closed: Tree::new(),
+            limited: 0,
         }
     }
 
@@ -128,16 +133,47 @@ impl<T: Clone> RoutingTable<T> {
         for entry in filter.entries() {
             self.peer_index.insert(entry.clone(), &route);
         }
-        self.peers.insert(id, Peer { route, filter });
+        let internal = None;
+        let peer = Peer {
+            route,
+            filter,
+            internal,
+        };
+        self.peers.insert(id, peer);
+        self.changed();
+    }
+
+    /// Has a peer get these internal topics (those of data stores) and no other, whatever its filter
+    /// matches; does nothing for an unknown peer. Its filter has to have them as well.
+    ///
+    /// A filter is made of beginnings, so that one of a store's name or less would bring the commands of
+    /// the store along.
+    pub fn limit_peer(&mut self, id: EndpointId, mut topics: Vec<Topic>) {
+        let Some(peer) = self.peers.get(&id) else {
+            return;
+        };
+        topics.sort_unstable();
+        if peer.internal.as_deref() == Some(&*topics) {
+            return;
+        }
+        self.limited += usize::from(peer.internal.is_none());
+        let peer = Peer {
+            internal: Some(topics.into()),
+            ..peer.clone()
+        };
+        self.peers.insert(id, peer);
         self.changed();
     }
 
     /// Replaces a peer's filter; does nothing for an unknown peer, or if it wants what it wanted.
     /// Costs as much as is different, and a comparison of what is not.
     pub fn set_peer_filter(&mut self, id: EndpointId, filter: Filter) {
-        let Some(Peer { route, filter: old }) = self.peers.get(&id) else {
+        let Some(peer) = self.peers.get(&id) else {
             return;
         };
+        let Peer {
+            route, filter: old, ..
+        } = peer;
         let (gone, come) = old.changes(&filter);
         if gone.is_empty() && come.is_empty() {
             return;
@@ -148,17 +184,26 @@ impl<T: Clone> RoutingTable<T> {
         for entry in come {
             self.peer_index.insert(entry.clone(), route);
         }
-        let route = route.clone();
-        self.peers.insert(id, Peer { route, filter });
+        let peer = Peer {
+            filter,
+            ..peer.clone()
+        };
+        self.peers.insert(id, peer);
         self.changed();
     }
 
     /// Takes a peer out; does nothing for an unknown peer.
     pub fn remove_peer(&mut self, id: EndpointId) {
-        if let Some(Peer { route, filter }) = self.peers.remove(&id) {
+        if let Some(Peer {
+            route,
+            filter,
+            internal,
+        }) = self.peers.remove(&id)
+        {
             for entry in filter.entries() {
                 self.peer_index.remove(entry, &route);
             }
+            self.limited -= usize::from(internal.is_some());
             self.changed();
         }
     }
@@ -308,11 +353,23 @@ impl<T: Clone> RoutingTable<T> {
             let closed = self.closed_to(topic);
             let mut peers = self.peer_index.matches(topic);
             peers.retain(|peer| !closed.contains(&peer.id));
+            if self.limited > 0 && is_internal(topic) {
+                peers.retain(|peer| self.gets_internal(peer.id, topic));
+            }
             peers
         } else {
-            // That peer, whatever it subscribed to.
+            // That peer, whatever it subscribed to; one that is limited gets of what others say only what
+            // it may have.
             let there = self.peers.get(&receiver);
-            there.into_iter().map(|peer| &*peer.route).collect()
+            let is_ours = matches!(origin, Origin::Endpoint | Origin::Hub(_));
+            let gets = |peer: &&Peer<T>| {
+                is_ours
+                    || peer.internal.is_none()
+                    || peer.filter.matches(topic)
+                        && (!is_internal(topic) || self.gets_internal(receiver, topic))
+            };
+            let there = there.into_iter().filter(gets);
+            there.map(|peer| &*peer.route).collect()
         };
         let peers = peers
             .into_iter()
@@ -326,6 +383,15 @@ impl<T: Clone> RoutingTable<T> {
             .filter(|local| local.target.0 != LocalKind::Client || !is_reserved)
             .map(|local| &local.target.1);
         peers.chain(locals).cloned().collect()
+    }
+
+    fn gets_internal(&self, peer: EndpointId, topic: &[u8]) -> bool {
+        let peer = self.peers.get(&peer);
+        let limited = peer.and_then(|peer| peer.internal.as_ref());
+        limited.is_none_or(|topics| {
+            let found = topics.binary_search_by(|it| it.as_bytes().cmp(topic));
+            found.is_ok()
+        })
     }
 
     fn local_gets(&self, local: &LocalRoute<T>, origin: Origin, receiver: EndpointId) -> bool {
@@ -362,6 +428,7 @@ impl<T> Clone for RoutingTable<T> {
             peer_index: self.peer_index.clone(),
             local_index: self.local_index.clone(),
             closed: self.closed.clone(),
+            limited: self.limited,
         }
     }
 }
@@ -371,6 +438,7 @@ impl<T> Clone for Peer<T> {
         Self {
             route: self.route.clone(),
             filter: self.filter.clone(),
+            internal: self.internal.clone(),
         }
     }
 }
@@ -438,6 +506,52 @@ mod tests {
         table.add_local(LocalId(3), LocalKind::Hub, topics(&["/t"]), "other hub");
         table.add_local(LocalId(1), LocalKind::Subscriber, topics(&["/t"]), "sub");
         table
+    }
+
+    #[test]
+    fn a_limited_peer_gets_internal_topics_by_its_list_alone() {
+        let mut table = RoutingTable::new(ME);
+        let wanted = topics(&["", "s/<$>/data/clone"]);
+        table.add_peer(A, wanted.iter().cloned().collect(), "A");
+        table.add_peer(B, wanted.into_iter().collect(), "B");
+        let targets = |table: &RoutingTable<&'static str>, topic: &str| {
+            table.targets(Origin::Endpoint, ALL, topic.as_bytes(), true)
+        };
+        let (mine, other) = ("s/<$>/data/clone", "t/<$>/data/clone");
+        assert_eq!(targets(&table, other), ["A", "B"]);
+        let version = table.version();
+        table.limit_peer(A, topics(&[mine]));
+        assert_ne!(table.version(), version);
+        assert_eq!(targets(&table, mine), ["A", "B"]);
+        assert_eq!(targets(&table, other), ["B"]);
+        assert_eq!(targets(&table, "/t"), ["A", "B"]);
+        // A copy knows it, a new filter leaves it, and a peer that comes again begins anew.
+        let mut copy = table.clone();
+        copy.set_peer_filter(A, topics(&["t"]).into_iter().collect());
+        assert_eq!(targets(&copy, other), ["B"]);
+        copy.limit_peer(A, topics(&[other]));
+        assert_eq!(targets(&copy, other), ["A", "B"]);
+        copy.limit_peer(A, Vec::new());
+        copy.add_peer(A, topics(&["t"]).into_iter().collect(), "A");
+        assert_eq!(targets(&copy, other), ["A", "B"]);
+        assert_eq!(targets(&table, other), ["B"]);
+    }
+
+    #[test]
+    fn nobody_sends_a_limited_peer_what_it_may_not_have() {
+        let mut table = table();
+        for (limited, expected) in [(false, vec!["A"]), (true, vec![])] {
+            if limited {
+                table.limit_peer(A, Vec::new());
+            }
+            for topic in ["/u", "s/<$>/data/clone"] {
+                let to_a = |origin| table.targets(origin, A, topic.as_bytes(), true);
+                assert_eq!(to_a(Origin::Peer(B)), expected);
+                assert_eq!(to_a(Origin::Spoofed(B)), expected);
+                assert_eq!(to_a(Origin::Endpoint), ["A"]);
+            }
+            assert_eq!(table.targets(Origin::Peer(B), A, b"/t/x", true), ["A"]);
+        }
     }
 
     #[test]

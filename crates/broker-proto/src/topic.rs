@@ -22,6 +22,17 @@ pub const ERRORS: &str = "<$>/local/data/errors";
 /// Topic of status events.
 pub const STATUSES: &str = "<$>/local/data/statuses";
 
+/// In topics of data stores, behind the name of the store. Spec: stores 1.1.
+pub(crate) const STORE_INFIX: &str = "/<$>/";
+
+/// Whether a topic is one of those that endpoints use among themselves, for data stores as well, whose
+/// topics end in `/<$>/data/master` and `/<$>/data/clone`. Spec: wire 8.1, stores 1.1.
+pub fn is_internal(topic: &[u8]) -> bool {
+    let infix = STORE_INFIX.as_bytes();
+    topic.starts_with(RESERVED.as_bytes())
+        || topic.windows(infix.len()).any(|window| window == infix)
+}
+
 /// A topic. Cloning shares the bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Topic(Arc<[u8]>);
@@ -48,7 +59,7 @@ impl Topic {
     }
 
     /// Whether both are copies of one topic, and share its bytes.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
+    pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 

@@ -275,9 +275,10 @@ pub struct Options {
     /// The server for metrics and status that starts with the endpoint.
     #[cfg(feature = "status")]
     pub metrics: HttpOptions,
-    /// Who may do what. With a policy WebSocket clients and HTTP requests become principals, by a token
-    /// or as `anonymous`, and may do what it says; native peers and peers of other protocols are **not**
-    /// judged yet. `None`: everybody that is admitted may do everything. See `docs/security.md`.
+    /// Who may do what. With a policy native peers that connect, WebSocket clients and HTTP requests become
+    /// principals, by a token, a certificate or as `anonymous`, and may do what it says; peers that this
+    /// endpoint connects to are not judged. `None`: everybody that is admitted may do everything. See
+    /// `docs/security.md`.
     pub policy: Option<PolicyOptions>,
     /// A recording of what goes through the endpoint.
     pub recording: RecordingOptions,

@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `listener` | bind and accept |
+//! | `certificate_names` | who the other side is, by its certificate |
 //! | `connector` | resolve and connect |
 //! | `socket` | the byte stream of a connection, plain or under TLS |
 //! | `rotation` | certificates that are exchanged while the endpoint runs |
@@ -10,6 +11,7 @@
 //! | `tls_probe` | a look at what a TLS server shows of itself |
 //! | `tls_session` | what both ends of a session agreed on |
 
+pub(crate) mod certificate_names;
 pub(crate) mod connector;
 pub(crate) mod listener;
 #[cfg(feature = "tls")]

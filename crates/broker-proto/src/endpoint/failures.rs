@@ -98,6 +98,7 @@ impl Endpoint {
         HandshakeFailures::count(match closed {
             Closed::TimedOut => &mut failures.timed_out,
             Closed::Broken(_) | Closed::Overflow => &mut failures.protocol,
+            Closed::NotPermitted(_) => &mut failures.security,
             Closed::Remote => &mut failures.closed,
             // A probe that never meant to peer.
             Closed::Silent => return,

@@ -386,6 +386,7 @@ impl Endpoint {
             Closed::Broken(cause) => cause,
             Closed::Overflow => "connection overflowed during the handshake".to_owned(),
             Closed::TimedOut => "no answer during the handshake".to_owned(),
+            Closed::NotPermitted(cause) => cause.to_owned(),
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Spec: wire 8.1, 8.5, 9.
 
+use std::borrow::Cow;
+
 use broker_data::Timestamp;
 
 use crate::config::PING_PAYLOAD_MAX;
@@ -171,13 +173,19 @@ impl Endpoint {
         };
         let (code, text) = match closed {
             Closed::Overflow => (StatusCode::PeerRemoved, TEXT_OVERFLOW),
+            Closed::NotPermitted(cause) => (StatusCode::PeerRemoved, *cause),
             Closed::Remote | Closed::Silent | Closed::Broken(_) | Closed::TimedOut => {
                 (StatusCode::PeerLost, TEXT_LOST)
             }
         };
+        // Text of the original, with our reason behind it.
+        let text = match closed {
+            Closed::NotPermitted(_) => Cow::from(format!("{TEXT_REMOVED}: {text}")),
+            _ => Cow::from(text),
+        };
         self.departures.add(now, peer);
         self.outputs.push_back(Output::Uninstall { peer });
-        self.status(code, peer, Some(address.clone()), text);
+        self.status(code, peer, Some(address.clone()), &text);
         self.status(
             StatusCode::EndpointUnreachable,
             peer,

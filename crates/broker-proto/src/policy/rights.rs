@@ -1,7 +1,7 @@
 //! Rights of one principal: its roles together.
 
 use super::{Content, Decision, Denial, Limits, Operation, Prefixes, Request, Role, Rule};
-use crate::topic::{RESERVED, Topic};
+use crate::topic::{Topic, is_internal};
 
 /// The roles of a principal. The order in which they were given has no influence on anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Rights {
 
     /// What may be published under a topic. It holds as long as the policy does, so that it can be kept.
     pub fn topic(&self, topic: &[u8]) -> TopicRight {
-        if is_reserved(topic) {
+        if is_internal(topic) {
             return TopicRight::Deny(Denial::Reserved);
         }
         if let Some(rule) = self.find("deny.publish", |role| role.deny.publish.find(topic)) {
@@ -146,7 +146,7 @@ impl Rights {
 
     fn decide_subscribe(&self, topic: &[u8]) -> Decision {
         // Endpoints keep such topics to themselves, and nobody asks for them by a shorter beginning.
-        if is_reserved(topic) {
+        if is_internal(topic) {
             return Decision::Deny(Denial::Reserved);
         }
         self.allowed_unless(self.subscription_denied(topic), || {
@@ -171,7 +171,7 @@ impl Rights {
         let mut granted = Granted::default();
         for topic in wanted {
             let bytes = topic.as_bytes();
-            if is_reserved(bytes) {
+            if is_internal(bytes) {
                 granted.refused.push((topic.clone(), Denial::Reserved));
             } else if self.subscribe.find(bytes).is_some() {
                 match self.subscription_denied(bytes) {
@@ -193,7 +193,7 @@ impl Rights {
         let before = granted.topics.len();
         let mut denial = Denial::NoRule;
         for right in self.subscribe.below(topic.as_bytes()) {
-            if is_reserved(right) {
+            if is_internal(right) {
                 continue;
             }
             match self.subscription_denied(right) {
@@ -250,12 +250,4 @@ impl Rights {
         let mut roles = self.roles.iter();
         roles.find_map(|(name, role)| Some(Rule::new(name, key, pattern(role)?.as_bytes())))
     }
-}
-
-/// Whether a topic is one of those that endpoints use among themselves, for stores as well, whose topics
-/// end in `/<$>/data/master` and `/<$>/data/clone`. Spec: wire 8.1, stores 1.1.
-fn is_reserved(topic: &[u8]) -> bool {
-    let of_stores = |part: &[u8]| part.starts_with(b"/<$>/");
-    topic.starts_with(RESERVED.as_bytes())
-        || (0..topic.len()).any(|at| topic.get(at..).is_some_and(of_stores))
 }

@@ -318,6 +318,33 @@ impl<'a> Command<'a> {
         }
     }
 
+    /// What a master is handed in the place of an action that its sender is not permitted: it has the
+    /// number of the action, so that what follows is not held up, and changes nothing. A master that
+    /// gets it tells the sender that the request was refused. `None` for what is no action, which has no
+    /// number.
+    #[must_use]
+    pub fn refused(&self) -> Option<Command<'static>> {
+        let (who, request) = match self.content {
+            // In the name of another endpoint nothing is answered.
+            Content::PutUnique { who, request, .. } if who.endpoint == self.sender.endpoint => {
+                (who, request)
+            }
+            _ if self.content.is_action() => (EntityId::NIL, 0),
+            _ => return None,
+        };
+        Some(Command {
+            seq: self.seq,
+            sender: self.sender,
+            receiver: self.receiver,
+            content: Content::PutUniqueResult {
+                inserted: false,
+                who,
+                request,
+                publisher: self.sender,
+            },
+        })
+    }
+
     /// At least as many bytes as an action takes; nothing is written to find out.
     pub fn action_size_max(&self) -> usize {
         /// Header, tag and every field of the action that has most of them.

@@ -23,6 +23,7 @@ use broker_proto::{
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::core::gate::{PeerFilter, PeerPass};
 use crate::core::hooks::{Destination, Dial};
 use crate::core::link::{Link, Side};
 use crate::core::listeners::{Listener, ListenerKind, Listeners};
@@ -239,24 +240,21 @@ impl Shared {
     pub(crate) fn accepted(
         self: &Arc<Self>,
         remote: broker_proto::NetworkAddress,
+        pass: Option<PeerPass>,
     ) -> Option<(ConnectionId, Arc<Link>)> {
         self.act(|control, now| {
             if !matches!(control.shutdown, Shutdown::Running) {
                 return None;
             }
             let connection = control.machine.handle_accepted(now, remote);
-            let link = Arc::new(Link::new(
-                self.peer_mailbox(),
-                TargetKind::Peer,
-                Side::Acceptor,
-            ));
+            let link = Link::new(self.peer_mailbox(), TargetKind::Peer, Side::Acceptor);
+            let link = Arc::new(link.judged_by(pass));
             control.links.insert(connection, link.clone());
             Some((connection, link))
         })
     }
 
     /// An incoming connection was refused before it was up.
-    #[cfg(feature = "tls")]
     pub(crate) fn refused(self: &Arc<Self>, remote: std::net::SocketAddr, cause: &str) {
         let remote = crate::net::listener::network_address(remote);
         self.act(|control, now| control.machine.handle_refused(now, remote, cause));
@@ -327,21 +325,37 @@ impl Shared {
 
     /// A message of a peer for the machine. What it wants may be a large list: it is read without
     /// the lock, so that a peer that changes its mind all the time holds nobody up.
-    pub(crate) fn peer_message(self: &Arc<Self>, connection: ConnectionId, payload: &[u8]) {
+    ///
+    /// A peer that is judged, by `pass`, gets what it may have of it.
+    pub(crate) fn peer_message(
+        self: &Arc<Self>,
+        connection: ConnectionId,
+        payload: &[u8],
+        pass: Option<&mut PeerPass>,
+    ) {
         let envelope = Envelope::parse(payload);
         if let Ok(envelope) = &envelope {
             self.data.totals.count_control(envelope.tag);
         }
         match envelope {
             Ok(update) if update.tag == Tag::RoutingUpdate => {
-                let known = self.data.routes.load().peer_filter(update.sender).cloned();
-                let known = known.unwrap_or_default();
-                match Filter::decode_update_of(update.payload, &known) {
-                    Ok(filter) => self.act(|control, _| {
-                        let sender = update.sender;
+                let table = self.data.routes.load();
+                let known = match &pass {
+                    Some(pass) => Some(pass.wanted()),
+                    None => table.peer_filter(update.sender),
+                };
+                let known = known.cloned().unwrap_or_default();
+                drop(table);
+                let sender = update.sender;
+                match (Filter::decode_update_of(update.payload, &known), pass) {
+                    (Ok(filter), Some(pass)) => {
+                        let granted = pass.ask(filter);
+                        self.grant(connection, sender, granted);
+                    }
+                    (Ok(filter), None) => self.act(|control, _| {
                         control.machine.handle_filter(connection, sender, filter);
                     }),
-                    Err(error) => {
+                    (Err(error), _) => {
                         let connection = connection.0;
                         tracing::debug!(event = "routing-update-dropped", connection, %error);
                     }
@@ -349,6 +363,26 @@ impl Shared {
             }
             _ => self.control_frame(connection, payload),
         }
+    }
+
+    /// A peer that is judged gets this from now on.
+    pub(crate) fn grant(
+        self: &Arc<Self>,
+        connection: ConnectionId,
+        peer: EndpointId,
+        granted: PeerFilter,
+    ) {
+        self.act(|control, _| {
+            let link = control.links.get(&connection);
+            if link.is_some_and(|link| link.peer() == Some(peer)) {
+                let stores = granted.stores;
+                self.data
+                    .routes
+                    .update(|table| table.limit_peer(peer, stores));
+                let machine = &mut control.machine;
+                machine.handle_filter(connection, peer, granted.filter);
+            }
+        });
     }
 
     pub(crate) fn connection_ended(
@@ -643,9 +677,16 @@ impl Shared {
                 kind => kind,
             },
         };
-        self.data
-            .routes
-            .update(|table| table.add_peer(peer, filter, target));
+        match link.grant(&filter) {
+            None => {
+                let routes = &self.data.routes;
+                routes.update(|table| table.add_peer(peer, filter, target));
+            }
+            Some(granted) => self.data.routes.update(|table| {
+                table.add_peer(peer, granted.filter, target);
+                table.limit_peer(peer, granted.stores);
+            }),
+        }
         let reconnects = control.reunions.note(known);
         link.install(peer, reconnects);
         self.peers_changed(None);

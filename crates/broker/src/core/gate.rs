@@ -4,6 +4,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `pass` | a connection as a principal: what it may do, as long as it may |
+//! | `peer` | the same for a native peer: its filter, its messages, its commands of stores |
 //! | `content` | events in messages, looked at where rules depend on them |
 //! | `account` | limits and counts of a principal, over all its connections |
 //! | `audit` | the record of decisions |
@@ -15,6 +16,7 @@ mod account;
 mod audit;
 mod content;
 mod pass;
+mod peer;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -24,7 +26,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use broker_data::Timestamp;
-use broker_proto::policy::{Action, Attempt, Decision, Denial, Failures, Policy, Rights};
+use broker_proto::policy::{
+    Action, Attempt, CertificateName, Decision, Denial, Failures, Policy, Rights,
+};
 use tokio::sync::Notify;
 
 pub(crate) use account::Account;
@@ -35,10 +39,12 @@ use audit::Entry;
     expect(unused_imports, reason = "edges that ask are servers")
 )]
 pub(crate) use pass::{Over, Pass, Publishing};
+pub(crate) use peer::{Judgement, PeerFilter, PeerPass};
 
 use crate::config::PolicyOptions;
 use crate::error::Error;
 use crate::lock::Lock;
+use crate::net::certificate_names::Shown;
 use crate::policy::PolicyCounts;
 
 /// How long the answer to a wrong token waits: a client that guesses gets few, one that mistyped does not
@@ -48,8 +54,11 @@ pub(crate) const FAILURE_DELAY: Duration = Duration::from_millis(500);
 /// What a connection brings to become a principal.
 #[derive(Debug, Clone)]
 pub(crate) enum Proof {
-    /// Nothing; it came in at this port.
-    None { port: u16 },
+    /// No token; it came in at this port, and its certificate has these names, if it has one.
+    Connection {
+        names: Arc<[CertificateName]>,
+        port: u16,
+    },
     /// A token, by its name.
     Token(Box<str>),
 }
@@ -151,10 +160,11 @@ impl Gate {
     pub(crate) fn admit(
         self: &Arc<Self>,
         bearer: Option<&str>,
+        shown: &Shown,
         remote: IpAddr,
         port: u16,
     ) -> Result<Pass, Unknown> {
-        match self.identify(bearer, remote, port) {
+        match self.identify(bearer, shown, remote, port) {
             Ok((principal, proof)) => {
                 let pass = Pass::new(self.clone(), &principal, proof, remote);
                 self.record(&principal, remote, Action::Connect, b"", None, None);
@@ -164,17 +174,51 @@ impl Gate {
         }
     }
 
+    /// Finds the principal of a native peer that connected.
+    ///
+    /// # Errors
+    ///
+    /// Says why it may do nothing at all.
+    pub(crate) fn admit_peer(
+        self: &Arc<Self>,
+        shown: &Shown,
+        remote: IpAddr,
+        port: u16,
+    ) -> Result<PeerPass, &'static str> {
+        let pass = self.admit(None, shown, remote, port).ok();
+        let pass = pass.filter(|pass| !pass.rights().is_empty());
+        let pass = pass.map(PeerPass::new);
+        pass.ok_or(match shown {
+            Ok(_) => "the policy has no rights for such connections",
+            Err(cause) => cause,
+        })
+    }
+
+    /// Records a connection that came to nothing before it could be anybody's.
+    #[cfg(feature = "tls")]
+    pub(crate) fn refused(&self, remote: IpAddr, cause: &str) {
+        self.failures.lock().count();
+        let rule = Some(cause.to_owned());
+        self.record("", remote, Action::Connect, b"", None, rule);
+    }
+
     fn identify(
         &self,
         bearer: Option<&str>,
+        shown: &Shown,
         remote: IpAddr,
         port: u16,
     ) -> Result<(Box<str>, Proof), Unknown> {
         let policy = self.policy.load();
         let Some(secret) = bearer else {
-            let anonymous = policy.anonymous(port);
-            let anonymous = anonymous.map(|name| (name.into(), Proof::None { port }));
-            return anonymous.ok_or_else(|| {
+            let names = shown.as_deref().map_err(|cause| {
+                self.fail(remote, cause);
+                Unknown::Unauthorized
+            })?;
+            let names = names.into();
+            let proof = Proof::Connection { names, port };
+            let principal = Self::principal_of(&policy, &proof);
+            return principal.map(|name| (name, proof)).ok_or_else(|| {
                 self.fail(remote, "no proof");
                 Unknown::Unauthorized
             });
@@ -201,7 +245,11 @@ impl Gate {
     /// The principal that a proof still stands for.
     fn principal_of(policy: &Policy, proof: &Proof) -> Option<Box<str>> {
         match proof {
-            Proof::None { port } => policy.anonymous(*port).map(Into::into),
+            // A certificate that the policy does not know proves as much as none.
+            Proof::Connection { names, port } => policy
+                .principal_of_certificate(names)
+                .or_else(|| policy.anonymous(*port))
+                .map(Into::into),
             Proof::Token(name) => {
                 let token = policy.token(name)?;
                 let holds = token.expires.is_none_or(|end| system_time() < end);

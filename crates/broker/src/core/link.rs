@@ -7,12 +7,14 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
-use broker_proto::EndpointId;
 use broker_proto::endpoint::Closed;
+use broker_proto::{EndpointId, Filter};
 
+use crate::core::gate::{PeerFilter, PeerPass};
 use crate::flow::counters::Received;
 use crate::flow::mailbox::Mailbox;
 use crate::flow::target::TargetKind;
+use crate::lock::Lock;
 use crate::net::socket::is_end;
 #[cfg(feature = "tls")]
 use crate::net::tls_session::Agreed;
@@ -35,6 +37,8 @@ pub(crate) struct Link {
     /// What came from there.
     pub(crate) received: Received,
     pub(crate) round_trip: RoundTrip,
+    /// What the peer may do, if it is judged, until its task takes it.
+    pass: Lock<Option<Box<PeerPass>>>,
     /// What both ends agreed on, under TLS.
     #[cfg(feature = "tls")]
     pub(crate) tls: OnceLock<Agreed>,
@@ -50,11 +54,31 @@ impl Link {
             #[cfg(feature = "tls")]
             tls: OnceLock::new(),
             peer: OnceLock::new(),
+            pass: Lock::default(),
             paused: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             received: Received::default(),
             round_trip: RoundTrip::default(),
         }
+    }
+
+    /// Has the peer judged.
+    pub(crate) fn judged_by(self, pass: Option<PeerPass>) -> Self {
+        Self {
+            pass: Lock::new(pass.map(Box::new)),
+            ..self
+        }
+    }
+
+    /// What the peer may have of what it asked for in its handshake; `None` if it is not judged.
+    pub(crate) fn grant(&self, wanted: &Filter) -> Option<PeerFilter> {
+        let mut pass = self.pass.lock();
+        pass.as_mut().map(|pass| pass.ask(wanted.clone()))
+    }
+
+    /// What the peer may do, for its task alone.
+    pub(crate) fn take_pass(&self) -> Option<Box<PeerPass>> {
+        self.pass.lock().take()
     }
 
     /// The peer at the other end, once the handshake is over.

@@ -19,6 +19,7 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::server::Server;
 use crate::core::gate::{FAILURE_DELAY, Pass};
+use crate::net::certificate_names::shown_on;
 use crate::net::socket::{self, Socket};
 #[cfg(feature = "tls")]
 use crate::net::tls::Role;
@@ -67,6 +68,9 @@ pub(super) async fn secure(
         Ok(Err(error)) => error.cause,
         Err(_) => "the TLS handshake took too long".to_owned(),
     };
+    if let Some(gate) = &server.gate {
+        gate.refused(remote.ip(), &cause);
+    }
     tracing::info!(event = "web-socket-refused", %remote, cause);
     None
 }
@@ -128,7 +132,7 @@ pub(super) async fn upgrade(
         &RequestHead::parse(&head.bytes)?,
         server.options.origins.as_deref(),
     )?;
-    let pass = server.admit(&request, remote)?;
+    let pass = server.admit(&request, &shown_on(socket), remote)?;
     let client = server.clients.clone().try_acquire_owned();
     let client = client.map_err(|_| Rejection::TooMany)?;
     let accept = derive_accept_key(request.key.as_bytes());

@@ -27,6 +27,7 @@ use crate::core::shared::{Gauge, Shared};
 use crate::core::websocket_counts::UNKNOWN;
 use crate::error::Error;
 use crate::flow::mailbox::Limits;
+use crate::net::certificate_names::Shown;
 use crate::net::listener;
 use crate::net::socket::{self, Liveness, Socket};
 #[cfg(feature = "tls")]
@@ -45,7 +46,7 @@ pub(super) struct Server {
     /// One permit per client.
     pub(super) clients: Arc<Semaphore>,
     /// Who may do what.
-    gate: Option<Arc<Gate>>,
+    pub(super) gate: Option<Arc<Gate>>,
     /// Where clients come in.
     pub(super) port: u16,
     #[cfg(feature = "tls")]
@@ -73,13 +74,14 @@ impl Server {
     pub(super) fn admit(
         &self,
         request: &Upgrade,
+        shown: &Shown,
         remote: SocketAddr,
     ) -> Result<Option<Pass>, Rejection> {
         let Some(gate) = &self.gate else {
             return Ok(None);
         };
         let bearer = request.bearer.as_ref().map(Bearer::reveal);
-        match gate.admit(bearer, remote.ip(), self.port) {
+        match gate.admit(bearer, shown, remote.ip(), self.port) {
             Ok(pass) => Ok(Some(pass)),
             Err(Unknown::Unauthorized) => Err(Rejection::Unauthorized),
             Err(Unknown::TooMany) => Err(Rejection::TooManyAttempts),

@@ -9,8 +9,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::config::deadline;
+use crate::core::gate::{Gate, PeerPass};
 use crate::core::link::Side;
 use crate::core::shared::{Gauge, Shared};
+use crate::net::certificate_names::shown_on;
 use crate::net::listener;
 use crate::net::socket::{self, Socket};
 #[cfg(feature = "tls")]
@@ -39,16 +41,34 @@ async fn serve(node: Node, stream: TcpStream, remote: SocketAddr, permit: OwnedS
     let shared = &node.shared;
     let deadline = Instant::from_std(deadline(shared.options.handshake_timeout));
     socket::configure(&stream, shared.liveness());
+    let port = stream.local_addr().map_or(0, |address| address.port());
     let socket = tokio::select! {
         socket = secure(shared, stream, remote, deadline) => socket,
         () = shared.until_shutdown() => None,
     };
     let Some(socket) = socket else { return };
-    let Some((connection, link)) = shared.accepted(listener::network_address(remote)) else {
+    let pass = match admit(shared, &socket, remote, port) {
+        Ok(pass) => pass,
+        Err(cause) => return shared.refused(remote, cause),
+    };
+    let accepted = shared.accepted(listener::network_address(remote), pass);
+    let Some((connection, link)) = accepted else {
         return;
     };
     let task = PeerTask::new(node, connection, link, socket, Side::Acceptor);
     task.run(deadline.into_std(), Some(permit)).await;
+}
+
+/// Makes a connection that of a principal, if there is a policy.
+fn admit(
+    shared: &Shared,
+    socket: &Socket,
+    remote: SocketAddr,
+    port: u16,
+) -> Result<Option<PeerPass>, &'static str> {
+    let gate = shared.gate.as_ref();
+    let admit = |gate: &Arc<Gate>| gate.admit_peer(&shown_on(socket), remote.ip(), port);
+    gate.map(admit).transpose()
 }
 
 #[cfg(feature = "tls")]
@@ -79,6 +99,9 @@ async fn secure(
             shared.options.handshake_timeout.as_secs_f64()
         ),
     };
+    if let Some(gate) = &shared.gate {
+        gate.refused(remote.ip(), &cause);
+    }
     shared.refused(remote, &cause);
     None
 }

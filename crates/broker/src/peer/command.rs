@@ -79,4 +79,22 @@ impl Commands {
         }
         is_to_me || command.check().is_ok()
     }
+
+    /// Tells the store that a request of the peer is not permitted, if it is here: the store answers, and
+    /// goes on with the peer's next request. Nobody else gets it.
+    pub(super) fn refuse(&mut self, node: &Node, frame: &[u8]) {
+        let payload = frame.get(FRAME_LEN_SIZE..).unwrap_or_default();
+        let Ok(envelope) = Envelope::parse(payload) else {
+            return;
+        };
+        let refused = Command::parse(envelope.payload).map(|command| command.refused());
+        let (Ok(Some(refused)), Some(store)) = (refused, node.stores.find_topic(envelope.topic))
+        else {
+            return;
+        };
+        let mut payload = Vec::new();
+        refused.encode(&mut payload);
+        self.waits
+            .extend(store.handle_command(node, &refused, &payload));
+    }
 }

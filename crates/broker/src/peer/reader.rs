@@ -138,7 +138,7 @@ impl Reader {
         };
         let router = self
             .router
-            .get_or_insert_with(|| Router::new(&self.node, self.connection, peer));
+            .get_or_insert_with(|| Router::new(&self.node, self.connection, peer, link));
         router.route(cx, &mut self.buffer, shared, link)
     }
 

@@ -13,11 +13,11 @@ use std::task::Context;
 
 use broker_proto::EndpointId;
 use broker_proto::endpoint::{Closed, ConnectionId};
-use broker_proto::frame::{FRAME_LEN_SIZE, patch_hop, patch_receiver, topic_of};
+use broker_proto::frame::{FRAME_LEN_SIZE, patch_hop, patch_receiver, shorten_payload, topic_of};
 use broker_proto::inbound::{Inbound, Next, Useless, split_run};
 use broker_proto::mark::Mark;
 use broker_proto::routes::Origin;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::core::link::Link;
 use crate::core::shared::Shared;
@@ -27,6 +27,7 @@ use crate::flow::mailbox::run::RECEIVED_TRANSLATION_MIN;
 use crate::flow::marking::MarkingLock;
 use crate::flow::routing::{TargetList, Targets, TopicMemo, has_several_peers};
 use crate::peer::command::Commands;
+use crate::peer::judge::{self, Decided, Judge};
 use crate::peer::reader::{LARGE_HANDSHAKE_FRAME_MAX, Verdict};
 use crate::peer::recipients::{
     Recipients, command_targets, is_news, needs_marking_lock, special_targets,
@@ -60,11 +61,18 @@ pub(super) struct Router {
     /// Whether a copy of a message came: the log is told of the first one only.
     had_copies: bool,
     handed_on: HandedOn,
+    /// There if the peer is judged.
+    judge: Option<Judge>,
     node: Node,
 }
 
 impl Router {
-    pub(super) fn new(node: &Node, connection: ConnectionId, peer: EndpointId) -> Self {
+    pub(super) fn new(
+        node: &Node,
+        connection: ConnectionId,
+        peer: EndpointId,
+        link: &Link,
+    ) -> Self {
         let options = &node.shared.options;
         let forwarding = !options.disable_forwarding;
         Self {
@@ -79,6 +87,7 @@ impl Router {
             marking_lock: MarkingLock::default(),
             had_copies: false,
             handed_on: HandedOn::default(),
+            judge: link.take_pass().map(Judge::new),
             node: node.clone(),
         }
     }
@@ -91,10 +100,22 @@ impl Router {
         shared: &Arc<Shared>,
         link: &Link,
     ) -> Verdict {
-        if !self.unblock(cx, shared)
-            || !self.stores_have_room(cx)
-            || self.marking_lock.is_waiting(cx)
-        {
+        let is_held_back = match &mut self.judge {
+            Some(judge) => match judge.look_again(cx, shared, self.connection, self.peer) {
+                Ok(may_read) => !may_read,
+                Err(why) => return Verdict::Failed(why),
+            },
+            None => false,
+        };
+        if !self.unblock(cx, shared) || !self.stores_have_room(cx) {
+            return Verdict::Blocked;
+        }
+        if is_held_back {
+            // Others may note marked messages meanwhile.
+            self.marking_lock.release();
+            return Verdict::Blocked;
+        }
+        if self.marking_lock.is_waiting(cx) {
             return Verdict::Blocked;
         }
         let mut pass = Pass {
@@ -116,6 +137,9 @@ impl Router {
         }
         self.handed_on.count(shared, link);
         self.memo.flush_counts();
+        if let Some(judge) = &mut self.judge {
+            judge.flush_counts();
+        }
         verdict
     }
 
@@ -198,6 +222,12 @@ impl Pass<'_, '_> {
     /// Takes the frames that go on together, and the one behind them.
     fn step(&mut self) -> Step {
         let mut frame = self.extend_run()?;
+        if self.router.judge.is_some() {
+            match self.judged(frame)? {
+                Some(admitted) => frame = admitted,
+                None => return ControlFlow::Continue(()),
+            }
+        }
         let recipients = self.recipients(&frame);
         frame.is_watched = frame.is_watched || self.is_to_be_watched(&recipients);
         if is_handled_once(&frame) && self.run_is_for_others(&recipients) {
@@ -229,6 +259,7 @@ impl Pass<'_, '_> {
             memo,
             peer,
             frame_max,
+            judge,
             ..
         } = &mut *self.router;
         let (shared, open, watched) = (self.shared, &self.open, &mut self.watched);
@@ -237,8 +268,14 @@ impl Pass<'_, '_> {
         let mut is_watched = false;
         let prefix = split_run(rest, *frame_max, shared.data.id, *peer, |frame| {
             let Some(run) = open else { return false };
-            let targets = memo.targets(&shared.data.routes, topic_of(frame));
+            let entry = memo.entry(&shared.data.routes, topic_of(frame));
+            let targets = &entry.targets;
             if !Arc::ptr_eq(&run.targets, targets) {
+                return false;
+            }
+            if let Some(judge) = judge
+                && !judge.admits(&entry.topic, frame)
+            {
                 return false;
             }
             if targets.is_watched() && watched.next(shared) {
@@ -268,6 +305,68 @@ impl Pass<'_, '_> {
                 is_watched,
             }),
         }
+    }
+
+    /// The frame if the peer may send it, or what may go on of it; `None`: it is dealt with.
+    #[inline(never)]
+    fn judged(&mut self, mut frame: Single) -> Step<Option<Single>> {
+        let Router {
+            memo, peer, judge, ..
+        } = &mut *self.router;
+        let Some(judge) = judge else {
+            return ControlFlow::Continue(Some(frame));
+        };
+        let routes = &self.shared.data.routes;
+        let topic = |topic: &[u8]| memo.entry(routes, topic).topic.clone();
+        let next = judge.decide(frame.what, frame.bytes(self.buffer), *peer, topic);
+        if matches!(next, judge::Next::GoOn) {
+            return ControlFlow::Continue(Some(frame));
+        }
+        self.close_run()?;
+        frame.start = 0;
+        if let judge::Next::End(why) = next {
+            return ControlFlow::Break(Verdict::Failed(why));
+        }
+        self.carry_out(&mut frame)
+    }
+
+    /// Does to a frame, which is the first in the buffer, what was decided about it.
+    fn carry_out(&mut self, frame: &mut Single) -> Step<Option<Single>> {
+        let decided = self.router.judge.as_mut().and_then(Judge::take_decided);
+        match decided {
+            None | Some(Decided::Admitted) => {}
+            Some(Decided::Rest(payload)) => {
+                let bytes = self.buffer.get_mut(..frame.size).unwrap_or_default();
+                // A part of a payload is never larger than the whole.
+                let Some(begin) = shorten_payload(bytes, &payload) else {
+                    self.take_first(frame);
+                    return ControlFlow::Continue(None);
+                };
+                self.buffer.advance(begin);
+                self.consumed += begin;
+                frame.size -= begin;
+            }
+            Some(Decided::Refused) => {
+                self.take_first(frame);
+                return ControlFlow::Continue(None);
+            }
+            Some(Decided::RefusedRequest) => {
+                let bytes = self.take_first(frame);
+                let Router { commands, node, .. } = &mut *self.router;
+                commands.refuse(node, &bytes);
+                return ControlFlow::Continue(None);
+            }
+        }
+        if let Some(judge) = &mut self.router.judge {
+            judge.admit();
+            if !judge.is_wait_over(self.cx) {
+                return ControlFlow::Break(match self.consumed {
+                    0 => Verdict::Blocked,
+                    consumed => Verdict::Consumed(consumed),
+                });
+            }
+        }
+        ControlFlow::Continue(Some(*frame))
     }
 
     /// Who gets a frame, if it is no copy.
@@ -389,6 +488,7 @@ impl Pass<'_, '_> {
             run.end = end;
             run.frames += 1;
             self.router.count_received(frame);
+            self.router.forget_decision();
         }
     }
 
@@ -397,6 +497,7 @@ impl Pass<'_, '_> {
         let bytes = self.buffer.get_mut(..frame.size).unwrap_or_default();
         rewrite(bytes, self.shared, &targets, frame.what.mark());
         self.router.count_received(frame);
+        self.router.forget_decision();
         self.open = Some(OpenRun {
             end: frame.size,
             frames: 1,
@@ -445,6 +546,7 @@ impl Pass<'_, '_> {
     /// Takes a frame, which is the first, out of the buffer.
     fn take_first(&mut self, frame: &Single) -> BytesMut {
         self.consumed += frame.size;
+        self.router.forget_decision();
         self.buffer.split_to(frame.size)
     }
 
@@ -468,11 +570,12 @@ impl Pass<'_, '_> {
     }
 
     /// Hands a message to the state machine.
-    fn control(&self, frame: &[u8]) -> Step {
+    fn control(&mut self, frame: &[u8]) -> Step {
         let payload = frame.get(FRAME_LEN_SIZE..).unwrap_or_default();
         if payload.len() <= CONTROL_FRAME_MAX {
             let connection = self.router.connection;
-            self.shared.peer_message(connection, payload);
+            let pass = self.router.judge.as_mut().map(Judge::pass);
+            self.shared.peer_message(connection, payload, pass);
             // It may have changed the routes, or ended the connection.
             return ControlFlow::Break(Verdict::Consumed(self.consumed));
         }
@@ -517,6 +620,13 @@ impl Pass<'_, '_> {
 }
 
 impl Router {
+    /// The frame that something was decided about is dealt with.
+    fn forget_decision(&mut self) {
+        if let Some(judge) = &mut self.judge {
+            judge.forget();
+        }
+    }
+
     fn count_received(&mut self, frame: &Single) {
         if matches!(frame.what, Inbound::Data { .. }) {
             self.memo.count_received(frame.size);

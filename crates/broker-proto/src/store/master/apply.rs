@@ -115,6 +115,16 @@ impl<B: Backend> Master<B> {
                 )
                 .map(|()| true),
             Content::Clear { publisher } => self.clear(now, *publisher).map(|()| true),
+            // No clone sends that: it stands for a request that its sender is not permitted.
+            Content::PutUniqueResult { who, request, .. } => {
+                let text = "the permissions of this connection do not allow to change the store";
+                let failure = StoreFailure::new(ErrorCode::Unspecified, text);
+                let result = Err(failure);
+                if !who.is_nil() {
+                    self.answer(&result, *who, *request);
+                }
+                result
+            }
             _ => Ok(true),
         }
     }

@@ -68,6 +68,10 @@ impl Account {
         self.allowed.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn count_allowed_by(&self, messages: u64) {
+        self.allowed.fetch_add(messages, Ordering::Relaxed);
+    }
+
     pub(super) fn count_denied(&self) {
         self.denied.fetch_add(1, Ordering::Relaxed);
     }

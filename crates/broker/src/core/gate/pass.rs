@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use broker_data::Timestamp;
 use broker_proto::Topic;
-use broker_proto::policy::{Action, Decision, OnLimit, Request, Rights, TopicRight};
+use broker_proto::policy::{Action, Decision, OnLimit, Operation, Request, Rights, TopicRight};
 use rustc_hash::FxHashMap;
 
 use super::content::judge;
@@ -86,6 +86,16 @@ pub(crate) enum Publishing {
     End(Over),
 }
 
+/// What becomes of an operation on a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// It is done after that time.
+    Go(Duration),
+    Refused,
+    /// The connection ends.
+    End(Over),
+}
+
 impl Pass {
     pub(super) fn new(
         gate: Arc<Gate>,
@@ -115,7 +125,7 @@ impl Pass {
     pub(crate) fn stale(&self) -> impl Future<Output = ()> + Send + 'static {
         let (gate, version) = (self.gate.clone(), self.version);
         let expires = match &self.proof {
-            Proof::None { .. } => None,
+            Proof::Connection { .. } => None,
             Proof::Token(name) => gate.policy.load().token(name).and_then(|it| it.expires),
         };
         async move {
@@ -124,6 +134,11 @@ impl Pass {
                 () = until(expires) => {}
             }
         }
+    }
+
+    /// That of the policy that the rights are of.
+    pub(super) fn version(&self) -> u64 {
+        self.version
     }
 
     /// Whether the policy is still the one that the rights are of. One load.
@@ -202,6 +217,26 @@ impl Pass {
 
     /// Decides about a message; leaves out of the payload what may not be published.
     pub(crate) fn publish(&mut self, topic: &[u8], payload: &mut Vec<u8>) -> Publishing {
+        let (publishing, rest) = self.judge(topic, payload);
+        if let Some(rest) = rest {
+            *payload = rest;
+        }
+        publishing
+    }
+
+    /// Decides about a message; the second is what may be published if that is not all of it.
+    pub(super) fn judge(&mut self, topic: &[u8], payload: &[u8]) -> (Publishing, Option<Vec<u8>>) {
+        let mut rest = None;
+        let publishing = self.judge_parts(topic, payload, &mut rest);
+        (publishing, rest)
+    }
+
+    fn judge_parts(
+        &mut self,
+        topic: &[u8],
+        payload: &[u8],
+        rest: &mut Option<Vec<u8>>,
+    ) -> Publishing {
         if !self.is_current()
             && let Err(over) = self.refresh()
         {
@@ -242,9 +277,10 @@ impl Pass {
                         .map(|(name, denial)| (name, denial.to_string()))
                         .collect();
                     let refused = self.refuse(topic, judged.denied.max(1), &told, what);
+                    // What is refused as a whole is not to be taken for its rest.
                     match (judged.rest, refused) {
-                        (Some(rest), Publishing::Refused(what)) => {
-                            *payload = rest;
+                        (Some(part), Publishing::Refused(what)) => {
+                            *rest = Some(part);
                             left_out = Some(what);
                         }
                         (_, refused) => return refused,
@@ -267,6 +303,89 @@ impl Pass {
             self.record(Action::Publish, topic, None, None);
         });
         Publishing::Go { wait, left_out }
+    }
+
+    /// Whether messages under topics that are allowed need no look of their own: no limit over time, and
+    /// no line in the record.
+    pub(super) fn is_free(&self) -> bool {
+        let limits = self.rights.limits();
+        let audit = &self.gate.audit;
+        limits.messages_per_second.is_none()
+            && limits.bytes_per_second.is_none()
+            && !audit.refuses()
+            && !audit.wants_allowed()
+    }
+
+    pub(super) fn message_bytes_max(&self) -> usize {
+        let max = self.rights.limits().message_bytes_max;
+        max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX))
+    }
+
+    /// Whether anything may be published under a topic.
+    pub(super) fn is_all_allowed(&mut self, topic: &[u8]) -> bool {
+        matches!(self.topic(topic), Topics::All)
+    }
+
+    /// Whether nothing may be published under a topic.
+    pub(super) fn is_all_denied(&mut self, topic: &[u8]) -> bool {
+        matches!(self.topic(topic), Topics::Denied(_))
+    }
+
+    pub(super) fn rights(&self) -> &Rights {
+        &self.rights
+    }
+
+    pub(super) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Decides about an operation on a store. `size` is that of a change, which counts as a message does;
+    /// what has none is answered at once.
+    pub(super) fn store(&mut self, name: &[u8], operation: Operation, size: Option<u64>) -> Stored {
+        if !self.is_current()
+            && let Err(over) = self.refresh()
+        {
+            return Stored::End(over);
+        }
+        let action = Action::Store(operation);
+        let decision = self.rights.decide(&Request::Store { name, operation });
+        if let Some(rule) = denial(&decision) {
+            self.account.count_denied();
+            self.record(action, name, None, Some(rule));
+            // A clone that looks for its store asks several times a second, and does no harm by it.
+            return match size {
+                Some(_) => self.count_denials(1).map_or(Stored::Refused, Stored::End),
+                None => Stored::Refused,
+            };
+        }
+        let Some(size) = size else {
+            return Stored::Go(Duration::ZERO);
+        };
+        if self.gate.audit.refuses() {
+            self.account.count_denied();
+            self.record(action, name, None, Some(UNRECORDED.to_owned()));
+            return Stored::Refused;
+        }
+        let is_too_large = size > self.message_bytes_max() as u64;
+        let charged = self.account.charge(&self.rights, size, self.gate.now());
+        let Some(wait) = charged.filter(|_| !is_too_large) else {
+            self.account.count_limited();
+            self.record(action, name, None, Some("limit".to_owned()));
+            return match self.rights.limits().on_limit {
+                OnLimit::Drop => Stored::Refused,
+                OnLimit::End => Stored::End(Over::Limit),
+            };
+        };
+        self.account.count_allowed();
+        if self.gate.audit.wants_allowed() {
+            self.record(action, name, None, None);
+        }
+        Stored::Go(wait)
+    }
+
+    /// Tells that a connection ends because of what was denied or too much.
+    pub(super) fn record_end(&self, over: Over) {
+        self.record(Action::Connect, b"", None, Some(over.reason().to_owned()));
     }
 
     fn topic(&mut self, topic: &[u8]) -> Topics {
@@ -310,16 +429,18 @@ impl Pass {
             self.record(Action::Publish, topic, event, Some(rule.clone()));
         }
         self.account.count_denied();
-        self.denials = self.denials.saturating_add(denied);
-        let max = self.rights.limits().denials_max.unwrap_or(DENIALS_MAX);
-        if self.denials >= max {
-            Publishing::End(Over::Denials)
-        } else {
-            Publishing::Refused(what)
-        }
+        let over = self.count_denials(denied);
+        over.map_or(Publishing::Refused(what), Publishing::End)
     }
 
-    fn record(
+    /// Counts what was denied on this connection; says that it was too much.
+    fn count_denials(&mut self, denied: u64) -> Option<Over> {
+        self.denials = self.denials.saturating_add(denied);
+        let max = self.rights.limits().denials_max.unwrap_or(DENIALS_MAX);
+        (self.denials >= max).then_some(Over::Denials)
+    }
+
+    pub(super) fn record(
         &self,
         action: Action,
         resource: &[u8],

@@ -66,10 +66,11 @@ pub(super) async fn judge(
     if path == WEB_SOCKET_PATH {
         return Ok(());
     }
-    let Some(remote) = request.extensions().get::<Connection>().map(|it| it.remote) else {
+    let Some(connection) = request.extensions().get::<Connection>() else {
         return Err(denied(path));
     };
-    let pass = match gate.admit(bearer(request.headers()), remote.ip(), port) {
+    let (shown, remote) = (&*connection.shown, connection.remote.ip());
+    let pass = match gate.admit(bearer(request.headers()), shown, remote, port) {
         Ok(pass) => pass,
         Err(Unknown::Unauthorized) => return Err(delay(unauthorized()).await),
         Err(Unknown::TooMany) => return Err(too_many()),

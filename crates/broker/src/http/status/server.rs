@@ -47,6 +47,7 @@ use crate::core::shared::Gauge;
 use crate::error::Error;
 use crate::http::server::Server as WebSocketServer;
 use crate::lock::Lock;
+use crate::net::certificate_names::shown_on;
 use crate::net::listener;
 use crate::net::socket::{self, Liveness, Socket};
 #[cfg(feature = "tls")]
@@ -240,6 +241,9 @@ async fn serve(
             match cause {
                 Ok(stream) => Socket::Tls(Box::new(stream)),
                 Err(cause) => {
+                    if let Some(gate) = &server.node.shared.gate {
+                        gate.refused(remote.ip(), &cause);
+                    }
                     tracing::info!(event = "http-refused", %remote, cause);
                     return;
                 }
@@ -253,6 +257,7 @@ async fn serve(
     };
     let connection = Connection {
         remote,
+        shown: Arc::new(shown_on(&socket)),
         place: Arc::new(Lock::new(Some(place))),
     };
     serve_requests(router, socket, connection, deadline).await;
@@ -687,6 +692,7 @@ mod tests {
         let (socket, remote) = listener.accept().await.unwrap();
         let connection = Connection {
             remote,
+            shown: Arc::new(Ok(Vec::new())),
             place: Arc::default(),
         };
         let router = Router::new().route("/", get(|| async { "here" }));

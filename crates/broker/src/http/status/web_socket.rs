@@ -27,12 +27,15 @@ use crate::core::shared::{Gauge, Shared};
 use crate::http::handshake::Upgraded;
 use crate::http::server::{Server, converse};
 use crate::lock::Lock;
+use crate::net::certificate_names::Shown;
 use crate::net::socket::Socket;
 
 /// What a request knows about its connection.
 #[derive(Debug, Clone)]
 pub(super) struct Connection {
     pub(super) remote: SocketAddr,
+    /// Names that its certificate proves.
+    pub(super) shown: Arc<Shown>,
     /// The place among the connections of the server, until a client takes it along.
     pub(super) place: Arc<Lock<Option<OwnedSemaphorePermit>>>,
 }
@@ -45,7 +48,7 @@ pub(super) fn answer(
     mut request: Request,
 ) -> Response {
     let remote = connection.remote;
-    let (upgrade, client, pass) = match judge(server, &request, remote) {
+    let (upgrade, client, pass) = match judge(server, &request, connection) {
         Ok(judged) => judged,
         Err(rejection) => {
             shared.web_sockets.count_refusal();
@@ -80,7 +83,7 @@ pub(super) fn answer(
 fn judge(
     server: &Server,
     request: &Request,
-    remote: SocketAddr,
+    connection: &Connection,
 ) -> Result<(Upgrade, OwnedSemaphorePermit, Option<Pass>), Rejection> {
     let target = request.uri().path_and_query();
     let fields = request.headers().iter();
@@ -90,7 +93,7 @@ fn judge(
         fields.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())),
     )?;
     let upgrade = Upgrade::of(&head, server.options.origins.as_deref())?;
-    let pass = server.admit(&upgrade, remote)?;
+    let pass = server.admit(&upgrade, &connection.shown, connection.remote)?;
     let client = server.clients.clone().try_acquire_owned();
     Ok((upgrade, client.map_err(|_| Rejection::TooMany)?, pass))
 }
