@@ -74,6 +74,11 @@ from ._broker import (
     Configuration,
     ConfigurationError,
     Count,
+    DurableBatch,
+    DurableError,
+    DurableMessage,
+    DurableSubscriber,
+    DurableTimeout,
     EndpointInfo,
     Enum,
     Error,
@@ -91,6 +96,8 @@ from ._broker import (
     StoreEvent,
     StoreEvents,
     StoreProxy,
+    StoredMessage,
+    StreamState,
     Subnet,
     Table,
     Timespan,
@@ -215,7 +222,9 @@ class Endpoint(_broker.Endpoint):
     """
 
     def make_subscriber(self, topics, qsize=20, subscriber_class=Subscriber, *, on_loss="ignore",
-                        buffer=None, overflow=None):
+                        buffer=None, overflow=None, durable=None, group=None, start=None, ack=None,
+                        ack_wait=None, unacked_max=None, prefetch=None, deliveries_max=None,
+                        dead_letters=None, stream=None, require_durable=False, timeout=None):
         """Makes a subscriber to topics: one (str, bytes or Topic), or an iterable of them.
 
         `subscriber_class` is called with the native subscriber. `qsize` has no effect. With
@@ -223,7 +232,36 @@ class Endpoint(_broker.Endpoint):
         because they were not taken in time; otherwise an Error event and `dropped` tell. `overflow` is
         "drop_oldest", "drop_newest", "block" or "disconnect", what happens beyond `buffer` messages;
         see the native method.
+
+        `durable="name"` makes a DurableSubscriber instead: a named cursor on the stream of NATS servers
+        that keeps these topics. What was published while no subscriber of the name was there comes
+        first. The rest is for these only. `start` says where a cursor begins that does not exist yet:
+        "new" (the default), "first", a span such as "-1h" or a timedelta, a datetime or Timestamp, or
+        the number of a message. `ack` is "auto" or "manual"; after `ack_wait` (30 s) a message that is
+        not acknowledged is delivered again, after `deliveries_max` times it becomes a dead letter under
+        `dead_letters` ("/dead-letters/" and the name). `unacked_max` (1000) may be unacknowledged,
+        `prefetch` (64) are fetched ahead. `stream` names the stream where several keep the topics,
+        `require_durable` refuses one with a single copy, `timeout` (30 s) is for the servers' answers.
+        `group="name"` is the same for subscribers that share the work: each message goes to one of
+        them. Raises DurableError when the servers refuse.
         """
+        name = durable if group is None else group
+        options = {
+            "start": start, "ack": ack, "ack_wait": ack_wait, "unacked_max": unacked_max,
+            "prefetch": prefetch, "deliveries_max": deliveries_max, "dead_letters": dead_letters,
+            "stream": stream, "timeout": timeout}
+        if name is not None:
+            if durable is not None and group is not None:
+                raise TypeError("expected either `durable` or `group`: both name the cursor")
+            if (subscriber_class, on_loss, buffer, overflow) != (Subscriber, "ignore", None, None):
+                raise TypeError("durable subscribers lose nothing: they have no subscriber_class, "
+                                "on_loss, buffer and overflow")
+            options.update(ack="auto" if ack is None else ack, require_durable=bool(require_durable))
+            return super().make_durable_subscriber(topics, name, options)
+        given = [key for key, value in options.items() if value is not None]
+        if given or require_durable:
+            raise TypeError("expected `durable` or `group` beside `%s`"
+                            % (given + ["require_durable"])[0])
         return subscriber_class(super().make_subscriber(
             topics, qsize, on_loss=on_loss, buffer=buffer, overflow=overflow))
 

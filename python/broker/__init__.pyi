@@ -6,7 +6,7 @@ import ipaddress as ipaddress
 import types as types
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timezone as timezone
-from typing import Any, Literal, NoReturn, SupportsFloat, SupportsIndex
+from typing import Any, Literal, NoReturn, SupportsFloat, SupportsIndex, overload
 
 from typing_extensions import TypeAlias, TypeVar
 
@@ -24,6 +24,11 @@ from ._broker import ClosedError as ClosedError
 from ._broker import Configuration as Configuration
 from ._broker import ConfigurationError as ConfigurationError
 from ._broker import Count as Count
+from ._broker import DurableBatch as DurableBatch
+from ._broker import DurableError as DurableError
+from ._broker import DurableMessage as DurableMessage
+from ._broker import DurableSubscriber as DurableSubscriber
+from ._broker import DurableTimeout as DurableTimeout
 from ._broker import EndpointInfo as EndpointInfo
 from ._broker import Enum as Enum
 from ._broker import Error as Error
@@ -40,7 +45,9 @@ from ._broker import Status as Status
 from ._broker import StoreError as StoreError
 from ._broker import StoreEvent as StoreEvent
 from ._broker import StoreEvents as StoreEvents
+from ._broker import StoredMessage as StoredMessage
 from ._broker import StoreProxy as StoreProxy
+from ._broker import StreamState as StreamState
 from ._broker import Subnet as Subnet
 from ._broker import Table as Table
 from ._broker import Timespan as Timespan
@@ -100,6 +107,10 @@ _T = TypeVar("_T", default=Subscriber)
 _OneTopic: TypeAlias = str | bytes | Topic
 _Topics: TypeAlias = _OneTopic | Iterable[_OneTopic]
 _Span: TypeAlias = str | SupportsFloat | SupportsIndex | datetime.timedelta | Timespan | None
+# A span of time: seconds, or an exact one.
+_Wait: TypeAlias = SupportsFloat | SupportsIndex | datetime.timedelta | Timespan | None
+# "new", "first", "-1h", a span, a time, or the number of a message.
+_Start: TypeAlias = str | int | datetime.timedelta | Timespan | datetime.datetime | Timestamp | None
 
 class Data(_broker.Data): ...
 
@@ -130,6 +141,7 @@ class Publisher(_broker.Publisher): ...
 class Store(_broker.Store): ...
 
 class Endpoint(_broker.Endpoint):
+    @overload
     def make_subscriber(
         self,
         topics: _Topics,
@@ -139,7 +151,43 @@ class Endpoint(_broker.Endpoint):
         on_loss: Literal["ignore", "raise"] = "ignore",
         buffer: SupportsIndex | None = None,
         overflow: Literal["drop_oldest", "drop_newest", "block", "disconnect"] | None = None,
+        durable: None = None,
+        group: None = None,
     ) -> _T: ...
+    @overload
+    def make_subscriber(
+        self,
+        topics: _Topics,
+        *,
+        durable: str,
+        start: _Start = None,
+        ack: Literal["auto", "manual"] | None = None,
+        ack_wait: _Wait = None,
+        unacked_max: int | None = None,
+        prefetch: int | None = None,
+        deliveries_max: int | None = None,
+        dead_letters: _OneTopic | None = None,
+        stream: str | None = None,
+        require_durable: bool = False,
+        timeout: _Wait = None,
+    ) -> DurableSubscriber: ...
+    @overload
+    def make_subscriber(
+        self,
+        topics: _Topics,
+        *,
+        group: str,
+        start: _Start = None,
+        ack: Literal["auto", "manual"] | None = None,
+        ack_wait: _Wait = None,
+        unacked_max: int | None = None,
+        prefetch: int | None = None,
+        deliveries_max: int | None = None,
+        dead_letters: _OneTopic | None = None,
+        stream: str | None = None,
+        require_durable: bool = False,
+        timeout: _Wait = None,
+    ) -> DurableSubscriber: ...
     def make_safe_subscriber(
         self, topics: _Topics, qsize: SupportsIndex = 20, *, on_loss: Literal["ignore", "raise"] = "ignore"
     ) -> SafeSubscriber: ...

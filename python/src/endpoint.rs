@@ -11,7 +11,8 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use crate::argument::{Flag, Seconds, Whole, flag, port as port_number};
 use crate::configuration::{Configuration, log_options, options};
 use crate::decode::timestamp;
-use crate::error::{Fallible, closed, from_broker, from_store};
+use crate::durable::{self, DurableSubscriber, StoredMessage, StreamState};
+use crate::error::{Fallible, closed, from_broker, from_durable, from_store};
 use crate::forwarder::Forwarder;
 use crate::logging::{warn_and_return_zero, warn_of_variables};
 use crate::nats;
@@ -605,8 +606,16 @@ impl Endpoint {
     ///
     /// With `wait_for_subscriber` (seconds, timedelta, Timespan) it waits that long for a peer, or a WebSocket client, that
     /// wants the topic, and raises TimeoutError, with nothing sent, when there is none.
-    #[pyo3(signature = (topic, data, *directed, to = None, wait_for_subscriber = None),
-           text_signature = "($self, topic, data, *, to=None, wait_for_subscriber=None)")]
+    ///
+    /// With `durable=True` it waits until a stream of the NATS servers it is peered with has the message,
+    /// for at most `timeout` (30 s), and returns a StoredMessage; see docs/nats.md. Again with the same
+    /// `message_id` the message is stored once. With `expected_last` it is stored only if the last message
+    /// of its topic has that number (0: if there is none).
+    #[pyo3(signature = (topic, data, *directed, to = None, wait_for_subscriber = None, durable = None,
+                        message_id = None, expected_last = None, timeout = None),
+           text_signature = "($self, topic, data, *, to=None, wait_for_subscriber=None, durable=False, \
+                             message_id=None, expected_last=None, timeout=None)")]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords")]
     fn publish(
         &self,
         topic: &Bound<'_, PyAny>,
@@ -614,7 +623,25 @@ impl Endpoint {
         directed: &Bound<'_, PyTuple>,
         to: Option<&Bound<'_, PyAny>>,
         wait_for_subscriber: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
+        durable: Option<Flag>,
+        message_id: Option<String>,
+        expected_last: Option<u64>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<StoredMessage>> {
+        if durable.is_some_and(|durable| durable.0) {
+            if to.is_some() || wait_for_subscriber.is_some() || !directed.is_empty() {
+                return Err(PyTypeError::new_err(
+                    "expected `durable` without `to` and `wait_for_subscriber`: the message is for all, now and later",
+                ));
+            }
+            let options = durable::publish_options(message_id, expected_last, timeout)?;
+            return durable::publish(self.live()?, topic, data, options).map(Some);
+        }
+        if message_id.is_some() || expected_last.is_some() || timeout.is_some() {
+            return Err(PyTypeError::new_err(
+                "expected `message_id`, `expected_last` and `timeout` with `durable=True` only",
+            ));
+        }
         if let Some(limit) = wait_for_subscriber {
             if to.is_some() || !directed.is_empty() {
                 return Err(PyTypeError::new_err(
@@ -624,11 +651,12 @@ impl Endpoint {
             self.await_subscriber(topic, limit)?;
         }
         match directed.len() {
-            0 => self.send(to.map(receiver).transpose()?, topic, data),
+            0 => self.send(to.map(receiver).transpose()?, topic, data)?,
             // The native form of the original: receiver, topic, data.
-            1 => self.send(Some(receiver(topic)?), data, &directed.get_item(0)?),
-            _ => Err(PyTypeError::new_err("expected a topic and a value")),
+            1 => self.send(Some(receiver(topic)?), data, &directed.get_item(0)?)?,
+            _ => return Err(PyTypeError::new_err("expected a topic and a value")),
         }
+        Ok(None)
     }
 
     /// Publishes (topic, value) pairs. When one cannot be converted none is sent.
@@ -675,6 +703,76 @@ impl Endpoint {
         let made = made.map_err(|error| from_broker(&error))?;
         made.set_on_loss(on_loss);
         Ok(Subscriber::new(made))
+    }
+
+    /// Makes a durable subscriber to topics, whose cursor has that name; `options` are those of
+    /// `broker.Endpoint.make_subscriber`, all of them.
+    fn make_durable_subscriber(
+        &self,
+        topics: &Bound<'_, PyAny>,
+        name: String,
+        options: durable::Keywords<'_>,
+    ) -> PyResult<DurableSubscriber> {
+        durable::subscriber(self.live()?, topics, name, options)
+    }
+
+    /// Makes a stream on the NATS servers that the endpoint is peered with, unless there is one of that
+    /// name and shape; returns a StreamState. It keeps `topics` (one, or an iterable) and everything below
+    /// them: "/notices" is for /notices and /notices/a, not for /noticeable.
+    ///
+    /// `replicas` is 1, 3 or 5: with 1 a disk that is gone takes the stream with it. `max_age` (seconds,
+    /// timedelta, Timespan), `max_bytes`, `max_messages` and `max_messages_per_topic` are limits; None
+    /// means none. `discard`: at a limit the "old" are forgotten or "new" ones refused.
+    /// `require_durable` refuses a stream with one copy. Raises DurableError, with the differences, when
+    /// there is one of another shape.
+    #[pyo3(signature = (name, topics, *, replicas = 1, max_age = None, max_bytes = None,
+                        max_messages = None, max_messages_per_topic = None, discard = "old",
+                        require_durable = Flag(false), timeout = None),
+           text_signature = "($self, name, topics, *, replicas=1, max_age=None, max_bytes=None, \
+                             max_messages=None, max_messages_per_topic=None, discard='old', \
+                             require_durable=False, timeout=None)")]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords")]
+    fn make_stream(
+        &self,
+        name: String,
+        topics: &Bound<'_, PyAny>,
+        replicas: u8,
+        max_age: Option<&Bound<'_, PyAny>>,
+        max_bytes: Option<u64>,
+        max_messages: Option<u64>,
+        max_messages_per_topic: Option<u64>,
+        discard: &str,
+        require_durable: Flag,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<StreamState> {
+        durable::make_stream(
+            self.live()?,
+            name,
+            topics,
+            replicas,
+            max_age,
+            max_bytes,
+            max_messages,
+            max_messages_per_topic,
+            discard,
+            require_durable.0,
+            timeout,
+        )
+    }
+
+    /// Deletes the cursor of a stream: the next durable subscriber of the name begins anew. Returns
+    /// whether there was one.
+    #[pyo3(signature = (stream, name, *, timeout = None))]
+    fn delete_cursor(
+        &self,
+        py: Python<'_>,
+        stream: &str,
+        name: &str,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        let limit = timeout.map_or(Ok(std::time::Duration::from_secs(30)), websocket::duration)?;
+        let pending = durable::topics(self.live()?)?.delete_cursor(stream, name, limit);
+        wait_forever(py, pending)?.map_err(|error| from_durable(&error))
     }
 
     /// Makes a subscriber to errors and, if asked for, statuses.

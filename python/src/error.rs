@@ -5,8 +5,8 @@
 //! the original had to expect, so that old `except` clauses keep working.
 
 use pyo3::exceptions::{
-    PyAttributeError, PyException, PyOSError, PyOverflowError, PyRuntimeError, PyTypeError,
-    PyValueError,
+    PyAttributeError, PyException, PyOSError, PyOverflowError, PyRuntimeError, PyTimeoutError,
+    PyTypeError, PyValueError,
 };
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -75,6 +75,8 @@ struct Classes {
     store: Py<PyType>,
     listen: Py<PyType>,
     lost: Py<PyType>,
+    durable: Py<PyType>,
+    durable_timeout: Py<PyType>,
 }
 
 static CLASSES: PyOnceLock<Classes> = PyOnceLock::new();
@@ -117,6 +119,17 @@ fn classes(py: Python<'_>) -> PyResult<&Classes> {
             &[&base, &py.get_type::<PyRuntimeError>()],
         )?;
         lost.setattr("count", 0)?;
+        let durable = derive(
+            "DurableError",
+            "A message could not be stored, or a stream or cursor of the NATS servers not be used.",
+            &[&base, &py.get_type::<PyRuntimeError>()],
+        )?;
+        let durable_timeout = derive(
+            "DurableTimeout",
+            "The NATS servers did not answer in time. What was asked for may have been done; a message is \
+             stored once if it is published again with the same `message_id`.",
+            &[&durable, &py.get_type::<PyTimeoutError>()],
+        )?;
         Ok(Classes {
             base: base.unbind(),
             closed: closed.unbind(),
@@ -124,6 +137,8 @@ fn classes(py: Python<'_>) -> PyResult<&Classes> {
             store: store.unbind(),
             listen: listen.unbind(),
             lost: lost.unbind(),
+            durable: durable.unbind(),
+            durable_timeout: durable_timeout.unbind(),
         })
     })
 }
@@ -152,7 +167,9 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("ConfigurationError", &classes.configuration)?;
     module.add("StoreError", &classes.store)?;
     module.add("ListenError", &classes.listen)?;
-    module.add("MessagesLost", &classes.lost)
+    module.add("MessagesLost", &classes.lost)?;
+    module.add("DurableError", &classes.durable)?;
+    module.add("DurableTimeout", &classes.durable_timeout)
 }
 
 fn raise(pick: impl FnOnce(&Classes) -> &Py<PyType>, code: u8, text: String) -> PyErr {
@@ -241,6 +258,25 @@ pub(crate) fn from_broker(error: &broker::Error) -> PyErr {
         }
         broker::Error::Value(cause) => CallError::from(cause.clone()).into(),
         _ => raise(|classes| &classes.base, code, text),
+    }
+}
+
+/// The exception for an error of durable topics.
+pub(crate) fn from_durable(error: &broker::DurableError) -> PyErr {
+    let (code, text) = (error.code().number(), error.to_string());
+    match error {
+        broker::DurableError::Closed | broker::DurableError::ShutDown => {
+            raise(|classes| &classes.closed, code, text)
+        }
+        broker::DurableError::TimedOut { .. } => {
+            raise(|classes| &classes.durable_timeout, code, text)
+        }
+        broker::DurableError::Option { .. } => raise(|classes| &classes.configuration, code, text),
+        broker::DurableError::TooLarge { .. } | broker::DurableError::Topic { .. } => {
+            PyValueError::new_err(text)
+        }
+        broker::DurableError::Value(cause) => CallError::from(cause.clone()).into(),
+        _ => raise(|classes| &classes.durable, code, text),
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! Map: `encode` and `decode` convert; `data` and `types` are the classes for values; `zeek` the
 //! events of Zeek, `logs` the records of its logs; `endpoint`, `publisher`, `subscriber`,
-//! `status_subscriber` the handles, whose receiving side is `inbox`; `message` what is received, decoded late; `store` the handles of data
+//! `status_subscriber`, `durable` the handles, whose receiving side is `inbox`; `message` what is received, decoded late; `store` the handles of data
 //! stores; `status` what they report; `configuration` what they are made with;
 //! `completion` is what an event loop waits for;
 //! `argument` says what arguments of calls stand for, `options` those that are a mapping of options,
@@ -26,6 +26,7 @@ mod configuration;
 mod counters;
 mod data;
 mod decode;
+mod durable;
 mod encode;
 mod endpoint;
 mod error;
@@ -74,6 +75,11 @@ fn _broker(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<publisher::Publisher>()?;
     module.add_class::<subscriber::Subscriber>()?;
     module.add_class::<message::Message>()?;
+    module.add_class::<durable::DurableSubscriber>()?;
+    module.add_class::<durable::DurableBatch>()?;
+    module.add_class::<durable::DurableMessage>()?;
+    module.add_class::<durable::StoredMessage>()?;
+    module.add_class::<durable::StreamState>()?;
     module.add_class::<status_subscriber::StatusSubscriber>()?;
     module.add_class::<completion::CompletionQueue>()?;
     module.add_class::<store::Store>()?;

@@ -40,6 +40,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("store", 4),
     // The public handles. That of store events is a subscriber.
     ("store/event", 5),
+    ("durable", 5),
     ("endpoint", 5),
     ("hub", 5),
     ("publisher", 5),

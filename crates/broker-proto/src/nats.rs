@@ -5,6 +5,7 @@
 //! | [`subject`] | from topics to subjects and back |
 //! | [`mod@cover`] | which subjects to subscribe to for a filter |
 //! | `connection` | what client and server say to each other; with the feature `nats` |
+//! | `jetstream` | streams of servers: requests, cursors, publishing until it is stored; with the feature `nats` |
 //! | [`keys`] | keys and credentials of users |
 //! | [`message`] | headers and payload of one NATS message, one value or a batch of them |
 //!
@@ -14,6 +15,8 @@
 #[cfg(feature = "nats")]
 pub mod connection;
 pub mod cover;
+#[cfg(feature = "nats")]
+pub mod jetstream;
 pub mod keys;
 pub mod message;
 pub mod subject;

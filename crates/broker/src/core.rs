@@ -9,6 +9,7 @@
 //! | `listeners` | what it listens on, and where it could not |
 //! | `link` | one connection as the control plane sees it |
 //! | `gate` | permissions at the edges: principals, limits, the record of decisions |
+//! | `jet_stream` | the client of streams on servers of NATS |
 //! | `hooks` | what parts above do for it: outgoing connections, the end of data stores |
 //! | `count` | counters that are only shown |
 //! | `by_name` | counters by name, with a bound, and options of peerings by address |
@@ -39,6 +40,8 @@ pub(crate) mod forwarders;
 )]
 pub(crate) mod gate;
 pub(crate) mod hooks;
+#[cfg(feature = "nats")]
+pub(crate) mod jet_stream;
 pub(crate) mod link;
 pub(crate) mod listeners;
 #[cfg(feature = "nats")]

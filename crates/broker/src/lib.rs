@@ -28,6 +28,7 @@
 //! | `transport` | connections to peers of other protocols |
 //! | `http` | servers: for WebSocket clients, and for metrics and status |
 //! | `stats` | what is counted, gathered |
+//! | `durable` | durable topics: streams on servers of NATS, and cursors on them |
 //! | [`store`] | data stores: handles, their machines, the thread of a file |
 //! | `sqlite` | entries of a data store in a file |
 //! | `zeromq` | the log stream, a forwarder and keys of clusters of Zeek that use ZeroMQ |
@@ -51,6 +52,8 @@
 
 mod config;
 mod core;
+#[cfg(feature = "nats")]
+mod durable;
 mod endpoint;
 mod error;
 mod flow;
@@ -106,6 +109,8 @@ pub type Data = Value;
 
 pub use crate::core::completion::{Completion, CompletionQueue, OperationId, Submitted};
 #[cfg(feature = "nats")]
+pub use crate::core::jet_stream::message::DurableMessage;
+#[cfg(feature = "nats")]
 pub use crate::core::nats_peers::NatsPeerCounts;
 pub use crate::core::pending::Pending;
 #[cfg(feature = "http")]
@@ -127,6 +132,11 @@ pub use config::{
 pub use config::{WebSocketOptions, WebSocketPeerOptions, WebSocketTls, WebSocketTrust};
 #[cfg(feature = "zeromq")]
 pub use config::{ZeroMqMembership, ZeroMqPeerOptions};
+#[cfg(feature = "nats")]
+pub use durable::{
+    Acknowledge, DurableError, DurableOptions, DurableStart, DurableSubscriber, DurableTopics,
+    PublishOptions, StoredMessage, StreamDiscard, StreamOptions, StreamState,
+};
 pub use endpoint::{Builder, Endpoint, Retry};
 pub use error::Error;
 pub use flow::blocked::BlockedPublish;

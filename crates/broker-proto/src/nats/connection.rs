@@ -62,6 +62,8 @@ pub struct ServerInfo {
     pub tls_required: bool,
     /// Whether it could speak TLS.
     pub tls_available: bool,
+    /// Whether it keeps streams, or reaches servers of its cluster that do.
+    pub jetstream: bool,
     /// What clients with keys have to sign.
     pub nonce: String,
     /// Other servers of the cluster, as `host:port`.
@@ -95,6 +97,7 @@ impl ServerInfo {
             headers: flag("headers"),
             tls_required: flag("tls_required"),
             tls_available: flag("tls_available"),
+            jetstream: flag("jetstream"),
             nonce: text("nonce"),
             connect_urls: urls.take(SERVERS_MAX).map(str::to_owned).collect(),
         })
@@ -113,6 +116,25 @@ impl ServerInfo {
         numbers
     }
 
+    /// Why this server is no place for something that versions of it do from this one on: they take what
+    /// they do not know, and do something else.
+    ///
+    /// # Errors
+    ///
+    /// With both versions.
+    pub fn require(&self, what: &'static str, least: [u32; 2]) -> Result<(), TooOld> {
+        let [major, minor, _] = self.version_numbers();
+        if [major, minor] >= least {
+            return Ok(());
+        }
+        let version = self.version.clone();
+        Err(TooOld {
+            what,
+            version,
+            least,
+        })
+    }
+
     /// Why this server is no place for topics; `None` if it is one.
     pub fn flaw(&self) -> Option<String> {
         let version = &self.version;
@@ -125,6 +147,20 @@ impl ServerInfo {
         (!self.headers)
             .then(|| format!("the NATS server ({version}) takes no messages with headers"))
     }
+}
+
+/// A server that is too old for what is asked of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the NATS server has version {version}: {what} need {}.{} or newer", least[0], least[1]
+)]
+pub struct TooOld {
+    /// What is asked for, in the plural.
+    pub what: &'static str,
+    /// The server's version.
+    pub version: String,
+    /// The first version that does it.
+    pub least: [u32; 2],
 }
 
 /// Who this client is for the server. No secret is shown by [`Debug`].
@@ -164,6 +200,8 @@ pub struct Message<'a> {
     pub subject: &'a [u8],
     /// The subscription it came for.
     pub sid: u64,
+    /// Where an answer is expected; empty where none is.
+    pub reply: &'a [u8],
     /// The block of headers, as it is; empty where there is none.
     pub headers: &'a [u8],
     /// The rest.
@@ -171,6 +209,15 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
+    /// The number in the first line of the headers, and the text behind it: what a server says instead of
+    /// a message. `None` for messages.
+    pub fn status(&self) -> Option<(u16, &'a str)> {
+        let line = self.headers.split(|byte| *byte == b'\n').next()?;
+        let text = std::str::from_utf8(line.strip_prefix(b"NATS/1.0 ")?).ok()?;
+        let (number, text) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+        Some((number.parse().ok()?, text))
+    }
+
     /// The first value of each of these headers. One that is not text is there, and nothing that could
     /// be meant.
     pub fn headers<const N: usize>(&self, names: [&str; N]) -> [Option<&'a str>; N] {
@@ -300,6 +347,22 @@ impl Connection {
         payload: &[u8],
         max: usize,
     ) -> Result<(), usize> {
+        self.request(subject, "", headers, payload, max)
+    }
+
+    /// As [`publish`](Self::publish), with the subject for an answer.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn request(
+        &mut self,
+        subject: &str,
+        reply: &str,
+        headers: impl Iterator<Item = (&'static str, String)>,
+        payload: &[u8],
+        max: usize,
+    ) -> Result<(), usize> {
         self.headers.clear();
         self.headers.push_str("NATS/1.0\r\n");
         for (name, value) in headers {
@@ -312,11 +375,20 @@ impl Connection {
         if total > max {
             return Err(total);
         }
-        self.line(format_args!("HPUB {subject} {size} {total}"));
+        let gap = if reply.is_empty() { "" } else { " " };
+        self.line(format_args!("HPUB {subject} {reply}{gap}{size} {total}"));
         self.output.extend_from_slice(self.headers.as_bytes());
         self.output.extend_from_slice(payload);
         self.output.extend_from_slice(CRLF);
         Ok(())
+    }
+
+    /// Publishes a few bytes without headers, such as an acknowledgement.
+    pub fn publish_plain(&mut self, subject: &str, payload: &[u8]) {
+        let size = payload.len();
+        self.line(format_args!("PUB {subject} {size}"));
+        self.output.extend_from_slice(payload);
+        self.output.extend_from_slice(CRLF);
     }
 
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
@@ -452,6 +524,8 @@ fn message<'a>(
     };
     let sid = number(sid).and_then(|it| u64::try_from(it).ok());
     let sid = sid.ok_or_else(wrong)?;
+    let has_reply = words.len() > 2 + sizes;
+    let reply = words.get(2).copied().filter(|_| has_reply);
     if header > total {
         return Err(wrong());
     }
@@ -464,6 +538,7 @@ fn message<'a>(
     let message = Message {
         subject,
         sid,
+        reply: reply.unwrap_or_default(),
         headers,
         payload,
     };

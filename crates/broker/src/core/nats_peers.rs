@@ -1,6 +1,7 @@
 //! Peerings with servers of NATS as an endpoint remembers them: options, counters, servers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use broker_proto::nats::connection::SERVERS_MAX;
@@ -8,6 +9,7 @@ use broker_proto::peer_url::PeerUrl;
 
 use crate::config::NatsPeerOptions;
 use crate::core::by_name::{CountersByName, OptionsByAddress};
+use crate::core::jet_stream::JetStream;
 use crate::lock::Lock;
 
 /// What went on between an endpoint and the servers of NATS at one address.
@@ -63,6 +65,25 @@ pub(crate) struct NatsPeers {
     pub(crate) counters: CountersByName<Servers>,
     /// Servers that those at an address told of, and how many times it was dialled.
     learnt: Lock<BTreeMap<String, (Vec<String>, usize)>>,
+    /// Addresses that are peered with, and the clients of their streams, made when first asked for.
+    /// Bound: the peerings that the application asks for.
+    members: Lock<BTreeMap<String, Member>>,
+}
+
+/// An address that is peered with.
+#[derive(Debug)]
+struct Member {
+    url: PeerUrl,
+    /// The client of its streams, once it was asked for.
+    streams: Option<Arc<JetStream>>,
+}
+
+/// Which addresses of NATS an endpoint is peered with, where one is expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NotOne {
+    None,
+    Several(Vec<String>),
+    Unknown,
 }
 
 impl NatsPeers {
@@ -70,6 +91,49 @@ impl NatsPeers {
     pub(crate) fn forget(&self, address: &str) {
         self.options.forget(address);
         self.learnt.lock().remove(address);
+    }
+
+    /// Notes that there is, or is to be, a peering with that address.
+    pub(crate) fn add_member(&self, url: &PeerUrl) {
+        let mut members = self.members.lock();
+        members.entry(url.host()).or_insert_with(|| Member {
+            url: url.clone(),
+            streams: None,
+        });
+    }
+
+    /// Notes that there is none any more; the client of its streams is to be ended.
+    pub(crate) fn remove_member(&self, url: &str) -> Option<Arc<JetStream>> {
+        self.members.lock().remove(url)?.streams
+    }
+
+    /// The address with that URL, or the only one.
+    pub(crate) fn member(&self, url: Option<&str>) -> Result<PeerUrl, NotOne> {
+        let members = self.members.lock();
+        if let Some(url) = url {
+            let found = members.get(url).map(|it| it.url.clone());
+            return found.ok_or(NotOne::Unknown);
+        }
+        let mut all = members.iter();
+        match (all.next(), all.next()) {
+            (None, _) => Err(NotOne::None),
+            (Some((_, member)), None) => Ok(member.url.clone()),
+            _ => Err(NotOne::Several(members.keys().cloned().collect())),
+        }
+    }
+
+    /// The client of the streams at an address, and whether it is new: then it is to be started.
+    /// Nothing when the peering is over.
+    pub(crate) fn jet_stream(
+        &self,
+        url: &PeerUrl,
+        make: impl FnOnce() -> JetStream,
+    ) -> Option<(Arc<JetStream>, bool)> {
+        let mut members = self.members.lock();
+        let streams = &mut members.get_mut(&url.host())?.streams;
+        let is_new = streams.is_none();
+        let client = streams.get_or_insert_with(|| Arc::new(make()));
+        Some((client.clone(), is_new))
     }
 
     /// The servers at an address, named and learnt, beginning with another one each time.
@@ -138,6 +202,23 @@ mod tests {
             assert_eq!(counts.reconnects, connects.saturating_sub(1));
             servers.connects.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    #[test]
+    fn one_address_needs_no_name() {
+        let peers = NatsPeers::default();
+        let url = |text| PeerUrl::parse(text, None).unwrap();
+        assert_eq!(peers.member(None), Err(NotOne::None));
+        let first = url("nats://a");
+        peers.add_member(&first);
+        peers.add_member(&first);
+        assert_eq!(peers.member(None), Ok(first.clone()));
+        peers.add_member(&url("nats://b"));
+        let both = ["nats://a:4222", "nats://b:4222"].map(str::to_owned);
+        assert_eq!(peers.member(None), Err(NotOne::Several(both.into())));
+        assert_eq!(peers.member(Some("nats://a:4222")), Ok(first.clone()));
+        peers.remove_member(&first.host());
+        assert_eq!(peers.member(Some("nats://a:4222")), Err(NotOne::Unknown));
     }
 
     #[test]

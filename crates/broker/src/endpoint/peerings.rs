@@ -322,6 +322,7 @@ impl Endpoint {
         match checked {
             Ok(url) => {
                 self.shared().nats.options.set(&url.host(), options);
+                self.shared().nats.add_member(&url);
                 self.shared().peer(url, retry.into(), Some(resolver));
             }
             Err(error) => resolver.resolve(Err(error)),
@@ -351,6 +352,7 @@ impl Endpoint {
     fn forget_login(&self, url: &PeerUrl) {
         if url.scheme == Scheme::Nats {
             self.shared().nats.forget(&url.host());
+            self.shared().nats.add_member(url);
         }
     }
 
@@ -392,7 +394,13 @@ impl Endpoint {
             self.shared().zeromq.options.forget(&url.host());
         }
         #[cfg(feature = "nats")]
-        self.forget_login(url);
+        if url.scheme == Scheme::Nats {
+            let nats = &self.shared().nats;
+            nats.forget(&url.host());
+            if let Some(client) = nats.remove_member(&url.host()) {
+                client.end();
+            }
+        }
         #[cfg(not(any(feature = "nats", feature = "zeromq")))]
         let _ = url;
     }

@@ -5,16 +5,26 @@ use std::sync::Arc;
 
 use broker_data::{Encoder, Source};
 use broker_proto::frame::{Tag, patch_receiver, write_envelope};
+#[cfg(feature = "nats")]
+use broker_proto::mark::Mark;
 use broker_proto::{EndpointId, Origin};
 use bytes::Bytes;
 
 use crate::error::Error;
 use crate::flow::blocked::BlockedPublish;
 use crate::flow::data_plane::DataPlane;
+#[cfg(feature = "nats")]
+use crate::flow::foreign::Transport;
+#[cfg(feature = "nats")]
+use crate::flow::inject::inject_run;
 use crate::flow::inject::{push_to, push_unmarked};
 use crate::flow::mailbox::run::PUBLISHED_TRANSLATION_MIN;
 use crate::flow::mailbox::{Run, SHARED_RUN_MIN};
+#[cfg(feature = "nats")]
+use crate::flow::routing::has_several_peers;
 use crate::flow::routing::{Entry, SharedMemo, TableStamp, TargetList, Targets, audience};
+#[cfg(feature = "nats")]
+use crate::flow::target::TargetKind;
 
 thread_local! {
     /// Boxed, so that taking it is taking a pointer.
@@ -140,6 +150,42 @@ fn offer_from<E: From<Error>>(
     };
     push_unmarked(data, run, targets, &mut unsent);
     Ok(BlockedPublish::unless_empty(data, unsent))
+}
+
+/// Hands a message of this endpoint that peers of one transport get another way to all others that want
+/// it, with the mark that it has there. Never waits; what has no room is returned.
+#[cfg(feature = "nats")]
+pub(crate) fn offer_beside(
+    data: &Arc<DataPlane>,
+    transport: Transport,
+    mark: Mark,
+    topic: &[u8],
+    payload: &[u8],
+) -> Result<Option<BlockedPublish>, Error> {
+    let mut frame = Vec::new();
+    write_envelope(
+        &mut frame,
+        data.id,
+        EndpointId::NIL,
+        Tag::Data,
+        topic,
+        |out| {
+            out.extend_from_slice(payload);
+            Ok::<(), broker_proto::EnvelopeError>(())
+        },
+    )?;
+    let targets = {
+        let table = data.routes.load();
+        let mut list = audience(&table, Origin::Endpoint, EndpointId::NIL, topic, true);
+        list.retain(|target| match target.kind {
+            TargetKind::Foreign(foreign) => foreign.transport != transport,
+            _ => true,
+        });
+        Targets::of_all(list, has_several_peers(&table))
+    };
+    let mut shared = Bytes::new();
+    let run = Run::of_buffer(&mut frame, &mut shared);
+    Ok(inject_run(data, run, Some(mark), &targets, |_| true))
 }
 
 /// Who gets a topic, as the thread remembers it or as the memo says, and whether the message before

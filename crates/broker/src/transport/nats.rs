@@ -6,12 +6,14 @@
 //! | `login` | who this endpoint is for a server: options, credentials, signatures |
 //! | `peering` | the task of one peering |
 //! | `conversation` | what comes and what goes: messages, subscriptions, reports |
+//! | `jet_stream` | the task of the client of streams, with a connection of its own |
 //!
 //! What is said on a connection is decided by [`Connection`](broker_proto::nats::connection::Connection),
 //! what messages hold by [`broker_proto::nats`]. See ADR 0350 to 0352.
 
 mod conversation;
 mod dial;
+pub(crate) mod jet_stream;
 mod login;
 mod peering;
 
