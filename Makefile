@@ -65,6 +65,7 @@ TYPED_EXAMPLES := $(filter-out examples/demo% examples/zeek_replay.py examples/z
 # Which worlds `make sim` runs.
 SIM_SEEDS ?= 10000
 SIM_FROM ?= 0
+POLICY_SEEDS ?= 1000000
 
 FUZZ_TARGETS := value frame inbound handshake routing_update json zeek_message log_record websocket \
 	websocket_client command store_operations recording zmtp zmtp_curve \
@@ -253,8 +254,13 @@ release-check: ## versions, changelog, crates, dist/release: what has to be true
 # --- Slower checks -------------------------------------------------------------------------------
 
 .PHONY: sim sim-build
-sim: ## simulate SIM_SEEDS (default 10000) clusters of data stores from SIM_FROM on
+sim: ## simulate SIM_SEEDS (default 10000) clusters of data stores from SIM_FROM on, and 10000 schedules of policies
 	$(CARGO) run $(LOCKED) --quiet --profile sim -p broker-sim -- --seeds $(SIM_SEEDS) --from $(SIM_FROM)
+	$(CARGO) run $(LOCKED) --quiet --profile sim -p broker-sim -- --gateway --seeds 10000 --from $(SIM_FROM)
+
+.PHONY: sim-policy
+sim-policy: ## simulate POLICY_SEEDS (default 1000000) schedules of endpoints with policies from SIM_FROM on
+	$(CARGO) run $(LOCKED) --quiet --profile sim -p broker-sim -- --gateway --seeds $(POLICY_SEEDS) --from $(SIM_FROM)
 
 sim-build:
 	$(CARGO) build $(LOCKED) --quiet --profile sim -p broker-sim

@@ -4,7 +4,7 @@
 #![no_main]
 
 use broker_proto::policy::{
-    Content, Digest, Operation, PolicyError, Request, SECRET_BYTES, Secret, TopicRight, decide,
+    Content, Digest, Operation, PolicyError, Request, SECRET_BYTES, Schema, Secret, TopicRight, decide,
 };
 use broker_proto::topic::Topic;
 use libfuzzer_sys::fuzz_target;
@@ -16,17 +16,20 @@ fuzz_target!(|bytes: &[u8]| {
         None => (bytes, &bytes[..0]),
     };
     token(asked);
+    schema(bytes);
     let Ok(text) = std::str::from_utf8(text) else {
         return;
     };
     let file = match broker::policy::PolicyFile::parse(text, "policy.toml") {
         Ok(file) => file,
         Err(error) => {
-            let broker::Error::ConfigurationFile { place, .. } = error else {
+            let broker::Error::ConfigurationFile { path, place, .. } = error else {
                 panic!("{error}");
             };
             let place = place.expect("errors have a place");
-            assert!(place.line <= text.matches('\n').count() + 1);
+            // It may be one in a schema.
+            let is_here = path == std::path::Path::new("policy.toml");
+            assert!(!is_here || place.line <= text.matches('\n').count() + 1);
             return;
         }
     };
@@ -62,6 +65,23 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
 });
+
+/// Any text as types of arguments, which anything is compared with.
+fn schema(bytes: &[u8]) {
+    let at = bytes.iter().position(|it| *it == 0).unwrap_or(bytes.len());
+    let (text, rest) = bytes.split_at(at);
+    let Ok(text) = std::str::from_utf8(text) else {
+        return;
+    };
+    match Schema::parse(text) {
+        Ok(schema) => {
+            if let Ok(arguments) = broker_data::View::new(rest.get(1..).unwrap_or_default()) {
+                let _ = schema.check(text.split('(').next().unwrap_or_default().as_bytes(), arguments);
+            }
+        }
+        Err(error) => assert!(text.is_char_boundary(error.offset)),
+    }
+}
 
 fn token(bytes: &[u8]) {
     if let Some(random) = bytes.first_chunk::<SECRET_BYTES>() {

@@ -17,6 +17,7 @@
 //!
 //! | module | what is in it |
 //! |---|---|
+//! | [`gateway`] | endpoints with policies, which deliver nothing that is forbidden |
 //! | [`plan`] | what goes wrong, and how often |
 //! | [`world`] | nodes, the network between them, the clock; what is checked at any time |
 //! | [`network`] | delays, losses and partitions |
@@ -29,6 +30,7 @@
 #![forbid(unsafe_code)]
 
 pub mod disk;
+pub mod gateway;
 pub mod ledger;
 pub mod marks;
 pub mod model;

@@ -1,4 +1,4 @@
-//! Runs seeds: `broker-sim [--seeds n] [--from n] | --seed n [--trace]`.
+//! Runs seeds: `broker-sim [--gateway] [--seeds n] [--from n] | [--gateway] --seed n [--trace]`.
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,7 @@ const FAILURES_MAX: usize = 5;
 fn main() -> io::Result<ExitCode> {
     let mut out = io::stdout();
     let (mut from, mut seeds, mut one, mut traced) = (0, SEEDS, None, false);
+    let mut is_gateway = false;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().and_then(|text| text.parse().ok());
@@ -21,6 +22,10 @@ fn main() -> io::Result<ExitCode> {
             "--seeds" => number().map(|count| seeds = count),
             "--from" => number().map(|first| from = first),
             "--seed" => number().map(|seed| one = Some(seed)),
+            "--gateway" => {
+                is_gateway = true;
+                Some(())
+            }
             "--trace" => {
                 traced = true;
                 Some(())
@@ -30,10 +35,13 @@ fn main() -> io::Result<ExitCode> {
         if understood.is_none() {
             writeln!(
                 io::stderr(),
-                "usage: broker-sim [--seeds n] [--from n] | --seed n [--trace]"
+                "usage: broker-sim [--gateway] [--seeds n] [--from n] | [--gateway] --seed n [--trace]"
             )?;
             return Ok(ExitCode::from(2));
         }
+    }
+    if is_gateway {
+        return gateway(&mut out, from, seeds, one, traced);
     }
     if let Some(seed) = one {
         let marks = broker_sim::run(seed, traced);
@@ -56,6 +64,35 @@ fn main() -> io::Result<ExitCode> {
     }
     writeln!(out, "{seeds} seeds from {from}, {} failed", failed.len())?;
     Ok(if failed.is_empty() && missing.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs schedules of endpoints with policies.
+fn gateway(
+    out: &mut impl Write,
+    from: u64,
+    seeds: u64,
+    one: Option<u64>,
+    traced: bool,
+) -> io::Result<ExitCode> {
+    if let Some(seed) = one {
+        broker_sim::gateway::run(seed, traced);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let failed = broker_sim::gateway::run_all(from..from + seeds, FAILURES_MAX);
+    for seed in &failed {
+        let command = broker_sim::gateway::replay_command(*seed);
+        writeln!(out, "schedule {seed} failed: {command}")?;
+    }
+    writeln!(
+        out,
+        "{seeds} schedules of policies from {from}, {} failed",
+        failed.len()
+    )?;
+    Ok(if failed.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -19,3 +19,13 @@ fn a_world_follows_from_its_seed() {
         assert_eq!(marks(), marks());
     }
 }
+
+#[test]
+fn nothing_forbidden_is_delivered_in_the_first_schedules_of_policies() {
+    let failed = broker_sim::gateway::run_all(0..2_000, 3);
+    let commands: Vec<_> = failed
+        .into_iter()
+        .map(broker_sim::gateway::replay_command)
+        .collect();
+    assert_eq!(commands, [] as [String; 0], "run these");
+}

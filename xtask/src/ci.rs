@@ -28,7 +28,10 @@ const STEPS: &[(&str, &str)] = &[
     ),
     ("stubs", "type stubs against the module"),
     ("docs", "the site of the documentation, links included"),
-    ("sim", "10,000 simulated clusters of data stores"),
+    (
+        "sim",
+        "10,000 simulated clusters of data stores, as many schedules of policies",
+    ),
     ("demo", "the demonstration"),
     ("smoke", "the wheel in an empty environment"),
     (

@@ -10,6 +10,8 @@
 //! | `peer` | what native peers ask for: filters with topics of stores, commands of stores |
 //! | `limits` | token buckets, which are told what time it is |
 //! | `failures` | attempts that failed, by address |
+//! | `learned` | what requests need to be allowed, and no more |
+//! | `schema` | events with the types of their arguments |
 //! | `token` | secrets of clients, and what is kept of them |
 //!
 //! Everything here is a function of its arguments: no clock, no file, no random numbers. The rules:
@@ -20,25 +22,30 @@
 mod decision;
 mod failures;
 mod glob;
+mod learned;
 mod limits;
 mod peer;
 mod prefixes;
 mod request;
 mod rights;
 mod role;
+mod schema;
 mod token;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 pub use decision::{Decision, Denial, Rule};
 pub use failures::{ADDRESSES_MAX, Attempt, FAILURES_MAX, Failures, PERIOD_NS};
 pub use glob::{Glob, Globs};
+pub use learned::{Learned, REQUESTS_MAX, Unlearnable};
 pub use limits::{Buckets, Limits, OnLimit, TokenBucket};
 pub use peer::{PeerGranted, store_request};
 pub use prefixes::Prefixes;
 pub use request::{Action, Content, Operation, Request};
 pub use rights::{Granted, Rights, TopicRight};
 pub use role::{Role, Rules};
+pub use schema::{Misfit, Schema, SchemaError};
 pub use token::{Digest, InvalidDigest, SECRET_BYTES, Secret, Token};
 
 /// Name of the principal of connections without any proof.
@@ -129,9 +136,33 @@ pub struct Policy {
     principals: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
     certificates: BTreeMap<CertificateName, Box<str>>,
     tokens: BTreeMap<Box<str>, Token>,
+    is_permissive: bool,
+    schema: Option<Arc<Schema>>,
 }
 
 impl Policy {
+    /// Has events be denied to all principals whose arguments do not fit. See [`Rights::check_event`].
+    pub fn set_schema(&mut self, schema: Schema) {
+        self.schema = Some(Arc::new(schema));
+    }
+
+    /// What arguments of events have to be, if that is said.
+    pub fn schema(&self) -> Option<&Schema> {
+        self.schema.as_deref()
+    }
+
+    /// Has all be allowed that no rule denies, to principals without roles as well, and connections without
+    /// proof be `anonymous`: to find out what is done before it is forbidden. Topics of endpoints stay
+    /// theirs, and limits hold.
+    pub fn set_permissive(&mut self, is_permissive: bool) {
+        self.is_permissive = is_permissive;
+    }
+
+    /// Whether all is allowed that no rule denies.
+    pub const fn is_permissive(&self) -> bool {
+        self.is_permissive
+    }
+
     /// Adds a role.
     ///
     /// # Errors
@@ -212,14 +243,20 @@ impl Policy {
         self.roles.contains_key(name)
     }
 
-    /// Whether there is such a principal.
+    /// Whether there is such a principal. A permissive policy has [`ANONYMOUS`] in any case.
     pub fn has_principal(&self, name: &str) -> bool {
-        self.principals.contains_key(name)
+        self.principals.contains_key(name) || self.is_permissive && name == ANONYMOUS
     }
 
     /// The principals in ascending order.
     pub fn principals(&self) -> impl Iterator<Item = &str> {
         self.principals.keys().map(|name| &**name)
+    }
+
+    /// The names of a principal's roles in ascending order; none if it is not known.
+    pub fn roles_of(&self, principal: &str) -> impl Iterator<Item = &str> {
+        let roles = self.principals.get(principal).into_iter().flatten();
+        roles.map(|role| &**role)
     }
 
     /// The roles in ascending order, with their names.
@@ -239,12 +276,18 @@ impl Policy {
 
     /// What a principal may do; `None` if it is not known, which is less than any right.
     pub fn rights(&self, principal: &str) -> Option<Rights> {
-        let roles = self.principals.get(principal)?;
+        if !self.has_principal(principal) {
+            return None;
+        }
+        let roles = self.principals.get(principal);
         let roles = roles
-            .iter()
+            .into_iter()
+            .flatten()
             .filter_map(|role| self.roles.get_key_value(role));
         Some(Rights::of(
             roles.map(|(name, role)| (name.clone(), role.clone())),
+            self.is_permissive,
+            self.schema.clone(),
         ))
     }
 
@@ -287,7 +330,8 @@ impl Policy {
         let of_port = format!("{ANONYMOUS}@{port}");
         let known = self.principals.get_key_value(&*of_port);
         let known = known.or_else(|| self.principals.get_key_value(ANONYMOUS));
-        known.map(|(name, _)| &**name)
+        let known = known.map(|(name, _)| &**name);
+        known.or(self.is_permissive.then_some(ANONYMOUS))
     }
 }
 

@@ -35,7 +35,7 @@ pub use curve::{
 pub use http::HttpOptions;
 #[cfg(feature = "nats")]
 pub use nats_peer::NatsPeerOptions;
-pub use policy::{AuditFailure, AuditOptions, PolicyOptions};
+pub use policy::{AuditFailure, AuditOptions, AuditService, PolicyOptions};
 pub use recording::RecordingOptions;
 #[cfg(feature = "http")]
 pub use websocket::{WebSocketOptions, WebSocketTls};

@@ -123,10 +123,11 @@ pub use config::HttpOptions;
 #[cfg(feature = "nats")]
 pub use config::NatsPeerOptions;
 pub use config::{
-    AWAIT_PEER_TIMEOUT, AuditFailure, AuditOptions, CONNECT_TIMEOUT, Capacity, DEAD_PEER_TIMEOUT,
-    FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT, MAILBOX_BYTES_MAX, MAILBOX_MESSAGES_MAX, OnLoss, Options,
-    Overflow, PENDING_CONNECTIONS_MAX, PolicyOptions, RETRY_DEFAULT, RecordingOptions,
-    SHUTDOWN_TIMEOUT, STALL_LIMIT, StoreOptions, TlsOptions, Verbosity, broker_conf,
+    AWAIT_PEER_TIMEOUT, AuditFailure, AuditOptions, AuditService, CONNECT_TIMEOUT, Capacity,
+    DEAD_PEER_TIMEOUT, FRAME_BYTES_MAX, HANDSHAKE_TIMEOUT, MAILBOX_BYTES_MAX, MAILBOX_MESSAGES_MAX,
+    OnLoss, Options, Overflow, PENDING_CONNECTIONS_MAX, PolicyOptions, RETRY_DEFAULT,
+    RecordingOptions, SHUTDOWN_TIMEOUT, STALL_LIMIT, StoreOptions, TlsOptions, Verbosity,
+    broker_conf,
 };
 #[cfg(feature = "http")]
 pub use config::{WebSocketOptions, WebSocketPeerOptions, WebSocketTls, WebSocketTrust};

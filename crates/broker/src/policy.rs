@@ -8,6 +8,12 @@ mod file;
 
 pub use broker_proto::policy::*;
 
+/// Bytes of a topic, store or event that the record of decisions has; what is longer is cut.
+pub const AUDIT_NAME_BYTES_MAX: usize = 256;
+
+/// The resource in the record of decisions that were too many to be told apart.
+pub const AUDIT_OTHERS: &str = "(others)";
+
 /// Decisions about one principal so far, over all its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]

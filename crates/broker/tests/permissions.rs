@@ -5,6 +5,8 @@
 #[path = "websocket/client.rs"]
 #[expect(dead_code, reason = "made for the tests of WebSocket clients")]
 mod client;
+#[path = "permissions/seen.rs"]
+mod seen;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -81,6 +83,8 @@ fn gateway_with(policy: PolicyOptions) -> (Endpoint, u16) {
     let endpoint = Endpoint::builder().options(options).build().unwrap();
     let options = WebSocketOptions {
         tls: WebSocketTls::Disabled,
+        // These clients answer none, and on a slow machine one may come in between.
+        ping_interval: Duration::ZERO,
         ..WebSocketOptions::default()
     };
     let port = endpoint.listen_ws_with("127.0.0.1", 0, options);

@@ -8,6 +8,7 @@ mod configuration;
 mod forwarder;
 mod import;
 mod log;
+mod policy_watch;
 mod running;
 mod service;
 

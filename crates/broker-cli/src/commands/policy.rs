@@ -1,5 +1,6 @@
 //! `broker policy`: files of permissions, looked at and asked.
 
+mod learn;
 mod token;
 
 use std::path::{Path, PathBuf};
@@ -20,9 +21,10 @@ const EXAMPLES: &str = "Examples:
   broker policy check policy.toml
   broker policy token add grafana policy.toml --role siem --days 90
   broker policy explain policy.toml --as spiffe://corp/soar \\
-      --publish /netcontrol/x --event NetControl::add_rule";
+      --publish /netcontrol/x --event NetControl::add_rule
+  broker policy learn audit.jsonl > learned.toml";
 
-/// Check and ask files of permissions, make tokens
+/// Check and ask files of permissions, make tokens, learn from a record
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct PolicyCommand {
@@ -40,6 +42,7 @@ enum Action {
         file: PathBuf,
     },
     Explain(Explain),
+    Learn(learn::Learn),
     /// Make and list tokens
     #[command(subcommand)]
     Token(token::TokenAction),
@@ -92,6 +95,7 @@ impl PolicyCommand {
             }
             Action::Check { file } => check(&file, console),
             Action::Explain(explain) => explain.run(console),
+            Action::Learn(learn) => learn.run(console),
             Action::Token(action) => action.run(console),
         }
     }

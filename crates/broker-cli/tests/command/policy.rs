@@ -281,6 +281,178 @@ fn a_node_judges_its_clients_and_reads_the_policy_again() {
     node.signal(Signal::HUP);
     node.says("policy-in-effect");
     assert_eq!(status(&port, &token), "401");
+    let replace = |text: &str| {
+        let beside = folder.path().join("beside");
+        std::fs::write(&beside, text).unwrap();
+        std::fs::rename(&beside, &path).unwrap();
+    };
+    // Without a signal: what is wrong or empty stays out, what is whole comes in.
+    for (text, expected) in [
+        ("[roles.siem]\npublish = 1\n", "line 2, column 11"),
+        ("", "the file says nothing"),
+    ] {
+        replace(text);
+        let said = node.says("the policy is as before");
+        assert!(said.contains(expected), "{said}");
+    }
+    replace(&good);
+    node.says("policy-in-effect");
+    assert_eq!(status(&port, &token), "101");
     node.signal(Signal::TERM);
     node.end().expect(0);
+}
+
+/// Waits until a file has these texts.
+fn until_it_has(path: &std::path::Path, texts: &[&str]) -> String {
+    let deadline = std::time::Instant::now() + DEADLINE;
+    loop {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        if texts.iter().all(|it| text.contains(it)) {
+            return text;
+        }
+        assert!(std::time::Instant::now() < deadline, "{text}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_permissive_run_teaches_the_smallest_policy_that_allows_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let name = |name: &str| path(name).display().to_string();
+    let policy = format!(
+        "permissive = true\n[audit]\nfile = \"{}\"\n[roles.known]\n\
+         deny.events.publish = [\"terminate\"]\n[principals.anonymous]\nroles = [\"known\"]\n",
+        name("audit")
+    );
+    std::fs::write(path("policy.toml"), policy).unwrap();
+    let said = run(&["policy", "check", &name("policy.toml")])
+        .expect(0)
+        .err;
+    assert!(
+        said.contains("line 1, column 1: everything is allowed that no rule denies"),
+        "{said}"
+    );
+    let config = format!("[policy]\nfile = \"{}\"\n", name("policy.toml"));
+    std::fs::write(path("broker.toml"), config).unwrap();
+    let mut node = Running::start(&mut command(&[
+        "node",
+        "--config",
+        &name("broker.toml"),
+        "--no-tls",
+        "--ws-listen",
+        "127.0.0.1:0",
+    ]));
+    node.says("policy-permissive");
+    let line = node.says("listening-web-socket");
+    let url = format!(
+        "ws://127.0.0.1:{}",
+        line.rsplit_once("port=").unwrap().1.trim()
+    );
+    node.says("started");
+    for arguments in [
+        &["/n/x", "--event", "N::add", "1"][..],
+        &["/n/x/y", "--event", "N::add", "2"],
+        &["/n/x/y", "--event", "N::remove"],
+        &["/m", "7"],
+        &["/n/x", "--event", "terminate"],
+    ] {
+        // Whether a refusal comes before the client has gone is not asked.
+        run(&[&["pub", "-u", &url][..], arguments].concat());
+    }
+    until_it_has(
+        &path("audit"),
+        &[
+            r#""resource":"/n/x","event":"N::add","decision":"allow""#,
+            r#""event":"N::remove""#,
+            r#""resource":"/m""#,
+            r#""event":"terminate","decision":"deny""#,
+        ],
+    );
+    node.signal(Signal::TERM);
+    node.end().expect(0);
+    // The last line was cut, as by a full disk.
+    let mut record = std::fs::OpenOptions::new()
+        .append(true)
+        .open(path("audit"))
+        .unwrap();
+    record.write_all(b"{\"time\":\"2026-").unwrap();
+    let learned = run(&["policy", "learn", &name("audit")]).expect(0);
+    assert!(
+        learned.err.contains("no line of a record of decisions"),
+        "{}",
+        learned.err
+    );
+    let expected = r#"
+[roles."anonymous"]
+publish = ["/m"]
+
+[roles."anonymous-2"]
+publish = ["/n/x"]
+events.publish = ["N::add"]
+
+[roles."anonymous-3"]
+publish = ["/n/x/y"]
+events.publish = ["N::remove"]
+
+[principals."anonymous"]
+roles = ["anonymous", "anonymous-2", "anonymous-3"]
+"#;
+    assert!(learned.out.ends_with(expected), "{}", learned.out);
+    std::fs::write(path("learned.toml"), &learned.out).unwrap();
+    let explain = |topic: &str, event: &str, code| {
+        let file = name("learned.toml");
+        let ask = [
+            "policy",
+            "explain",
+            &file,
+            "--as",
+            "anonymous",
+            "--publish",
+            topic,
+        ];
+        run(&[&ask[..], &["--event", event]].concat()).expect(code);
+    };
+    explain("/n/x/y", "N::remove", 0);
+    explain("/n/x", "N::remove", 5);
+    explain("/n/x", "terminate", 5);
+    // Of principals that did nothing there is nothing to learn.
+    let nothing = run(&["policy", "learn", &name("audit"), "--as", "siem"]).expect(1);
+    assert!(
+        nothing.err.contains("nothing was allowed in the record"),
+        "{}",
+        nothing.err
+    );
+}
+
+#[test]
+fn the_files_of_the_recipe_make_sense() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/gateway/");
+    for name in ["broker.toml", "policy.toml", "events.txt"] {
+        std::fs::copy(format!("{source}{name}"), folder.path().join(name)).unwrap();
+    }
+    for name in ["gateway.pem", "gateway.key"] {
+        std::fs::write(folder.path().join(name), "").unwrap();
+    }
+    let within =
+        |arguments: &[&str]| Running::start(command(arguments).current_dir(folder.path())).end();
+    let said = within(&["policy", "check", "policy.toml"]).expect(0).err;
+    assert!(said.contains("roles 3, principals 3, tokens 0"), "{said}");
+    within(&["node", "--config", "broker.toml", "--check"]).expect(0);
+    let ask = [
+        "policy",
+        "explain",
+        "policy.toml",
+        "--as",
+        "soar",
+        "--publish",
+    ];
+    for (topic, event, code) in [
+        ("/netcontrol/in", "NetControl::soar_drop", 0),
+        ("/netcontrol/in", "NetControl::drop", 5),
+        ("/netcontrol/out", "NetControl::soar_drop", 5),
+    ] {
+        within(&[&ask[..], &[topic, "--event", event]].concat()).expect(code);
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Misfit;
+
 /// One line of a policy: the role it stands in, its key and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -16,11 +18,24 @@ pub struct Rule {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { role, key, pattern } = self;
+        if self.is_permissive() {
+            return f.write_str(key);
+        }
         write!(f, "roles.{role}.{key} \"{}\"", pattern.escape_debug())
     }
 }
 
 impl Rule {
+    /// What allows in a permissive policy where no rule does; no role has an empty name.
+    pub(super) fn permissive() -> Self {
+        Self::new("", "permissive", b"")
+    }
+
+    /// Whether it is no rule of a role, but the policy that is permissive.
+    pub fn is_permissive(&self) -> bool {
+        self.role.is_empty()
+    }
+
     pub(super) fn new(role: &str, key: &'static str, pattern: &[u8]) -> Self {
         Self {
             role: role.into(),
@@ -46,6 +61,8 @@ pub enum Denial {
     Rule(Rule),
     /// Whether a rule about events denies it cannot be said, because it is not a whole event.
     Malformed,
+    /// The arguments of the event are not what the schema says.
+    Misfit(Misfit),
 }
 
 impl fmt::Display for Denial {
@@ -57,6 +74,7 @@ impl fmt::Display for Denial {
             Self::NoEventRule => f.write_str("no rule allows the event"),
             Self::Rule(rule) => rule.fmt(f),
             Self::Malformed => f.write_str("not a whole event"),
+            Self::Misfit(misfit) => misfit.fmt(f),
         }
     }
 }

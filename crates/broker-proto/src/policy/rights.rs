@@ -1,6 +1,10 @@
 //! Rights of one principal: its roles together.
 
-use super::{Content, Decision, Denial, Limits, Operation, Prefixes, Request, Role, Rule};
+use std::sync::Arc;
+
+use broker_data::View;
+
+use super::{Content, Decision, Denial, Limits, Operation, Prefixes, Request, Role, Rule, Schema};
 use crate::topic::{Topic, is_internal};
 
 /// The roles of a principal. The order in which they were given has no influence on anything.
@@ -12,6 +16,9 @@ pub struct Rights {
     subscribe_denied: Prefixes,
     /// Whether any role denies events.
     denies_events: bool,
+    /// Whether all is allowed that no rule denies.
+    is_permissive: bool,
+    schema: Option<Arc<Schema>>,
     limits: Limits,
 }
 
@@ -36,7 +43,11 @@ pub struct Granted {
 }
 
 impl Rights {
-    pub(super) fn of(roles: impl Iterator<Item = (Box<str>, Role)>) -> Self {
+    pub(super) fn of(
+        roles: impl Iterator<Item = (Box<str>, Role)>,
+        is_permissive: bool,
+        schema: Option<Arc<Schema>>,
+    ) -> Self {
         let mut roles: Vec<_> = roles.collect();
         roles.sort_by(|(a, _), (b, _)| a.cmp(b));
         let each = || roles.iter().map(|(_, role)| role);
@@ -51,6 +62,8 @@ impl Rights {
             subscribe: subscribe.collect(),
             subscribe_denied: denied.collect(),
             denies_events,
+            is_permissive,
+            schema,
             limits,
             roles,
         }
@@ -63,17 +76,37 @@ impl Rights {
 
     /// Whether there is nothing that it may do.
     pub fn is_empty(&self) -> bool {
-        self.roles.iter().all(|(_, role)| {
+        let has_none = self.roles.iter().all(|(_, role)| {
             let allow = &role.allow;
             allow.publish.is_empty()
                 && allow.subscribe.is_empty()
                 && allow.stores.is_empty()
                 && allow.http.is_empty()
-        })
+        });
+        has_none && !self.is_permissive
     }
 
     /// Decides about a request.
     pub fn decide(&self, request: &Request<'_>) -> Decision {
+        match self.decide_by_rules(request) {
+            Decision::Deny(denial) if !self.holds(&denial) => Decision::Allow(Rule::permissive()),
+            decision => decision,
+        }
+    }
+
+    /// Whether it stays denied: in a permissive policy what is written to be denied, and topics of
+    /// endpoints.
+    fn holds(&self, denial: &Denial) -> bool {
+        match denial {
+            Denial::Reserved | Denial::Rule(_) => true,
+            // It may hide an event that is denied.
+            Denial::Malformed => self.denies_events || self.schema.is_some() || !self.is_permissive,
+            Denial::Misfit(_) => true,
+            Denial::UnknownPrincipal | Denial::NoRule | Denial::NoEventRule => !self.is_permissive,
+        }
+    }
+
+    fn decide_by_rules(&self, request: &Request<'_>) -> Decision {
         match *request {
             Request::Publish { topic, content } => self.decide_publish(topic, content),
             Request::Subscribe { topic } => self.decide_subscribe(topic),
@@ -87,8 +120,31 @@ impl Rights {
         }
     }
 
+    /// Whether the arguments of an event, the elements of a vector, are what the schema says, if there is
+    /// one. What may be published under a topic is asked before: an event has to pass both.
+    ///
+    /// # Errors
+    ///
+    /// [`Denial::Misfit`] with the argument and its types.
+    pub fn check_event(&self, name: &[u8], arguments: View<'_>) -> Result<(), Denial> {
+        match &self.schema {
+            Some(schema) => schema.check(name, arguments).map_err(Denial::Misfit),
+            None => Ok(()),
+        }
+    }
+
     /// What may be published under a topic. It holds as long as the policy does, so that it can be kept.
+    ///
+    /// With a permissive policy it depends on the event, if only because its name is recorded.
     pub fn topic(&self, topic: &[u8]) -> TopicRight {
+        match self.topic_by_rules(topic) {
+            TopicRight::Deny(denial) if self.holds(&denial) => TopicRight::Deny(denial),
+            _ if self.is_permissive => TopicRight::ByEvent,
+            right => right,
+        }
+    }
+
+    fn topic_by_rules(&self, topic: &[u8]) -> TopicRight {
         if is_internal(topic) {
             return TopicRight::Deny(Denial::Reserved);
         }
@@ -102,7 +158,7 @@ impl Rights {
         {
             return TopicRight::Deny(Denial::NoRule);
         }
-        if self.denies_events {
+        if self.denies_events || self.schema.is_some() {
             return TopicRight::ByEvent;
         }
         let all = self.find("publish", |role| {
@@ -113,11 +169,13 @@ impl Rights {
     }
 
     fn decide_publish(&self, topic: &[u8], content: Content<'_>) -> Decision {
-        match self.topic(topic) {
-            TopicRight::Deny(denial) => return Decision::Deny(denial),
+        let of_topic = match self.topic_by_rules(topic) {
+            TopicRight::Deny(denial) if self.holds(&denial) => return Decision::Deny(denial),
+            // In a permissive policy, where a rule may deny the event all the same.
+            TopicRight::Deny(denial) => Some(denial),
             TopicRight::All(rule) => return Decision::Allow(rule),
-            TopicRight::ByEvent => {}
-        }
+            TopicRight::ByEvent => None,
+        };
         let name = match content {
             Content::Malformed => return Decision::Deny(Denial::Malformed),
             Content::Event(name) => Some(name),
@@ -129,6 +187,9 @@ impl Rights {
         });
         if let Some(rule) = denied {
             return Decision::Deny(Denial::Rule(rule));
+        }
+        if let Some(denial) = of_topic {
+            return Decision::Deny(denial);
         }
         // The role that allows the topic has to allow the event: rights do not mix.
         let allowed = self.roles.iter().find_map(|(role_name, role)| {
@@ -173,7 +234,7 @@ impl Rights {
             let bytes = topic.as_bytes();
             if is_internal(bytes) {
                 granted.refused.push((topic.clone(), Denial::Reserved));
-            } else if self.subscribe.find(bytes).is_some() {
+            } else if self.is_permissive || self.subscribe.find(bytes).is_some() {
                 match self.subscription_denied(bytes) {
                     Some(rule) => granted.refused.push((topic.clone(), Denial::Rule(rule))),
                     None => granted.topics.push(topic.clone()),

@@ -605,3 +605,227 @@ fn a_clock_that_jumps_back_fills_no_bucket() {
     assert!(buckets.take(1, Timestamp::from_ns(i64::MIN)).is_err());
     assert!(buckets.take(1, Timestamp::from_ns(i64::MAX)).is_ok());
 }
+
+/// A request that owns what it is about.
+#[derive(Debug, Clone)]
+enum Asked {
+    Publish(Vec<u8>, Option<String>),
+    Subscribe(Vec<u8>),
+    Store(String, Operation),
+    Http(Vec<u8>),
+}
+
+impl Asked {
+    fn request(&self) -> Request<'_> {
+        match self {
+            Self::Publish(topic, event) => Request::Publish {
+                topic,
+                content: match event {
+                    Some(name) => Content::Event(name.as_bytes()),
+                    None => Content::Other,
+                },
+            },
+            Self::Subscribe(topic) => Request::Subscribe { topic },
+            Self::Store(name, operation) => Request::Store {
+                name: name.as_bytes(),
+                operation: *operation,
+            },
+            Self::Http(path) => Request::Http { path },
+        }
+    }
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
+    prop_oneof![
+        (bytes(), proptest::option::of(name()))
+            .prop_map(|(topic, event)| Asked::Publish(topic, event)),
+        bytes().prop_map(Asked::Subscribe),
+        (name(), operation()).prop_map(|(name, operation)| Asked::Store(name, operation)),
+        bytes().prop_map(Asked::Http),
+    ]
+}
+
+/// All policies with one rule less, or an operation that is less.
+fn smaller(policy: &Policy) -> Vec<Policy> {
+    let mut all = Vec::new();
+    let mut with = |name: &str, role: Role| {
+        let mut smaller = Policy::default();
+        for (each, old) in policy.roles() {
+            let role = if each == name {
+                role.clone()
+            } else {
+                old.clone()
+            };
+            smaller.add_role(each, role).unwrap();
+        }
+        for principal in policy.principals() {
+            smaller
+                .add_principal(principal, policy.roles_of(principal))
+                .unwrap();
+        }
+        all.push(smaller);
+    };
+    let without = |prefixes: &Prefixes, prefix: &[u8]| {
+        prefixes
+            .iter()
+            .filter(|it| *it != prefix)
+            .collect::<Prefixes>()
+    };
+    for (name, role) in policy.roles() {
+        for prefix in role.allow.publish.iter() {
+            let mut role = role.clone();
+            role.allow.publish = without(&role.allow.publish, prefix);
+            with(name, role);
+        }
+        for prefix in role.allow.subscribe.iter() {
+            let mut role = role.clone();
+            role.allow.subscribe = without(&role.allow.subscribe, prefix);
+            with(name, role);
+        }
+        for prefix in role.allow.http.iter() {
+            let mut role = role.clone();
+            role.allow.http = without(&role.allow.http, prefix);
+            with(name, role);
+        }
+        for event in role.allow.events_publish.iter().flat_map(Globs::iter) {
+            let mut role = role.clone();
+            let events = role.allow.events_publish.iter().flat_map(Globs::iter);
+            role.allow.events_publish = Some(events.filter(|it| *it != event).cloned().collect());
+            with(name, role);
+        }
+        for (store, greatest) in &role.allow.stores {
+            let mut role = role.clone();
+            match greatest {
+                Operation::Read => role.allow.stores.remove(store),
+                Operation::Write => role.allow.stores.insert(store.clone(), Operation::Read),
+                Operation::Clear => role.allow.stores.insert(store.clone(), Operation::Write),
+            };
+            with(name, role);
+        }
+    }
+    all
+}
+
+proptest! {
+    #[test]
+    fn what_was_learned_allows_what_was_asked_for_and_needs_all_of_its_rules(
+        asked in proptest::collection::vec((0..2_usize, asked()), 0..12),
+    ) {
+        let principals = ["p", "p-2"];
+        let mut learned = Learned::default();
+        for (principal, asked) in &asked {
+            prop_assert_eq!(learned.observe(principals[*principal], &asked.request()), Ok(()));
+        }
+        let policy = learned.policy().unwrap();
+        let allows = |policy: &Policy| {
+            asked.iter().all(|(principal, asked)| {
+                decide(policy, principals[*principal], &asked.request()).is_allowed()
+            })
+        };
+        prop_assert!(allows(&policy), "{policy:?}");
+        for smaller in smaller(&policy) {
+            prop_assert!(!allows(&smaller), "{policy:?}\n{smaller:?}");
+        }
+    }
+
+    #[test]
+    fn a_permissive_policy_denies_what_is_written_and_topics_of_endpoints(
+        file in file(),
+        topic in bytes(),
+        event in name(),
+        operation in operation(),
+    ) {
+        let strict = policy(&file, false);
+        let mut permissive = strict.clone();
+        permissive.set_permissive(true);
+        let mut requests = vec![
+            Request::Subscribe { topic: &topic },
+            Request::Store { name: event.as_bytes(), operation },
+            Request::Http { path: &topic },
+            Request::Subscribe { topic: b"<$>/x" },
+            Request::Publish { topic: b"<$>/x", content: Content::Other },
+        ];
+        for content in [Content::Event(event.as_bytes()), Content::Other, Content::Malformed] {
+            requests.push(Request::Publish { topic: &topic, content });
+        }
+        for request in &requests {
+            let decision = decide(&permissive, "p", request);
+            let deny = || file.iter().map(|(_, deny)| deny);
+            let lists = || deny().flat_map(|deny| &deny.events);
+            let is_internal = |topic: &[u8]| {
+                topic.starts_with(b"<$>") || topic.windows(5).any(|part| part == b"/<$>/")
+            };
+            // What is written to be denied, read the slow way.
+            let stays = match *request {
+                Request::Publish { topic, content } => {
+                    is_internal(topic)
+                        || deny().any(|deny| has_prefix(&deny.publish, topic))
+                        || match content {
+                            Content::Event(name) => lists().any(|list| is_one_of(list, name)),
+                            Content::Other => false,
+                            Content::Malformed => lists().any(|list| !list.is_empty()),
+                        }
+                }
+                _ => matches!(
+                    decide(&strict, "p", request),
+                    Decision::Deny(Denial::Reserved | Denial::Rule(_))
+                ),
+            };
+            prop_assert_eq!(decision.is_allowed(), !stays, "{:?}", request);
+            // Whatever is denied as a topic is denied with every content, and the other way round.
+            if let Request::Publish { topic, .. } = request {
+                let rights = permissive.rights("p").unwrap();
+                let right = rights.topic(topic);
+                prop_assert!(right == TopicRight::ByEvent || matches!(right, TopicRight::Deny(_)));
+                if matches!(right, TopicRight::Deny(_)) {
+                    prop_assert!(!decision.is_allowed());
+                }
+            }
+            if let Request::Subscribe { topic } = request {
+                let rights = permissive.rights("p").unwrap();
+                let granted = rights.granted([&Topic::from(*topic)]).topics;
+                prop_assert_eq!(!granted.is_empty(), decision.is_allowed());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_permissive_policy_knows_connections_without_proof_and_no_wrong_proof() {
+    let mut policy = Policy::default();
+    assert_eq!(policy.anonymous(1), None);
+    policy.set_permissive(true);
+    assert_eq!(policy.anonymous(1), Some(ANONYMOUS));
+    assert!(policy.has_principal(ANONYMOUS) && !policy.has_principal("x"));
+    assert!(
+        policy
+            .rights(ANONYMOUS)
+            .is_some_and(|rights| !rights.is_empty())
+    );
+    assert!(policy.rights("x").is_none());
+    assert_eq!(policy.principal_of_secret("x", seconds(0)), None);
+}
+
+#[test]
+fn what_no_rule_can_name_is_not_learned() {
+    let mut learned = Learned::default();
+    let event = |name: &'static [u8]| Request::Publish {
+        topic: b"/x",
+        content: Content::Event(name),
+    };
+    for name in [&b"N::*"[..], b"*", b"", b"\xff"] {
+        assert_eq!(learned.observe("p", &event(name)), Err(Unlearnable::Name));
+    }
+    for topic in [&b"<$>/local"[..], b"s/<$>/data/master"] {
+        let request = Request::Subscribe { topic };
+        assert_eq!(learned.observe("p", &request), Err(Unlearnable::Reserved));
+    }
+    assert_eq!(learned.policy().unwrap(), Policy::default());
+    for index in 0..REQUESTS_MAX {
+        let path = index.to_string();
+        let path = path.as_bytes();
+        let observed = learned.observe("p", &Request::Http { path });
+        // The principal counts as well.
+        assert_eq!(observed.is_ok(), index + 1 < REQUESTS_MAX, "{index}");
+    }
+}

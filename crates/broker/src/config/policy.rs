@@ -1,6 +1,6 @@
 //! Options of permissions.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use broker_proto::policy::Policy;
 
@@ -14,15 +14,36 @@ pub enum AuditFailure {
     Open,
 }
 
+/// A service of the system that keeps records, by the socket at which it takes datagrams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditService {
+    /// Syslog, mostly at `/dev/log`: the facility is that of security (10), what was denied a notice.
+    Syslog(PathBuf),
+    /// The journal of systemd in its own protocol, mostly at `/run/systemd/journal/socket`; the line is the
+    /// message.
+    Journald(PathBuf),
+}
+
+impl AuditService {
+    /// Its socket.
+    pub fn path(&self) -> &Path {
+        let (Self::Syslog(path) | Self::Journald(path)) = self;
+        path
+    }
+}
+
 /// The record of decisions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AuditOptions {
-    /// File for lines of JSON, which are appended. `None`: what is denied is in the log, at the level
-    /// `info`.
+    /// File for lines of JSON, which are appended. Without it and [`service`](Self::service), what is denied
+    /// is in the log, at the level `info`.
     pub file: Option<PathBuf>,
-    /// What happens while the file cannot be written.
+    /// Service for the lines, instead of a file.
+    pub service: Option<AuditService>,
+    /// What happens while the record cannot be written.
     pub failure: AuditFailure,
-    /// Whether messages that are allowed are recorded, too. Connections and subscriptions are in any case.
+    /// Whether messages that are allowed are recorded, too, with the names of their events. Connections and
+    /// subscriptions are in any case, and with a permissive policy everything is.
     pub allowed: bool,
 }
 

@@ -8,6 +8,7 @@
 //! | `content` | events in messages, looked at where rules depend on them |
 //! | `account` | limits and counts of a principal, over all its connections |
 //! | `audit` | the record of decisions |
+//! | `denials` | the last of what was denied |
 //!
 //! What is decided is `broker_proto::policy`. Nothing in the middle of routing asks: messages are judged
 //! where they come in, and filters where they are told.
@@ -15,10 +16,14 @@
 mod account;
 mod audit;
 mod content;
+#[cfg(feature = "status")]
+mod denials;
 mod pass;
 mod peer;
 
 use std::collections::BTreeMap;
+#[cfg(feature = "status")]
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,6 +39,8 @@ use tokio::sync::Notify;
 pub(crate) use account::Account;
 pub(crate) use audit::Audit;
 use audit::Entry;
+#[cfg(feature = "status")]
+use denials::{Denials, Denied};
 #[cfg_attr(
     not(feature = "http"),
     expect(unused_imports, reason = "edges that ask are servers")
@@ -41,7 +48,7 @@ use audit::Entry;
 pub(crate) use pass::{Over, Pass, Publishing};
 pub(crate) use peer::{Judgement, PeerFilter, PeerPass};
 
-use crate::config::PolicyOptions;
+use crate::config::{AuditOptions, PolicyOptions};
 use crate::error::Error;
 use crate::lock::Lock;
 use crate::net::certificate_names::Shown;
@@ -72,6 +79,15 @@ pub(crate) enum Unknown {
     TooMany,
 }
 
+/// A principal for people.
+#[cfg(feature = "status")]
+#[derive(Debug)]
+pub(crate) struct Principal {
+    pub(crate) name: String,
+    pub(crate) roles: Vec<String>,
+    pub(crate) counts: PolicyCounts,
+}
+
 /// The permissions of an endpoint.
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -83,6 +99,8 @@ pub(crate) struct Gate {
     accounts: Lock<BTreeMap<Box<str>, Arc<Account>>>,
     failures: Lock<Failures>,
     audit: Audit,
+    #[cfg(feature = "status")]
+    denials: Denials,
     started: Instant,
 }
 
@@ -91,13 +109,16 @@ impl Gate {
     ///
     /// When the file of the record cannot be opened.
     pub(crate) fn new(options: &PolicyOptions) -> Result<Self, Error> {
+        let audit = Audit::start(&recorded(options))?;
         Ok(Self {
             policy: ArcSwap::from_pointee(options.policy.clone()),
             version: AtomicU64::new(1),
             changed: Notify::new(),
             accounts: Lock::default(),
             failures: Lock::default(),
-            audit: Audit::start(&options.audit)?,
+            audit,
+            #[cfg(feature = "status")]
+            denials: Denials::default(),
             started: Instant::now(),
         })
     }
@@ -108,7 +129,7 @@ impl Gate {
     ///
     /// When the file of the record cannot be opened; nothing is replaced then.
     pub(crate) fn replace(&self, options: &PolicyOptions) -> Result<(), Error> {
-        self.audit.reopen(&options.audit)?;
+        self.audit.reopen(&recorded(options))?;
         let policy = Arc::new(options.policy.clone());
         let mut accounts = self.accounts.lock();
         accounts.retain(|principal, _| policy.has_principal(principal));
@@ -143,6 +164,34 @@ impl Gate {
         counts
             .map(|(principal, account)| (principal.to_string(), account.counts()))
             .collect()
+    }
+
+    /// The principals with their roles and decisions so far, in ascending order.
+    #[cfg(feature = "status")]
+    pub(crate) fn principals(&self) -> Vec<Principal> {
+        let (policy, counts) = (self.policy.load(), self.counts());
+        // A permissive policy judges one more than it lists.
+        let names: BTreeSet<&str> = policy
+            .principals()
+            .chain(counts.keys().map(String::as_str))
+            .collect();
+        let of = |name: &str| Principal {
+            name: name.to_owned(),
+            roles: policy.roles_of(name).map(str::to_owned).collect(),
+            counts: counts.get(name).copied().unwrap_or_default(),
+        };
+        names.into_iter().map(of).collect()
+    }
+
+    /// The last denials, the latest last.
+    #[cfg(feature = "status")]
+    pub(crate) fn denials(&self) -> Vec<Denied> {
+        self.denials.list()
+    }
+
+    #[cfg(feature = "status")]
+    pub(crate) fn is_permissive(&self) -> bool {
+        self.policy.load().is_permissive()
     }
 
     /// Denied attempts to become a principal.
@@ -288,18 +337,36 @@ impl Gate {
         event: Option<&[u8]>,
         denial: Option<String>,
     ) {
-        self.audit.record(
-            Entry {
-                principal: principal.into(),
-                address,
-                action: action.name(),
-                resource: resource.into(),
-                event: event.map(Into::into),
-                decision: if denial.is_some() { "deny" } else { "allow" },
-                rule: denial.unwrap_or_default().into(),
-            },
-            Instant::now(),
+        let is_denied = denial.is_some();
+        let entry = Entry {
+            principal: principal.into(),
+            address,
+            action: action.name(),
+            resource: resource.into(),
+            event: event.map(Into::into),
+            decision: if is_denied { "deny" } else { "allow" },
+            rule: denial.unwrap_or_default().into(),
+        };
+        #[cfg(feature = "status")]
+        if is_denied {
+            self.denials.note(&entry, system_time());
+        }
+        self.audit.record(entry, Instant::now());
+    }
+}
+
+/// What is recorded: of a permissive policy everything, which is what it is for.
+fn recorded(options: &PolicyOptions) -> AuditOptions {
+    let is_permissive = options.policy.is_permissive();
+    if is_permissive {
+        tracing::warn!(
+            event = "policy-permissive",
+            "everything is allowed that no rule denies"
         );
+    }
+    AuditOptions {
+        allowed: options.audit.allowed || is_permissive,
+        ..options.audit.clone()
     }
 }
 

@@ -223,6 +223,11 @@ impl Session {
             if let Poll::Ready(end) = self.poll(cx) {
                 return Poll::Ready(end);
             }
+            // A subscription in this turn waits for another policy than the session did before, and has to
+            // be woken by it.
+            if let Err(end) = self.look_at_rights(cx) {
+                return Poll::Ready(end);
+            }
             if self.conversation.is_subscribed() && !was_subscribed {
                 was_subscribed = true;
                 timer.as_mut().reset(self.next_look());

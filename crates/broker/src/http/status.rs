@@ -53,6 +53,8 @@ struct Snapshot {
     /// Decisions by principal, if there is a policy.
     principals: BTreeMap<String, PolicyCounts>,
     policy_failures: Option<u64>,
+    /// Whether the policy allows what no rule denies.
+    is_permissive: bool,
     /// Status and error events so far, by kind and code.
     events: BTreeMap<(&'static str, &'static str), u64>,
     web_socket_refusals: u64,
@@ -77,6 +79,7 @@ impl Snapshot {
             servers: node.shared.web_sockets.by_server(),
             principals: gate.map(|gate| gate.counts()).unwrap_or_default(),
             policy_failures: gate.map(|gate| gate.failures()),
+            is_permissive: gate.is_some_and(|gate| gate.is_permissive()),
             events: node.shared.data.event_log.counts(),
             web_socket_refusals: node.shared.web_sockets.refusals(),
             topics: BTreeMap::new(),

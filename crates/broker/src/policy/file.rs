@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use broker_data::Timestamp;
 use broker_proto::policy::{
     CertificateName, Digest, Glob, Globs, Limits, OnLimit, Operation, Policy, PolicyError,
-    Prefixes, Role, Rules, Token,
+    Prefixes, Role, Rules, Schema, Token,
 };
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::broker_conf::Place;
-use crate::config::{AuditFailure, AuditOptions, PolicyOptions};
+use crate::config::{AuditFailure, AuditOptions, AuditService, PolicyOptions};
 use crate::error::Error;
 
 /// Bytes of a policy file: ten thousand principals with roles of their own.
@@ -27,6 +27,8 @@ pub struct PolicyFile {
     pub policy: Policy,
     /// What is recorded of it; a file without a folder is in the one that the program runs in.
     pub audit: AuditOptions,
+    /// The file with the types of events' arguments, which `events.schema` names and which has been read.
+    pub schema_file: Option<PathBuf>,
     /// What makes sense and hardly does what was meant, with its place.
     pub warnings: Vec<String>,
 }
@@ -49,33 +51,23 @@ impl PolicyFile {
     /// be read.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let failure = |cause| Error::ConfigurationFile {
+        let text = text_of_file(path).map_err(|cause| Error::ConfigurationFile {
             path: path.to_owned(),
             place: None,
             cause,
-        };
-        let unreadable = |error: std::io::Error| failure(format!("cannot be read: {error}"));
-        let file = File::open(path).map_err(unreadable)?;
-        let mut text = String::new();
-        let read = file
-            .take(POLICY_FILE_BYTES_MAX + 1)
-            .read_to_string(&mut text);
-        if read.map_err(unreadable)? as u64 > POLICY_FILE_BYTES_MAX {
-            return Err(failure(format!(
-                "has more than {POLICY_FILE_BYTES_MAX} bytes"
-            )));
-        }
+        })?;
         Self::parse(&text, path)
     }
 
-    /// Reads the text of a file; the path is for errors.
+    /// Reads the text of a file; the path is for errors, and its folder that of a schema.
     ///
     /// # Errors
     ///
     /// As [`read`](Self::read).
     pub fn parse(text: &str, path: impl Into<PathBuf>) -> Result<Self, Error> {
+        let path: PathBuf = path.into();
         let failure = |span: Range<usize>, cause| Error::ConfigurationFile {
-            path: path.into(),
+            path: path.clone(),
             place: Some(place(text, span.start)),
             cause,
         };
@@ -86,10 +78,31 @@ impl PolicyFile {
                 return Err(failure(span, error.message().to_owned()));
             }
         };
-        match of_document(text, document.get_ref()) {
-            Ok(file) => Ok(file),
-            Err(wrong) => Err(failure(wrong.span, wrong.cause)),
+        let (mut file, schema) = of_document(text, document.get_ref())
+            .map_err(|wrong| failure(wrong.span, wrong.cause))?;
+        if let Some((name, span)) = schema {
+            let schema_path = path.with_file_name(name);
+            // A device or a pipe could have no end.
+            let text = if schema_path.is_file() {
+                text_of_file(&schema_path)
+            } else {
+                Err("is no file".to_owned())
+            };
+            let text = text.map_err(|cause| {
+                failure(
+                    span,
+                    format!("the schema `{}` {cause}", schema_path.display()),
+                )
+            })?;
+            let schema = Schema::parse(&text).map_err(|error| Error::ConfigurationFile {
+                path: schema_path.clone(),
+                place: Some(place(&text, error.offset)),
+                cause: error.cause,
+            })?;
+            file.policy.set_schema(schema);
+            file.schema_file = Some(schema_path);
         }
+        Ok(file)
     }
 }
 
@@ -99,16 +112,65 @@ impl From<PolicyFile> for PolicyOptions {
     }
 }
 
-fn of_document(text: &str, document: &DeTable<'_>) -> Result<PolicyFile, Wrong> {
+/// What a file has, or what is wrong with it.
+fn text_of_file(path: &Path) -> Result<String, String> {
+    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    let file = File::open(path).map_err(unreadable)?;
+    let mut text = String::new();
+    let read = file
+        .take(POLICY_FILE_BYTES_MAX + 1)
+        .read_to_string(&mut text);
+    if read.map_err(unreadable)? as u64 > POLICY_FILE_BYTES_MAX {
+        return Err(format!("has more than {POLICY_FILE_BYTES_MAX} bytes"));
+    }
+    Ok(text)
+}
+
+/// The policy, and the name of the file with the schema if there is one.
+fn of_document<'t>(
+    text: &str,
+    document: &'t DeTable<'_>,
+) -> Result<(PolicyFile, Option<Key<'t>>), Wrong> {
     let mut file = PolicyFile::default();
     let (mut roles, mut principals, mut tokens) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut permissive, mut schema) = (None, None);
     for ((key, span), value) in entries(document) {
         match key {
             "roles" => roles = table(value)?,
             "principals" => principals = table(value)?,
             "tokens" => tokens = table(value)?,
             "audit" => file.audit = audit(value)?,
-            _ => return Err(unknown(key, span, "roles, principals, tokens and audit")),
+            "events" => {
+                for ((key, span), value) in table(value)? {
+                    match key {
+                        "schema" => {
+                            let name = Some((string(value)?, value.span()));
+                            schema = name.filter(|(name, _)| !name.is_empty());
+                        }
+                        _ => return Err(unknown(key, span, "schema")),
+                    }
+                }
+            }
+            "permissive" => {
+                let is_permissive = boolean(value)?;
+                file.policy.set_permissive(is_permissive);
+                permissive = is_permissive.then_some(span);
+            }
+            _ => {
+                let known = "roles, principals, tokens, audit, events and permissive";
+                return Err(unknown(key, span, known));
+            }
+        }
+    }
+    if let Some(span) = permissive {
+        let place = place(text, span.start);
+        file.warnings.push(format!(
+            "{place}: everything is allowed that no rule denies"
+        ));
+        if file.audit.file.is_none() && file.audit.service.is_none() {
+            file.warnings.push(format!(
+                "{place}: nothing can be learned without `audit.file`"
+            ));
         }
     }
     let policy = &mut file.policy;
@@ -133,17 +195,27 @@ fn of_document(text: &str, document: &DeTable<'_>) -> Result<PolicyFile, Wrong> 
     for ((name, span), value) in tokens {
         token(policy, name, &span, value)?;
     }
-    Ok(file)
+    Ok((file, schema))
 }
 
 fn audit(value: &Spanned<DeValue<'_>>) -> Result<AuditOptions, Wrong> {
     let mut audit = AuditOptions::default();
     for ((key, span), value) in table(value)? {
         match key {
-            "file" => {
-                audit.file = Some(string(value)?)
-                    .filter(|it| !it.is_empty())
-                    .map(Into::into)
+            "file" | "syslog" | "journald" => {
+                let path = string(value)?;
+                if path.is_empty() {
+                    continue;
+                }
+                if audit.file.is_some() || audit.service.is_some() {
+                    let cause = "a record goes to one of file, syslog and journald".to_owned();
+                    return Err(Wrong { span, cause });
+                }
+                match key {
+                    "file" => audit.file = Some(path.into()),
+                    "syslog" => audit.service = Some(AuditService::Syslog(path.into())),
+                    _ => audit.service = Some(AuditService::Journald(path.into())),
+                }
             }
             "failure" => {
                 audit.failure = match string(value)? {
@@ -152,13 +224,11 @@ fn audit(value: &Spanned<DeValue<'_>>) -> Result<AuditOptions, Wrong> {
                     _ => return Err(wrong(value, "expected closed or open")),
                 };
             }
-            "allowed" => {
-                let DeValue::Boolean(allowed) = value.get_ref() else {
-                    return Err(wrong(value, "expected true or false"));
-                };
-                audit.allowed = *allowed;
+            "allowed" => audit.allowed = boolean(value)?,
+            _ => {
+                let known = "file, syslog, journald, failure and allowed";
+                return Err(unknown(key, span, known));
             }
-            _ => return Err(unknown(key, span, "file, failure and allowed")),
         }
     }
     Ok(audit)
@@ -358,6 +428,13 @@ fn string<'t>(value: &'t Spanned<DeValue<'_>>) -> Result<&'t str, Wrong> {
     match value.get_ref() {
         DeValue::String(text) => Ok(text),
         _ => Err(wrong(value, "expected a string")),
+    }
+}
+
+fn boolean(value: &Spanned<DeValue<'_>>) -> Result<bool, Wrong> {
+    match value.get_ref() {
+        DeValue::Boolean(boolean) => Ok(*boolean),
+        _ => Err(wrong(value, "expected true or false")),
     }
 }
 
@@ -609,7 +686,15 @@ roles = ["siem"]
             ("[roles", "line 1, column 7: "),
             (
                 "\nx = 1",
-                "line 2, column 1: unknown key `x`; there are roles, principals, tokens and audit",
+                "line 2, column 1: unknown key `x`; there are roles, principals, tokens, audit, events and permissive",
+            ),
+            (
+                "[audit]\nfile = \"a\"\nsyslog = \"/dev/log\"",
+                "line 3, column 1: a record goes to one of file, syslog and journald",
+            ),
+            (
+                "permissive = 1",
+                "line 1, column 14: expected true or false",
             ),
             ("roles = 1", "line 1, column 9: expected a table"),
             (
@@ -693,6 +778,81 @@ roles = ["siem"]
             let error = parse(&text).unwrap_err().to_string();
             assert!(error.ends_with(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn a_record_goes_to_a_file_or_a_service() {
+        for (line, expected) in [
+            ("file = \"\"\nsyslog = \"\"", None),
+            (
+                "file = \"\"\nsyslog = \"/dev/log\"",
+                Some(AuditService::Syslog("/dev/log".into())),
+            ),
+            (
+                "journald = \"/j\"",
+                Some(AuditService::Journald("/j".into())),
+            ),
+        ] {
+            let audit = parse(&format!("[audit]\n{line}")).unwrap().audit;
+            assert_eq!((audit.service, audit.file), (expected, None));
+        }
+    }
+
+    #[test]
+    fn a_schema_is_a_file_beside_the_policy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy.toml");
+        std::fs::write(&path, "[roles.a]\n[events]\nschema = \"events.txt\"\n").unwrap();
+        let read = || PolicyFile::read(&path);
+        let schema_path = folder.path().join("events.txt");
+        let expected = format!(
+            "`{}`, line 3, column 10: the schema `{}` is no file",
+            path.display(),
+            schema_path.display()
+        );
+        assert_eq!(read().unwrap_err().to_string(), expected);
+        std::fs::write(&schema_path, "N::a(x: count)\nN::b(y: Rule)\n").unwrap();
+        let error = read().unwrap_err().to_string();
+        let expected = format!(
+            "`{}`, line 2, column 9: unknown type `Rule`",
+            schema_path.display()
+        );
+        assert!(error.starts_with(&expected), "{error}");
+        std::fs::write(&schema_path, "N::a(x: count)\n").unwrap();
+        let file = read().unwrap();
+        assert_eq!(file.policy.schema().map(Schema::len), Some(1));
+        assert_eq!(file.schema_file, Some(schema_path));
+        assert!(
+            parse("events.schema = \"\"")
+                .unwrap()
+                .policy
+                .schema()
+                .is_none()
+        );
+        let device = parse("events.schema = \"/dev/zero\"")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            device.contains("column 17: the schema `/dev/zero` is no file"),
+            "{device}"
+        );
+    }
+
+    #[test]
+    fn a_permissive_policy_is_warned_of() {
+        let file = parse("\npermissive = true").unwrap();
+        assert!(file.policy.is_permissive());
+        assert_eq!(
+            file.warnings,
+            [
+                "line 2, column 1: everything is allowed that no rule denies",
+                "line 2, column 1: nothing can be learned without `audit.file`"
+            ]
+        );
+        let file = parse("permissive = true\naudit.file = \"audit\"").unwrap();
+        assert_eq!(file.warnings.len(), 1);
+        let file = parse("permissive = false").unwrap();
+        assert!(!file.policy.is_permissive() && file.warnings.is_empty());
     }
 
     #[test]

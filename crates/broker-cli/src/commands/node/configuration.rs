@@ -508,12 +508,16 @@ impl Configuration {
 
 impl Permissions {
     /// Reads the policy, if there is one.
-    fn options(&self) -> Result<Option<PolicyOptions>, Failure> {
+    pub(super) fn read(&self) -> Result<Option<PolicyFile>, Failure> {
         let Some(path) = &self.file else {
             return Ok(None);
         };
         check_file("the policy", path)?;
-        Ok(Some(PolicyFile::read(path)?.into()))
+        Ok(Some(PolicyFile::read(path)?))
+    }
+
+    fn options(&self) -> Result<Option<PolicyOptions>, Failure> {
+        Ok(self.read()?.map(Into::into))
     }
 }
 

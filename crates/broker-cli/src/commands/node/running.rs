@@ -5,14 +5,17 @@ use std::net::TcpListener;
 use std::pin::pin;
 use std::time::Duration;
 
-use broker::{Backend, CloneOptions, Endpoint, Options, Retry, SqliteOptions};
+use broker::policy::Policy;
+use broker::{Backend, CloneOptions, Endpoint, Options, PolicyOptions, Retry, SqliteOptions};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 
 use super::Node;
 use super::configuration::{Configuration, Role, Store, listen_address};
 use super::forwarder;
 use super::log::{self, Log};
+use super::policy_watch::{LOOK_INTERVAL, PolicyWatch};
 use super::service::{self, Orphans, Use};
 use crate::interrupt::Interrupt;
 use crate::outcome::{Exit, Failure, Outcome};
@@ -31,6 +34,7 @@ pub(super) async fn run(
     let interrupt = Interrupt::start(&tokio::runtime::Handle::current()).map_err(failed)?;
     let mut hangups = signal(SignalKind::hangup()).map_err(failed)?;
     let mut orphans = Orphans::of_this_process().map_err(failed)?;
+    let policy = options.policy.clone().map(PolicyWatch::new);
     let endpoint = Endpoint::builder()
         .options(options)
         .runtime(tokio::runtime::Handle::current())
@@ -38,6 +42,7 @@ pub(super) async fn run(
     let mut statuses = endpoint.status_subscriber(true)?;
     let mut running = Running {
         endpoint,
+        policy,
         forwarder: forwarder::Running::default(),
         configuration: Configuration {
             listen: Vec::new(),
@@ -69,6 +74,8 @@ pub(super) async fn run(
     service::tell(&[NotifyState::Ready]);
     let period = service::watchdog_interval().unwrap_or(Duration::from_secs(3600));
     let mut alive = tokio::time::interval(period.max(Duration::from_millis(1)));
+    let mut looks = tokio::time::interval(LOOK_INTERVAL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ended = pin!(interrupt.wait());
     loop {
         tokio::select! {
@@ -79,6 +86,7 @@ pub(super) async fn run(
                 running.reload(node, &log).await;
                 service::tell(&[NotifyState::Ready]);
             }
+            _ = looks.tick(), if running.policy.is_some() => running.look_at_policy().await,
             _ = alive.tick() => service::tell(&[NotifyState::Watchdog]),
             () = orphans.bury() => {}
             event = next(&mut statuses) => {
@@ -96,6 +104,7 @@ pub(super) async fn run(
 /// An endpoint and what of the configuration is in effect.
 struct Running {
     endpoint: Endpoint,
+    policy: Option<PolicyWatch>,
     forwarder: forwarder::Running,
     configuration: Configuration,
 }
@@ -175,14 +184,13 @@ impl Running {
                 return tracing::error!(event = "reload-failed", cause = ?failure, "nothing changed");
             }
         };
-        if let (Some(policy), true) = (&policy, self.configuration.policy.file.is_some()) {
+        if let (Some(policy), Some(watch)) = (&policy, &mut self.policy) {
             if let Err(error) = self.endpoint.set_policy(policy) {
                 return tracing::error!(event = "reload-failed", cause = %error, "nothing changed");
             }
-            tracing::info!(
-                event = "policy-in-effect",
-                principals = policy.policy.principals().count()
-            );
+            watch.set_in_effect(policy.clone());
+            self.configuration.policy = wanted.policy.clone();
+            tell_policy(policy);
         }
         log.set_levels(&wanted.log);
         #[cfg(feature = "tls")]
@@ -205,6 +213,41 @@ impl Running {
         match self.start(&wanted).await {
             Ok(()) => tracing::info!(event = "reloaded"),
             Err(failure) => tracing::error!(event = "reload-failed", cause = ?failure),
+        }
+    }
+
+    /// Reads the policy again if its file is another one.
+    async fn look_at_policy(&mut self) {
+        let (Some(watch), Some(path)) = (&mut self.policy, &self.configuration.policy.file) else {
+            return;
+        };
+        let stamps = watch.stamps(path).await;
+        if !watch.look(stamps) {
+            return;
+        }
+        let failed = |cause: &dyn std::fmt::Debug| {
+            tracing::error!(event = "reload-failed", ?cause, "the policy is as before");
+        };
+        let file = match self.configuration.policy.read() {
+            Ok(Some(file)) => file,
+            Ok(None) => return,
+            Err(failure) => return failed(&failure),
+        };
+        watch.schema.clone_from(&file.schema_file);
+        let policy = PolicyOptions::from(file);
+        if !watch.differs(&policy) {
+            return;
+        }
+        if policy.policy == Policy::default() {
+            // A file that something is about to write, more likely than the wish to deny everything.
+            return failed(&"the file says nothing; SIGHUP takes it as it is");
+        }
+        match self.endpoint.set_policy(&policy) {
+            Ok(()) => {
+                tell_policy(&policy);
+                watch.set_in_effect(policy);
+            }
+            Err(error) => failed(&error),
         }
     }
 
@@ -284,6 +327,11 @@ impl Running {
         self.endpoint.shutdown().await;
         tracing::info!(event = "stopped");
     }
+}
+
+fn tell_policy(policy: &PolicyOptions) {
+    let principals = policy.policy.principals().count();
+    tracing::info!(event = "policy-in-effect", principals);
 }
 
 /// What is in the second list and not in the first, each once.

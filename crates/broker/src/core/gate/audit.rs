@@ -1,23 +1,24 @@
-//! The record of decisions: lines of JSON in a file, written by a thread of their own.
+//! The record of decisions: lines of JSON in a file or for a service, written by a thread of their own.
 //!
 //! The first decision of a kind is written at once; what repeats it within [`PERIOD`] is counted and told in
 //! one line. Payloads are never in it.
 
+mod sink;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
-use std::io::{self, Write as _};
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use broker_data::json::{Form, put_string, put_timestamp};
 
+use self::sink::Sink;
 use super::system_time;
 use crate::config::{AuditFailure, AuditOptions};
 use crate::error::Error;
 use crate::lock::Lock;
+use crate::policy::AUDIT_OTHERS;
 use crate::signal::Signal;
 
 /// How long repeats are counted before they are told.
@@ -37,18 +38,18 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The resource of decisions that are not told apart any more.
-const OTHERS: &[u8] = b"(others)";
+const OTHERS: &[u8] = AUDIT_OTHERS.as_bytes();
 
 /// One decision, without what makes it differ from the next of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Entry {
-    pub(super) principal: Box<str>,
-    pub(super) address: IpAddr,
-    pub(super) action: &'static str,
-    pub(super) resource: Box<[u8]>,
-    pub(super) event: Option<Box<[u8]>>,
-    pub(super) decision: &'static str,
-    pub(super) rule: Box<str>,
+pub(crate) struct Entry {
+    pub(crate) principal: Box<str>,
+    pub(crate) address: IpAddr,
+    pub(crate) action: &'static str,
+    pub(crate) resource: Box<[u8]>,
+    pub(crate) event: Option<Box<[u8]>>,
+    pub(crate) decision: &'static str,
+    pub(crate) rule: Box<str>,
 }
 
 #[derive(Debug)]
@@ -68,7 +69,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     options: AuditOptions,
-    file: Option<File>,
+    sink: Option<Arc<Sink>>,
     /// Bound: [`KINDS_MAX`].
     repeats: BTreeMap<Entry, Repeat>,
     /// Bound: [`LINES_MAX`].
@@ -89,7 +90,7 @@ struct Repeat {
 impl Audit {
     /// # Errors
     ///
-    /// When the file cannot be opened, or there is no thread for it.
+    /// When the file cannot be opened, the service is not there, or there is no thread for it.
     pub(super) fn start(options: &AuditOptions) -> Result<Self, Error> {
         let audit = Self {
             shared: Arc::default(),
@@ -104,10 +105,10 @@ impl Audit {
     ///
     /// As [`start`](Self::start); everything is as before then.
     pub(super) fn reopen(&self, options: &AuditOptions) -> Result<(), Error> {
-        let file = options.file.as_deref().map(open).transpose()?;
+        let sink = Sink::open(options)?;
         let shared = &self.shared;
         let mut state = shared.state.lock();
-        if file.is_some() && !state.has_thread {
+        if sink.is_some() && !state.has_thread {
             let reader = shared.clone();
             std::thread::Builder::new()
                 .name("broker-audit".to_owned())
@@ -115,7 +116,7 @@ impl Audit {
                 .map_err(|error| Error::Start(Arc::new(error)))?;
             state.has_thread = true;
         }
-        state.file = file;
+        state.sink = sink.map(Arc::new);
         state.options = options.clone();
         shared
             .wants_allowed
@@ -143,7 +144,7 @@ impl Audit {
             return;
         }
         let mut state = self.shared.state.lock();
-        if state.file.is_none() {
+        if state.sink.is_none() {
             drop(state);
             // The log counts repeats itself.
             if is_denied {
@@ -224,7 +225,7 @@ impl Shared {
 
     fn judge_failing(&self, state: &State) {
         let refuses = state.is_failing
-            && state.file.is_some()
+            && state.sink.is_some()
             && state.options.failure == AuditFailure::Closed;
         self.refuses.store(refuses, Ordering::Relaxed);
     }
@@ -249,7 +250,7 @@ impl Shared {
                 let is_due = !has_taken && !state.lines.is_empty();
                 (state.is_closed || is_due).then_some(state.is_closed)
             });
-            let file = {
+            let sink = {
                 let mut state = self.state.lock();
                 self.end_periods(&mut state, Instant::now());
                 if taken.is_empty() {
@@ -259,10 +260,9 @@ impl Shared {
                         .for_each(|line| taken.extend_from_slice(line.as_bytes()));
                 }
                 state.is_writing = !taken.is_empty();
-                let file = state.file.as_ref().map(File::try_clone);
-                file.and_then(Result::ok)
+                state.sink.clone()
             };
-            let written = file.map_or(Ok(()), |mut file| write_some(&mut file, &mut taken));
+            let written = sink.map_or(Ok(()), |sink| sink.write(&mut taken));
             {
                 let mut state = self.state.lock();
                 let was_failing = state.is_failing;
@@ -302,26 +302,6 @@ impl Shared {
     }
 }
 
-/// Writes, and keeps what was not written: what a full disk took of a line is continued later.
-fn write_some(file: &mut File, bytes: &mut Vec<u8>) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match file.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(size) => drop(bytes.drain(..size)),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-fn open(path: &Path) -> Result<File, Error> {
-    let file = File::options().create(true).append(true).open(path);
-    file.map_err(|error| Error::Log {
-        cause: format!("cannot open `{}`: {error}", path.display()),
-    })
-}
-
 fn line(entry: &Entry, count: u64) -> String {
     let mut line = String::from("{\"time\":\"");
     put_timestamp(&mut line, system_time(), Form::Compatible);
@@ -350,7 +330,11 @@ fn line(entry: &Entry, count: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixDatagram;
+    use std::path::Path;
+
     use super::*;
+    use crate::config::AuditService;
 
     fn entry(resource: &str) -> Entry {
         Entry {
@@ -368,7 +352,7 @@ mod tests {
         AuditOptions {
             file: Some(path.to_owned()),
             failure,
-            allowed: false,
+            ..AuditOptions::default()
         }
     }
 
@@ -457,5 +441,53 @@ mod tests {
         }
         let nowhere = options(Path::new("/nonexistent/audit"), AuditFailure::Closed);
         assert!(Audit::start(&nowhere).is_err());
+    }
+
+    #[test]
+    fn a_service_gets_the_record_and_is_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let listen = || {
+            let service = UnixDatagram::bind(&path).unwrap();
+            service
+                .set_read_timeout(Some(Duration::from_secs(60)))
+                .unwrap();
+            service
+        };
+        let text = |service: &UnixDatagram| {
+            let mut datagram = vec![0; 1 << 16];
+            let size = service.recv(&mut datagram).unwrap();
+            String::from_utf8_lossy(&datagram[..size]).into_owned()
+        };
+        for (failure, expected) in [(AuditFailure::Closed, true), (AuditFailure::Open, false)] {
+            let options = AuditOptions {
+                service: Some(AuditService::Syslog(path.clone())),
+                failure,
+                ..AuditOptions::default()
+            };
+            assert!(Audit::start(&options).is_err());
+            let service = listen();
+            let audit = Audit::start(&options).unwrap();
+            audit.record(entry("/x"), Instant::now());
+            assert!(text(&service).contains("\"resource\":\"/x\""));
+            // The service ends: what happens meanwhile waits for it.
+            drop(service);
+            std::fs::remove_file(&path).unwrap();
+            audit.record(entry("/y"), Instant::now());
+            let until = |is_failing: bool| {
+                let state = audit.shared.state.lock();
+                let check = |state: &mut State| (state.is_failing == is_failing).then_some(());
+                let changed = &audit.shared.changed;
+                changed.wait(state, Duration::from_secs(60), check).unwrap();
+            };
+            until(true);
+            assert_eq!(audit.refuses(), expected);
+            let service = listen();
+            assert!(text(&service).contains("\"resource\":\"/y\""));
+            until(false);
+            assert!(!audit.refuses());
+            drop(service);
+            std::fs::remove_file(&path).unwrap();
+        }
     }
 }

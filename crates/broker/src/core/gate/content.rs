@@ -1,6 +1,8 @@
-//! Events in messages, looked at where rules depend on them.
+//! Events in messages, looked at where rules or the record depend on them.
 //!
 //! A batch is taken apart: what is denied is left out, and the rest goes on as a batch. Spec: zeek 1.5.
+
+use std::collections::BTreeSet;
 
 use broker_data::{EncodeError, Encoder, Source, View, to_bytes};
 use broker_proto::policy::{Content, Decision, Denial, Request, Rights};
@@ -38,7 +40,7 @@ pub(super) fn judge(rights: &Rights, topic: &[u8], payload: &[u8]) -> Judged {
             judged.is_denied = judged.denied > 0 && rest.is_empty();
             // An empty batch is judged like any other message.
             if total == 0 {
-                judged.is_denied = !judged.admits(rights, topic, Content::Other);
+                judged.is_denied = !judged.allows(rights, topic, Content::Other);
             } else if judged.denied > 0 && !judged.is_denied {
                 match to_bytes(&rest) {
                     Ok(bytes) => judged.rest = Some(bytes),
@@ -46,12 +48,34 @@ pub(super) fn judge(rights: &Rights, topic: &[u8], payload: &[u8]) -> Judged {
                 }
             }
         }
-        message => {
-            let content = content(&message);
-            judged.is_denied = !judged.admits(rights, topic, content);
-        }
+        message => judged.is_denied = !judged.admits(rights, topic, &message),
     }
     judged
+}
+
+/// The names of the events in a message, each once; `None` among them if there is anything else.
+pub(super) fn names(payload: &[u8]) -> BTreeSet<Option<&[u8]>> {
+    fn collect<'a>(message: &Message<'a>, names: &mut BTreeSet<Option<&'a [u8]>>) {
+        match message {
+            Message::Batch(batch) if !batch.is_empty() => {
+                batch.messages().for_each(|it| collect(&it, names));
+            }
+            Message::Event(event) => {
+                names.insert(Some(event.name()));
+            }
+            _ => {
+                names.insert(None);
+            }
+        }
+    }
+    let mut names = BTreeSet::new();
+    match View::new(payload) {
+        Ok(view) => collect(&Message::parse(view), &mut names),
+        Err(_) => {
+            names.insert(None);
+        }
+    }
+    names
 }
 
 fn content<'a>(message: &Message<'a>) -> Content<'a> {
@@ -85,7 +109,7 @@ fn filtered(
                 }
             }
             other => {
-                if judged.admits(rights, topic, content(other)) {
+                if judged.admits(rights, topic, other) {
                     rest.push(&Member(other))
                 } else {
                     Ok(())
@@ -118,7 +142,24 @@ impl Source for Member<'_, '_> {
 }
 
 impl Judged {
-    fn admits(&mut self, rights: &Rights, topic: &[u8], content: Content<'_>) -> bool {
+    /// Whether a message that is no batch may be published: its event by its name and arguments.
+    fn admits(&mut self, rights: &Rights, topic: &[u8], message: &Message<'_>) -> bool {
+        if !self.allows(rights, topic, content(message)) {
+            return false;
+        }
+        let Message::Event(event) = message else {
+            return true;
+        };
+        match rights.check_event(event.name(), event.arguments()) {
+            Ok(()) => true,
+            Err(denial) => {
+                self.deny(Some(event.name()), denial);
+                false
+            }
+        }
+    }
+
+    fn allows(&mut self, rights: &Rights, topic: &[u8], content: Content<'_>) -> bool {
         match rights.decide(&Request::Publish { topic, content }) {
             Decision::Allow(_) => true,
             Decision::Deny(denial) => {
@@ -143,7 +184,7 @@ impl Judged {
 #[cfg(test)]
 mod tests {
     use broker_data::Value;
-    use broker_proto::policy::{Glob, Policy, Role};
+    use broker_proto::policy::{Glob, Policy, Role, Schema, TopicRight};
     use broker_zeek::EventBuilder;
 
     use super::*;
@@ -176,7 +217,7 @@ mod tests {
         }
     }
 
-    fn names(bytes: &[u8]) -> Vec<String> {
+    fn outline(bytes: &[u8]) -> Vec<String> {
         fn visit(message: Message<'_>, names: &mut Vec<String>) {
             match message {
                 Message::Event(event) => {
@@ -209,7 +250,7 @@ mod tests {
         let judged = judge(&rights, b"/n/x", &to_bytes(&outer).unwrap());
         assert!(!judged.is_denied);
         assert_eq!(
-            names(&judged.rest.unwrap()),
+            outline(&judged.rest.unwrap()),
             ["(", "Net::a", "(", "Net::b", ")", ")"]
         );
         assert_eq!(judged.denied, 4);
@@ -221,6 +262,69 @@ mod tests {
             assert!(judged.is_denied && judged.rest.is_none());
         }
         assert!(judge(&rights, b"/m/x", &to_bytes(&all_good).unwrap()).is_denied);
+    }
+
+    #[test]
+    fn events_whose_arguments_do_not_fit_are_left_out() {
+        let mut role = Role::default();
+        role.allow.publish.add(b"/n/");
+        let mut policy = Policy::default();
+        policy.add_role("r", role).unwrap();
+        policy.add_principal("p", ["r"]).unwrap();
+        policy.set_schema(Schema::parse("N::a(x: count) N::b(x: string)").unwrap());
+        let rights = policy.rights("p").unwrap();
+        // No rule is about events, and they are looked at nevertheless.
+        assert_eq!(rights.topic(b"/n/x"), TopicRight::ByEvent);
+        let mixed = batch(&[&event("N::a"), &event("N::b"), &event("N::c")]);
+        let judged = judge(&rights, b"/n/x", &to_bytes(&mixed).unwrap());
+        assert_eq!(
+            names(judged.rest.as_deref().unwrap()),
+            [Some(&b"N::a"[..])].into()
+        );
+        let told: Vec<_> = judged
+            .denials
+            .iter()
+            .map(|(_, denial)| denial.to_string())
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "argument 1, x: expected string, got count",
+                "the schema has no such event"
+            ]
+        );
+        // What is no event is not in a schema; a bad event elsewhere is denied as ever.
+        let other = to_bytes(&Value::from(7_u64)).unwrap();
+        assert_eq!(judge(&rights, b"/n/x", &other), Judged::default());
+        let good = to_bytes(&EventBuilder::new("N::a").argument(&1_u64)).unwrap();
+        assert!(judge(&rights, b"/m/x", &good).is_denied);
+        policy.set_permissive(true);
+        let rights = policy.rights("p").unwrap();
+        assert!(!judge(&rights, b"/m/x", &good).is_denied);
+        let bad = to_bytes(&EventBuilder::new("N::b").argument(&1_u64)).unwrap();
+        assert!(judge(&rights, b"/m/x", &bad).is_denied);
+    }
+
+    #[test]
+    fn names_for_the_record_are_those_of_all_members() {
+        let bytes = |message: &dyn Source| {
+            let mut batch = BatchBuilder::new();
+            batch.push(message).unwrap();
+            to_bytes(&batch).unwrap()
+        };
+        let named = |bytes: &[u8]| {
+            let names = names(bytes).into_iter();
+            names
+                .map(|it| it.map(|it| String::from_utf8_lossy(it).into_owned()))
+                .collect::<Vec<_>>()
+        };
+        let inner = batch(&[&event("N::b"), &event("N::a"), &event("N::b")]);
+        let (a, b) = (Some("N::a".to_owned()), Some("N::b".to_owned()));
+        assert_eq!(named(&bytes(&inner)), [a.clone(), b]);
+        assert_eq!(named(&to_bytes(&EventBuilder::new("N::a")).unwrap()), [a]);
+        assert_eq!(named(&to_bytes(&batch(&[])).unwrap()), [None]);
+        assert_eq!(named(&to_bytes(&Value::from(7_u64)).unwrap()), [None]);
+        assert_eq!(named(b"\xff"), [None]);
     }
 
     #[test]

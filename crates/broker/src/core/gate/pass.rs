@@ -9,8 +9,9 @@ use broker_proto::Topic;
 use broker_proto::policy::{Action, Decision, OnLimit, Operation, Request, Rights, TopicRight};
 use rustc_hash::FxHashMap;
 
-use super::content::judge;
+use super::content::{judge, names};
 use super::{Account, Gate, Proof, UNRECORDED, denial, is_worth_telling, system_time};
+use crate::policy::AUDIT_NAME_BYTES_MAX;
 
 /// Topics whose rights a connection keeps: more than busy clients use. When there are more, they are all
 /// looked up again.
@@ -21,10 +22,10 @@ const TOPICS_MAX: usize = 1024;
 const DENIALS_MAX: u64 = 1000;
 
 /// Bytes of a topic or name that are told to a client, and recorded.
-const SHOWN_MAX: usize = 256;
+const SHOWN_MAX: usize = AUDIT_NAME_BYTES_MAX;
 
 /// What a connection may do.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Pass {
     gate: Arc<Gate>,
     proof: Proof,
@@ -299,9 +300,11 @@ impl Pass {
             return self.limited(topic, "messages_per_second or bytes_per_second", "too many");
         };
         self.account.count_allowed();
-        self.gate.audit.wants_allowed().then(|| {
-            self.record(Action::Publish, topic, None, None);
-        });
+        if self.gate.audit.wants_allowed() {
+            for event in names(rest.as_deref().unwrap_or(payload)) {
+                self.record(Action::Publish, topic, event, None);
+            }
+        }
         Publishing::Go { wait, left_out }
     }
 

@@ -40,6 +40,26 @@ impl Access {
         })
     }
 
+    /// Resolves when the path may not be asked for any more: the policy is another one, or the token is
+    /// over. Never without a policy.
+    pub(super) fn over(&self, path: &'static str) -> impl Future<Output = ()> + Send + 'static {
+        let pass = self.0.as_deref().cloned();
+        async move {
+            let Some(mut pass) = pass else {
+                return std::future::pending().await;
+            };
+            let wanted = Wanted::Http {
+                path: path.as_bytes(),
+            };
+            loop {
+                pass.stale().await;
+                if pass.refresh().is_err() || !pass.decide(&wanted) {
+                    return;
+                }
+            }
+        }
+    }
+
     fn may(&self, wanted: &Wanted<'_>) -> bool {
         self.0.as_ref().is_none_or(|pass| pass.decide(wanted))
     }

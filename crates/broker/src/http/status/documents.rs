@@ -12,6 +12,7 @@ use super::{Snapshot, iso, role_name};
 #[cfg(feature = "zeromq")]
 use crate::core::forwarders::ForwarderConnection;
 use crate::core::websocket_counts::WebSocketCounts;
+use crate::policy::PolicyCounts;
 use crate::stats::{
     ConsumerStats, ListenerStats, PeerStats, QueueStats, Stats, StoreStats, TopicStats, Traffic,
     Transport,
@@ -281,6 +282,7 @@ pub(super) fn stats(snapshot: &Snapshot) -> Value {
         "stores": stats.stores.iter().map(store).collect::<Vec<Value>>(),
         "clients": all(snapshot.clients.iter().map(client).collect()),
         "topics": stats.topics.iter().map(topic).collect::<Vec<Value>>(),
+        "policy": policy(snapshot),
         "events": snapshot.events.iter().map(|((kind, code), count)| {
             json!({ "kind": kind, "code": code, "count": count })
         }).collect::<Vec<Value>>(),
@@ -316,6 +318,59 @@ fn client((name, counts): (&String, &WebSocketCounts)) -> (String, Value) {
         "dropped": counts.dropped,
     });
     (name.clone(), document)
+}
+
+/// What the policy decided in all; `null` without one.
+fn policy(snapshot: &Snapshot) -> Value {
+    let sum =
+        |count: fn(&PolicyCounts) -> u64| snapshot.principals.values().map(count).sum::<u64>();
+    snapshot.policy_failures.map_or(Value::Null, |failures| {
+        json!({
+            "permissive": snapshot.is_permissive,
+            "allowed": sum(|it| it.allowed),
+            "denied": sum(|it| it.denied),
+            "limited": sum(|it| it.limited),
+            "failures": failures,
+        })
+    })
+}
+
+/// The principals of the policy, and what was decided about them.
+pub(super) fn principals(node: &Node, page: &Page) -> Value {
+    let gate = node.shared.gate.as_ref();
+    let principals = gate.map(|gate| gate.principals()).unwrap_or_default();
+    let principals = principals.into_iter().map(|principal| {
+        let document = json!({
+            "name": principal.name,
+            "roles": principal.roles,
+            "allowed": principal.counts.allowed,
+            "denied": principal.counts.denied,
+            "limited": principal.counts.limited,
+        });
+        (principal.name, document)
+    });
+    page.of("principals", principals.collect())
+}
+
+/// The last denials, the latest last.
+pub(super) fn denials(node: &Node) -> Value {
+    let gate = node.shared.gate.as_ref();
+    let denials = gate.map(|gate| gate.denials()).unwrap_or_default();
+    let denials = denials.into_iter().map(|denied| {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let entry = denied.entry;
+        json!({
+            "time": iso(denied.time),
+            "principal": entry.principal,
+            "address": entry.address.to_string(),
+            "action": entry.action,
+            "resource": text(&entry.resource),
+            "event": entry.event.map(|event| text(&event)),
+            "rule": entry.rule,
+            "count": denied.count,
+        })
+    });
+    json!({ "denials": denials.collect::<Vec<Value>>() })
 }
 
 /// What went through under a prefix.

@@ -743,6 +743,7 @@ mod tests {
             servers: BTreeMap::new(),
             principals: BTreeMap::new(),
             policy_failures: None,
+            is_permissive: false,
             events: BTreeMap::new(),
             web_socket_refusals: 0,
             topics: BTreeMap::new(),

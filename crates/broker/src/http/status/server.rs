@@ -334,9 +334,11 @@ fn router(server: Arc<Server>) -> Router {
             "/v1/clients",
             get(|server, page| list(server, page, Snapshot::of, documents::clients)),
         )
+        .route("/v1/principals", get(answer_principals))
+        .route("/v1/denials", get(answer_denials))
         .route("/v1/openapi.json", get(|| page(&DESCRIPTION)))
         .route("/v1/events", get(answer_events))
-        .route("/v1/stream", get(answer_stream))
+        .route(stream::PATH, get(answer_stream))
         .route("/healthz", get(answer_health))
         .route("/readyz", get(answer_readiness))
         .fallback(|| async { refusal(StatusCode::NOT_FOUND, "There is nothing at this path.") })
@@ -556,8 +558,20 @@ async fn answer_events(State(server): State<Arc<Server>>) -> Response {
     json(StatusCode::OK, &documents::events(&server.node))
 }
 
+async fn answer_principals(State(server): State<Arc<Server>>, Query(wanted): Wanted) -> Response {
+    match part_of_list(&wanted) {
+        Ok(page) => json(StatusCode::OK, &documents::principals(&server.node, &page)),
+        Err(text) => wrong_query(text),
+    }
+}
+
+async fn answer_denials(State(server): State<Arc<Server>>) -> Response {
+    json(StatusCode::OK, &documents::denials(&server.node))
+}
+
 async fn answer_stream(
     State(server): State<Arc<Server>>,
+    access: Access,
     Query(query): Wanted,
     headers: HeaderMap,
 ) -> Response {
@@ -565,6 +579,7 @@ async fn answer_stream(
         &server.node,
         &server.listeners,
         &server.disks,
+        &access,
         &query,
         &headers,
     )

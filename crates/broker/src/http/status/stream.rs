@@ -23,12 +23,16 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::access::Access;
 use super::disks::Disks;
 use super::{Snapshot, documents, iso};
 use crate::flow::event_log::{EventLog, LoggedEvent};
 use crate::lock::Lock;
 use crate::stats::{QueueStats, Stats};
 use crate::store::Node;
+
+/// The path, as the policy judges it.
+pub(super) const PATH: &str = "/v1/stream";
 
 /// Listeners of one server at a time; beside them there is room for those who scrape.
 const LISTENERS_MAX: usize = 16;
@@ -198,13 +202,20 @@ impl Listeners {
 }
 
 /// The texts for one listener as the body of its answer.
-struct Texts(mpsc::Receiver<Bytes>);
+struct Texts {
+    queue: mpsc::Receiver<Bytes>,
+    /// Resolves when the listener may not listen any more.
+    over: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
 
 impl Stream for Texts {
     type Item = Result<Bytes, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_recv(cx).map(|text| text.map(Ok))
+        if self.over.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        self.queue.poll_recv(cx).map(|text| text.map(Ok))
     }
 }
 
@@ -213,6 +224,7 @@ pub(super) async fn answer(
     node: &Node,
     listeners: &Arc<Listeners>,
     disks: &Disks,
+    access: &Access,
     query: &BTreeMap<String, String>,
     headers: &HeaderMap,
 ) -> Response {
@@ -234,9 +246,10 @@ pub(super) async fn answer(
     }
     let log = &node.shared.data.event_log;
     match listeners.add(wanted, log, known.unwrap_or(0), &stats) {
-        Some(texts) => {
+        Some(queue) => {
+            let over = Box::pin(access.over(PATH));
             let kind = [(CONTENT_TYPE, "text/event-stream")];
-            (kind, Body::from_stream(Texts(texts))).into_response()
+            (kind, Body::from_stream(Texts { queue, over })).into_response()
         }
         None => {
             let fields = [(RETRY_AFTER, "5")];

@@ -21,6 +21,9 @@ const BEYOND_MAX = 8;
 const TOPICS_MAX = 10000;
 // Topics change seldom and may be many.
 const TOPICS_PERIOD_MS = 5000;
+// Principals asked for, and how often they and denials are while they are looked at.
+const PRINCIPALS_MAX = 1000;
+const PERMISSIONS_PERIOD_MS = 2000;
 // Entries of a store that is looked at again when it changes; a larger one would be walked through
 // all the time.
 const WATCHED_MAX = 10000;
@@ -60,6 +63,7 @@ let view = "Peers";
 let order = null;
 let before = null;
 let topics = { at: 0, list: [], total: 0 };
+let permissions = { at: 0, principals: [], total: 0, denials: [], note: "" };
 let events = [];
 // The last number of an event that was seen.
 let lastEvent = 0;
@@ -70,12 +74,38 @@ const pastOfTopics = new Map();
 async function ask(path) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   const answer = await fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(10000) });
-  if (answer.status === 401) throw new Refused();
+  if (answer.status === 401 || answer.status === 403) throw new Refused(answer.status);
   if (!answer.ok && answer.status !== 503 && answer.status !== 404) throw new Error(`${path}: ${answer.status}`);
   return answer.json();
 }
 
-class Refused extends Error {}
+// There is no valid token (401), or the policy does not permit it (403).
+class Refused extends Error {
+  constructor(status) {
+    super(`refused: ${status}`);
+    this.status = status;
+  }
+}
+
+// What may be forbidden while the rest is not.
+const unlessForbidden = (instead) => (error) => {
+  if (error instanceof Refused && error.status === 403) return instead;
+  throw error;
+};
+
+async function askPermissions() {
+  const forbidden = Symbol("forbidden");
+  const [some, last] = await Promise.all([`v1/principals?limit=${PRINCIPALS_MAX}`, "v1/denials"]
+    .map((path) => ask(path).catch(unlessForbidden(forbidden))));
+  const isForbidden = { Principals: some, Denials: last }[view] === forbidden;
+  permissions = {
+    at: Date.now(),
+    principals: some.principals ?? [],
+    total: some.total ?? 0,
+    denials: last.denials?.reverse() ?? [],
+    note: isForbidden ? "The policy does not permit to see this." : "",
+  };
+}
 
 async function askTopics() {
   const list = [];
@@ -236,6 +266,35 @@ const VIEWS = {
       figure("lost", (row) => row.dropped, whole, (row) => row.dropped > 0),
     ],
   },
+  Principals: {
+    isThere: (now) => Boolean(now.policy),
+    isOfPolicy: true,
+    get none() { return permissions.note || "The policy has no principals."; },
+    rows: () => permissions.principals,
+    first: (row) => row.denied + row.limited,
+    columns: [
+      words("principal", (row) => row.name),
+      words("roles", (row) => row.roles.join(", ") || "none"),
+      figure("allowed", (row) => row.allowed),
+      figure("denied", (row) => row.denied, whole, (row) => row.denied > 0),
+      figure("over limits", (row) => row.limited, whole, (row) => row.limited > 0),
+    ],
+  },
+  Denials: {
+    isThere: (now) => Boolean(now.policy),
+    isOfPolicy: true,
+    get none() { return permissions.note || "Nothing has been denied."; },
+    rows: () => permissions.denials,
+    columns: [
+      words("last time", (row) => row.time.replace("T", " ").slice(0, 19)),
+      words("principal", (row) => row.principal || "none"),
+      { ...words("from", (row) => row.address), kind: "short" },
+      { ...words("what", (row) => row.action), kind: "short" },
+      words("of", (row) => row.event ? `${row.resource} ${row.event}` : row.resource),
+      words("why", (row) => row.rule),
+      figure("times", (row) => row.count),
+    ],
+  },
   Events: {
     none: "Nothing has happened yet.",
     rows: () => events,
@@ -294,6 +353,7 @@ function choose(name) {
   sample = null;
   history.replaceState(null, "", `#${name}`);
   order = null;
+  permissions.at = 0;
   draw();
 }
 
@@ -322,7 +382,7 @@ function drawTable(now) {
   }
   drawRows(columns, found.slice(0, ROWS_MAX), wanted ? "Nothing here has that in it." : none);
   const shown = Math.min(found.length, ROWS_MAX);
-  const all = view === "Wanted" ? topics.total : rows(now).length;
+  const all = { Wanted: topics.total, Principals: permissions.total }[view] ?? rows(now).length;
   text("count", all === 0 ? "" : shown === all ? `${whole(all)}` : `${whole(shown)} of ${whole(all)}`);
 }
 
@@ -535,8 +595,19 @@ function drawFigures(now) {
   const why = (list) => list.map(([reason, count]) => `${reason.replace("-", " ")} ${some(count)}`).join(", ");
   text("n-lost-note", lost ? why(reasons) : failed.length ? `handshakes: ${why(failed)}` : "no handshake failed");
   const idle = now.stores.filter((one) => one.working === false).length;
+  drawDenied(now.policy);
   text("n-stores", whole(now.stores.length), idle > 0);
   text("n-stores-note", idle ? `${idle} ${idle === 1 ? "does" : "do"} not work` : now.stores.length ? "all work" : "none here");
+}
+
+// What the policy denied in all, where there is one.
+function drawDenied(policy) {
+  $("denied").hidden = !policy;
+  if (!policy) return;
+  const denied = policy.denied + policy.limited;
+  text("n-denied", some(denied), denied > 0);
+  const unproved = policy.failures ? `${some(policy.failures)} proved nothing` : "all proved who they are";
+  text("n-denied-note", policy.permissive ? "the policy is permissive" : unproved, policy.permissive);
 }
 
 // --- what is in a store -------------------------------------------------------------------------
@@ -581,8 +652,8 @@ async function moreEntries() {
     asked.entries.push(...(page.entries ?? []));
     asked.cursor = page.cursor ?? null;
     asked.total = page.total ?? 0;
-  } catch {
-    asked.error = "no answer from the endpoint";
+  } catch (error) {
+    asked.error = error.status === 403 ? "the policy does not permit to see it" : "no answer from the endpoint";
   }
   drawEntries();
 }
@@ -631,7 +702,7 @@ async function openSample(prefix) {
     try {
       await takeSample(asked);
     } catch (error) {
-      if (error instanceof Refused) return askForToken();
+      if (error instanceof Refused) return askForToken(error);
       asked.note = "no answer from the endpoint";
     }
     if (asked.isRefused) return drawSample();
@@ -644,7 +715,7 @@ async function takeSample(asked) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   const path = `v1/topics/${encodeURIComponent(asked.prefix)}/sample?limit=10&seconds=2`;
   const answer = await fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(15000) });
-  if (answer.status === 401) throw new Refused();
+  if (answer.status === 401) throw new Refused(answer.status);
   if (!answer.ok) {
     asked.note = (await answer.text()).trim();
     asked.isRefused = answer.status !== 503;
@@ -743,7 +814,9 @@ function compare(now) {
 
 // Draws what an answer or an event of the stream tells.
 async function show(now, ready, how) {
-  if (view === "Wanted" && Date.now() - topics.at > TOPICS_PERIOD_MS) await askTopics();
+  if (view === "Wanted" && Date.now() - topics.at > TOPICS_PERIOD_MS) await askTopics().catch(unlessForbidden());
+  const looksAtPermissions = now.policy && VIEWS[view].isOfPolicy;
+  if (looksAtPermissions && Date.now() - permissions.at > PERMISSIONS_PERIOD_MS) await askPermissions();
   if (before && before.id !== now.id) [events, lastEvent] = [[], 0];
   now.topics ??= [];
   compare(now);
@@ -769,7 +842,10 @@ function note(event) {
 
 // Asks once.
 async function look() {
-  const [now, ready, log] = await Promise.all([ask("v1/stats"), ask("readyz"), ask("v1/events")]);
+  const none = { events: [] };
+  const [now, ready, log] = await Promise.all([
+    ask("v1/stats"), ask("readyz"), ask("v1/events").catch(unlessForbidden(none)),
+  ]);
   log.events.forEach(note);
   await show(now, ready, "asking");
 }
@@ -781,7 +857,7 @@ async function follow() {
   let silence = setTimeout(() => stop.abort(), SILENCE_MS);
   try {
     const answer = await fetch("v1/stream", { headers, cache: "no-store", signal: stop.signal });
-    if (answer.status === 401) throw new Refused();
+    if (answer.status === 401) throw new Refused(answer.status);
     if (!answer.ok) throw new Error(`v1/stream: ${answer.status}`);
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";
@@ -813,8 +889,9 @@ async function follow() {
   }
 }
 
-function askForToken() {
-  text("refused", token ? "That is not the token." : "");
+function askForToken({ status }) {
+  const why = status === 403 ? "The policy does not permit to see this page with that token." : "That is not the token.";
+  text("refused", token ? why : "");
   token = null;
   $("main").hidden = true;
   $("login").hidden = false;
@@ -837,7 +914,7 @@ async function run() {
       }
       await look();
     } catch (error) {
-      if (error instanceof Refused) return askForToken();
+      if (error instanceof Refused) return askForToken(error);
       text("state", "no answer from the endpoint", true);
     }
     await pause(PERIOD_MS);
