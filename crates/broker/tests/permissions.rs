@@ -5,6 +5,8 @@
 #[path = "websocket/client.rs"]
 #[expect(dead_code, reason = "made for the tests of WebSocket clients")]
 mod client;
+#[path = "permissions/recipe.rs"]
+mod recipe;
 #[path = "permissions/seen.rs"]
 mod seen;
 
