@@ -62,13 +62,14 @@ endef
 TYPED_EXAMPLES := $(filter-out examples/demo% examples/zeek_replay.py examples/zeek_zeromq_replay.py \
 	examples/outside_files.py,$(wildcard examples/*.py))
 
-# Which worlds `make sim` runs.
+# Which worlds `make sim` runs: of data stores, and of replicas of a store on a stream.
 SIM_SEEDS ?= 10000
+SIM_REPLICA_SEEDS ?= 1000000
 SIM_FROM ?= 0
 POLICY_SEEDS ?= 1000000
 
 FUZZ_TARGETS := value frame inbound handshake routing_update json zeek_message log_record websocket \
-	websocket_client command store_operations recording zmtp zmtp_curve \
+	websocket_client command store_operations store_stream recording zmtp zmtp_curve \
 	zmtp_proxy zmtp_forwarder log_batch nats policy
 # As many targets run at a time as there are processors.
 FUZZ_JOBS ?= $(shell nproc 2>/dev/null || echo 1)
@@ -254,9 +255,10 @@ release-check: ## versions, changelog, crates, dist/release: what has to be true
 # --- Slower checks -------------------------------------------------------------------------------
 
 .PHONY: sim sim-build
-sim: ## simulate SIM_SEEDS (default 10000) clusters of data stores from SIM_FROM on, and 10000 schedules of policies
+sim: ## simulate SIM_SEEDS (default 10000) clusters of data stores, SIM_REPLICA_SEEDS (default 1000000) of replicas from SIM_FROM on, and 10000 schedules of policies
 	$(CARGO) run $(LOCKED) --quiet --profile sim -p broker-sim -- --seeds $(SIM_SEEDS) --from $(SIM_FROM)
 	$(CARGO) run $(LOCKED) --quiet --profile sim -p broker-sim -- --gateway --seeds 10000 --from $(SIM_FROM)
+	$(CARGO) run $(LOCKED) --quiet --profile sim -p broker-sim -- --replicas --seeds $(SIM_REPLICA_SEEDS) --from $(SIM_FROM) --threads 2
 
 .PHONY: sim-policy
 sim-policy: ## simulate POLICY_SEEDS (default 1000000) schedules of endpoints with policies from SIM_FROM on

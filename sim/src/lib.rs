@@ -15,6 +15,8 @@
 //! - what is kept for others is bounded;
 //! - store events make up exactly the content of the node they come from.
 //!
+//! Beside them there are worlds of replicas of one store on a model of a stream ([`replicas`]).
+//!
 //! | module | what is in it |
 //! |---|---|
 //! | [`gateway`] | endpoints with policies, which deliver nothing that is forbidden |
@@ -26,17 +28,23 @@
 //! | [`model`] | what a store is supposed to be |
 //! | [`ledger`] | who was promised what, and what became of it |
 //! | [`marks`] | how often something rare happened |
+//! | [`replicas`] | worlds of replicas that survive their machines |
+//! | [`stream`] | the servers that those are on |
+//! | [`linear`] | whether what callers saw can have come from one store |
 
 #![forbid(unsafe_code)]
 
 pub mod disk;
 pub mod gateway;
 pub mod ledger;
+pub mod linear;
 pub mod marks;
 pub mod model;
 pub mod network;
 pub mod plan;
 pub mod random;
+pub mod replicas;
+pub mod stream;
 pub mod user;
 pub mod world;
 
@@ -45,9 +53,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub use marks::Marks;
 pub use world::World;
 
+/// Which worlds are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A master and its clones.
+    Stores,
+    /// Replicas of a store on a stream.
+    Replicas,
+}
+
 /// The command that runs one seed again and prints what happens.
-pub fn replay_command(seed: u64) -> String {
-    format!("cargo run --profile sim -p broker-sim -- --seed {seed} --trace")
+pub fn replay_command(kind: Kind, seed: u64) -> String {
+    let kind = match kind {
+        Kind::Stores => "",
+        Kind::Replicas => " --replicas",
+    };
+    format!("cargo run --profile sim -p broker-sim --{kind} --seed {seed} --trace")
 }
 
 /// Runs one seed.
@@ -55,25 +76,81 @@ pub fn replay_command(seed: u64) -> String {
 /// # Panics
 ///
 /// When something does not hold that must.
-pub fn run(seed: u64, traced: bool) -> Marks {
-    let mut world = World::new(seed, traced);
+pub fn run(kind: Kind, seed: u64, traced: bool) -> Marks {
+    match kind {
+        Kind::Stores => {
+            let mut world = World::new(seed, traced);
+            world.unrest();
+            world.rest();
+            world.marks().clone()
+        }
+        Kind::Replicas => run_replicas(seed, None, traced),
+    }
+}
+
+/// Runs one seed of replicas whose runtime does something wrong.
+///
+/// # Panics
+///
+/// When something does not hold that must.
+pub fn run_replicas(seed: u64, defect: Option<replicas::Defect>, traced: bool) -> Marks {
+    let mut world = replicas::World::new(seed, defect, traced);
     world.unrest();
     world.rest();
     world.marks().clone()
 }
 
-/// Runs a range of seeds; returns what happened and the seeds that failed.
-pub fn run_all(seeds: std::ops::Range<u64>, failures_max: usize) -> (Marks, Vec<u64>) {
-    let mut marks = Marks::default();
+/// Runs a range of seeds in as many threads; returns what happened and the seeds that failed.
+///
+/// # Panics
+///
+/// When a thread does, which is not when a seed fails.
+pub fn run_all(
+    kind: Kind,
+    seeds: std::ops::Range<u64>,
+    failures_max: usize,
+    threads: u64,
+) -> (Marks, Vec<u64>) {
+    let threads = threads.max(1);
+    let share = |thread: u64| {
+        let mut marks = None::<Marks>;
+        let mut failed = Vec::new();
+        let mine = seeds.clone().skip(usize::try_from(thread).unwrap_or(0));
+        for seed in mine.step_by(usize::try_from(threads).unwrap_or(1)) {
+            match catch_unwind(AssertUnwindSafe(|| run(kind, seed, false))) {
+                Ok(more) => match &mut marks {
+                    None => marks = Some(more),
+                    Some(marks) => marks.add(&more),
+                },
+                Err(_) => failed.push(seed),
+            }
+            if failed.len() >= failures_max {
+                break;
+            }
+        }
+        (marks, failed)
+    };
+    let mut marks = match kind {
+        Kind::Stores => Marks::default(),
+        Kind::Replicas => Marks::of(marks::RARE_OF_REPLICAS),
+    };
     let mut failed = Vec::new();
-    for seed in seeds {
-        match catch_unwind(AssertUnwindSafe(|| run(seed, false))) {
-            Ok(more) => marks.add(&more),
-            Err(_) => failed.push(seed),
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..threads)
+            .map(|thread| {
+                scope.spawn({
+                    let share = &share;
+                    move || share(thread)
+                })
+            })
+            .collect();
+        for run in runs {
+            let (more, seeds) = run.join().expect("failures of seeds are caught");
+            more.iter().for_each(|more| marks.add(more));
+            failed.extend(seeds);
         }
-        if failed.len() >= failures_max {
-            break;
-        }
-    }
+    });
+    failed.sort_unstable();
+    failed.truncate(failures_max);
     (marks, failed)
 }

@@ -1,9 +1,12 @@
-//! Runs seeds: `broker-sim [--gateway] [--seeds n] [--from n] | [--gateway] --seed n [--trace]`.
+//! Runs seeds: `broker-sim [--gateway | --replicas] [--seeds n] [--from n] [--threads n]`, or one of them
+//! with `--seed n [--trace]`.
 
 #![forbid(unsafe_code)]
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+
+use broker_sim::Kind;
 
 /// Seeds that are run when nothing else is said.
 const SEEDS: u64 = 10_000;
@@ -15,6 +18,7 @@ fn main() -> io::Result<ExitCode> {
     let mut out = io::stdout();
     let (mut from, mut seeds, mut one, mut traced) = (0, SEEDS, None, false);
     let mut is_gateway = false;
+    let (mut kind, mut threads) = (Kind::Stores, 1);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().and_then(|text| text.parse().ok());
@@ -26,6 +30,11 @@ fn main() -> io::Result<ExitCode> {
                 is_gateway = true;
                 Some(())
             }
+            "--threads" => number().map(|count| threads = count),
+            "--replicas" => {
+                kind = Kind::Replicas;
+                Some(())
+            }
             "--trace" => {
                 traced = true;
                 Some(())
@@ -35,7 +44,7 @@ fn main() -> io::Result<ExitCode> {
         if understood.is_none() {
             writeln!(
                 io::stderr(),
-                "usage: broker-sim [--gateway] [--seeds n] [--from n] | [--gateway] --seed n [--trace]"
+                "usage: broker-sim [--gateway | --replicas] [--seeds n] [--from n] [--threads n] | [--gateway | --replicas] --seed n [--trace]"
             )?;
             return Ok(ExitCode::from(2));
         }
@@ -44,18 +53,18 @@ fn main() -> io::Result<ExitCode> {
         return gateway(&mut out, from, seeds, one, traced);
     }
     if let Some(seed) = one {
-        let marks = broker_sim::run(seed, traced);
+        let marks = broker_sim::run(kind, seed, traced);
         write!(out, "{marks}")?;
         return Ok(ExitCode::SUCCESS);
     }
 
-    let (marks, failed) = broker_sim::run_all(from..from + seeds, FAILURES_MAX);
+    let (marks, failed) = broker_sim::run_all(kind, from..from + seeds, FAILURES_MAX, threads);
     write!(out, "{marks}")?;
     for seed in &failed {
         writeln!(
             out,
             "seed {seed} failed: {}",
-            broker_sim::replay_command(*seed)
+            broker_sim::replay_command(kind, *seed)
         )?;
     }
     let missing = marks.missing();

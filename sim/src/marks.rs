@@ -45,15 +45,70 @@ pub const RARE: &[&str] = &[
     "request without room",
 ];
 
+/// The same for replicas of a store on a stream.
+pub const RARE_OF_REPLICAS: &[&str] = &[
+    "took over",
+    "fenced",
+    "lease lost",
+    "left behind",
+    "append lost",
+    "append doubled",
+    "answer to an append lost",
+    "append refused",
+    "append found at the tail",
+    "append sent again",
+    "tail seen late",
+    "lease given twice",
+    "lease over early",
+    "snapshot written",
+    "snapshot torn",
+    "snapshot damaged",
+    "snapshot left out",
+    "log compacted",
+    "began with a snapshot",
+    "delivery doubled",
+    "deliveries cut",
+    "link cut",
+    "node crashed",
+    "node suspended",
+    "clock jumped",
+    "group of several requests",
+    "request not applied",
+    "result never learnt",
+    "entry expired",
+    "clone attached",
+    "clone followed to another leader",
+    "put_unique won",
+    "put_unique lost",
+    "confirmed read",
+];
+
 /// Counts by name.
-#[derive(Debug, Clone, Default)]
-pub struct Marks(BTreeMap<&'static str, u64>);
+#[derive(Debug, Clone)]
+pub struct Marks {
+    rare: &'static [&'static str],
+    counts: BTreeMap<&'static str, u64>,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self::of(RARE)
+    }
+}
 
 impl Marks {
+    /// Of what is in a list.
+    pub const fn of(rare: &'static [&'static str]) -> Self {
+        Self {
+            rare,
+            counts: BTreeMap::new(),
+        }
+    }
+
     /// It happened.
     pub fn hit(&mut self, name: &'static str) {
-        debug_assert!(RARE.contains(&name), "{name}");
-        *self.0.entry(name).or_default() += 1;
+        debug_assert!(self.rare.contains(&name), "{name}");
+        *self.counts.entry(name).or_default() += 1;
     }
 
     /// It happened, if it did.
@@ -65,22 +120,27 @@ impl Marks {
 
     /// Takes over what happened elsewhere.
     pub fn add(&mut self, other: &Self) {
-        for (name, count) in &other.0 {
-            *self.0.entry(name).or_default() += count;
+        for (name, count) in &other.counts {
+            *self.counts.entry(name).or_default() += count;
         }
     }
 
     /// What never happened.
     pub fn missing(&self) -> Vec<&'static str> {
-        let missing = RARE.iter().filter(|name| !self.0.contains_key(*name));
+        let missing = self.rare.iter();
+        let missing = missing.filter(|name| !self.counts.contains_key(*name));
         missing.copied().collect()
     }
 }
 
 impl fmt::Display for Marks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for name in RARE {
-            writeln!(f, "{:>9}  {name}", self.0.get(name).copied().unwrap_or(0))?;
+        for name in self.rare {
+            writeln!(
+                f,
+                "{:>9}  {name}",
+                self.counts.get(name).copied().unwrap_or(0)
+            )?;
         }
         Ok(())
     }

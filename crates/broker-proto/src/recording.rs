@@ -322,7 +322,7 @@ const fn tables() -> [[u32; 256]; 4] {
 }
 
 /// The checksum of parts that follow one another.
-fn crc32c(parts: &[&[u8]]) -> u32 {
+pub(crate) fn crc32c(parts: &[&[u8]]) -> u32 {
     let [one, two, three, four] = &TABLES;
     let at = |table: &[u32; 256], byte: u8| table.get(usize::from(byte)).copied().unwrap_or(0);
     let mut crc = u32::MAX;

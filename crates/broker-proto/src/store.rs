@@ -17,6 +17,7 @@ pub mod mark;
 pub mod master;
 pub mod memory;
 pub mod operation;
+pub mod replica;
 
 use std::sync::Arc;
 

@@ -258,11 +258,7 @@ impl<'a> Command<'a> {
     ///
     /// Names the first byte that is not what it should be.
     pub fn parse(payload: &'a [u8]) -> Result<Self, DecodeError> {
-        let mut fields = Fields {
-            reader: Reader::new(payload),
-            payload,
-            base: 0,
-        };
+        let mut fields = Fields::new(payload);
         Ok(Self {
             seq: fields.u64()?,
             sender: fields.entity()?,
@@ -528,7 +524,7 @@ fn put_expiry(out: &mut Vec<u8>, expiry: Option<Timespan>) {
 }
 
 /// A reader of fields that also finds its way around whole values.
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     payload: &'a [u8],
     /// Reads what begins at `base`.
     reader: Reader<'a>,
@@ -536,6 +532,20 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// Reads from the first byte on.
+    pub(super) const fn new(payload: &'a [u8]) -> Self {
+        Self {
+            reader: Reader::new(payload),
+            payload,
+            base: 0,
+        }
+    }
+
+    /// Whether everything was read.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.at() == self.payload.len()
+    }
+
     fn content(&mut self) -> Result<Content<'a>, DecodeError> {
         Ok(match self.u8()? {
             0 => Content::Put {
@@ -601,7 +611,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn at(&self) -> usize {
+    pub(super) fn at(&self) -> usize {
         self.base + self.reader.position()
     }
 
@@ -609,14 +619,14 @@ impl<'a> Fields<'a> {
         read.map_err(|error| DecodeError::new(self.base + error.offset, error.kind))
     }
 
-    fn error_before(&self, expected: &'static str) -> DecodeError {
+    pub(super) fn error_before(&self, expected: &'static str) -> DecodeError {
         DecodeError::new(
             self.at().saturating_sub(1),
             DecodeErrorKind::Other(expected),
         )
     }
 
-    fn u8(&mut self) -> Result<u8, DecodeError> {
+    pub(super) fn u8(&mut self) -> Result<u8, DecodeError> {
         let read = self.reader.u8();
         self.located(read)
     }
@@ -626,7 +636,13 @@ impl<'a> Fields<'a> {
         self.located(read)
     }
 
-    fn u64(&mut self) -> Result<u64, DecodeError> {
+    pub(super) fn u32(&mut self) -> Result<u32, DecodeError> {
+        let high = self.u16()?;
+        let low = self.u16()?;
+        Ok(u32::from(high) << 16 | u32::from(low))
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, DecodeError> {
         let read = self.reader.u64();
         self.located(read)
     }
@@ -636,7 +652,7 @@ impl<'a> Fields<'a> {
         self.located(read)
     }
 
-    fn entity(&mut self) -> Result<EntityId, DecodeError> {
+    pub(super) fn entity(&mut self) -> Result<EntityId, DecodeError> {
         let read = self.reader.bytes(ENTITY_ID_SIZE);
         let bytes = self.located(read)?;
         let bytes = bytes.first_chunk().ok_or_else(|| {
@@ -654,11 +670,21 @@ impl<'a> Fields<'a> {
         self.located(read).map(|ns| Some(Timespan::from_ns(ns)))
     }
 
+    pub(super) fn bytes(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
+        let read = self.reader.bytes(length);
+        self.located(read)
+    }
+
+    pub(super) fn i64(&mut self) -> Result<i64, DecodeError> {
+        let read = self.reader.i64();
+        self.located(read)
+    }
+
     fn kind(&mut self) -> Result<Kind, DecodeError> {
         Kind::from_tag(self.u8()?).ok_or_else(|| self.error_before("a type tag from 0 to 14"))
     }
 
-    fn value(&mut self) -> Result<&'a [u8], DecodeError> {
+    pub(super) fn value(&mut self) -> Result<&'a [u8], DecodeError> {
         let at = self.at();
         let rest = self.payload.get(at..).unwrap_or_default();
         let length = validate_prefix(rest)

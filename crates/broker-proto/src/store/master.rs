@@ -303,6 +303,22 @@ impl<B: Backend> Master<B> {
         self.changes
     }
 
+    /// Its back end.
+    pub(in crate::store) const fn backend_mut(&mut self) -> &mut B {
+        &mut self.backend
+    }
+
+    /// What is left when it ends: its back end, with the group that was not committed.
+    pub(in crate::store) fn into_backend(self) -> B {
+        self.backend
+    }
+
+    /// Whether the group has dealt with a request of a clone or answered a user: something that is
+    /// only true if everything before it is.
+    pub(in crate::store) fn has_decided(&self) -> bool {
+        !self.group.applied.is_empty() || !self.group.answered.is_empty()
+    }
+
     // --- the outside ----------------------------------------------------------------------------
 
     /// Whether somebody listens to store events; without they are not made.
