@@ -72,6 +72,9 @@ impl Replica {
                     self.orphan = self.pending.take();
                     self.step_down(StepDown::LeftBehind);
                     self.load(first);
+                } else {
+                    // It was asked for before the last entries came: nothing is missing.
+                    self.follow();
                 }
             }
         }
