@@ -663,6 +663,16 @@ fn a_leader_that_was_left_behind_learns_its_result_from_the_snapshot() {
 }
 
 #[test]
+fn a_replica_that_is_told_of_a_gap_before_what_it_has_asks_for_what_is_behind() {
+    let mut bench = Bench::follower(config());
+    bench.replica.handle_entry(NOW, 1, &foreign(1, &[]));
+    bench.drain();
+    // What was asked for first began at 1, which is compacted meanwhile.
+    bench.replica.handle_gap(2);
+    assert_eq!(bench.drain(), [Effect::Follow { after: 1 }]);
+}
+
+#[test]
 fn a_copy_never_asks_for_the_lease() {
     let mut bench = Bench::follower(ReplicaConfig {
         candidacy: Candidacy::CopyOnly,
