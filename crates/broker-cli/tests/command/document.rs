@@ -100,6 +100,8 @@ fn every_example_works() {
     )
     .unwrap();
     std::fs::write(folder.path().join("feed.csv"), "indicator\n192.0.2.66\n").unwrap();
+    let decision = r#"{"time":"2026-01-01T00:00:00Z","principal":"siem","address":"192.0.2.1","action":"subscribe","resource":"/notices/","decision":"allow","count":1}"#;
+    std::fs::write(folder.path().join("audit.jsonl"), format!("{decision}\n")).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_broker"), folder.path().join("broker")).unwrap();
     let search_path = format!(
         "{}:{}",
