@@ -1,4 +1,4 @@
-//! What an endpoint keeps by a name: counters, whose names come from outside, and options of peerings.
+//! Bounded maps by name: counters, whose names come from outside, and options of peerings.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

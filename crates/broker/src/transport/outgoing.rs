@@ -1,4 +1,4 @@
-//! What waits in the mailbox of a connection, taken out message by message.
+//! The reader of a mailbox that takes messages out one by one.
 //!
 //! For transports that write each message in a form of their own. A native connection writes what is
 //! in its mailbox as it is, and one of a WebSocket server reads translations that are shared.
