@@ -76,7 +76,7 @@ impl Learned {
     ///
     /// # Errors
     ///
-    /// When no rule can be made of it; everything is as before then.
+    /// When no rule can be made of it, or it is one too many ([`Unlearnable::TooMany`]).
     pub fn observe(&mut self, principal: &str, request: &Request<'_>) -> Result<(), Unlearnable> {
         let glob = |name: &[u8]| {
             let name = std::str::from_utf8(name).ok();
@@ -111,10 +111,10 @@ impl Learned {
             }
             (Request::Subscribe { topic }, _) => asked.subscribe.insert(topic.into()),
             (Request::Store { operation, .. }, Some(name)) => {
-                let greatest = asked.stores.entry(name).or_insert(operation);
-                *greatest = operation.max(*greatest);
-                // Three for each name at most.
-                false
+                let greatest = asked.stores.get(&name).copied();
+                let needed = greatest.map_or(operation, |greatest| greatest.max(operation));
+                asked.stores.insert(name, needed);
+                greatest.is_none()
             }
             (Request::Store { .. }, None) => false,
             (Request::Http { path }, _) => asked.http.insert(path.into()),

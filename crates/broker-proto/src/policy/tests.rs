@@ -821,11 +821,26 @@ fn what_no_rule_can_name_is_not_learned() {
         assert_eq!(learned.observe("p", &request), Err(Unlearnable::Reserved));
     }
     assert_eq!(learned.policy().unwrap(), Policy::default());
-    for index in 0..REQUESTS_MAX {
-        let path = index.to_string();
-        let path = path.as_bytes();
-        let observed = learned.observe("p", &Request::Http { path });
-        // The principal counts as well.
-        assert_eq!(observed.is_ok(), index + 1 < REQUESTS_MAX, "{index}");
+    // However they differ.
+    let kinds: [fn(&[u8]) -> Request<'_>; 4] = [
+        |path| Request::Http { path },
+        |topic| Request::Subscribe { topic },
+        |topic| Request::Publish {
+            topic,
+            content: Content::Other,
+        },
+        |name| Request::Store {
+            name,
+            operation: Operation::Read,
+        },
+    ];
+    for kind in kinds {
+        let mut learned = Learned::default();
+        for index in 0..REQUESTS_MAX {
+            let name = index.to_string();
+            let observed = learned.observe("p", &kind(name.as_bytes()));
+            // The principal counts as well.
+            assert_eq!(observed.is_ok(), index + 1 < REQUESTS_MAX, "{index}");
+        }
     }
 }
