@@ -730,6 +730,11 @@ impl Session {
         else {
             return;
         };
+        // More than was asked for: not from the stream, as others can publish to this inbox, or late. It is
+        // not acknowledged, so that the stream delivers again what is its own.
+        if reader.room == 0 {
+            return;
+        }
         // Requests are served in their order.
         if let Some(mut pull) = reader.pulls.first_entry() {
             let served = pull.get_mut();
@@ -1001,6 +1006,7 @@ mod tests {
             .collect();
         assert_eq!(sequences, [1, 2, 3, 4]);
         assert_eq!(scene.said(), "", "there is no room");
+        assert_eq!(scene.hear(&message(5)), [], "nor was it asked for");
         scene.session.make_room(scene.now, reader, 1);
         assert_eq!(scene.said(), "", "one is no request worth");
         scene.session.make_room(scene.now, reader, 3);
