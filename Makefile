@@ -66,6 +66,7 @@ TYPED_EXAMPLES := $(filter-out examples/demo% examples/zeek_replay.py examples/z
 SIM_SEEDS ?= 10000
 SIM_REPLICA_SEEDS ?= 1000000
 SIM_FROM ?= 0
+SIM_THREADS ?= $(shell nproc 2>/dev/null || echo 1)
 POLICY_SEEDS ?= 1000000
 
 FUZZ_TARGETS := value frame inbound handshake routing_update json zeek_message log_record websocket \
@@ -256,13 +257,13 @@ release-check: ## versions, changelog, crates, dist/release: what has to be true
 
 .PHONY: sim sim-build
 sim: ## simulate SIM_SEEDS (default 10000) clusters of data stores, SIM_REPLICA_SEEDS (default 1000000) of replicas from SIM_FROM on, and 10000 schedules of policies
-	$(CARGO) run $(LOCKED) --quiet --profile sim -p broker-sim -- --seeds $(SIM_SEEDS) --from $(SIM_FROM)
-	$(CARGO) run $(LOCKED) --quiet --profile sim -p broker-sim -- --gateway --seeds 10000 --from $(SIM_FROM)
-	$(CARGO) run $(LOCKED) --quiet --profile sim -p broker-sim -- --replicas --seeds $(SIM_REPLICA_SEEDS) --from $(SIM_FROM) --threads 2
+	$(CARGO) run $(LOCKED) --quiet --profile sim -p broker-sim -- --seeds $(SIM_SEEDS) --from $(SIM_FROM) --threads $(SIM_THREADS)
+	$(CARGO) run $(LOCKED) --quiet --profile sim -p broker-sim -- --gateway --seeds 10000 --from $(SIM_FROM) --threads $(SIM_THREADS)
+	$(CARGO) run $(LOCKED) --quiet --profile sim -p broker-sim -- --replicas --seeds $(SIM_REPLICA_SEEDS) --from $(SIM_FROM) --threads $(SIM_THREADS)
 
 .PHONY: sim-policy
 sim-policy: ## simulate POLICY_SEEDS (default 1000000) schedules of endpoints with policies from SIM_FROM on
-	$(CARGO) run $(LOCKED) --quiet --profile sim -p broker-sim -- --gateway --seeds $(POLICY_SEEDS) --from $(SIM_FROM)
+	$(CARGO) run $(LOCKED) --quiet --profile sim -p broker-sim -- --gateway --seeds $(POLICY_SEEDS) --from $(SIM_FROM) --threads $(SIM_THREADS)
 
 sim-build:
 	$(CARGO) build $(LOCKED) --quiet --profile sim -p broker-sim
@@ -336,6 +337,8 @@ adr-index: ## write the index of the decision records anew
 fmt-check: ## fail if the Rust code is not formatted
 	$(CARGO) fmt --all --check
 
+# What changes from one build to the next is worth keeping in pieces where somebody builds again and again.
+ci: export CARGO_INCREMENTAL ?= 0
 ci: ## what guards the main branch: everything above but bench, bench-growth and stress, timed
 	$(CARGO) run --quiet $(LOCKED) -p xtask -- ci
 
