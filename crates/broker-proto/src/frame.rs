@@ -190,13 +190,16 @@ pub fn write_envelope<E: From<EnvelopeError>>(
         length: topic.len(),
     })?;
     let start = out.len();
-    out.reserve(FRAME_LEN_SIZE + ENVELOPE_SIZE + topic.len());
-    out.extend_from_slice(&[0; FRAME_LEN_SIZE]);
-    out.extend_from_slice(sender.bytes());
-    out.extend_from_slice(receiver.bytes());
-    out.push(tag as u8);
-    out.extend_from_slice(&TTL.to_be_bytes());
-    out.extend_from_slice(&topic_length.to_be_bytes());
+    // Whole at once: each piece by itself would ask for room.
+    let mut head = [0; FRAME_LEN_SIZE + ENVELOPE_SIZE];
+    let (_, header) = head.split_at_mut(FRAME_LEN_SIZE);
+    header[..RECEIVER_OFFSET].copy_from_slice(sender.bytes());
+    header[RECEIVER_OFFSET..TAG_OFFSET].copy_from_slice(receiver.bytes());
+    header[TAG_OFFSET] = tag as u8;
+    header[TTL_OFFSET..TOPIC_LENGTH_OFFSET].copy_from_slice(&TTL.to_be_bytes());
+    header[TOPIC_LENGTH_OFFSET..].copy_from_slice(&topic_length.to_be_bytes());
+    out.reserve(head.len() + topic.len());
+    out.extend_from_slice(&head);
     out.extend_from_slice(topic);
     let written = write(out).and_then(|()| Ok(close_frame(out, start)?));
     if written.is_err() {

@@ -352,7 +352,9 @@ impl<T: Clone> RoutingTable<T> {
         let peers = if receiver.is_nil() {
             let closed = self.closed_to(topic);
             let mut peers = self.peer_index.matches(topic);
-            peers.retain(|peer| !closed.contains(&peer.id));
+            if !closed.is_empty() {
+                peers.retain(|peer| !closed.contains(&peer.id));
+            }
             if self.limited > 0 && is_internal(topic) {
                 peers.retain(|peer| self.gets_internal(peer.id, topic));
             }

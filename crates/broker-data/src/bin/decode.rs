@@ -102,7 +102,7 @@ pub(crate) fn scan(bytes: &[u8]) -> Result<Scan, DecodeError> {
         unordered: false,
         error: None,
     };
-    scanner.value();
+    scanner.items(1);
     match scanner.error {
         Some(error) => Err(error),
         None => Ok(Scan {
@@ -113,9 +113,13 @@ pub(crate) fn scan(bytes: &[u8]) -> Result<Scan, DecodeError> {
     }
 }
 
-/// Walks a value. It recurses once per container, which the depth limit bounds to what fits a
-/// small stack, and keeps what it knows of a container in registers: no levels to be cleared for
-/// each message, most of which are a few small vectors.
+/// Vectors inside one another that one call walks, before it recurses: messages of every known sender
+/// have fewer.
+const LEVELS: usize = 8;
+
+/// Walks a value. It keeps what it knows of a container in registers, and of the vectors around it only
+/// how many elements are to come. Other containers, and vectors beyond [`LEVELS`], it enters by a call,
+/// which the depth limit bounds to what fits a small stack.
 struct Scanner<'a> {
     bytes: &'a [u8],
     reader: Reader<'a>,
@@ -147,7 +151,6 @@ impl Scanner<'_> {
         }
     }
 
-    #[inline]
     fn container(&mut self, head: Head, position: usize) -> bool {
         let Some(room) = self.room.checked_sub(1) else {
             return self.fail(DecodeError::new(position, DecodeErrorKind::Depth));
@@ -156,7 +159,7 @@ impl Scanner<'_> {
         self.room_min = self.room_min.min(room);
         let goes = match head {
             Head::Scalar => true,
-            Head::Vector(count) => self.vector(count),
+            Head::Vector(count) => self.items(count),
             Head::Set(count) => self.keyed(count, false),
             Head::Table(count) => self.keyed(count, true),
         };
@@ -164,25 +167,52 @@ impl Scanner<'_> {
         goes
     }
 
+    /// Walks so many values with all that is inside of them.
     #[inline(never)]
-    fn vector(&mut self, count: u32) -> bool {
-        // A reader of its own can stay in registers for as long as there are scalars.
+    fn items(&mut self, count: u32) -> bool {
+        // A reader of its own stays in registers.
         let mut reader = self.reader.clone();
-        for _ in 0..count {
+        // Elements to come in the vectors around the one that is walked.
+        let mut around = [0; LEVELS];
+        let around = around.get_mut(..self.room.min(LEVELS)).unwrap_or_default();
+        let (mut level, mut level_max) = (0_usize, 0);
+        let mut left = count;
+        loop {
+            let Some(behind) = left.checked_sub(1) else {
+                let Some(outer) = level.checked_sub(1) else {
+                    break;
+                };
+                level = outer;
+                left = around.get(outer).copied().unwrap_or_default();
+                continue;
+            };
+            left = behind;
             let position = reader.position();
             match reader.skip_item() {
                 Ok(Head::Scalar) => {}
                 Ok(head) => {
+                    if let Head::Vector(count) = head
+                        && let Some(place) = around.get_mut(level)
+                    {
+                        *place = left;
+                        left = count;
+                        level = level.wrapping_add(1);
+                        level_max = level_max.max(level);
+                        continue;
+                    }
                     self.reader = reader;
+                    self.room = self.room.saturating_sub(level);
                     if !self.container(head, position) {
                         return false;
                     }
+                    self.room = self.room.saturating_add(level);
                     reader = self.reader.clone();
                 }
                 Err(error) => return self.fail(error),
             }
         }
         self.reader = reader;
+        self.room_min = self.room_min.min(self.room.saturating_sub(level_max));
         true
     }
 

@@ -12,10 +12,11 @@ use std::thread;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::bin::decode::scan;
 use crate::value::arbitrary::values;
 use crate::{
-    DEPTH_MAX, DecodeErrorKind, EncodeError, Encoder, Item, Reader, Set, Source, Table, Value,
-    View, compare, decode, decode_prefix, put_varbyte, to_bytes, validate,
+    DEPTH_MAX, DecodeError, DecodeErrorKind, EncodeError, Encoder, Item, Reader, Set, Source,
+    Table, Value, View, compare, decode, decode_prefix, put_varbyte, to_bytes, validate,
 };
 
 /// Encodes with all sets and tables in descending order, which is valid but not canonical.
@@ -103,6 +104,24 @@ fn exercise(bytes: &[u8]) {
     let mut reader = Reader::new(bytes);
     while reader.next_item().is_ok() {}
     assert_eq!(reader.position() + reader.remaining(), bytes.len());
+}
+
+proptest! {
+    // Sets and tables have one element, so that none is twice there.
+    #[test]
+    fn containers_in_any_order_are_walked_to_their_end(
+        items in vec(
+            prop::sample::select(vec![
+                &b"\x0e\x01"[..], b"\x0e\x01", b"\x0e\x02", b"\x0e\x03", b"\x0e\x00", b"\x0c\x01",
+                b"\x0d\x01", b"\x0c\x00", b"\x00", b"\x01\x01", b"\x08\x00\x50\x01", b"\x08\x00\x50\x04",
+                b"\x05\x01x", b"\x05\x81\x00x", b"\x0e\x82\x00", b"\x0f",
+            ]),
+            0..80,
+        ),
+        filler in 0..3_usize,
+    ) {
+        check_scan(&[items.concat(), vec![0; filler * 50]].concat());
+    }
 }
 
 proptest! {
@@ -299,6 +318,45 @@ fn the_deepest_value_fits_a_small_stack_and_a_deeper_one_is_refused() {
             let _ = View::trusted(&far_deeper).text();
             let _ = compare(&far_deeper, &far_deeper);
         });
+    }
+}
+
+/// What [`scan`] does, one call per container: bytes that the value at the start takes, and its depth.
+fn scan_by_recursion(reader: &mut Reader<'_>, depth: usize) -> Result<usize, DecodeError> {
+    let position = reader.position();
+    let inside = match reader.next_item()? {
+        Item::Set(count) | Item::Vector(count) => count,
+        Item::Table(count) => 2 * count,
+        _ => return Ok(depth),
+    };
+    if depth == DEPTH_MAX {
+        return Err(DecodeError::new(position, DecodeErrorKind::Depth));
+    }
+    let mut deepest = depth + 1;
+    for _ in 0..inside {
+        deepest = deepest.max(scan_by_recursion(reader, depth + 1)?);
+    }
+    Ok(deepest)
+}
+
+fn check_scan(bytes: &[u8]) {
+    let mut reader = Reader::new(bytes);
+    let depth = scan_by_recursion(&mut reader, 0);
+    let expected = depth.map(|depth| (reader.position(), depth));
+    let found = scan(bytes).map(|found| (found.length, found.depth));
+    assert_eq!(found, expected, "{bytes:?}");
+}
+
+#[test]
+fn any_depth_is_walked_to_its_end() {
+    for around in NESTS {
+        for levels in (0..=DEPTH_MAX + 1).filter(|levels| *levels < 20 || *levels + 3 > DEPTH_MAX) {
+            let bytes = nest(around, levels);
+            check_scan(&bytes);
+            // In a vector, in front of something else.
+            check_scan(&[&[14, 2], &bytes[..], &bytes[..]].concat());
+            check_scan(&bytes[..bytes.len() - 1]);
+        }
     }
 }
 

@@ -359,51 +359,56 @@ impl<'a> Reader<'a> {
             self.rest = rest;
             return Ok(Head::Scalar);
         }
-        self.skip_other()
-    }
-
-    /// As [`skip_item`](Self::skip_item): what has a length or a count, ports, and what is wrong.
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    fn skip_other(&mut self) -> Result<Head, DecodeError> {
-        let [tag] = self.array("a type tag")?;
-        if matches!(tag, 5 | 11..=14) {
-            let count = self.varbyte()?;
-            return match tag {
-                12 => Ok(Head::Set(count)),
-                13 => Ok(Head::Table(count)),
-                14 => Ok(Head::Vector(count)),
-                _ => {
-                    let size = usize::try_from(count).unwrap_or(usize::MAX);
-                    self.slice(size, CONTENT).map(|_| Head::Scalar)
-                }
+        // Nearly all others have a length or a count below 128.
+        if let [tag @ (5 | 11..=14), count @ ..0x80, rest @ ..] = self.rest {
+            let head = match tag {
+                12 => Some(Head::Set(u32::from(*count))),
+                13 => Some(Head::Table(u32::from(*count))),
+                14 => Some(Head::Vector(u32::from(*count))),
+                _ => None,
             };
+            if let Some(head) = head {
+                self.rest = rest;
+                return Ok(head);
+            }
+            if let Some(rest) = rest.get(usize::from(*count)..) {
+                self.rest = rest;
+                return Ok(Head::Scalar);
+            }
         }
-        if tag == 8 {
-            return self.port().map(|_| Head::Scalar);
+        if let [8, _, _, 0..=3, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(Head::Scalar);
         }
-        Err(self.wrong_item(tag))
+        // By value: what a call could change through a reference is in no register.
+        let (head, reader) = self.clone().skip_any_item()?;
+        *self = reader;
+        Ok(head)
     }
 
+    /// As [`skip_item`](Self::skip_item), at any cost, and with what is wrong.
     #[cold]
-    fn wrong_item(&self, tag: u8) -> DecodeError {
-        match tag {
-            0..=14 => self.truncated_scalar(tag),
-            _ => self.error_behind(DecodeErrorKind::Tag(tag)),
-        }
-    }
-
-    #[cold]
-    fn truncated_scalar(&self, tag: u8) -> DecodeError {
-        self.error(DecodeErrorKind::Truncated(match tag {
-            1 => A_BOOLEAN,
-            2 => A_COUNT,
-            3 => AN_INTEGER,
-            4 => A_REAL,
-            6 => AN_ADDRESS,
-            7 => A_SUBNET,
-            9 => A_TIMESTAMP,
-            _ => A_TIMESPAN,
-        }))
+    fn skip_any_item(mut self) -> Result<(Head, Self), DecodeError> {
+        // Counts are 32 bits wide. Spec: wire 3.1
+        let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        let head = match self.next_item()? {
+            Item::Set(elements) => Head::Set(count(elements)),
+            Item::Table(entries) => Head::Table(count(entries)),
+            Item::Vector(elements) => Head::Vector(count(elements)),
+            Item::None
+            | Item::Boolean(_)
+            | Item::Count(_)
+            | Item::Integer(_)
+            | Item::Real(_)
+            | Item::String(_)
+            | Item::Address(_)
+            | Item::Subnet(_)
+            | Item::Port(_)
+            | Item::Timestamp(_)
+            | Item::Timespan(_)
+            | Item::EnumValue(_) => Head::Scalar,
+        };
+        Ok((head, self))
     }
 
     /// Passes over one value with everything inside of it, however deep.

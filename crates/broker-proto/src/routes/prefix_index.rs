@@ -13,6 +13,9 @@ use std::sync::Arc;
 use crate::topic::Topic;
 use crate::tree::Tree;
 
+/// Owners of a topic that there is room for at once.
+const FEW: usize = 4;
+
 /// The entries of the filters of some owners, which are ordered among themselves.
 #[derive(Debug)]
 pub(super) struct PrefixIndex<R> {
@@ -68,6 +71,10 @@ impl<R: Ord> PrefixIndex<R> {
             } else if before.is_none_or(|(before, ())| before.prefix.as_bytes() != prefix) {
                 // The only one with this prefix. What is shorter and begins the topic begins the
                 // entry before this one, too.
+                if found.is_empty() {
+                    // Most topics have few: growing from nothing costs more than this room.
+                    found = Vec::with_capacity(FEW);
+                }
                 found.push(&entry.owner);
                 matches += 1;
                 before.map(|(before, ())| common_len(before.prefix.as_bytes(), rest))
