@@ -97,6 +97,7 @@ from ._broker import (
     StoreEvents,
     StoreProxy,
     StoredMessage,
+    StreamReader,
     StreamState,
     Subnet,
     Table,
@@ -224,7 +225,8 @@ class Endpoint(_broker.Endpoint):
     def make_subscriber(self, topics, qsize=20, subscriber_class=Subscriber, *, on_loss="ignore",
                         buffer=None, overflow=None, durable=None, group=None, start=None, ack=None,
                         ack_wait=None, unacked_max=None, prefetch=None, deliveries_max=None,
-                        dead_letters=None, stream=None, require_durable=False, timeout=None):
+                        dead_letters=None, stream=None, require_durable=False, timeout=None,
+                        retained=False):
         """Makes a subscriber to topics: one (str, bytes or Topic), or an iterable of them.
 
         `subscriber_class` is called with the native subscriber. `qsize` has no effect. With
@@ -244,7 +246,23 @@ class Endpoint(_broker.Endpoint):
         `require_durable` refuses one with a single copy, `timeout` (30 s) is for the servers' answers.
         `group="name"` is the same for subscribers that share the work: each message goes to one of
         them. Raises DurableError when the servers refuse.
+
+        `retained=True` makes a StreamReader of last values, `publish(..., retain=True)`: the present ones
+        come first, then what becomes of them. `stream`, `prefetch` (4096), `require_durable` and `timeout`
+        are for these, too.
         """
+        if retained:
+            given = [key for key, value in (
+                ("durable", durable), ("group", group), ("start", start), ("ack", ack), ("ack_wait", ack_wait),
+                ("unacked_max", unacked_max), ("deliveries_max", deliveries_max),
+                ("dead_letters", dead_letters), ("buffer", buffer), ("overflow", overflow),
+            ) if value is not None]
+            if given or subscriber_class is not Subscriber or on_loss != "ignore":
+                raise TypeError("expected `retained` without `%s`"
+                                % (given + ["subscriber_class or on_loss"])[0])
+            return super().make_retained_subscriber(
+                topics, stream=stream, prefetch=prefetch, require_durable=bool(require_durable),
+                timeout=timeout)
         name = durable if group is None else group
         options = {
             "start": start, "ack": ack, "ack_wait": ack_wait, "unacked_max": unacked_max,

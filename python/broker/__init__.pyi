@@ -47,6 +47,7 @@ from ._broker import StoreEvent as StoreEvent
 from ._broker import StoreEvents as StoreEvents
 from ._broker import StoredMessage as StoredMessage
 from ._broker import StoreProxy as StoreProxy
+from ._broker import StreamReader as StreamReader
 from ._broker import StreamState as StreamState
 from ._broker import Subnet as Subnet
 from ._broker import Table as Table
@@ -153,6 +154,7 @@ class Endpoint(_broker.Endpoint):
         overflow: Literal["drop_oldest", "drop_newest", "block", "disconnect"] | None = None,
         durable: None = None,
         group: None = None,
+        retained: Literal[False] = False,
     ) -> _T: ...
     @overload
     def make_subscriber(
@@ -171,6 +173,17 @@ class Endpoint(_broker.Endpoint):
         require_durable: bool = False,
         timeout: _Wait = None,
     ) -> DurableSubscriber: ...
+    @overload
+    def make_subscriber(
+        self,
+        topics: _Topics,
+        *,
+        retained: Literal[True],
+        prefetch: int | None = None,
+        stream: str | None = None,
+        require_durable: bool = False,
+        timeout: _Wait = None,
+    ) -> StreamReader: ...
     @overload
     def make_subscriber(
         self,

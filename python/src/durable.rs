@@ -35,10 +35,12 @@ pub(crate) fn topics(endpoint: &broker::Endpoint) -> PyResult<DurableTopics> {
 pub(crate) fn publish_options(
     message_id: Option<String>,
     expected_last: Option<u64>,
+    retain: bool,
     timeout: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PublishOptions> {
     let mut options = PublishOptions {
         message_id,
+        retain,
         expected_last_of_topic: expected_last,
         ..PublishOptions::default()
     };
@@ -65,13 +67,27 @@ pub(crate) fn publish(
         .map_err(|error| from_durable(&error))
 }
 
-/// Where a cursor begins, as an argument says it.
-fn start(value: Option<&Bound<'_, PyAny>>) -> PyResult<DurableStart> {
+/// Withdraws the last value of a topic.
+pub(crate) fn withdraw(
+    endpoint: &broker::Endpoint,
+    topic: &Bound<'_, PyAny>,
+    options: PublishOptions,
+) -> PyResult<StoredMessage> {
+    let name = topic::bytes_of(topic)?;
+    let pending = topics(endpoint)?.withdraw(&name, options);
+    let stored = wait_forever(topic.py(), pending)?;
+    stored
+        .map(StoredMessage)
+        .map_err(|error| from_durable(&error))
+}
+
+/// A place in a stream, as the argument of that name says it.
+pub(crate) fn start(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<DurableStart> {
     let Some(value) = value else {
         return Ok(DurableStart::New);
     };
     if let Ok(text) = value.cast::<PyString>() {
-        return start_of_text(&text.to_cow()?);
+        return start_of_text(name, &text.to_cow()?);
     }
     if let Ok(span) = value.cast::<PyDelta>() {
         return Ok(DurableStart::Ago(duration(span.as_any())?));
@@ -85,7 +101,7 @@ fn start(value: Option<&Bound<'_, PyAny>>) -> PyResult<DurableStart> {
     point_in_time(value).map(DurableStart::Time)
 }
 
-fn start_of_text(text: &str) -> PyResult<DurableStart> {
+fn start_of_text(name: &str, text: &str) -> PyResult<DurableStart> {
     match text {
         "first" => return Ok(DurableStart::First),
         "new" => return Ok(DurableStart::New),
@@ -105,7 +121,7 @@ fn start_of_text(text: &str) -> PyResult<DurableStart> {
     });
     ago.map(DurableStart::Ago).ok_or_else(|| {
         PyValueError::new_err(format!(
-            "expected `start` to be first, new, a span such as -1h, a time or the number of a message, \
+            "expected `{name}` to be first, new, a span such as -1h, a time or the number of a message, \
              found `{text}`"
         ))
     })
@@ -148,7 +164,7 @@ impl Keywords<'_> {
             None => None,
         };
         Ok(DurableOptions {
-            start: start(self.start.as_ref())?,
+            start: start("start", self.start.as_ref())?,
             acknowledge,
             ack_wait: span(self.ack_wait, defaults.ack_wait)?,
             unacked_max: self.unacked_max.unwrap_or(defaults.unacked_max),
@@ -192,6 +208,7 @@ pub(crate) fn make_stream(
     max_messages: Option<u64>,
     max_messages_per_topic: Option<u64>,
     discard: &str,
+    retained: bool,
     require_durable: bool,
     timeout: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<StreamState> {
@@ -211,6 +228,7 @@ pub(crate) fn make_stream(
         bytes_max: max_bytes,
         messages_max: max_messages,
         topic_messages_max: max_messages_per_topic,
+        retained,
         discard,
         require_durable,
         timeout: timeout.map_or(Ok(defaults.timeout), duration)?,
@@ -308,7 +326,8 @@ impl StreamState {
 }
 
 /// A message of a stream: `topic` (str), `value`, `sequence` (its number in the stream), `time` (when the
-/// stream got it, a datetime), `redelivered`, `deliveries`, `pending` (how many were behind it).
+/// stream got it, a datetime), `redelivered`, `deliveries`, `pending` (how many were behind it),
+/// `withdrawn` (of last values: the topic has none any more).
 ///
 /// It can be unpacked as `topic, value`. The value is made when it is first asked for; a set within a set
 /// and within a key is a frozenset.
@@ -316,6 +335,13 @@ impl StreamState {
 pub(crate) struct DurableMessage {
     message: broker::DurableMessage,
     value: PyOnceLock<Py<PyAny>>,
+}
+
+impl DurableMessage {
+    pub(crate) fn new(message: broker::DurableMessage) -> Self {
+        let value = PyOnceLock::new();
+        Self { message, value }
+    }
 }
 
 impl fmt::Debug for DurableMessage {
@@ -371,6 +397,12 @@ impl DurableMessage {
     #[getter]
     fn pending(&self) -> u64 {
         self.message.pending()
+    }
+
+    /// Whether it says that its topic has no last value any more; its own value is None.
+    #[getter]
+    fn withdrawn(&self) -> bool {
+        self.message.is_withdrawn()
     }
 
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -436,10 +468,7 @@ impl DurableSubscriber {
                 }
             }
         }
-        let object = |message| {
-            let value = PyOnceLock::new();
-            Ok(Bound::new(py, DurableMessage { message, value })?.into_any())
-        };
+        let object = |message| Ok(Bound::new(py, DurableMessage::new(message))?.into_any());
         messages.into_iter().map(object).collect()
     }
 
@@ -677,8 +706,7 @@ impl DurableBatch {
             let mut more = Vec::new();
             let _ = queue.take(self.count - 1, &mut more);
             for message in more {
-                let value = PyOnceLock::new();
-                messages.push(Bound::new(py, DurableMessage { message, value })?.into_any());
+                messages.push(Bound::new(py, DurableMessage::new(message))?.into_any());
             }
         }
         let kept = messages

@@ -24,6 +24,7 @@ use crate::status::PeerInfo;
 use crate::status_subscriber::StatusSubscriber;
 use crate::store::event::StoreEvents;
 use crate::store::{Store, attach};
+use crate::stream_reader::{self, StreamReader};
 use crate::subscriber::{self, Subscriber};
 use crate::types::time::{Timestamp, point_in_time};
 use crate::types::topic::{self, Topic};
@@ -611,10 +612,13 @@ impl Endpoint {
     /// for at most `timeout` (30 s), and returns a StoredMessage; see docs/nats.md. Again with the same
     /// `message_id` the message is stored once. With `expected_last` it is stored only if the last message
     /// of its topic has that number (0: if there is none).
+    ///
+    /// With `retain=True` it is the same, and a stream for last values has the message as that of its topic:
+    /// subscribers made with `retained=True` get it first, however late they come.
     #[pyo3(signature = (topic, data, *directed, to = None, wait_for_subscriber = None, durable = None,
-                        message_id = None, expected_last = None, timeout = None),
+                        retain = None, message_id = None, expected_last = None, timeout = None),
            text_signature = "($self, topic, data, *, to=None, wait_for_subscriber=None, durable=False, \
-                             message_id=None, expected_last=None, timeout=None)")]
+                             retain=False, message_id=None, expected_last=None, timeout=None)")]
     #[expect(clippy::too_many_arguments, reason = "they are keywords")]
     fn publish(
         &self,
@@ -624,22 +628,24 @@ impl Endpoint {
         to: Option<&Bound<'_, PyAny>>,
         wait_for_subscriber: Option<&Bound<'_, PyAny>>,
         durable: Option<Flag>,
+        retain: Option<Flag>,
         message_id: Option<String>,
         expected_last: Option<u64>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<StoredMessage>> {
-        if durable.is_some_and(|durable| durable.0) {
+        let retain = retain.is_some_and(|retain| retain.0);
+        if retain || durable.is_some_and(|durable| durable.0) {
             if to.is_some() || wait_for_subscriber.is_some() || !directed.is_empty() {
                 return Err(PyTypeError::new_err(
-                    "expected `durable` without `to` and `wait_for_subscriber`: the message is for all, now and later",
+                    "expected `durable` and `retain` without `to` and `wait_for_subscriber`: the message is for all, now and later",
                 ));
             }
-            let options = durable::publish_options(message_id, expected_last, timeout)?;
+            let options = durable::publish_options(message_id, expected_last, retain, timeout)?;
             return durable::publish(self.live()?, topic, data, options).map(Some);
         }
         if message_id.is_some() || expected_last.is_some() || timeout.is_some() {
             return Err(PyTypeError::new_err(
-                "expected `message_id`, `expected_last` and `timeout` with `durable=True` only",
+                "expected `message_id`, `expected_last` and `timeout` with `durable=True` or `retain=True` only",
             ));
         }
         if let Some(limit) = wait_for_subscriber {
@@ -657,6 +663,21 @@ impl Endpoint {
             _ => return Err(PyTypeError::new_err("expected a topic and a value")),
         }
         Ok(None)
+    }
+
+    /// Withdraws the last value of a topic (`publish(..., retain=True)`): who subscribes later gets none, and
+    /// subscribers made with `retained=True` get a message that is `withdrawn`. Ordinary subscribers are not
+    /// told. Options and result as for a durable `publish`.
+    #[pyo3(signature = (topic, *, message_id = None, expected_last = None, timeout = None))]
+    fn withdraw(
+        &self,
+        topic: &Bound<'_, PyAny>,
+        message_id: Option<String>,
+        expected_last: Option<u64>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<StoredMessage> {
+        let options = durable::publish_options(message_id, expected_last, true, timeout)?;
+        durable::withdraw(self.live()?, topic, options)
     }
 
     /// Publishes (topic, value) pairs. When one cannot be converted none is sent.
@@ -716,6 +737,55 @@ impl Endpoint {
         durable::subscriber(self.live()?, topics, name, options)
     }
 
+    /// Makes a subscriber to last values: `make_subscriber(..., retained=True)` of `broker.Endpoint`.
+    #[pyo3(signature = (topics, *, stream = None, prefetch = None, require_durable = Flag(false),
+                        timeout = None),
+           text_signature = "($self, topics, *, stream=None, prefetch=None, require_durable=False, \
+                             timeout=None)")]
+    fn make_retained_subscriber(
+        &self,
+        topics: &Bound<'_, PyAny>,
+        stream: Option<String>,
+        prefetch: Option<usize>,
+        require_durable: Flag,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<StreamReader> {
+        let endpoint = self.live()?;
+        stream_reader::retained(
+            endpoint,
+            topics,
+            stream,
+            prefetch,
+            require_durable.0,
+            timeout,
+        )
+    }
+
+    /// What a stream of the NATS servers has of topics (one, or an iterable), in its order: an iterator,
+    /// for `async for` as well. It begins with the first message or `since`, and ends with the last one
+    /// there is when it is called, or before that at `until`: both a datetime or Timestamp, a span such as
+    /// "-1h" or a timedelta, or the number of a message. Messages are as far apart as they were stored,
+    /// divided by `speed`; None: as fast as they are taken. `stream` names the stream where several keep
+    /// the topics.
+    #[pyo3(signature = (topics, *, since = None, until = None, speed = 1.0, stream = None, prefetch = None,
+                        timeout = None))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords")]
+    fn replay(
+        &self,
+        topics: &Bound<'_, PyAny>,
+        since: Option<&Bound<'_, PyAny>>,
+        until: Option<&Bound<'_, PyAny>>,
+        speed: Option<f64>,
+        stream: Option<String>,
+        prefetch: Option<usize>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<StreamReader> {
+        let endpoint = self.live()?;
+        stream_reader::replay(
+            endpoint, topics, since, until, speed, stream, prefetch, timeout,
+        )
+    }
+
     /// Makes a stream on the NATS servers that the endpoint is peered with, unless there is one of that
     /// name and shape; returns a StreamState. It keeps `topics` (one, or an iterable) and everything below
     /// them: "/notices" is for /notices and /notices/a, not for /noticeable.
@@ -723,14 +793,15 @@ impl Endpoint {
     /// `replicas` is 1, 3 or 5: with 1 a disk that is gone takes the stream with it. `max_age` (seconds,
     /// timedelta, Timespan), `max_bytes`, `max_messages` and `max_messages_per_topic` are limits; None
     /// means none. `discard`: at a limit the "old" are forgotten or "new" ones refused.
-    /// `require_durable` refuses a stream with one copy. Raises DurableError, with the differences, when
-    /// there is one of another shape.
+    /// With `retained=True` it is for last values, `publish(..., retain=True)`, one of each topic, and
+    /// keeps nothing else. `require_durable` refuses a stream with one copy. Raises DurableError, with the
+    /// differences, when there is one of another shape.
     #[pyo3(signature = (name, topics, *, replicas = 1, max_age = None, max_bytes = None,
                         max_messages = None, max_messages_per_topic = None, discard = "old",
-                        require_durable = Flag(false), timeout = None),
+                        retained = Flag(false), require_durable = Flag(false), timeout = None),
            text_signature = "($self, name, topics, *, replicas=1, max_age=None, max_bytes=None, \
                              max_messages=None, max_messages_per_topic=None, discard='old', \
-                             require_durable=False, timeout=None)")]
+                             retained=False, require_durable=False, timeout=None)")]
     #[expect(clippy::too_many_arguments, reason = "they are keywords")]
     fn make_stream(
         &self,
@@ -742,6 +813,7 @@ impl Endpoint {
         max_messages: Option<u64>,
         max_messages_per_topic: Option<u64>,
         discard: &str,
+        retained: Flag,
         require_durable: Flag,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<StreamState> {
@@ -755,6 +827,7 @@ impl Endpoint {
             max_messages,
             max_messages_per_topic,
             discard,
+            retained.0,
             require_durable.0,
             timeout,
         )

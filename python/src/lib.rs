@@ -6,7 +6,7 @@
 //!
 //! Map: `encode` and `decode` convert; `data` and `types` are the classes for values; `zeek` the
 //! events of Zeek, `logs` the records of its logs; `endpoint`, `publisher`, `subscriber`,
-//! `status_subscriber`, `durable` the handles, whose receiving side is `inbox`; `message` what is received, decoded late; `store` the handles of data
+//! `status_subscriber`, `durable`, `stream_reader` the handles, whose receiving side is `inbox`; `message` what is received, decoded late; `store` the handles of data
 //! stores; `status` what they report; `configuration` what they are made with;
 //! `completion` is what an event loop waits for;
 //! `argument` says what arguments of calls stand for, `options` those that are a mapping of options,
@@ -48,6 +48,7 @@ mod recording;
 mod status;
 mod status_subscriber;
 mod store;
+mod stream_reader;
 mod subscriber;
 mod text;
 mod types;
@@ -77,6 +78,7 @@ fn _broker(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<message::Message>()?;
     module.add_class::<durable::DurableSubscriber>()?;
     module.add_class::<durable::DurableBatch>()?;
+    module.add_class::<stream_reader::StreamReader>()?;
     module.add_class::<durable::DurableMessage>()?;
     module.add_class::<durable::StoredMessage>()?;
     module.add_class::<durable::StreamState>()?;

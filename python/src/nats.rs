@@ -58,6 +58,7 @@ pub(crate) fn counts(endpoint: &broker::Endpoint, py: Python<'_>) -> PyResult<Py
             ("refused", it.refused),
             ("dropped", it.dropped),
             ("errors", it.errors),
+            ("unasked", it.unasked),
             ("failures", it.failures),
         ]
     })?;

@@ -98,6 +98,10 @@ class RawClient:
             line = self._file.readline()
         return self
 
+    def line(self):
+        """The next line, such as the head of a message without headers."""
+        return self._file.readline()
+
     def message(self):
         """The next message: subject, headers as a block, payload."""
         words = self._file.readline().split()

@@ -76,9 +76,11 @@ EXAMPLES = {
         'ep.peer("ws://localhost:27759", retry=5)',
         "options = broker.BrokerOptions()",
     ],
-    # Run by test_nats.py and test_durable.py, which have servers.
+    # Run by test_nats.py, test_durable.py and test_stream_readers.py, which have servers.
     "docs/nats.md": [
         'import broker\n\nwith broker.Endpoint() as endpoint, endpoint.make_subscriber("/site/alerts")',
+        'import broker\n\nwith broker.Endpoint() as endpoint:\n    endpoint.peer(',
+        'import broker\n\nwith broker.Endpoint() as endpoint:\n    endpoint.peer(',
         'import broker\n\nwith broker.Endpoint() as endpoint:\n    endpoint.peer(',
     ],
     "docs/zeromq.md": [

@@ -5,13 +5,19 @@
 //! |---|---|
 //! | `options` | options of streams, publishes and subscribers |
 //! | `subscriber` | a named cursor on a stream |
+//! | `reader` | messages of a stream in order, each once: last values, and replays |
+//! | `following` | its task: a consumer on the servers, made anew when anything goes wrong |
+//! | `bad_messages` | error events about messages that cannot be read |
 //! | `error` | why it came to nothing |
 //!
 //! Streams, their copies and what is known of cursors are those of the servers (JetStream). See
 //! docs/nats.md and ADR 0390.
 
+mod bad_messages;
 mod error;
+mod following;
 mod options;
+mod reader;
 mod subscriber;
 
 use std::fmt;
@@ -19,24 +25,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use broker_data::{Encoder, Source};
+use broker_data::{Encoder, Source, Value as Nothing};
 use broker_proto::filter::Filter;
 use broker_proto::json::message::is_reserved;
 use broker_proto::nats::Form;
 use broker_proto::nats::jetstream::api::{
     CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, is_name, stream_names,
 };
-use broker_proto::nats::jetstream::topics::{followed_subjects, kept_subjects};
-use broker_proto::nats::jetstream::{Cursor, Publication, Stored};
-use broker_proto::nats::message::write_headers;
+use broker_proto::nats::jetstream::topics::{followed_forms, kept_forms};
+use broker_proto::nats::jetstream::{Cursor, Load, Publication, RequestError, Stored};
+use broker_proto::nats::message::{WITHDRAWN, write_headers};
 use broker_proto::peer_url::PeerUrl;
 use broker_proto::topic::TOPIC_MAX;
 use serde_json::{Value, json};
 
 pub use self::error::DurableError;
+use self::options::PREFETCH_BYTES;
 pub use self::options::{
-    Acknowledge, DurableOptions, DurableStart, PublishOptions, StreamDiscard, StreamOptions,
+    Acknowledge, DurableOptions, DurableStart, PublishOptions, ReplayOptions, RetainedOptions,
+    StreamDiscard, StreamOptions,
 };
+pub use self::reader::StreamReader;
 pub use self::subscriber::DurableSubscriber;
 use crate::config::timespan;
 use crate::core::jet_stream::queue::ReadQueue;
@@ -191,7 +200,37 @@ impl DurableTopics {
         options: PublishOptions,
     ) -> Pending<Result<StoredMessage, DurableError>> {
         let (resolver, pending) = Pending::new(|| Err(DurableError::ShutDown));
-        match self.begin_publish(topic, payload.map_err(Into::into), options) {
+        match self.begin_publish(topic, payload.map_err(Into::into), options, false) {
+            Err(error) => resolver.resolve(Err(error)),
+            Ok(publishing) => {
+                self.shared.runtime.spawn(async move {
+                    resolver.resolve(publishing.await);
+                });
+            }
+        }
+        pending
+    }
+
+    /// Withdraws the last value of a topic: who subscribes later gets none, and who is subscribed to last
+    /// values gets a message that says so,
+    /// [`is_withdrawn`](crate::DurableMessage::is_withdrawn). It takes the place of the value in the
+    /// stream, some hundred bytes. Ordinary subscribers are not told.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](Self::publish).
+    pub fn withdraw(
+        &self,
+        topic: impl AsRef<[u8]>,
+        options: PublishOptions,
+    ) -> Pending<Result<StoredMessage, DurableError>> {
+        let (resolver, pending) = Pending::new(|| Err(DurableError::ShutDown));
+        let options = PublishOptions {
+            retain: true,
+            ..options
+        };
+        let nothing = broker_data::to_bytes(&Nothing::None).map_err(DurableError::from);
+        match self.begin_publish(topic.as_ref(), nothing, options, true) {
             Err(error) => resolver.resolve(Err(error)),
             Ok(publishing) => {
                 self.shared.runtime.spawn(async move {
@@ -207,6 +246,7 @@ impl DurableTopics {
         topic: &[u8],
         payload: Result<Vec<u8>, DurableError>,
         options: PublishOptions,
+        is_withdrawn: bool,
     ) -> Result<impl Future<Output = Result<StoredMessage, DurableError>> + use<>, DurableError>
     {
         let payload = payload?;
@@ -239,8 +279,13 @@ impl DurableTopics {
         if let Some(stream) = options.stream {
             headers.push((EXPECTED_STREAM, checked_name("stream", stream)?));
         }
+        let retain = options.retain;
+        let form = if retain { Form::Retained } else { Form::Single };
+        if is_withdrawn {
+            headers.push((WITHDRAWN, "1".to_owned()));
+        }
         let publication = Publication {
-            subject: self.client.subjects.of_topic(Form::Single, topic),
+            subject: self.client.subjects.of_topic(form, topic),
             headers,
             payload: payload.clone(),
         };
@@ -251,12 +296,27 @@ impl DurableTopics {
         Ok(async move {
             let answer = answer.await;
             let text = String::from_utf8_lossy(&topic);
-            let answer = answer.map_err(|error| DurableError::of_publish(error, &text))?;
+            let answer = answer.map_err(|error| match error {
+                RequestError::NoStream if retain => DurableError::NoRetainedStream {
+                    topic: text.clone().into_owned(),
+                },
+                error => DurableError::of_publish(error, &text),
+            })?;
             let stored = Stored::parse(&answer).ok_or_else(unreadable)?;
-            if !stored.is_duplicate
-                && let Ok(Some(blocked)) =
-                    publish::offer_beside(&shared.data, Transport::Nats, mark, &topic, &payload)
-            {
+            let data = &shared.data;
+            let offered = if stored.is_duplicate || is_withdrawn {
+                Ok(None)
+            } else if retain {
+                // Under a subject that only subscribers to last values know: all others get it as they
+                // get every message.
+                publish::offer(data, &data.publish_memo, None, &topic, |out| {
+                    out.extend_from_slice(&payload);
+                    Ok::<(), crate::Error>(())
+                })
+            } else {
+                publish::offer_beside(data, Transport::Nats, mark, &topic, &payload)
+            };
+            if let Ok(Some(blocked)) = offered {
                 blocked.finished().await;
             }
             Ok(StoredMessage {
@@ -362,13 +422,14 @@ impl DurableTopics {
         let limit = options.timeout;
         let stream = match &options.stream {
             Some(stream) => stream.clone(),
-            None => self.find_stream(&filter, limit).await?,
+            None => self.find_stream(&filter, &Form::ALL, limit).await?,
         };
-        let (state, kept) = self.stream(&stream, limit).await?;
+        let found = self.stream(&stream, limit).await?;
+        let (state, kept) = (found.state, found.kept);
         self.check_copies(&stream, state.replicas, options.require_durable)?;
         let cursor = Cursor {
             name: options.name.clone(),
-            subjects: followed_subjects(&self.client.subjects, &filter, &kept),
+            subjects: followed_forms(&self.client.subjects, &filter, &kept, &Form::ALL),
             start: options.start.resolved(),
             ack_wait: timespan(options.ack_wait),
             unacked_max: options.unacked_max,
@@ -387,7 +448,10 @@ impl DurableTopics {
             self.shared.data.id,
             self.client.subjects.clone(),
             filter,
-            options.prefetch,
+            Load {
+                messages: options.prefetch,
+                bytes: PREFETCH_BYTES,
+            },
             cursor.ack_wait,
         ));
         let reader = self
@@ -397,15 +461,20 @@ impl DurableTopics {
         Ok(DurableSubscriber::new(self, stream, options, reader, queue))
     }
 
-    /// The one stream that keeps topics of a filter.
-    async fn find_stream(&self, filter: &Filter, limit: Duration) -> Result<String, DurableError> {
+    /// The one stream that keeps topics of a filter in these forms.
+    async fn find_stream(
+        &self,
+        filter: &Filter,
+        forms: &[Form],
+        limit: Duration,
+    ) -> Result<String, DurableError> {
         let mut found: Vec<String> = Vec::new();
         for prefix in filter.entries() {
             let subjects = &self.client.subjects;
             let single: Filter = std::iter::once(prefix.clone()).collect();
             // That of whole tokens first: a prefix of bytes has neighbours in other streams.
-            let narrow = kept_subjects(subjects, prefix.as_bytes());
-            let wide = broker_proto::nats::cover(subjects, &single);
+            let narrow = kept_forms(subjects, prefix.as_bytes(), forms);
+            let wide = broker_proto::nats::cover::cover_forms(subjects, &single, forms);
             for subject in narrow.into_iter().flatten().chain(wide) {
                 let names = self.streams_with(&subject, limit).await?;
                 if names.len() > STREAMS_LOOKED_AT_MAX {
@@ -414,8 +483,8 @@ impl DurableTopics {
                 }
                 let before = found.len();
                 for name in names {
-                    let (_, kept) = self.stream(&name, limit).await?;
-                    if !followed_subjects(subjects, &single, &kept).is_empty() {
+                    let kept = self.stream(&name, limit).await?.kept;
+                    if !followed_forms(subjects, &single, &kept, forms).is_empty() {
                         found.push(name);
                     }
                 }
@@ -431,22 +500,28 @@ impl DurableTopics {
             let names = found;
             return Err(DurableError::SeveralStreams { topic, names });
         }
-        found.pop().ok_or(DurableError::NoStream { topic })
+        found.pop().ok_or(if forms == Form::RETAINED {
+            DurableError::NoRetainedStream { topic }
+        } else {
+            DurableError::NoStream { topic }
+        })
     }
 
     /// A stream, and the subjects that it keeps.
-    async fn stream(
-        &self,
-        name: &str,
-        limit: Duration,
-    ) -> Result<(StreamState, Vec<String>), DurableError> {
+    async fn stream(&self, name: &str, limit: Duration) -> Result<FoundStream, DurableError> {
         let info = self
             .ask(&format!("STREAM.INFO.{name}"), &json!({}), limit)
             .await?;
         let kept = info.pointer("/config/subjects").and_then(Value::as_array);
         let kept = kept.into_iter().flatten().filter_map(Value::as_str);
-        let kept = kept.map(str::to_owned).collect();
-        Ok((stream_state(name, &info, false), kept))
+        let created = info.get("created").and_then(Value::as_str);
+        let of_topic = info.pointer("/config/max_msgs_per_subject");
+        Ok(FoundStream {
+            state: stream_state(name, &info, false),
+            kept: kept.map(str::to_owned).collect(),
+            created: created.unwrap_or_default().to_owned(),
+            has_last_values: of_topic.and_then(Value::as_i64) == Some(1),
+        })
     }
 
     async fn streams_with(
@@ -556,6 +631,18 @@ impl DurableTopics {
             .spawn(async move { resolver.resolve(future.await) });
         pending
     }
+}
+
+/// A stream that was looked at.
+#[derive(Debug)]
+struct FoundStream {
+    state: StreamState,
+    /// The subjects that it keeps.
+    kept: Vec<String>,
+    /// When it was made, as the server writes that.
+    created: String,
+    /// It has one message per topic.
+    has_last_values: bool,
 }
 
 fn unreadable() -> DurableError {

@@ -136,7 +136,8 @@ pub use config::{ZeroMqMembership, ZeroMqPeerOptions};
 #[cfg(feature = "nats")]
 pub use durable::{
     Acknowledge, DurableError, DurableOptions, DurableStart, DurableSubscriber, DurableTopics,
-    PublishOptions, StoredMessage, StreamDiscard, StreamOptions, StreamState,
+    PublishOptions, ReplayOptions, RetainedOptions, StoredMessage, StreamDiscard, StreamOptions,
+    StreamReader, StreamState,
 };
 pub use endpoint::{Builder, Endpoint, Retry};
 pub use error::Error;

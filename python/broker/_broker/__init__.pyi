@@ -29,6 +29,7 @@ _Whole: TypeAlias = SupportsIndex
 _Flag: TypeAlias = object
 _Path: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
 # Whatever `float` takes, in seconds, or an exact span.
+_Place: TypeAlias = str | int | timedelta | Timespan | _datetime | Timestamp | None
 _Span: TypeAlias = str | SupportsFloat | SupportsIndex | timedelta | Timespan | None
 
 # --- Exceptions ---------------------------------------------------------------------------------
@@ -785,6 +786,7 @@ class Endpoint:
         to: EndpointInfo | str | None = None,
         wait_for_subscriber: _Span = None,
         durable: Literal[False] = False,
+        retain: Literal[False] = False,
     ) -> None: ...
     @overload
     def publish(
@@ -793,6 +795,27 @@ class Endpoint:
         data: _Value,
         *,
         durable: Literal[True],
+        retain: bool = False,
+        message_id: str | None = None,
+        expected_last: _Whole | None = None,
+        timeout: _Timeout = None,
+    ) -> StoredMessage: ...
+    @overload
+    def publish(
+        self,
+        topic: _Topic,
+        data: _Value,
+        *,
+        retain: Literal[True],
+        durable: bool = False,
+        message_id: str | None = None,
+        expected_last: _Whole | None = None,
+        timeout: _Timeout = None,
+    ) -> StoredMessage: ...
+    def withdraw(
+        self,
+        topic: _Topic,
+        *,
         message_id: str | None = None,
         expected_last: _Whole | None = None,
         timeout: _Timeout = None,
@@ -810,6 +833,26 @@ class Endpoint:
     def make_durable_subscriber(
         self, topics: _Topics, name: str, options: Mapping[str, Any]
     ) -> DurableSubscriber: ...
+    def make_retained_subscriber(
+        self,
+        topics: _Topics,
+        *,
+        stream: str | None = None,
+        prefetch: int | None = None,
+        require_durable: _Flag = False,
+        timeout: _Timeout = None,
+    ) -> StreamReader: ...
+    def replay(
+        self,
+        topics: _Topics,
+        *,
+        since: _Place = None,
+        until: _Place = None,
+        speed: float | None = 1.0,
+        stream: str | None = None,
+        prefetch: int | None = None,
+        timeout: _Timeout = None,
+    ) -> StreamReader: ...
     def make_stream(
         self,
         name: str,
@@ -821,6 +864,7 @@ class Endpoint:
         max_messages: int | None = None,
         max_messages_per_topic: int | None = None,
         discard: Literal["old", "new"] = "old",
+        retained: _Flag = False,
         require_durable: _Flag = False,
         timeout: _Timeout = None,
     ) -> StreamState: ...
@@ -984,7 +1028,47 @@ class DurableMessage:
     def deliveries(self) -> int: ...
     @property
     def pending(self) -> int: ...
+    @property
+    def withdrawn(self) -> bool: ...
     def __iter__(self) -> Iterator[Any]: ...
+
+@final
+class StreamReader:
+    @property
+    def stream(self) -> str: ...
+    @property
+    def finished(self) -> bool: ...
+    @property
+    def current(self) -> bool: ...
+    @overload
+    def get(self, *, num: None = None, timeout: None = None) -> DurableMessage: ...
+    @overload
+    def get(self, count: int, /, *, timeout: _Timeout = None) -> list[DurableMessage]: ...  # type: ignore[overload-overlap]
+    @overload
+    def get(self, seconds: _Seconds, /) -> DurableMessage | None: ...
+    @overload
+    def get(self, count: _Whole, seconds: _Seconds, /) -> list[DurableMessage]: ...
+    @overload
+    def get(self, *, num: _Whole, timeout: _Timeout = None) -> list[DurableMessage]: ...
+    @overload
+    def get(self, *, num: None = None, timeout: _Seconds) -> DurableMessage | None: ...
+    def recv(self, timeout: _Timeout = None) -> DurableMessage | None: ...
+    def recv_many(self, count: _Whole, timeout: _Timeout = None) -> list[DurableMessage]: ...
+    def available(self) -> int: ...
+    def fd(self) -> int: ...
+    def close(self) -> None: ...
+    def reset(self) -> None: ...
+    def __iter__(self) -> Iterator[DurableMessage]: ...
+    def __next__(self) -> DurableMessage: ...
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> Coroutine[Any, Any, DurableMessage]: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        type: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
 
 @final
 class DurableBatch:

@@ -25,13 +25,18 @@ pub const SUBSCRIPTIONS_MAX: usize = 4096;
 /// assert_eq!(wanted, ["bk.%.zeek.>", "bk.%long.>", "bkb.%.zeek.>", "bkb.%long.>"]);
 /// ```
 pub fn cover(subjects: &Subjects, filter: &Filter) -> BTreeSet<String> {
+    cover_forms(subjects, filter, &Form::ALL)
+}
+
+/// As [`cover`], for these forms.
+pub fn cover_forms(subjects: &Subjects, filter: &Filter, forms: &[Form]) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     let wanted = filter.entries().filter(|it| !is_reserved(it.as_bytes()));
     let wanted: Vec<&[u8]> = wanted.map(|topic| topic.as_bytes()).collect();
     if wanted.is_empty() {
         return all;
     }
-    for form in Form::ALL {
+    for form in forms.iter().copied() {
         let mut stems: BTreeSet<String> = BTreeSet::new();
         for prefix in &wanted {
             // Where there is no stem, all topics with the prefix are long.

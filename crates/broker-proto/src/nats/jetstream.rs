@@ -19,8 +19,10 @@ pub mod stream;
 pub mod topics;
 
 pub use api::{ApiError, Stored};
-pub use cursor::{Cursor, Delivery, Start};
-pub use exchange::{Output, Publication, ReadMessage, ReaderId, RequestError, RequestId};
+pub use cursor::{Cursor, Delivery, Follower, Start};
+pub use exchange::{
+    Load, Output, Publication, ReadMessage, ReaderId, Reading, RequestError, RequestId,
+};
 pub use session::Session;
 pub use stream::{Discard, StreamShape};
 

@@ -22,6 +22,8 @@ pub const SENDER: &str = "Bk-Sender";
 pub const ORIGIN: &str = "Bk-Origin";
 /// How many messages are in it.
 pub const BATCH: &str = "Bk-Batch";
+/// Said of a last value that is withdrawn: its topic has none any more.
+pub const WITHDRAWN: &str = "Bk-Withdrawn";
 
 /// The only [`FORMAT`]: the encoding of values on the native wire.
 pub const BINARY_FORMAT: &str = "broker-bin-v1";
@@ -141,7 +143,7 @@ pub fn read<'a>(
         None => None,
     };
     let messages = match (form, headers.batch) {
-        (Form::Single, None) => {
+        (Form::Single | Form::Retained, None) => {
             let mark = match headers.origin {
                 Some(text) => Some(mark_of_text(text).ok_or(Refusal::Origin)?),
                 None => None,
@@ -149,7 +151,7 @@ pub fn read<'a>(
             validate(payload).map_err(Refusal::Value)?;
             vec![(mark, payload)]
         }
-        (Form::Single, Some(_)) => {
+        (Form::Single | Form::Retained, Some(_)) => {
             return Err(Refusal::Batch("the subject is that of single messages"));
         }
         (Form::Batch, None) => return Err(Refusal::Batch("it is missing")),

@@ -33,11 +33,17 @@ pub enum Form {
     Single,
     /// It holds several of one topic; who does not know of batches is not subscribed to these.
     Batch,
+    /// It is the last value of its topic, kept by a stream for those who come late. It has subjects of its
+    /// own, so that a topic has one of them, and what is published otherwise does not take its place.
+    Retained,
 }
 
 impl Form {
-    /// Both.
+    /// Both of messages on their way.
     pub const ALL: [Self; 2] = [Self::Single, Self::Batch];
+
+    /// That of last values.
+    pub const RETAINED: [Self; 1] = [Self::Retained];
 }
 
 /// Text that subjects cannot begin with.
@@ -64,7 +70,7 @@ pub enum SubjectError {
     Long,
 }
 
-/// How topics are spelled as subjects: the prefix of single messages, and that of batches.
+/// How topics are spelled as subjects: the prefixes of single messages, of batches and of last values.
 ///
 /// ```
 /// use broker_proto::nats::{Form, Subjects};
@@ -79,6 +85,7 @@ pub enum SubjectError {
 pub struct Subjects {
     single: String,
     batch: String,
+    retained: String,
 }
 
 impl Default for Subjects {
@@ -86,13 +93,14 @@ impl Default for Subjects {
         Self {
             single: DEFAULT_PREFIX.to_owned(),
             batch: "bkb.".to_owned(),
+            retained: "bkr.".to_owned(),
         }
     }
 }
 
 impl Subjects {
     /// Takes a prefix: one or more tokens of letters, digits, `_` and `-`, each with a dot behind it.
-    /// That of batches has a `b` behind its last token.
+    /// That of batches has a `b` behind its last token, that of last values an `r`.
     ///
     /// # Errors
     ///
@@ -123,6 +131,7 @@ impl Subjects {
         Ok(Self {
             single: prefix.to_owned(),
             batch: format!("{tokens}b."),
+            retained: format!("{tokens}r."),
         })
     }
 
@@ -131,6 +140,7 @@ impl Subjects {
         match form {
             Form::Single => &self.single,
             Form::Batch => &self.batch,
+            Form::Retained => &self.retained,
         }
     }
 
@@ -205,10 +215,11 @@ impl Subjects {
     ///
     /// # Errors
     ///
-    /// When it has neither prefix.
+    /// When it has none of the prefixes.
     pub fn split<'a>(&self, subject: &'a str) -> Result<(Form, &'a str), SubjectError> {
         let of = |form| Some((form, subject.strip_prefix(self.prefix(form))?));
-        let found = Form::ALL.into_iter().find_map(of);
+        let forms = Form::ALL.into_iter().chain(Form::RETAINED);
+        let found = forms.into_iter().find_map(of);
         found.ok_or(SubjectError::Elsewhere)
     }
 }

@@ -8,7 +8,9 @@
 //! |---|---|
 //! | `queue` | messages that a durable subscriber has fetched |
 //! | `message` | one of them, and what was said of it |
+//! | `course` | how far a reader in order came, where it ends, how fast it goes |
 
+pub(crate) mod course;
 pub(crate) mod message;
 pub(crate) mod queue;
 
@@ -21,7 +23,7 @@ use broker_proto::nats::Subjects;
 use broker_proto::nats::connection::{Connection, Event, ProtocolError, ServerInfo, TooOld};
 use broker_proto::nats::jetstream::cursor::Verdict;
 use broker_proto::nats::jetstream::{
-    CURSORS_FROM, Output, Publication, ReaderId, RequestError, RequestId, Session,
+    CURSORS_FROM, Output, Publication, ReaderId, Reading, RequestError, RequestId, Session,
 };
 use broker_proto::peer_url::PeerUrl;
 use serde_json::Value;
@@ -88,7 +90,12 @@ impl State {
                     }
                 }
                 Output::Gone(reader, cause) => {
-                    if let Some(queue) = self.readers.remove(&reader) {
+                    let Some(queue) = self.readers.remove(&reader) else {
+                        continue;
+                    };
+                    if queue.is_in_order() && !self.is_over {
+                        queue.interrupt(cause);
+                    } else {
                         for reply in queue.close(Some(cause)) {
                             self.session.judge(&reply, &GIVEN_BACK);
                         }
@@ -191,17 +198,40 @@ impl JetStream {
             return None;
         }
         queue.begin(now);
-        let reader = state.session.read(now, stream, consumer, queue.window());
+        let reading = Reading {
+            stream: stream.to_owned(),
+            consumer: consumer.to_owned(),
+            window: queue.window(),
+            held: queue.occupied(),
+            is_ordered: queue.is_in_order(),
+        };
+        let reader = state.session.read(now, reading);
+        queue.set_reader(reader);
         state.readers.insert(reader, queue);
         state.changed();
         Some(reader)
     }
 
-    /// The owner of a reader took so many messages.
-    pub(crate) fn make_room(&self, now: Timestamp, reader: ReaderId, messages: usize) {
+    /// The owner of a queue took messages.
+    pub(crate) fn make_room(&self, now: Timestamp, queue: &ReadQueue) {
         let mut state = self.state.lock();
-        state.session.make_room(now, reader, messages);
+        if let Some((reader, taken)) = queue.take_freed() {
+            state.session.make_room(now, reader, taken);
+            state.changed();
+        }
+    }
+
+    /// Ends a reader in order; what is in its queue stays there.
+    pub(crate) fn stop_reader(&self, reader: ReaderId) {
+        let mut state = self.state.lock();
+        state.session.end(reader);
+        state.readers.remove(&reader);
         state.changed();
+    }
+
+    /// How many messages came to readers, since this was asked the last time, that had not asked for them.
+    pub(crate) fn take_unasked(&self) -> u64 {
+        self.state.lock().session.take_unasked()
     }
 
     /// Ends a reader.
@@ -272,7 +302,9 @@ impl JetStream {
 
     /// The connection is over.
     pub(crate) fn lost(&self, cause: &str) {
-        self.state.lock().session.handle_lost(cause);
+        let mut state = self.state.lock();
+        state.session.handle_lost(cause);
+        state.hand_on();
     }
 
     /// Takes what came.

@@ -38,6 +38,8 @@ pub struct NatsPeerCounts {
     pub dropped: u64,
     /// Complaints of servers, such as those about slow readers and missing permissions.
     pub errors: u64,
+    /// Messages that subscribers to streams had not asked for; they were left out.
+    pub unasked: u64,
     /// Attempts that came to nothing, and peerings that were lost.
     pub failures: u64,
 }
@@ -55,6 +57,7 @@ pub(crate) struct Servers {
     pub(crate) refused: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) errors: AtomicU64,
+    pub(crate) unasked: AtomicU64,
     pub(crate) failures: AtomicU64,
 }
 
@@ -181,6 +184,7 @@ impl NatsPeers {
                 refused: load(&it.refused),
                 dropped: load(&it.dropped),
                 errors: load(&it.errors),
+                unasked: load(&it.unasked),
                 failures: load(&it.failures),
             }
         })

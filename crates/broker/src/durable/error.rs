@@ -40,6 +40,18 @@ pub enum DurableError {
         /// The topic, or the prefix of topics.
         topic: String,
     },
+    /// No stream keeps last values of that topic.
+    #[error("no stream keeps last values of `{topic}`: make one for them")]
+    NoRetainedStream {
+        /// The topic, or the prefix of topics.
+        topic: String,
+    },
+    /// The stream keeps more than the last value of a topic.
+    #[error("the stream `{stream}` keeps more than the last value of each topic")]
+    NotRetained {
+        /// The stream.
+        stream: String,
+    },
     /// Several streams keep topics of a subscriber.
     #[error("topics under `{topic}` are in several streams ({}): name one", names.join(", "))]
     SeveralStreams {
@@ -121,6 +133,14 @@ pub enum DurableError {
         /// In the words of the server.
         cause: String,
     },
+    /// A reader of a stream cannot go on.
+    #[error("reading the stream `{name}` came to an end before its time: {cause}")]
+    CutShort {
+        /// The stream.
+        name: String,
+        /// Why.
+        cause: String,
+    },
     /// The subscriber was closed, or the endpoint is shut down.
     #[error("durable subscriber closed")]
     Closed,
@@ -138,12 +158,16 @@ impl DurableError {
             | Self::TooOld(_)
             | Self::NoJetStream
             | Self::NoStream { .. }
+            | Self::NoRetainedStream { .. }
+            | Self::NotRetained { .. }
             | Self::SeveralStreams { .. }
             | Self::StreamDiffers { .. }
             | Self::CursorDiffers { .. }
             | Self::OneCopy { .. } => ErrorCode::CannotOpenResource,
             Self::Conflict(_) => ErrorCode::StaleData,
-            Self::Refused(_) | Self::Gone { .. } => ErrorCode::BackendFailure,
+            Self::Refused(_) | Self::Gone { .. } | Self::CutShort { .. } => {
+                ErrorCode::BackendFailure
+            }
             Self::TimedOut { .. } | Self::Full(_) => ErrorCode::RequestTimeout,
             Self::TooLarge { .. } | Self::Value(_) => ErrorCode::InvalidData,
             Self::Topic { .. } => ErrorCode::InvalidTopicKey,

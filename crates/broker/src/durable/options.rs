@@ -4,18 +4,29 @@ use std::time::{Duration, SystemTime};
 
 use broker_data::Timestamp;
 use broker_proto::Topic;
-use broker_proto::nats::Subjects;
-use broker_proto::nats::jetstream::topics::kept_subjects;
+use broker_proto::nats::jetstream::topics::kept_forms;
 use broker_proto::nats::jetstream::{Discard, Start, StreamShape};
+use broker_proto::nats::{Form, Subjects};
 
 use super::{DurableError, checked_name};
 use crate::config::timespan;
+use crate::core::jet_stream::course::End;
 
 pub use broker_proto::nats::jetstream::Discard as StreamDiscard;
 
 /// How long calls wait for servers unless they are told otherwise: longer than a cluster takes to find a
 /// new leader.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Messages that are fetched ahead at most.
+const PREFETCH_MAX: usize = 10_000;
+
+/// Messages that are fetched ahead where nothing is acknowledged: enough for one request to be served while
+/// another one is on its way.
+const ORDERED_PREFETCH: usize = 4096;
+
+/// Bytes that are fetched ahead, or two of the largest messages that the server takes if that is more.
+pub(super) const PREFETCH_BYTES: usize = 16 * 1024 * 1024;
 
 /// What the topics of dead letters begin with; the name of the subscriber follows.
 const DEAD_LETTERS: &str = "/dead-letters/";
@@ -44,6 +55,9 @@ pub struct StreamOptions {
     pub messages_max: Option<u64>,
     /// Messages of each topic; `None` for any number.
     pub topic_messages_max: Option<u64>,
+    /// It is for the last values of its topics, one of each
+    /// ([`retain`](PublishOptions::retain)), and keeps nothing else.
+    pub retained: bool,
     /// What happens at these limits.
     pub discard: Discard,
     /// Refuses a stream with one copy.
@@ -66,6 +80,7 @@ impl StreamOptions {
             bytes_max: None,
             messages_max: None,
             topic_messages_max: None,
+            retained: false,
             discard: Discard::Old,
             require_durable: false,
             timeout: TIMEOUT,
@@ -83,9 +98,19 @@ impl StreamOptions {
             let cause = format!("expected 1 to {TOPICS_MAX}, found {}", self.topics.len());
             return Err(wrong("topics", cause));
         }
+        let mut topic_messages_max = self.topic_messages_max;
+        let forms: &[Form] = if self.retained {
+            &Form::RETAINED
+        } else {
+            &Form::ALL
+        };
+        if self.retained && topic_messages_max.replace(1).is_some_and(|it| it != 1) {
+            let cause = "a stream of last values has one message per topic".to_owned();
+            return Err(wrong("topic_messages_max", cause));
+        }
         let mut kept = Vec::new();
         for topic in &self.topics {
-            let subjects = kept_subjects(subjects, topic.as_bytes());
+            let subjects = kept_forms(subjects, topic.as_bytes(), forms);
             let subjects = subjects.ok_or_else(|| DurableError::Topic {
                 topic: String::from_utf8_lossy(topic.as_bytes()).into_owned(),
                 cause: "it is too long for a stream",
@@ -101,7 +126,7 @@ impl StreamOptions {
             age_max: self.age_max.map(timespan),
             bytes_max: self.bytes_max,
             messages_max: self.messages_max,
-            topic_messages_max: self.topic_messages_max,
+            topic_messages_max,
             discard: self.discard,
         })
     }
@@ -118,6 +143,9 @@ pub struct PublishOptions {
     pub expected_last: Option<u64>,
     /// The same for the last message of the topic.
     pub expected_last_of_topic: Option<u64>,
+    /// Keeps it as the last value of its topic: who subscribes later gets it first, see
+    /// [`DurableTopics::retained`](super::DurableTopics::retained). The stream is one for last values.
+    pub retain: bool,
     /// How long to wait until it is stored.
     pub timeout: Duration,
 }
@@ -129,6 +157,7 @@ impl Default for PublishOptions {
             stream: None,
             expected_last: None,
             expected_last_of_topic: None,
+            retain: false,
             timeout: TIMEOUT,
         }
     }
@@ -164,6 +193,106 @@ impl DurableStart {
             }
         }
     }
+}
+
+/// A subscriber to last values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetainedOptions {
+    /// The stream, if several keep last values of these topics.
+    pub stream: Option<String>,
+    /// Messages that are fetched ahead.
+    pub prefetch: usize,
+    /// Refuses a stream with one copy.
+    pub require_durable: bool,
+    /// How long to wait for the servers.
+    pub timeout: Duration,
+}
+
+impl Default for RetainedOptions {
+    fn default() -> Self {
+        Self {
+            stream: None,
+            prefetch: ORDERED_PREFETCH,
+            require_durable: false,
+            timeout: TIMEOUT,
+        }
+    }
+}
+
+/// A replay of what a stream has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplayOptions {
+    /// The first message; [`DurableStart::New`] is none.
+    pub since: DurableStart,
+    /// The last message there may be; `None` for the last one that there is when the replay begins, which
+    /// is where it ends in any case.
+    pub until: Option<DurableStart>,
+    /// How many times faster than they were stored messages are handed out; `None` for as fast as they
+    /// are taken.
+    pub speed: Option<f64>,
+    /// The stream, if several keep these topics.
+    pub stream: Option<String>,
+    /// Messages that are fetched ahead; those of a batch count as one.
+    pub prefetch: usize,
+    /// How long to wait for the servers.
+    pub timeout: Duration,
+}
+
+impl Default for ReplayOptions {
+    fn default() -> Self {
+        Self {
+            since: DurableStart::First,
+            until: None,
+            speed: Some(1.0),
+            stream: None,
+            prefetch: ORDERED_PREFETCH,
+            timeout: TIMEOUT,
+        }
+    }
+}
+
+impl ReplayOptions {
+    /// Refuses values that could never work.
+    pub(super) fn check(&self) -> Result<(), DurableError> {
+        let wrong = |name, cause: &str| {
+            let cause = cause.to_owned();
+            Err(DurableError::Option { name, cause })
+        };
+        if self.since == DurableStart::New {
+            return wrong("since", "expected a beginning among what there is");
+        }
+        if matches!(self.until, Some(DurableStart::New | DurableStart::First)) {
+            return wrong("until", "expected a time or the number of a message");
+        }
+        if self.speed.is_some_and(|it| !it.is_finite() || it <= 0.0) {
+            return wrong("speed", "expected a number above zero, or none");
+        }
+        check_prefetch(self.prefetch)
+    }
+
+    /// Where it ends in a stream whose last message has that number.
+    pub(super) fn end(&self, last: u64) -> End {
+        let sequence = match self.until {
+            Some(DurableStart::Sequence(sequence)) => sequence.min(last),
+            _ => last,
+        };
+        let time = match self.until.map(DurableStart::resolved) {
+            Some(Start::Time(at)) => Some(at),
+            _ => None,
+        };
+        End { sequence, time }
+    }
+}
+
+/// Refuses numbers of messages that could never work.
+pub(super) fn check_prefetch(prefetch: usize) -> Result<(), DurableError> {
+    if (1..=PREFETCH_MAX).contains(&prefetch) {
+        return Ok(());
+    }
+    Err(DurableError::Option {
+        name: "prefetch",
+        cause: format!("expected 1 to {PREFETCH_MAX}"),
+    })
 }
 
 /// When messages are acknowledged.
@@ -245,10 +374,7 @@ impl DurableOptions {
         if !(1..=100_000).contains(&self.unacked_max) {
             return wrong("unacked_max", "expected 1 to 100000");
         }
-        if !(1..=10_000).contains(&self.prefetch) {
-            return wrong("prefetch", "expected 1 to 10000");
-        }
-        Ok(())
+        check_prefetch(self.prefetch)
     }
 
     /// The topic of dead letters.
@@ -304,6 +430,60 @@ mod tests {
             let error = options.check().unwrap_err().to_string();
             assert!(error.contains(named), "{error}");
         }
+    }
+
+    #[test]
+    fn a_replay_ends_with_what_there_is_or_before() {
+        let replay = ReplayOptions::default();
+        assert_eq!(replay.check(), Ok(()));
+        let of = |until| {
+            let until = Some(until);
+            ReplayOptions {
+                until,
+                ..ReplayOptions::default()
+            }
+        };
+        assert_eq!(replay.end(9).sequence, 9);
+        assert_eq!(of(DurableStart::Sequence(5)).end(9).sequence, 5);
+        assert_eq!(of(DurableStart::Sequence(50)).end(9).sequence, 9);
+        let at = Timestamp::from_ns(5);
+        let end = of(DurableStart::Time(at)).end(9);
+        assert_eq!((end.sequence, end.time), (9, Some(at)));
+        let speed = |speed| ReplayOptions {
+            speed: Some(speed),
+            ..ReplayOptions::default()
+        };
+        let since = ReplayOptions {
+            since: DurableStart::New,
+            ..ReplayOptions::default()
+        };
+        for (wrong, named) in [
+            (of(DurableStart::New), "`until`"),
+            (since, "`since`"),
+            (speed(0.0), "`speed`"),
+            (speed(f64::NAN), "`speed`"),
+        ] {
+            let error = wrong.check().unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_stream_of_last_values_has_one_of_each() {
+        let subjects = Subjects::default();
+        let options = StreamOptions {
+            retained: true,
+            ..StreamOptions::new("S", ["/a"])
+        };
+        let shape = options.shape(&subjects).unwrap();
+        assert_eq!(shape.subjects, ["bkr.%.a", "bkr.%.a.>"]);
+        assert_eq!(shape.topic_messages_max, Some(1));
+        let two = StreamOptions {
+            topic_messages_max: Some(2),
+            ..options
+        };
+        let error = two.shape(&subjects).unwrap_err().to_string();
+        assert!(error.contains("one message per topic"), "{error}");
     }
 
     #[test]

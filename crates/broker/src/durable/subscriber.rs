@@ -12,14 +12,12 @@ use broker_proto::nats::jetstream::ReaderId;
 use broker_proto::nats::jetstream::cursor::Verdict;
 use broker_proto::{ErrorCode, Fault};
 
+use super::bad_messages::BadMessages;
 use super::{Acknowledge, DurableError, DurableOptions, DurableTopics, PublishOptions};
 use crate::config::timespan;
 use crate::core::jet_stream::message::{Claim, DurableMessage};
 use crate::core::jet_stream::queue::{ReadQueue, Taken};
 use crate::lock::Lock;
-
-/// Shortest time between two error events about messages that cannot be read.
-const REPORT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Receives the messages of a cursor on a stream, each at least once; made by
 /// [`DurableTopics::subscriber`].
@@ -37,14 +35,7 @@ pub struct DurableSubscriber {
     /// Messages that were handed out and of which nothing was said.
     /// Bound: `unacked_max` messages of NATS.
     handed: Lock<BTreeMap<(u64, u32), Arc<Claim>>>,
-    reported: Lock<Report>,
-}
-
-/// Messages that could not be read since the last error event.
-#[derive(Debug, Default)]
-struct Report {
-    last: Option<Instant>,
-    count: u64,
+    bad: BadMessages,
 }
 
 impl fmt::Debug for DurableSubscriber {
@@ -71,7 +62,7 @@ impl DurableSubscriber {
             reader,
             queue,
             handed: Lock::default(),
-            reported: Lock::default(),
+            bad: BadMessages::default(),
         }
     }
 
@@ -200,11 +191,10 @@ impl DurableSubscriber {
 
     fn next(&self) -> Result<Option<DurableMessage>, DurableError> {
         loop {
-            let (taken, room) = self.queue.take();
-            if room > 0 {
-                self.topics
-                    .client
-                    .make_room(self.topics.shared.now(), self.reader, room);
+            let (taken, is_free) = self.queue.take();
+            if is_free {
+                let now = self.topics.shared.now();
+                self.topics.client.make_room(now, &self.queue);
             }
             match taken {
                 Taken::Message(message) if self.is_dead(&message) => {
@@ -219,11 +209,11 @@ impl DurableSubscriber {
                 }
                 Taken::Bad(reply, text) => {
                     self.judge(&reply, &Verdict::Never(text.clone()));
-                    self.report_bad(text);
+                    self.bad.report(&self.topics.shared.data, text);
                 }
                 Taken::Other(reply) => self.judge(&reply, &Verdict::Ack),
                 Taken::Empty => return Ok(None),
-                Taken::Closed(None) => return Err(DurableError::Closed),
+                Taken::Closed(None) | Taken::Finished => return Err(DurableError::Closed),
                 Taken::Closed(Some(_)) if self.topics.client.is_over() => {
                     return Err(DurableError::Closed);
                 }
@@ -338,26 +328,6 @@ impl DurableSubscriber {
                 }
             }
         });
-    }
-
-    fn report_bad(&self, text: String) {
-        let mut report = self.reported.lock();
-        report.count = report.count.saturating_add(1);
-        let is_early = report
-            .last
-            .is_some_and(|last| last.elapsed() < REPORT_PAUSE);
-        if is_early {
-            return;
-        }
-        report.last = Some(Instant::now());
-        let count = std::mem::take(&mut report.count);
-        drop(report);
-        let text = match count {
-            1 => format!("{text}; it was given up"),
-            _ => format!("{count} messages of a stream cannot be read and were given up; {text}"),
-        };
-        let fault = Fault::new(ErrorCode::InvalidMessage, None, text);
-        self.topics.shared.data.report(fault);
     }
 
     // --- the end --------------------------------------------------------------------------------

@@ -17,6 +17,66 @@ pub enum Start {
     Sequence(u64),
     /// At the first message that came at that time or later.
     Time(Timestamp),
+    /// With the last message of each subject, oldest first; then with whatever comes.
+    LastOfEach,
+}
+
+/// How long a server keeps a [`Follower`] of which it hears nothing.
+const FOLLOWER_KEPT: Timespan = Timespan::from_secs(60);
+
+impl Start {
+    fn write(self, config: &mut Value) {
+        match self {
+            Self::First => config["deliver_policy"] = json!("all"),
+            Self::New => config["deliver_policy"] = json!("new"),
+            Self::LastOfEach => config["deliver_policy"] = json!("last_per_subject"),
+            Self::Sequence(sequence) => {
+                config["deliver_policy"] = json!("by_start_sequence");
+                config["opt_start_seq"] = json!(sequence.max(1));
+            }
+            Self::Time(at) => {
+                config["deliver_policy"] = json!("by_start_time");
+                config["opt_start_time"] = json!(time_text(at));
+            }
+        }
+    }
+}
+
+fn write_subjects(subjects: &[String], config: &mut Value) {
+    match subjects {
+        [only] => config["filter_subject"] = json!(only),
+        several => config["filter_subjects"] = json!(several),
+    }
+}
+
+/// A consumer of one reader, in order and without acknowledgements. It is not replicated and is made anew
+/// behind the last message that came when anything goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Follower {
+    /// Its name, which no other consumer has.
+    pub name: String,
+    /// Subjects whose messages it gets, sorted.
+    pub subjects: Vec<String>,
+    /// Where it begins.
+    pub start: Start,
+}
+
+impl Follower {
+    /// The request that makes it.
+    pub fn to_json(&self, stream: &str) -> Value {
+        let mut config = json!({
+            "name": self.name,
+            "ack_policy": "none",
+            "max_deliver": 1,
+            "mem_storage": true,
+            "num_replicas": 1,
+            "inactive_threshold": FOLLOWER_KEPT.ns(),
+            "replay_policy": "instant",
+        });
+        write_subjects(&self.subjects, &mut config);
+        self.start.write(&mut config);
+        json!({"stream_name": stream, "config": config, "action": "create"})
+    }
 }
 
 /// A cursor as it is asked for.
@@ -46,22 +106,8 @@ impl Cursor {
             "max_deliver": -1,
             "replay_policy": "instant",
         });
-        match self.subjects.as_slice() {
-            [only] => config["filter_subject"] = json!(only),
-            several => config["filter_subjects"] = json!(several),
-        }
-        match self.start {
-            Start::First => config["deliver_policy"] = json!("all"),
-            Start::New => config["deliver_policy"] = json!("new"),
-            Start::Sequence(sequence) => {
-                config["deliver_policy"] = json!("by_start_sequence");
-                config["opt_start_seq"] = json!(sequence.max(1));
-            }
-            Start::Time(at) => {
-                config["deliver_policy"] = json!("by_start_time");
-                config["opt_start_time"] = json!(time_text(at));
-            }
-        }
+        write_subjects(&self.subjects, &mut config);
+        self.start.write(&mut config);
         json!({"stream_name": stream, "config": config, "action": "create"})
     }
 
@@ -113,6 +159,8 @@ pub struct Delivery {
     pub sequence: u64,
     /// How often it was delivered, this time included.
     pub deliveries: u64,
+    /// Its number among the deliveries of its consumer.
+    pub consumer_sequence: u64,
     /// When the stream got it.
     pub time: Timestamp,
     /// How many messages for the cursor are behind it.
@@ -137,6 +185,7 @@ impl Delivery {
         Some(Self {
             deliveries: number(0)?,
             sequence: number(1)?,
+            consumer_sequence: number(2)?,
             time: Timestamp::from_ns(i64::try_from(number(3)?).ok()?),
             pending: number(4)?,
         })
@@ -203,6 +252,20 @@ mod tests {
     }
 
     #[test]
+    fn a_follower_is_of_one_reader_and_leaves_nothing_behind() {
+        let follower = Follower {
+            name: "f".to_owned(),
+            subjects: vec!["bkr.>".to_owned()],
+            start: Start::LastOfEach,
+        };
+        let config = follower.to_json("S")["config"].clone();
+        assert_eq!(config["deliver_policy"], "last_per_subject");
+        assert_eq!(config["ack_policy"], "none");
+        assert_eq!(config["inactive_threshold"], json!(60_000_000_000_i64));
+        assert_eq!(config["durable_name"], Value::Null);
+    }
+
+    #[test]
     fn where_a_cursor_began_is_no_difference() {
         let config = cursor().to_json("S")["config"].clone();
         let other = Cursor {
@@ -227,6 +290,7 @@ mod tests {
         let expected = Delivery {
             sequence: 7,
             deliveries: 2,
+            consumer_sequence: 6,
             time: Timestamp::from_ns(99),
             pending: 5,
         };

@@ -60,6 +60,52 @@ pub enum Output {
     Gone(ReaderId, String),
 }
 
+/// Messages, and their bytes with headers and subjects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// How many.
+    pub messages: usize,
+    /// How large, all together.
+    pub bytes: usize,
+}
+
+impl Load {
+    /// With so much more.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            messages: self.messages.saturating_add(other.messages),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
+
+    /// With so much less.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self {
+            messages: self.messages.saturating_sub(other.messages),
+            bytes: self.bytes.saturating_sub(other.bytes),
+        }
+    }
+}
+
+/// What a reader is to fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// The stream.
+    pub stream: String,
+    /// The consumer.
+    pub consumer: String,
+    /// What its owner takes at a time. Two messages of the largest size that the server takes are asked
+    /// for in any case, as it could not send one otherwise.
+    pub window: Load,
+    /// What of it is taken.
+    pub held: Load,
+    /// The consumer is a [`Follower`](super::cursor::Follower): the reader is gone with its connection, and
+    /// as soon as a message is missing.
+    pub is_ordered: bool,
+}
+
 /// A message of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadMessage {
@@ -78,6 +124,20 @@ pub struct ReadMessage {
 }
 
 impl ReadMessage {
+    /// What it takes of a window.
+    pub fn load(&self) -> Load {
+        let parts = [
+            self.subject.len(),
+            self.headers.len(),
+            self.payload.len(),
+            self.reply.len(),
+        ];
+        Load {
+            messages: 1,
+            bytes: parts.iter().sum(),
+        }
+    }
+
     /// The first value of each of these headers; see [`Message::headers`].
     pub fn headers<const N: usize>(&self, names: [&str; N]) -> [Option<&str>; N] {
         let message = Message {

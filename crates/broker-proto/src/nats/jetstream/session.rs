@@ -61,6 +61,8 @@ pub struct Session {
     timers: BTreeSet<(Timestamp, Timer)>,
     /// Bound: `VERDICTS_KEPT_MAX`.
     verdicts: VecDeque<(String, Vec<u8>)>,
+    /// Messages to readers that had not asked for so many.
+    unasked: u64,
     /// What is to be said when the connection is done with what came. Bound: what came with one call.
     noted: Vec<Noted>,
     /// Bound: what came with one call.
@@ -94,6 +96,7 @@ impl Session {
             readers: BTreeMap::new(),
             timers: BTreeSet::new(),
             verdicts: VecDeque::new(),
+            unasked: 0,
             noted: Vec::new(),
             outputs: VecDeque::new(),
         }
@@ -141,6 +144,7 @@ impl Session {
                 self.timers.remove(&(due, Timer::Reader(*id)));
             }
         }
+        self.lose_ordered(cause);
     }
 
     /// Whether there is a connection.

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::filter::Filter;
-use crate::nats::cover;
+use crate::nats::cover::cover_forms;
 use crate::nats::subject::{Form, Subjects};
 
 /// Subjects that a cursor follows one by one. Beyond it everything of the stream is read, and filtered
@@ -23,8 +23,13 @@ pub const CURSOR_SUBJECTS_MAX: usize = 128;
 /// assert_eq!(kept, ["bk.%.notices.>", "bkb.%.notices.>"]);
 /// ```
 pub fn kept_subjects(subjects: &Subjects, topic: &[u8]) -> Option<Vec<String>> {
+    kept_forms(subjects, topic, &Form::ALL)
+}
+
+/// As [`kept_subjects`], for these forms: a stream for last values keeps [`Form::RETAINED`].
+pub fn kept_forms(subjects: &Subjects, topic: &[u8], forms: &[Form]) -> Option<Vec<String>> {
     let mut kept = Vec::new();
-    for form in Form::ALL {
+    for form in forms.iter().copied() {
         if topic.is_empty() {
             kept.push(format!("{}>", subjects.prefix(form)));
             continue;
@@ -47,7 +52,17 @@ pub fn kept_subjects(subjects: &Subjects, topic: &[u8]) -> Option<Vec<String>> {
 /// The subjects that a cursor follows in a stream that keeps these, for subscribers to a filter; none
 /// when the stream keeps nothing of it. No one of them covers another one.
 pub fn followed_subjects(subjects: &Subjects, filter: &Filter, kept: &[String]) -> Vec<String> {
-    let wanted = cover(subjects, filter);
+    followed_forms(subjects, filter, kept, &Form::ALL)
+}
+
+/// As [`followed_subjects`], for these forms.
+pub fn followed_forms(
+    subjects: &Subjects,
+    filter: &Filter,
+    kept: &[String],
+    forms: &[Form],
+) -> Vec<String> {
+    let wanted = cover_forms(subjects, filter, forms);
     let pairs = wanted
         .iter()
         .flat_map(|wanted| kept.iter().map(move |kept| (wanted, kept)));
@@ -85,6 +100,7 @@ fn may_match(subjects: &Subjects, filter: &Filter, pattern: &str) -> bool {
     }
     let is_all = Form::ALL
         .iter()
+        .chain(&Form::RETAINED)
         .any(|form| subjects.prefix(*form).strip_suffix('.') == Some(&literal));
     let mut start = match subjects.topic(&literal) {
         Ok((_, topic)) => topic.as_bytes().to_vec(),
@@ -188,6 +204,24 @@ mod tests {
         let many: Vec<String> = (0..200).map(|it| format!("/a/{it}/")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         assert_eq!(followed(&many, &["/a"]), ["bk.%.a", "bk.%.a.>"]);
+    }
+
+    #[test]
+    fn last_values_have_subjects_of_their_own() {
+        let subjects = Subjects::default();
+        let kept = kept_forms(&subjects, b"/a", &Form::RETAINED).unwrap();
+        assert_eq!(kept, ["bkr.%.a", "bkr.%.a.>"]);
+        let filter: Filter = std::iter::once(Topic::from("/a/b/")).collect();
+        let followed = followed_forms(&subjects, &filter, &kept, &Form::RETAINED);
+        assert_eq!(followed, ["bkr.%.a.b.>"]);
+        assert_eq!(followed_subjects(&subjects, &filter, &kept), [""; 0]);
+        let all = kept_forms(&subjects, b"", &Form::RETAINED).unwrap();
+        assert_eq!(
+            followed_forms(&subjects, &filter, &all, &Form::RETAINED),
+            ["bkr.%.a.b.>", "bkr.%long.>"]
+        );
+        let (form, topic) = subjects.topic("bkr.%.a.b").unwrap();
+        assert_eq!((form, topic), (Form::Retained, "/a/b".into()));
     }
 
     #[test]

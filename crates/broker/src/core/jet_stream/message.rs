@@ -17,6 +17,7 @@ pub struct DurableMessage {
     pub(crate) message: Message,
     pub(crate) delivery: Delivery,
     pub(crate) claim: Arc<Claim>,
+    pub(crate) is_withdrawn: bool,
 }
 
 /// What is still to be said of one message.
@@ -117,6 +118,11 @@ impl DurableMessage {
     /// Whether it was delivered before, to this subscriber or another one of the same name.
     pub const fn is_redelivered(&self) -> bool {
         self.delivery.deliveries > 1
+    }
+
+    /// Whether it says that its topic has no last value any more; its own value is none.
+    pub const fn is_withdrawn(&self) -> bool {
+        self.is_withdrawn
     }
 
     /// When the stream got it.

@@ -6,11 +6,13 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use broker_data::Timestamp;
 use broker_proto::nats::connection::Event;
+use broker_proto::{ErrorCode, Fault};
 use bytes::BytesMut;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tracing::Instrument;
@@ -33,6 +35,9 @@ const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 /// Pauses between attempts to connect: those of a peering, which is tried at the same time.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(4);
+
+/// Shortest time between two error events about messages that nobody had asked for.
+const REPORT_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long what was said may take to be sent when the client is over.
 const LINGER: Duration = Duration::from_secs(1);
@@ -164,6 +169,9 @@ struct Serving<'a> {
     written: usize,
     heard: Timestamp,
     next_ping: Option<Timestamp>,
+    /// Messages that nobody had asked for since they were reported, and when they may be again.
+    unasked: u64,
+    unasked_due: Option<Timestamp>,
     timer: Timer,
     ping_timer: Timer,
 }
@@ -180,6 +188,8 @@ async fn serve(shared: &Shared, client: &JetStream, socket: Socket) -> String {
         written: 0,
         heard: now,
         next_ping: None,
+        unasked: 0,
+        unasked_due: None,
         timer: Timer::new(),
         ping_timer: Timer::new(),
     };
@@ -239,11 +249,34 @@ impl Serving<'_> {
                 if let Some(text) = complaint {
                     tracing::warn!(event = "nats-streams-complaint", text);
                 }
+                self.count_unasked(now);
                 fed.map(|()| true).map_err(|error| error.to_string())
             }
             Poll::Ready(Ok(_)) => Err("the server hung up".to_owned()),
             Poll::Ready(Err(error)) => Err(error.to_string()),
         }
+    }
+
+    /// Counts messages that no reader had asked for, and has them reported, once per second at most.
+    fn count_unasked(&mut self, now: Timestamp) {
+        let more = self.client.take_unasked();
+        if more == 0 {
+            return;
+        }
+        let counts = self.shared.nats.counters.of(&self.client.url.host());
+        counts.unasked.fetch_add(more, Ordering::Relaxed);
+        self.unasked = self.unasked.saturating_add(more);
+        if self.unasked_due.is_some_and(|due| now < due) {
+            return;
+        }
+        self.unasked_due = Some(now.saturating_add(timespan(REPORT_PAUSE)));
+        let count = std::mem::take(&mut self.unasked);
+        let text = format!(
+            "{count} messages came to subscribers of streams that had not asked for them, and were left out: \
+             does somebody else publish to `_INBOX`?"
+        );
+        let fault = Fault::new(ErrorCode::InvalidMessage, None, text);
+        self.shared.data.report(fault);
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, String> {

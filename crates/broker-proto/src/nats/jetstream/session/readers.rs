@@ -7,13 +7,16 @@ use serde_json::json;
 
 use super::super::api::{self, CONSUMER_NOT_FOUND, PREFIX, STREAM_NOT_FOUND};
 use super::super::cursor::{Delivery, Verdict};
-use super::super::exchange::{Output, ReadMessage, ReaderId};
+use super::super::exchange::{Load, Output, ReadMessage, ReaderId, Reading};
 use super::{Noted, RESEND_AFTER, RETRY_PAUSE, Session, Timer};
 use crate::nats::connection::Message;
 
 /// Verdicts that are kept while there is no connection. Those beyond are not said, and their messages are
 /// delivered again.
 pub const VERDICTS_KEPT_MAX: usize = 16 * 1024;
+
+/// Bytes that a message may have beside its payload and headers: subjects.
+const MESSAGE_EXTRA: usize = 8 * 1024;
 
 /// How long a server keeps a request for messages, and how often it says that it does.
 const PULL_EXPIRES: Timespan = Timespan::from_secs(30);
@@ -28,7 +31,7 @@ const PULLS_MAX: usize = 2;
 /// A request for messages.
 #[derive(Debug)]
 pub(super) struct Pull {
-    pub(super) left: usize,
+    pub(super) left: Load,
     pub(super) heard: Timestamp,
 }
 
@@ -43,11 +46,10 @@ pub(super) enum Step {
 
 #[derive(Debug)]
 pub(super) struct Reader {
-    pub(super) stream: String,
-    pub(super) consumer: String,
-    /// Messages that its owner takes at most at a time, and at present.
-    pub(super) window: usize,
-    pub(super) room: usize,
+    /// What it is to fetch, and what its owner has of it.
+    pub(super) reading: Reading,
+    /// Deliveries that came; of a reader that is ordered.
+    pub(super) delivered: u64,
     /// Bound: `PULLS_MAX`.
     pub(super) pulls: BTreeMap<u64, Pull>,
     pub(super) step: Step,
@@ -55,8 +57,18 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    fn outstanding(&self) -> usize {
-        self.pulls.values().map(|pull| pull.left).sum()
+    fn outstanding(&self) -> Load {
+        let left = self.pulls.values().map(|pull| pull.left);
+        left.fold(Load::default(), Load::plus)
+    }
+
+    /// What its owner takes at a time, with servers that take messages of that size.
+    fn window(&self, max_payload: usize) -> Load {
+        let two = max_payload.saturating_add(MESSAGE_EXTRA).saturating_mul(2);
+        Load {
+            messages: self.reading.window.messages.max(1),
+            bytes: self.reading.window.bytes.max(two),
+        }
     }
 
     /// When something is to be done about it.
@@ -73,13 +85,11 @@ impl Reader {
 
 impl Session {
     /// Fetches messages of a consumer, as many as its owner has room for.
-    pub fn read(&mut self, now: Timestamp, stream: &str, consumer: &str, room: usize) -> ReaderId {
+    pub fn read(&mut self, now: Timestamp, reading: Reading) -> ReaderId {
         let id = self.number();
         let reader = Reader {
-            stream: stream.to_owned(),
-            consumer: consumer.to_owned(),
-            window: room.max(1),
-            room: room.max(1),
+            reading,
+            delivered: 0,
             pulls: BTreeMap::new(),
             step: Step::Reading,
             due: None,
@@ -91,9 +101,9 @@ impl Session {
     }
 
     /// The owner of a reader has room for so many more.
-    pub fn make_room(&mut self, now: Timestamp, reader: ReaderId, messages: usize) {
+    pub fn make_room(&mut self, now: Timestamp, reader: ReaderId, taken: Load) {
         if let Some(reader) = self.readers.get_mut(&reader.0) {
-            reader.room = reader.room.saturating_add(messages).min(reader.window);
+            reader.reading.held = reader.reading.held.minus(taken);
         }
         self.fill(now, reader.0);
     }
@@ -144,17 +154,23 @@ impl Session {
         else {
             return;
         };
-        let batch = reader.room.saturating_sub(reader.outstanding());
-        let is_worth = batch > 0 && batch >= reader.window / 2;
+        let window = reader.window(self.max_payload);
+        let room = window
+            .minus(reader.reading.held)
+            .minus(reader.outstanding());
+        let is_worth = room.messages > 0
+            && room.messages >= window.messages / 2
+            && room.bytes >= window.bytes / 2;
         if reader.step == Step::Reading && is_worth && reader.pulls.len() < PULLS_MAX {
             let number = self.next;
             self.next = self.next.wrapping_add(1);
             let subject = format!(
                 "{PREFIX}CONSUMER.MSG.NEXT.{}.{}",
-                reader.stream, reader.consumer
+                reader.reading.stream, reader.reading.consumer
             );
             let body = json!({
-                "batch": batch,
+                "batch": room.messages,
+                "max_bytes": room.bytes,
                 "expires": PULL_EXPIRES.ns(),
                 "idle_heartbeat": PULL_HEARTBEAT.ns(),
             });
@@ -164,7 +180,7 @@ impl Session {
             // So few bytes are taken by any server.
             let _ = connection.request(&subject, &reply, none, body.as_bytes(), usize::MAX);
             let pull = Pull {
-                left: batch,
+                left: room,
                 heard: now,
             };
             reader.pulls.insert(number, pull);
@@ -198,7 +214,7 @@ impl Session {
         reader.step = Step::Asking(now.saturating_add(RESEND_AFTER));
         let subject = format!(
             "{PREFIX}CONSUMER.INFO.{}.{}",
-            reader.stream, reader.consumer
+            reader.reading.stream, reader.reading.consumer
         );
         let reply = format!("{}.a.c.{id}", self.inbox);
         let _ = connection.request(&subject, &reply, std::iter::empty(), b"", usize::MAX);
@@ -253,6 +269,10 @@ impl Session {
             404 | 408 => {
                 reader.pulls.remove(&number);
             }
+            // The next message is larger than what is left of it.
+            409 if is_any(text, &["Message Size Exceeds MaxBytes", "Batch Completed"]) => {
+                reader.pulls.remove(&number);
+            }
             400 => return self.give_up(id, text.to_owned()),
             409 if text.eq_ignore_ascii_case("Consumer Deleted") => {
                 return self.give_up(id, "the consumer was deleted".to_owned());
@@ -276,31 +296,60 @@ impl Session {
         };
         // More than was asked for: not from the stream, as others can publish to this inbox, or late. It is
         // not acknowledged, so that the stream delivers again what is its own.
-        if reader.room == 0 {
+        let (held, window) = (reader.reading.held, reader.window(self.max_payload));
+        if held.messages >= window.messages || held.bytes >= window.bytes {
+            self.unasked = self.unasked.saturating_add(1);
             return;
         }
+        if reader.reading.is_ordered {
+            reader.delivered = reader.delivered.saturating_add(1);
+            if delivery.consumer_sequence != reader.delivered {
+                return self.give_up(message.sid, "messages were lost on their way".to_owned());
+            }
+        }
+        let read = ReadMessage {
+            reader: ReaderId(message.sid),
+            subject: subject.to_owned(),
+            headers: message.headers.to_vec(),
+            payload: message.payload.to_vec(),
+            reply: reply.to_owned(),
+            delivery,
+        };
+        let load = read.load();
         // Requests are served in their order.
         if let Some(mut pull) = reader.pulls.first_entry() {
             let served = pull.get_mut();
-            served.left = served.left.saturating_sub(1);
+            served.left = served.left.minus(load);
             served.heard = now;
-            if served.left == 0 {
+            if served.left.messages == 0 {
                 pull.remove();
             }
         }
-        reader.room = reader.room.saturating_sub(1);
+        reader.reading.held = reader.reading.held.plus(load);
         let note = Noted::Fill(message.sid);
         if self.noted.last() != Some(&note) {
             self.noted.push(note);
         }
-        self.outputs
-            .push_back(Output::Message(Box::new(ReadMessage {
-                reader: ReaderId(message.sid),
-                subject: subject.to_owned(),
-                headers: message.headers.to_vec(),
-                payload: message.payload.to_vec(),
-                reply: reply.to_owned(),
-                delivery,
-            })));
+        self.outputs.push_back(Output::Message(Box::new(read)));
     }
+
+    /// The connection of readers that are ordered is lost, and with it what was on its way.
+    pub(super) fn lose_ordered(&mut self, cause: &str) {
+        let ordered = self.readers.iter().filter(|(_, it)| it.reading.is_ordered);
+        let ordered: Vec<u64> = ordered.map(|(id, _)| *id).collect();
+        for id in ordered {
+            self.end(ReaderId(id));
+            let gone = Output::Gone(ReaderId(id), cause.to_owned());
+            self.outputs.push_back(gone);
+        }
+    }
+
+    /// How many messages came to readers, since this was asked the last time, that had not asked for them.
+    pub fn take_unasked(&mut self) -> u64 {
+        std::mem::take(&mut self.unasked)
+    }
+}
+
+fn is_any(text: &str, others: &[&str]) -> bool {
+    others.iter().any(|other| text.eq_ignore_ascii_case(other))
 }

@@ -5,7 +5,9 @@ use serde_json::json;
 
 use super::super::api::{self, STREAM_NOT_FOUND};
 use super::super::cursor::Verdict;
-use super::super::exchange::{Output, Publication, RequestError, RequestId};
+use super::super::exchange::{
+    Load, Output, Publication, ReaderId, Reading, RequestError, RequestId,
+};
 use super::{REQUESTS_BYTES_MAX, REQUESTS_MAX, Session, VERDICTS_KEPT_MAX};
 use crate::nats::connection::{Connection, ServerInfo};
 
@@ -84,6 +86,18 @@ impl Scene {
         }
         self.now = until;
         self.outputs()
+    }
+
+    fn read(&mut self, messages: usize, is_ordered: bool) -> ReaderId {
+        let bytes = 16 * 1024;
+        let reading = Reading {
+            stream: "S".to_owned(),
+            consumer: "c".to_owned(),
+            window: Load { messages, bytes },
+            held: Load::default(),
+            is_ordered,
+        };
+        self.session.read(self.now, reading)
     }
 
     fn publish(&mut self, id: &str, seconds: i64) -> RequestId {
@@ -215,6 +229,11 @@ fn what_waits_is_bounded_and_what_is_too_large_is_told() {
     assert!(error.to_string().contains("takes 1000"), "{error}");
 }
 
+fn taken(messages: usize) -> Load {
+    let bytes = messages * 100;
+    Load { messages, bytes }
+}
+
 fn message(number: u64) -> String {
     format!("MSG bk.a 2 $JS.ACK.S.c.1.{number}.{number}.5.0 1\r\nx\r\n")
 }
@@ -222,7 +241,7 @@ fn message(number: u64) -> String {
 #[test]
 fn a_reader_gets_what_it_has_room_for() {
     let mut scene = Scene::new();
-    let reader = scene.session.read(scene.now, "S", "c", 4);
+    let reader = scene.read(4, false);
     let said = scene.connect();
     assert!(said.contains("SUB _INBOX.me.m.2.* 2\r\n"), "{said}");
     assert!(
@@ -250,9 +269,13 @@ fn a_reader_gets_what_it_has_room_for() {
     assert_eq!(sequences, [1, 2, 3, 4]);
     assert_eq!(scene.said(), "", "there is no room");
     assert_eq!(scene.hear(&message(5)), [], "nor was it asked for");
-    scene.session.make_room(scene.now, reader, 1);
+    assert_eq!(
+        (scene.session.take_unasked(), scene.session.take_unasked()),
+        (1, 0)
+    );
+    scene.session.make_room(scene.now, reader, taken(1));
     assert_eq!(scene.said(), "", "one is no request worth");
-    scene.session.make_room(scene.now, reader, 3);
+    scene.session.make_room(scene.now, reader, taken(3));
     assert!(scene.said().contains(r#""batch":4"#));
     scene.session.judge("$JS.ACK.S.c.1.1.1.5.0", &Verdict::Ack);
     assert_eq!(scene.said(), "PUB $JS.ACK.S.c.1.1.1.5.0 4\r\n+ACK\r\n");
@@ -265,7 +288,7 @@ fn a_reader_gets_what_it_has_room_for() {
 #[test]
 fn a_request_for_messages_that_is_over_is_made_again() {
     let mut scene = Scene::new();
-    scene.session.read(scene.now, "S", "c", 4);
+    scene.read(4, false);
     scene.connect();
     scene.pass(at(10));
     scene.status("_INBOX.me.m.2.3", "100 Idle Heartbeat");
@@ -282,7 +305,7 @@ fn a_request_for_messages_that_is_over_is_made_again() {
 #[test]
 fn a_silent_reader_asks_for_its_consumer() {
     let mut scene = Scene::new();
-    let reader = scene.session.read(scene.now, "S", "c", 4);
+    let reader = scene.read(4, false);
     scene.connect();
     scene.pass(at(13));
     let said = scene.said();
@@ -309,4 +332,48 @@ fn verdicts_wait_for_a_connection() {
     assert_eq!(said.matches("+ACK").count(), VERDICTS_KEPT_MAX);
     scene.session.handle_lost("it hung up");
     assert!(!scene.connect().contains("+ACK"));
+}
+
+#[test]
+fn a_reader_has_room_for_some_bytes() {
+    let mut scene = Scene::new();
+    let reader = scene.read(1000, false);
+    // Two messages of 1000 bytes, and subjects, are more than the window is.
+    assert!(scene.connect().contains(r#""max_bytes":18384"#));
+    let large = |number: u64| {
+        let text = "x".repeat(4000);
+        format!("MSG bk.a 2 $JS.ACK.S.c.1.{number}.{number}.5.0 4000\r\n{text}\r\n")
+    };
+    for number in 1..=4 {
+        assert_eq!(scene.hear(&large(number)).len(), 1);
+    }
+    scene.status("_INBOX.me.m.2.3", "409 Message Size Exceeds MaxBytes");
+    assert_eq!(scene.said(), "", "there is no room for one of the largest");
+    let bytes = 12_000;
+    let most = Load { messages: 3, bytes };
+    scene.session.make_room(scene.now, reader, most);
+    let said = scene.said();
+    assert!(said.contains(r#""batch":999,"expires""#), "{said}");
+    assert_eq!(scene.hear(&large(5)).len(), 1);
+}
+
+#[test]
+fn an_ordered_reader_is_gone_when_a_message_or_the_connection_is() {
+    let mut scene = Scene::new();
+    let first = scene.read(4, true);
+    scene.connect();
+    assert_eq!(scene.hear(&message(1)).len(), 1);
+    let outputs = scene.hear(&message(3));
+    let [Output::Gone(gone, cause)] = outputs.as_slice() else {
+        panic!("{outputs:?}");
+    };
+    assert!(*gone == first && cause.contains("lost"), "{cause}");
+    let second = scene.read(4, true);
+    scene.session.handle_lost("it hung up");
+    assert_eq!(
+        scene.outputs(),
+        [Output::Gone(second, "it hung up".to_owned())]
+    );
+    assert!(!scene.connect().contains("MSG.NEXT"));
+    assert_eq!(scene.session.next_timeout(), None);
 }
