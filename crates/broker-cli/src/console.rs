@@ -10,7 +10,7 @@ use anstyle::{AnsiColor, Style};
 
 use broker::data::json::put_string;
 
-use crate::literal::harmless;
+use crate::harmless::{harmless, of_terminal};
 use crate::outcome::{Exit, Failure};
 
 /// Bytes of output that are written at once. What is buffered is also written when there is nothing
@@ -158,7 +158,12 @@ impl Console {
 
     /// Writes everything.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        let written = self.output.write_all(&self.buffer);
+        let written = if self.output_is_terminal {
+            let shown = of_terminal(&self.buffer);
+            self.output.write_all(&shown)
+        } else {
+            self.output.write_all(&self.buffer)
+        };
         self.buffer.clear();
         written?;
         self.output.flush()
@@ -196,6 +201,7 @@ impl Console {
     /// Says something that is no data. That standard error is gone is no reason to end.
     pub(crate) fn say(&mut self, text: impl fmt::Display) {
         self.end_progress();
+        let text = harmless(&text.to_string());
         let _ = writeln!(self.errors, "{text}");
     }
 

@@ -24,6 +24,7 @@
 //! | `console`, `outcome`, `interrupt` | streams, exit codes, signals |
 //! | `http_client`, `node_status` | asking a node over HTTP; what it tells |
 //! | `duration`, `nearest` | `10s`; what a mistyped name may have meant |
+//! | `harmless` | texts of strangers, for terminals |
 //!
 //! Everything but `session`, `http_client` and `commands` is free of sockets and clocks.
 
@@ -36,6 +37,7 @@ mod condition;
 mod console;
 mod contexts;
 mod duration;
+mod harmless;
 mod http_client;
 mod incoming;
 mod interrupt;

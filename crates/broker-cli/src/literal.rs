@@ -42,5 +42,5 @@ mod properties;
 pub use error::LiteralError;
 pub(crate) use parse::Parser;
 pub use parse::parse;
-pub(crate) use write::{harmless, harmless_line, is_invisible, write_elements, write_string};
 pub use write::{to_text, write};
+pub(crate) use write::{write_elements, write_string};

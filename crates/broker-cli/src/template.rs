@@ -1,5 +1,6 @@
 //! Templates of `--format`: `{time} {name} {args[0]}`.
 
+use crate::harmless::harmless_line;
 use crate::incoming::{Incoming, time_text};
 use crate::literal::{self, LiteralError};
 use crate::path::{NAMES, Part, Path};
@@ -8,6 +9,8 @@ use crate::path::{NAMES, Part, Path};
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Template {
     pieces: Vec<Piece>,
+    /// Whether texts of messages go to a terminal, which would do what they say.
+    is_for_terminal: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -63,35 +66,55 @@ impl Template {
         if !plain.is_empty() {
             pieces.push(Piece::Text(plain));
         }
-        Ok(Self { pieces })
+        Ok(Self {
+            pieces,
+            is_for_terminal: false,
+        })
+    }
+
+    /// Has texts of messages written so that a terminal does not act on them.
+    pub(crate) fn for_terminal(self, is_for_terminal: bool) -> Self {
+        Self {
+            is_for_terminal,
+            ..self
+        }
     }
 
     /// Appends the text for a message. What a message does not have is left out. A text by itself is
-    /// written as it is, inside of other values in quotes.
+    /// written as it is, unless it is for a terminal; inside of other values it is in quotes.
     pub(crate) fn put(&self, out: &mut Vec<u8>, message: &Incoming<'_>) {
         for piece in &self.pieces {
             match piece {
                 Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
                 Piece::Part(path) => {
                     if let Some(part) = path.find(message) {
-                        put_part(out, &part);
+                        self.put_part(out, &part);
                     }
                 }
             }
         }
         out.push(b'\n');
     }
-}
 
-fn put_part(out: &mut Vec<u8>, part: &Part<'_>) {
-    match part {
-        Part::Time(time) => out.extend_from_slice(time_text(*time).as_bytes()),
-        Part::Text(bytes) => out.extend_from_slice(bytes),
-        Part::Json(text) => out.extend_from_slice(text.as_bytes()),
-        Part::Value(view) => match (view.as_bytes(), view.as_enum()) {
-            (Some(bytes), _) | (_, Some(bytes)) => out.extend_from_slice(bytes),
-            _ => literal::write(out, *view),
-        },
+    fn put_part(&self, out: &mut Vec<u8>, part: &Part<'_>) {
+        match part {
+            Part::Time(time) => out.extend_from_slice(time_text(*time).as_bytes()),
+            Part::Text(bytes) => self.put_text(out, bytes),
+            Part::Json(text) => out.extend_from_slice(text.as_bytes()),
+            Part::Value(view) => match (view.as_bytes(), view.as_enum()) {
+                (Some(bytes), _) | (_, Some(bytes)) => self.put_text(out, bytes),
+                _ => literal::write(out, *view),
+            },
+        }
+    }
+
+    fn put_text(&self, out: &mut Vec<u8>, bytes: &[u8]) {
+        if self.is_for_terminal {
+            let text = harmless_line(&String::from_utf8_lossy(bytes));
+            out.extend_from_slice(text.as_bytes());
+        } else {
+            out.extend_from_slice(bytes);
+        }
     }
 }
 
@@ -149,6 +172,25 @@ mod tests {
             assert_eq!(shown(template), expected, "{template}");
         }
         assert!(shown("{json}").contains("\"@data-type\":\"vector\""));
+    }
+
+    #[test]
+    fn texts_command_no_terminal() {
+        let event = EventBuilder::new("ev").argument("\u{1b}[8m\nx");
+        let event = to_bytes(&event).expect("an event");
+        let view = View::new(&event).expect("an encoded value");
+        let message = Incoming::new(Timestamp::EPOCH, b"/\x1b[2J", view);
+        for (is_for_terminal, expected) in [
+            (false, "/\u{1b}[2J \u{1b}[8m\nx\n"),
+            (true, "/\\u{1b}[2J \\u{1b}[8m\\nx\n"),
+        ] {
+            let mut out = Vec::new();
+            let template = Template::parse("{topic} {args[0]}").expect("a template");
+            template
+                .for_terminal(is_for_terminal)
+                .put(&mut out, &message);
+            assert_eq!(String::from_utf8(out).expect("text"), expected);
+        }
     }
 
     #[test]

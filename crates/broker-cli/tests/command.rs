@@ -18,6 +18,8 @@ mod ends;
 mod files;
 #[path = "command/help.rs"]
 mod help;
+#[path = "command/hostile.rs"]
+mod hostile;
 #[path = "command/local.rs"]
 mod local;
 #[path = "command/logs.rs"]

@@ -143,7 +143,7 @@ pub use endpoint::{Builder, Endpoint, Retry};
 pub use error::Error;
 pub use flow::blocked::BlockedPublish;
 pub use hub::Hub;
-pub use libraries::{sqlite_library, tls_library};
+pub use libraries::{features, sqlite_library, tls_library, transports};
 pub use message::{Message, MessageRef};
 #[cfg(feature = "tls")]
 pub use net::tls_probe::{Distrust, TlsProbe, TlsRefusal, probe_tls};

@@ -10,7 +10,7 @@ use clap::Args;
 use crate::arguments::{ConnectionArguments, Global};
 use crate::console::{Console, put_strings};
 use crate::duration::duration;
-use crate::literal::harmless_line;
+use crate::harmless::{harmless_cell, harmless_line};
 use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
 use crate::session::{self, OnPeerLoss, Session, Waited};
 use crate::target::Target;
@@ -215,7 +215,8 @@ impl Facts {
                 if topics.is_empty() {
                     "to nothing".to_owned()
                 } else {
-                    topics.join(" ")
+                    let shown = topics.iter().map(|topic| harmless_cell(topic));
+                    shown.collect::<Vec<_>>().join(" ")
                 },
             ));
         }

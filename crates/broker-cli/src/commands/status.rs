@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::arguments::{ConnectionArguments, Global};
 use crate::console::Console;
+use crate::harmless::harmless_cell;
 use crate::http_client::Server;
 use crate::node_status::{self, Health, NodeStatus, age, bytes, whole};
 use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
@@ -114,7 +115,9 @@ async fn ask(server: &Server, console: &mut Console) -> Outcome {
     if console.is_json() {
         let mut line = json_head(&server.to_string(), &health);
         line.push_str(",\"peer\":null,\"stats\":");
-        line.push_str(String::from_utf8_lossy(&stats).trim_end());
+        // One line, however it came: in JSON, ends of lines are only between things.
+        let stats = String::from_utf8_lossy(&stats).replace(['\n', '\r'], " ");
+        line.push_str(stats.trim_end());
         line.push('}');
         console.line(line)?;
         return Ok(exit(&health));
@@ -139,6 +142,9 @@ fn json_head(url: &str, health: &Health) -> String {
 /// A table without lines: the first column to the left, the others to the right.
 fn table(head: &[&str], rows: &[Vec<String>], console: &mut Console) -> Result<(), Failure> {
     let label = console.palette().label;
+    // Names and addresses are chosen by others.
+    let cells = |row: &Vec<String>| row.iter().map(|cell| harmless_cell(cell)).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
     let widths: Vec<usize> = head
         .iter()
         .enumerate()
@@ -180,7 +186,7 @@ fn show(
     };
     console.line(format_args!("{label}{url}{label:#} {state}"))?;
     for reason in &health.reasons {
-        console.line(format_args!("  ! {reason}"))?;
+        console.line(format_args!("  ! {}", harmless_cell(reason)))?;
     }
     let traffic = |traffic: node_status::Traffic| {
         let (messages, size) = (whole(traffic.messages), bytes(traffic.bytes));
@@ -205,7 +211,7 @@ fn show(
             ),
         ),
     ] {
-        console.line(format_args!("  {name:<10} {content}"))?;
+        console.line(format_args!("  {name:<10} {}", harmless_cell(&content)))?;
     }
     let queue = |queue: &node_status::Queue| {
         let waiting = if queue.stalled {
@@ -339,7 +345,7 @@ async fn visit(target: Target, console: &mut Console) -> Outcome {
     };
     console.line(format_args!("{label}{url}{label:#} {state}"))?;
     for reason in &health.reasons {
-        console.line(format_args!("  ! {reason}"))?;
+        console.line(format_args!("  ! {}", harmless_cell(reason)))?;
     }
     console.line(format_args!("  {:<10} {}", "endpoint", peer.id))?;
     if let Some(time) = round_trip {

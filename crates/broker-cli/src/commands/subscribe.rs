@@ -94,7 +94,9 @@ impl Sub {
             Form::Json(String::new())
         } else {
             match template.map_err(|error| literal("--format", error))? {
-                Some(template) => Form::Template(template),
+                Some(template) => {
+                    Form::Template(template.for_terminal(console.output_is_terminal()))
+                }
                 None => Form::Text(Layout::new(console.palette(), self.header)),
             }
         };

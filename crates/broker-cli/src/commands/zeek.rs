@@ -16,6 +16,7 @@ use super::value::{self, GRAMMAR};
 use crate::arguments::{ConnectionArguments, Global};
 use crate::console::Console;
 use crate::duration::duration;
+use crate::harmless::{harmless_cell, harmless_line};
 use crate::literal;
 use crate::outcome::{EXIT_CODES, Exit, Failure, Outcome};
 use crate::session::{self, OnPeerLoss, Session, Waited};
@@ -328,7 +329,7 @@ fn print_nodes(nodes: &[Node], console: &mut Console) -> Outcome {
             console.line(line)?;
             continue;
         }
-        let name = node.name.as_deref().unwrap_or("-");
+        let name = harmless_cell(node.name.as_deref().unwrap_or("-"));
         let note = match node.topic {
             Some(_) => "",
             None => "  (does not listen to control events)",
@@ -384,12 +385,9 @@ fn print_answer(
         None => "done".to_owned(),
     };
     for line in text.lines() {
-        let line: String = line
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
+        let line = harmless_line(&line.replace('\t', " "));
         if with_label {
-            console.line(format_args!("{}: {line}", node.label()))?
+            console.line(format_args!("{}: {line}", harmless_cell(node.label())))?
         } else {
             console.line(line)?
         }

@@ -9,6 +9,7 @@ use broker::{ByteString, Endpoint, Event, Retry, StatusSubscriber, Value, View};
 use super::settings::{Kind, Known, Set, Specification};
 use crate::commands::input_lines;
 use crate::console::Console;
+use crate::harmless::harmless;
 use crate::interrupt::Interrupt;
 use crate::outcome::{Exit, Failure};
 use crate::session;
@@ -203,13 +204,25 @@ impl Pipe<'_> {
             count += 1;
             rate.count += 1;
             if !self.shows_rate {
-                put_message(self.console.buffer(), message.topic(), message.view());
-                self.console.spill()?;
+                self.show(message.topic(), message.view())?;
             } else if let Some(number) = rate.if_over() {
                 self.print(number)?;
             }
         }
         Ok(())
+    }
+
+    /// Texts are written as they are, as the original does, but not to a terminal, which would do what
+    /// they say.
+    fn show(&mut self, topic: &[u8], value: View<'_>) -> Result<(), Failure> {
+        if self.console.output_is_terminal() {
+            let mut line = Vec::new();
+            put_message(&mut line, topic, value);
+            let line = harmless(String::from_utf8_lossy(&line).trim_end());
+            return self.console.line(line);
+        }
+        put_message(self.console.buffer(), topic, value);
+        Ok(self.console.spill()?)
     }
 
     fn print(&mut self, number: u64) -> Result<(), Failure> {

@@ -8,6 +8,7 @@ use broker::{Endpoint, Event, Retry, Source, Table, Timestamp, Value, View};
 
 use super::settings::{Kind, Known, Set, Specification};
 use crate::console::Console;
+use crate::harmless::harmless_line;
 use crate::interrupt::Interrupt;
 use crate::outcome::{Exit, Failure};
 use crate::session;
@@ -150,7 +151,7 @@ async fn serve(
             }
             event = session::next(&mut statuses) => {
                 if let Some(event) = event {
-                    console.line(told(&event))?;
+                    console.line(harmless_line(&told(&event)))?;
                     console.flush()?;
                 }
             }

@@ -8,6 +8,8 @@ use broker::data::json::{self, Form};
 use broker::data::{Item, Reader, to_bytes};
 use broker::{Subnet, Timespan, Timestamp, Value, View};
 
+use crate::harmless::is_hidden;
+
 /// The text of a value.
 #[must_use]
 pub fn to_text(value: &Value) -> String {
@@ -125,7 +127,7 @@ fn put_char(out: &mut Vec<u8>, sign: char) {
         '\n' => b"\\n",
         '\r' => b"\\r",
         '\t' => b"\\t",
-        sign if sign.is_control() || is_invisible(sign) => {
+        sign if is_hidden(sign) => {
             let _ = write!(out, "\\u{{{:x}}}", u32::from(sign));
             return;
         }
@@ -135,32 +137,6 @@ fn put_char(out: &mut Vec<u8>, sign: char) {
         }
     };
     out.extend_from_slice(escaped);
-}
-
-/// A text that may be of a stranger, without what a terminal would act on; lines stay lines.
-pub(crate) fn harmless(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for sign in text.chars() {
-        if (sign.is_control() && sign != '\n') || is_invisible(sign) {
-            out.extend(sign.escape_unicode());
-        } else {
-            out.push(sign);
-        }
-    }
-    out
-}
-
-/// As [`harmless`], in one line.
-pub(crate) fn harmless_line(text: &str) -> String {
-    harmless(text).replace('\n', "\\n")
-}
-
-/// Marks that turn the direction of what follows, or have no width.
-pub(crate) fn is_invisible(sign: char) -> bool {
-    matches!(
-        sign,
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-    )
 }
 
 fn put_enum(out: &mut Vec<u8>, name: &[u8]) {
@@ -224,16 +200,4 @@ fn put_span(out: &mut Vec<u8>, span: Timespan) {
         .copied()
         .unwrap_or((1_000_000_000, "s"));
     let _ = write!(out, "{}{name}", ns / unit);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_of_strangers_do_not_reach_the_terminal_as_they_are() {
-        assert_eq!(harmless("a\x1b[2J\nb"), "a\\u{1b}[2J\nb");
-        assert_eq!(harmless("gr\u{fc}n \u{202e}x"), "gr\u{fc}n \\u{202e}x");
-        assert_eq!(harmless_line("a\nb"), "a\\nb");
-    }
 }

@@ -135,6 +135,11 @@ fn version_says_what_is_in_it() {
     );
     let lines = run(&["version", "--json"]).expect(0).json();
     schema::check("version", &lines[0]);
+    let named = |list: &str, name: &str| lines[0][list].as_array().unwrap().contains(&name.into());
+    for scheme in ["zeek", "ws", "wss", "zmq", "nats"] {
+        assert!(named("transports", scheme), "{lines:?}");
+    }
+    assert!(named("features", "sqlite") && named("features", "tls"));
     assert!(
         lines[0]["tls_library"]
             .as_str()

@@ -115,24 +115,24 @@ fn the_check_refuses_what_does_not_fit() {
     for (good, json) in [
         (
             true,
-            r#"{"type":"version","version":"1","native_protocol":1,"transports":["ws"],"tls_library":null,"sqlite_library":"x"}"#,
+            r#"{"type":"version","version":"1","native_protocol":1,"websocket_protocol":1,"zmtp_protocol":"3.1","transports":["ws"],"features":[],"tls_library":null,"sqlite_library":"x"}"#,
         ),
         (false, r#"{"type":"version"}"#),
         (
             false,
-            r#"{"type":"x","version":"1","native_protocol":1,"transports":[],"tls_library":null,"sqlite_library":null}"#,
+            r#"{"type":"x","version":"1","native_protocol":1,"websocket_protocol":1,"zmtp_protocol":"3.1","transports":[],"features":[],"tls_library":null,"sqlite_library":null}"#,
         ),
         (
             false,
-            r#"{"type":"version","version":1,"native_protocol":1,"transports":[],"tls_library":null,"sqlite_library":null}"#,
+            r#"{"type":"version","version":1,"native_protocol":1,"websocket_protocol":1,"zmtp_protocol":"3.1","transports":[],"features":[],"tls_library":null,"sqlite_library":null}"#,
         ),
         (
             false,
-            r#"{"type":"version","version":"1","native_protocol":1,"transports":[5],"tls_library":null,"sqlite_library":null}"#,
+            r#"{"type":"version","version":"1","native_protocol":1,"websocket_protocol":1,"zmtp_protocol":"3.1","transports":[5],"features":[],"tls_library":null,"sqlite_library":null}"#,
         ),
         (
             false,
-            r#"{"type":"version","version":"1","native_protocol":1,"transports":[],"tls_library":null,"sqlite_library":null,"z":1}"#,
+            r#"{"type":"version","version":"1","native_protocol":1,"websocket_protocol":1,"zmtp_protocol":"3.1","transports":[],"features":[],"tls_library":null,"sqlite_library":null,"z":1}"#,
         ),
     ] {
         let value = serde_json::from_str(json).unwrap();

@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 use broker::data::json::put_string;
 
 use crate::console::{Console, put_strings};
-use crate::literal::harmless_line;
+use crate::harmless::harmless_cell;
 use crate::outcome::{Exit, Failure};
 
 /// Columns of lines where the terminal does not say.
@@ -251,7 +251,8 @@ impl<'c> Report<'c> {
             }
         }
         for (head, text) in rows {
-            let text = harmless_line(text);
+            let words = text.split(' ').map(harmless_cell);
+            let text = words.collect::<Vec<_>>().join(" ");
             for (number, line) in wrap(&text, self.width - INDENT).iter().enumerate() {
                 match number {
                     0 => self.console.line(format_args!("{head}{line}"))?,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use broker::zeek::{LogRecord, Schema, ZeekType};
 
 use crate::console::Palette;
+use crate::harmless::is_hidden;
 use crate::incoming::time_text;
 
 /// Characters of a column at most, unless it is the last.
@@ -116,10 +117,14 @@ const fn usual_width(kind: ZeekType) -> usize {
 
 /// Text without what would not be seen or would do something to the terminal.
 fn visible(text: &str) -> String {
-    let is_shown = |c: &char| !c.is_control() && !crate::literal::is_invisible(*c);
-    text.chars()
-        .map(|c| if is_shown(&c) { c } else { '\u{fffd}' })
-        .collect()
+    let shown = |c| {
+        if is_hidden(c) {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    text.chars().map(shown).collect()
 }
 
 #[cfg(test)]

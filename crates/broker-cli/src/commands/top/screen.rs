@@ -9,7 +9,8 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Clear, Paragraph, Row as Cells, Sparkline, Table, Wrap};
 
-use super::state::{Cell, HISTORY_MAX, Row, State, View, clock, in_words, rate};
+use super::state::{HISTORY_MAX, Row, State, View, clock, in_words, rate};
+use crate::harmless::is_hidden;
 use crate::node_status::whole;
 
 /// From that width on the details are always there.
@@ -20,6 +21,9 @@ const HIGH: u16 = 40;
 
 /// Lines of the last events.
 const EVENT_LINES: u16 = 9;
+
+/// Characters of one text at most, which is more than any screen has in a line.
+const PRINTED_MAX: usize = 1000;
 
 /// Columns of the details.
 const DETAIL_COLUMNS: u16 = 56;
@@ -74,9 +78,11 @@ fn draw_head(state: &State, frame: &mut Frame<'_>, area: Rect) {
         Layout::horizontal([Constraint::Min(40), Constraint::Length(area.width / 3)]).areas(area);
     let status = &state.status;
     let health = match (&state.lost, &status.ready) {
-        (Some(why), _) => Span::styled(why.clone(), BAD),
+        (Some(why), _) => Span::styled(printable(why), BAD),
         _ if !state.has_report => Span::styled("waiting for the node", QUIET),
-        (None, Some(health)) if !health.is_ok() => Span::styled(health.reasons.join("; "), BAD),
+        (None, Some(health)) if !health.is_ok() => {
+            Span::styled(printable(&health.reasons.join("; ")), BAD)
+        }
         (None, _) => Span::styled("works", GOOD),
     };
     let (waiting, lost) = status.waiting_and_lost();
@@ -181,7 +187,7 @@ fn draw_table(state: &mut State, rows: &[Row], frame: &mut Frame<'_>, area: Rect
     }));
     let lines = rows.iter().map(|row| {
         let cells = row.cells.iter().take(shown).enumerate();
-        let cells = cells.map(|(at, cell)| aligned(printable(cell), is_left(at)));
+        let cells = cells.map(|(at, cell)| aligned(printable(cell.text()), is_left(at)));
         Cells::new(cells).style(if row.is_bad { BAD } else { Style::new() })
     });
     let table = Table::new(lines, widths)
@@ -191,10 +197,9 @@ fn draw_table(state: &mut State, rows: &[Row], frame: &mut Frame<'_>, area: Rect
 }
 
 /// Topics and addresses are chosen by others: they cannot move the cursor.
-fn printable(cell: &Cell) -> String {
-    let text = cell.text().chars();
-    let shown = text.map(|character| {
-        if character.is_control() {
+fn printable(text: &str) -> String {
+    let shown = text.chars().take(PRINTED_MAX).map(|character| {
+        if is_hidden(character) {
             char::REPLACEMENT_CHARACTER
         } else {
             character
@@ -221,7 +226,7 @@ fn draw_details(row: Option<&Row>, frame: &mut Frame<'_>, area: Rect) {
         .unwrap_or_default()
         .iter()
         .map(|(name, text)| {
-            let text = printable(&Cell::Text(text.clone()));
+            let text = printable(text);
             Line::from(vec![
                 Span::styled(format!("{name:<12}"), QUIET),
                 Span::raw(text),
@@ -246,7 +251,7 @@ fn draw_events(state: &State, frame: &mut Frame<'_>, area: Rect) {
             } else {
                 Style::new()
             };
-            let words = printable(&Cell::Text(in_words(event)));
+            let words = printable(&in_words(event));
             Line::from(vec![
                 Span::styled(format!("{}  ", clock(&event.time)), QUIET),
                 Span::styled(words, style),
