@@ -136,6 +136,13 @@ fn request(
                 }
                 return Ok(());
             }
+            Ok(Some(BlockedRequest::Stored(mut change))) => {
+                let stored = wait(py, Limit::within(STORE_REQUEST_TIMEOUT), |slice| {
+                    change.wait_timeout(slice)
+                })?;
+                let stored = stored.unwrap_or(Err(StoreError::Timeout(STORE_REQUEST_TIMEOUT)));
+                return stored.map_err(|error| from_store(&error));
+            }
             Ok(Some(BlockedRequest::Full)) => {
                 if !wait_room(py, store, key.len() + value.len(), &mut limit)? {
                     return Err(from_store(&StoreError::Full));
@@ -143,6 +150,8 @@ fn request(
             }
             // What does not fit at all is the caller's mistake.
             Err(error) if error.code() == ErrorCode::InvalidData => return Err(from_store(&error)),
+            // It was to be stored for good, so that the caller has to know.
+            Err(error) if store.is_replicated() => return Err(from_store(&error)),
             Err(error) => {
                 store.report(&error);
                 return Ok(());
@@ -307,6 +316,15 @@ impl Store {
         Ok(store.map_or("", broker::Store::name).to_owned())
     }
 
+    /// What a master of Backend.JetStream is at this moment: "leader", which takes changes, "standby",
+    /// which follows one, "loading", "uncertain" (it led, and cannot tell whether it still does) or
+    /// "stopped". None of all other stores.
+    fn standing(&self) -> PyResult<Option<&'static str>> {
+        let attached = self.attached()?;
+        let standing = attached.store()?.and_then(broker::Store::standing);
+        Ok(standing.map(|standing| standing.name()))
+    }
+
     // --- writes ---------------------------------------------------------------------------------
 
     /// Sets a key. `expiry` in seconds, or a timedelta or Timespan.
@@ -336,12 +354,17 @@ impl Store {
         let py = key.py();
         let expiry = self::expiry(expiry)?;
         let attached = self.attached()?;
+        let mut is_replicated = false;
         let asked = with_both(
             key,
             |out| write(value, out),
             |key, value| match attached.store()? {
                 Some(store) => {
                     let asked = request_unique(py, store, key, value, expiry)?;
+                    is_replicated = store.is_replicated();
+                    if is_replicated {
+                        return Ok(Some(asked.map_err(|error| from_store(&error))?));
+                    }
                     Ok(asked.inspect_err(|error| store.report(error)).ok())
                 }
                 None => Ok(None),
@@ -356,6 +379,11 @@ impl Store {
                 pending.wait_timeout(slice)
             })?,
         };
+        if is_replicated {
+            // What was not stored for good the caller has to know.
+            let answer = answer.unwrap_or(Err(StoreError::Timeout(STORE_REQUEST_TIMEOUT)));
+            return answer.map(Some).map_err(|error| from_store(&error));
+        }
         Ok(answer.and_then(Result::ok))
     }
 

@@ -76,12 +76,13 @@ EXAMPLES = {
         'ep.peer("ws://localhost:27759", retry=5)',
         "options = broker.BrokerOptions()",
     ],
-    # Run by test_nats.py, test_durable.py and test_stream_readers.py, which have servers.
+    # Run by test_nats.py, test_durable.py, test_stream_readers.py and test_replicated_stores.py, which have servers.
     "docs/nats.md": [
         'import broker\n\nwith broker.Endpoint() as endpoint, endpoint.make_subscriber("/site/alerts")',
         'import broker\n\nwith broker.Endpoint() as endpoint:\n    endpoint.peer(',
         'import broker\n\nwith broker.Endpoint() as endpoint:\n    endpoint.peer(',
         'import broker\n\nwith broker.Endpoint() as endpoint:\n    endpoint.peer(',
+        'import broker\n\nwith broker.Endpoint() as endpoint:\n    settings = {',
     ],
     "docs/zeromq.md": [
         'import broker\n\nwith broker.Endpoint() as endpoint, endpoint.make_subscriber("/site/alerts")',

@@ -117,6 +117,8 @@ pub use crate::core::pending::Pending;
 pub use crate::core::websocket_counts::{WebSocketCounts, WebSocketPeerCounts};
 #[cfg(feature = "zeromq")]
 pub use crate::core::zeromq_peers::ZeroMqPeerCounts;
+#[cfg(feature = "nats")]
+pub use broker_proto::store::replica::StaleReads;
 pub use broker_proto::store::{CloneOptions, Contact};
 #[cfg(feature = "status")]
 pub use config::HttpOptions;
@@ -161,4 +163,6 @@ pub use stats::{
 };
 pub use status_subscriber::StatusSubscriber;
 pub use store::{Backend, Store, StoreChange, StoreError, StoreEvent, StoreEvents};
+#[cfg(feature = "nats")]
+pub use store::{JetStreamOptions, PendingChange, ReplicaStanding};
 pub use subscriber::{Room, Subscriber};

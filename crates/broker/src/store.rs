@@ -11,6 +11,8 @@ mod pace;
 mod proxy;
 mod read;
 mod registry;
+#[cfg(feature = "nats")]
+mod replicated;
 mod request;
 mod stats;
 mod waiting;
@@ -36,6 +38,8 @@ pub use broker_proto::store::entity;
 pub use error::StoreError;
 pub use event::{StoreChange, StoreEvent, StoreEvents};
 pub use proxy::{PROXY_BYTES_MAX, PROXY_REQUESTS_MAX, Response, StoreProxy, StoreReply};
+#[cfg(feature = "nats")]
+pub use replicated::{JetStreamOptions, PendingChange, ReplicaStanding};
 pub use request::{BlockedRequest, Change, PutUnique};
 pub use stats::{COMMIT_SECONDS, CommitStats, ReadCounts, StoreOperations, StoreState, StoreStats};
 
@@ -67,6 +71,10 @@ pub enum Backend {
     /// In a file.
     #[cfg(feature = "sqlite")]
     Sqlite(crate::sqlite::SqliteOptions),
+    /// On streams of NATS servers: what is acknowledged survives this endpoint and its machine, and
+    /// another endpoint that attaches the same master takes over.
+    #[cfg(feature = "nats")]
+    JetStream(Box<JetStreamOptions>),
 }
 
 /// A handle of a master or clone; clones of the handle are handles of the same store.
@@ -107,6 +115,10 @@ impl Store {
         name: &str,
         backend: Backend,
     ) -> Result<Self, StoreError> {
+        #[cfg(feature = "nats")]
+        if let Backend::JetStream(options) = &backend {
+            return Self::attach_replica(node, name, options);
+        }
         check_name(name)?;
         let stores = &node.stores;
         let _one_at_a_time = stores.attaching.lock();
@@ -134,6 +146,8 @@ impl Store {
                 })?;
                 (Box::new(opened), Some(options.path))
             }
+            #[cfg(feature = "nats")]
+            Backend::JetStream(options) => return Self::attach_replica(node, name, &options),
         };
         let id = stores.new_entity(node.shared.data.id);
         let master = Master::new(id, name, storage, config(&node.shared))
@@ -233,6 +247,8 @@ impl Store {
         match &self.host.lock().core {
             Core::Clone(clone) => clone.id(),
             Core::Master(_) | Core::Closed => self.host.id,
+            #[cfg(feature = "nats")]
+            Core::Replica(_) => self.host.id,
         }
     }
 
@@ -241,6 +257,8 @@ impl Store {
         match &self.host.lock().core {
             Core::Master(_) => Contact::Attached,
             Core::Clone(clone) => clone.contact(),
+            #[cfg(feature = "nats")]
+            Core::Replica(_) => Contact::Attached,
             Core::Closed => Contact::Failed,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use broker::data::{Value, decode};
-use broker::{CloneOptions, SqliteOptions, StoreError};
+use broker::{CloneOptions, JetStreamOptions, SqliteOptions, StoreError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -22,6 +22,9 @@ pub(crate) type Result = std::result::Result<Attached, StoreError>;
 
 /// The number of `SQLite` among the back ends.
 const SQLITE: i64 = 1;
+
+/// The number of `JetStream` among them.
+const JET_STREAM: i64 = 2;
 
 /// Options by name, from any mapping.
 fn options(value: Option<&Bound<'_, PyAny>>) -> PyResult<BTreeMap<String, Value>> {
@@ -80,6 +83,13 @@ fn wanted(
         },
     };
     let options = options(opts)?;
+    if number == JET_STREAM {
+        let options = JetStreamOptions::from_table(&options);
+        return Ok(options.map(|options| Wanted {
+            name,
+            backend: broker::Backend::JetStream(Box::new(options)),
+        }));
+    }
     if number != SQLITE {
         let backend = broker::Backend::Memory;
         return Ok(Ok(Wanted { name, backend }));

@@ -285,7 +285,7 @@ enumeration!(
 
 enumeration!(
     /// Where a master store keeps its entries.
-    Backend, "Backend", u8, integers = false, ["Memory" = 0, "SQLite" = 1]
+    Backend, "Backend", u8, integers = false, ["Memory" = 0, "SQLite" = 1, "JetStream" = 2]
 );
 
 enumeration!(
@@ -363,6 +363,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         ("Frontend", "Clone"),
         ("Backend", "Memory"),
         ("Backend", "SQLite"),
+        ("Backend", "JetStream"),
     ] {
         module.add(member, module.getattr(class)?.getattr(member)?)?;
     }

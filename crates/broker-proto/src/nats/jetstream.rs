@@ -7,6 +7,7 @@
 //! | [`topics`] | which subjects a stream keeps, and which of them a cursor follows |
 //! | [`cursor`] | durable consumers of a stream |
 //! | [`exchange`] | what a session and its caller tell each other |
+//! | [`replicated`] | where a replicated store is kept, and what is asked there |
 //! | [`session`] | requests, publishes and cursors over connections that come and go |
 //!
 //! Replication, storage and consensus are those of the servers. See ADR 0390.
@@ -14,6 +15,7 @@
 pub mod api;
 pub mod cursor;
 pub mod exchange;
+pub mod replicated;
 pub mod session;
 pub mod stream;
 pub mod topics;

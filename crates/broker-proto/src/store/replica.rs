@@ -24,8 +24,8 @@
 //!
 //! Nothing here knows what the stream, the snapshots and the lease are kept in: [`Effect`] says what
 //! is to be done there, and the `handle_` methods are told what came of it. Questions that are not
-//! answered are asked again. No runtime uses this yet; `sim` runs it on a model of the stream.
-//! ADR 0400 (this), 0401 (what is written).
+//! answered are asked again. The runtime keeps them on servers of NATS; `sim` runs it on a model of the stream.
+//! ADR 0400 (this), 0401 (what is written), 0460 (the servers).
 
 mod compaction;
 pub mod entry;
@@ -47,7 +47,7 @@ use crate::store::backend::{Backend, Entry, VisitEntry};
 use crate::store::command::{Command, Content};
 use crate::store::entity::EntityId;
 use crate::store::memory::Memory;
-use crate::store::{Output, StoreConfig, StoreFailure};
+use crate::store::{Output, StoreConfig, StoreFailure, operation};
 
 use compaction::Keeper;
 use entry::EntryId;
@@ -63,6 +63,10 @@ pub const WAITING_MAX: usize = 32 * 1024;
 
 /// Ticks after which a question that was not answered is asked again.
 const RETRY_TICKS: u64 = 10;
+
+/// Ticks after which a snapshot that is being written or read back is given up: half a minute with the
+/// usual interval, for one of many chunks.
+const SNAPSHOT_TICKS: u64 = 300;
 
 /// What one may ask about replicas.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -396,6 +400,11 @@ impl Replica {
         matches!(self.phase, Phase::Leading(_))
     }
 
+    /// Whether it does not go on.
+    pub const fn is_stopped(&self) -> bool {
+        matches!(self.phase, Phase::Stopped)
+    }
+
     /// The master, while it leads.
     pub fn master_id(&self) -> Option<EntityId> {
         match &self.phase {
@@ -421,6 +430,23 @@ impl Replica {
         matches!(&self.phase, Phase::Leading(leader) if leader.resigning.is_none()) && valid
     }
 
+    /// Whether reads are answered.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::StaleData`] where there may be a newer state and [`StaleReads::Refuse`] was chosen,
+    /// and always while there is none.
+    pub fn check_readable(&self, now: Timestamp) -> Result<(), StoreFailure> {
+        let text = if !self.has_state() {
+            "this replica has no state yet, or none any more"
+        } else if self.config.stale_reads == StaleReads::Refuse && !self.is_current(now) {
+            "this replica does not lead, or may not: its state may be old"
+        } else {
+            return Ok(());
+        };
+        Err(StoreFailure::new(ErrorCode::StaleData, text))
+    }
+
     /// The value of a key as the stream has it up to [`applied`](Self::applied), without changes
     /// whose append is under way.
     ///
@@ -429,10 +455,7 @@ impl Replica {
     /// [`ErrorCode::NoSuchKey`], or [`ErrorCode::StaleData`] where there may be a newer one and
     /// [`StaleReads::Refuse`] was chosen, and always while loading.
     pub fn get(&mut self, now: Timestamp, key: &[u8]) -> Result<Vec<u8>, StoreFailure> {
-        if self.config.stale_reads == StaleReads::Refuse && !self.is_current(now) {
-            let text = "this replica does not lead, or may not: its state may be old";
-            return Err(StoreFailure::new(ErrorCode::StaleData, text));
-        }
+        self.check_readable(now)?;
         let entry = match &mut self.phase {
             Phase::Following(memory) => memory.get(key)?,
             Phase::Leading(leader) => leader.journal().committed(key),
@@ -445,6 +468,70 @@ impl Replica {
             Some(Entry { value, expiry }) if !is_over(expiry, now) => Ok(value),
             Some(_) | None => Err(StoreFailure::new(ErrorCode::NoSuchKey, "no such key")),
         }
+    }
+
+    /// What is at an index of a key's value. Spec: stores 7.4.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get), and when a vector is asked for something that is no position.
+    pub fn get_index(
+        &mut self,
+        now: Timestamp,
+        key: &[u8],
+        index: &[u8],
+    ) -> Result<Vec<u8>, StoreFailure> {
+        let value = self.get(now, key)?;
+        operation::index(&value, index).map_err(|code| StoreFailure::new(code, code.to_string()))
+    }
+
+    /// Visits key and value of all entries that are not over, if reads are answered.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_readable`](Self::check_readable).
+    pub fn visit(
+        &mut self,
+        now: Timestamp,
+        visit: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<(), StoreFailure> {
+        self.check_readable(now)?;
+        self.for_each(&mut |key, value, expiry| {
+            if !is_over(expiry, now) {
+                visit(key, value);
+            }
+        });
+        Ok(())
+    }
+
+    /// Visits the keys behind one, among `limit` of them, in the order of their bytes, as
+    /// [`Master::keys_after`](crate::store::Master::keys_after). A key whose removal is being appended
+    /// may be left out already.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_readable`](Self::check_readable).
+    pub fn keys_after(
+        &mut self,
+        now: Timestamp,
+        after: &[u8],
+        limit: usize,
+        visit: &mut dyn FnMut(&[u8]),
+    ) -> Result<Option<Vec<u8>>, StoreFailure> {
+        self.check_readable(now)?;
+        let mut keys = Vec::new();
+        let mut note = |key: &[u8]| keys.push(key.to_vec());
+        let last = match &mut self.phase {
+            Phase::Following(memory) => memory.keys_after(after, limit, &mut note)?,
+            Phase::Leading(leader) => leader.memory_mut().keys_after(after, limit, &mut note)?,
+            Phase::Loading(_) | Phase::Stopped => None,
+        };
+        for key in keys {
+            if self.get(now, &key).is_ok() {
+                visit(&key);
+            }
+        }
+        Ok(last)
     }
 
     /// Visits all entries as the stream has them up to [`applied`](Self::applied), over or not, in

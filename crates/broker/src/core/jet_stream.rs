@@ -6,11 +6,13 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | `entries` | entries of a stream for a replica of a store |
 //! | `queue` | messages that a durable subscriber has fetched |
 //! | `message` | one of them, and what was said of it |
 //! | `course` | how far a reader in order came, where it ends, how fast it goes |
 
 pub(crate) mod course;
+pub(crate) mod entries;
 pub(crate) mod message;
 pub(crate) mod queue;
 
@@ -23,15 +25,17 @@ use broker_proto::nats::Subjects;
 use broker_proto::nats::connection::{Connection, Event, ProtocolError, ServerInfo, TooOld};
 use broker_proto::nats::jetstream::cursor::Verdict;
 use broker_proto::nats::jetstream::{
-    CURSORS_FROM, Output, Publication, ReaderId, Reading, RequestError, RequestId, Session,
+    CURSORS_FROM, Load, Output, Publication, ReaderId, Reading, RequestError, RequestId, Session,
 };
 use broker_proto::peer_url::PeerUrl;
 use serde_json::Value;
 
+use self::entries::{ENTRIES_AHEAD, EntryQueue};
 use self::queue::ReadQueue;
 use crate::config::NatsPeerOptions;
 use crate::core::pending::{Pending, Resolver};
 use crate::lock::{Lock, Locked, wake};
+use crate::signal::Signal;
 
 /// What is said of messages that were fetched and are not handed out: others, or the next subscriber of
 /// the name, get them at once.
@@ -49,7 +53,11 @@ pub(crate) struct JetStream {
     pub(crate) url: PeerUrl,
     pub(crate) options: Arc<NatsPeerOptions>,
     pub(crate) subjects: Subjects,
+    /// What is asked of servers, and the first version that does it.
+    requires: (&'static str, [u32; 2]),
     state: Lock<State>,
+    /// Tells of connections.
+    connected: Signal,
 }
 
 #[derive(Debug)]
@@ -59,6 +67,14 @@ struct State {
     answers: BTreeMap<RequestId, Resolver<Answer>>,
     /// Bound: one for each durable subscriber.
     readers: BTreeMap<ReaderId, Arc<ReadQueue>>,
+    /// Bound: one for each replica of a store.
+    followers: BTreeMap<ReaderId, Arc<EntryQueue>>,
+    /// How many connections there have been.
+    connections: u64,
+    /// The largest message that the last server takes, in bytes.
+    max_payload: usize,
+    /// What is asked for at the end, without waiting for the answer.
+    farewell: Option<(String, Value)>,
     /// The task, while it sleeps.
     task: Option<Waker>,
     too_old: Option<TooOld>,
@@ -87,9 +103,14 @@ impl State {
                 Output::Message(message) => {
                     if let Some(queue) = self.readers.get(&message.reader) {
                         queue.push(*message);
+                    } else if let Some(queue) = self.followers.get(&message.reader) {
+                        queue.push(*message);
                     }
                 }
                 Output::Gone(reader, cause) => {
+                    if let Some(queue) = self.followers.remove(&reader) {
+                        queue.close(cause.clone());
+                    }
                     let Some(queue) = self.readers.remove(&reader) else {
                         continue;
                     };
@@ -118,6 +139,10 @@ impl JetStream {
             session: Session::new(name),
             answers: BTreeMap::new(),
             readers: BTreeMap::new(),
+            followers: BTreeMap::new(),
+            connections: 0,
+            max_payload: 0,
+            farewell: None,
             task: None,
             too_old: None,
             warned: BTreeSet::new(),
@@ -127,8 +152,16 @@ impl JetStream {
             url,
             options,
             subjects,
+            requires: ("durable topics", CURSORS_FROM),
             state: Lock::new(state),
+            connected: Signal::default(),
         }
+    }
+
+    /// The same, for another purpose, named in the plural, that needs servers of that version.
+    pub(crate) fn for_purpose(mut self, what: &'static str, least: [u32; 2]) -> Self {
+        self.requires = (what, least);
+        self
     }
 
     // --- for handles ----------------------------------------------------------------------------
@@ -212,6 +245,53 @@ impl JetStream {
         Some(reader)
     }
 
+    /// Reads entries of a consumer into a queue; `None` when the client is over.
+    pub(crate) fn follow(
+        &self,
+        now: Timestamp,
+        stream: &str,
+        consumer: &str,
+    ) -> Option<(ReaderId, Arc<EntryQueue>)> {
+        let mut state = self.state.lock();
+        if state.is_over {
+            return None;
+        }
+        let queue = Arc::new(EntryQueue::default());
+        let reading = Reading {
+            stream: stream.to_owned(),
+            consumer: consumer.to_owned(),
+            window: ENTRIES_AHEAD,
+            held: Load::default(),
+            is_ordered: true,
+        };
+        let reader = state.session.read(now, reading);
+        state.followers.insert(reader, queue.clone());
+        state.changed();
+        Some((reader, queue))
+    }
+
+    /// Says what is asked for when the client ends, in place of what was said before.
+    pub(crate) fn set_farewell(&self, farewell: Option<(String, Value)>) {
+        self.state.lock().farewell = farewell;
+    }
+
+    /// Resolves when there has been another connection than so many; to how many there have been, and to
+    /// the bytes that the server takes.
+    pub(crate) async fn connected_after(&self, connections: u64) -> (u64, usize) {
+        let look = || {
+            let state = self.state.lock();
+            (state.connections > connections).then_some((state.connections, state.max_payload))
+        };
+        self.connected.until(look).await
+    }
+
+    /// A replica took so many entries.
+    pub(crate) fn make_room_for_entries(&self, now: Timestamp, reader: ReaderId, taken: Load) {
+        let mut state = self.state.lock();
+        state.session.make_room(now, reader, taken);
+        state.changed();
+    }
+
     /// The owner of a queue took messages.
     pub(crate) fn make_room(&self, now: Timestamp, queue: &ReadQueue) {
         let mut state = self.state.lock();
@@ -238,6 +318,7 @@ impl JetStream {
     pub(crate) fn end_reader(&self, reader: ReaderId) {
         let mut state = self.state.lock();
         state.session.end(reader);
+        state.followers.remove(&reader);
         if let Some(queue) = state.readers.remove(&reader) {
             for reply in queue.close(None) {
                 state.session.judge(&reply, &GIVEN_BACK);
@@ -258,6 +339,11 @@ impl JetStream {
     /// Ends the client: requests fail, queues are closed, and the task ends when what was said is sent.
     pub(crate) fn end(&self) {
         let mut state = self.state.lock();
+        if let Some((subject, body)) = state.farewell.take() {
+            let never = Timestamp::EPOCH;
+            // It is among what is sent before the task ends; where there is no connection, it is not.
+            let _ = state.session.request(never, &subject, &body, never);
+        }
         state.is_over = true;
         state.session.handle_over();
         state.hand_on();
@@ -290,13 +376,19 @@ impl JetStream {
         info: &ServerInfo,
     ) -> Result<(), TooOld> {
         let mut state = self.state.lock();
-        let fit = info.require("durable topics", CURSORS_FROM);
+        let fit = info.require(self.requires.0, self.requires.1);
         state.too_old = fit.clone().err();
         match &fit {
-            Ok(()) => state.session.handle_connected(now, connection, info),
+            Ok(()) => {
+                state.session.handle_connected(now, connection, info);
+                state.connections += 1;
+                state.max_payload = info.max_payload;
+            }
             Err(too_old) => state.session.handle_refused(&too_old.clone().into()),
         }
         state.hand_on();
+        drop(state);
+        self.connected.notify();
         fit
     }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use broker_data::Encoder;
 use broker_proto::frame::{EnvelopeError, Tag, write_envelope};
+#[cfg(feature = "nats")]
+use broker_proto::store::replica::{Reply, Verdict};
 use broker_proto::store::{Message, Role, StoreFailure, event};
 use broker_proto::{EndpointId, Origin, Topic};
 use bytes::Bytes;
@@ -141,6 +143,18 @@ pub(super) fn is_for(message: &Message, me: EndpointId) -> bool {
 
 pub(super) fn answer_of(result: Result<bool, StoreFailure>) -> UniqueAnswer {
     result.map_err(StoreError::from)
+}
+
+/// What a caller is told of its request.
+#[cfg(feature = "nats")]
+pub(super) fn answer_of_verdict(verdict: Verdict) -> UniqueAnswer {
+    match verdict {
+        Verdict::Decided(Ok(Reply::Applied(applied))) => Ok(applied),
+        Verdict::Decided(Ok(Reply::Value(value))) => Ok(value.is_some()),
+        Verdict::Decided(Err(failure)) => Err(StoreError::Refused(failure)),
+        Verdict::NotApplied(reason) => Err(StoreError::NotApplied(reason.to_string())),
+        Verdict::Unknown => Err(StoreError::OutcomeUnknown),
+    }
 }
 
 /// The role that hears what a store of that role says.

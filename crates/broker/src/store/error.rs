@@ -65,6 +65,12 @@ pub enum StoreError {
     /// A key or value cannot be encoded.
     #[error(transparent)]
     Value(#[from] EncodeError),
+    /// The change was not applied and never will be: its replica leads no longer.
+    #[error("the change is not applied: {0}")]
+    NotApplied(String),
+    /// Whether the change was applied cannot be found out any more.
+    #[error("whether the change is applied cannot be found out any more")]
+    OutcomeUnknown,
     /// No answer came in time.
     #[error("no answer within {0:?}")]
     Timeout(std::time::Duration),
@@ -88,13 +94,17 @@ impl StoreError {
         match self {
             Self::Name { .. } => ErrorCode::InvalidTopicKey,
             Self::MasterExists { .. } => ErrorCode::MasterExists,
-            Self::MasterIsHere { .. } | Self::NoNativePeer { .. } => ErrorCode::NoSuchMaster,
+            Self::MasterIsHere { .. } | Self::NoNativePeer { .. } | Self::NotApplied(_) => {
+                ErrorCode::NoSuchMaster
+            }
             Self::Option { .. } | Self::Backend { .. } | Self::Thread(_) => {
                 ErrorCode::BackendFailure
             }
             Self::Refused(failure) => failure.code,
             Self::Value(_) => ErrorCode::InvalidData,
-            Self::Timeout(_) | Self::Full | Self::ProxyFull => ErrorCode::RequestTimeout,
+            Self::Timeout(_) | Self::Full | Self::ProxyFull | Self::OutcomeUnknown => {
+                ErrorCode::RequestTimeout
+            }
             Self::Closed => ErrorCode::BadMemberFunctionCall,
         }
     }

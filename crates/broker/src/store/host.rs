@@ -16,6 +16,8 @@ use broker_data::Timestamp;
 use broker_proto::Topic;
 use broker_proto::store::command::Command;
 use broker_proto::store::entity::EntityId;
+#[cfg(feature = "nats")]
+use broker_proto::store::replica::{Effect, Replica};
 use broker_proto::store::{
     Backend, Contact, Master, Output, Role, StoreClone, StoreFailure, clone_topic, master_topic,
 };
@@ -26,6 +28,8 @@ use crate::core::pending::{Pending, Resolver};
 use crate::flow::blocked::BlockedPublish;
 use crate::lock::{Lock, Locked};
 use crate::signal::Signal;
+#[cfg(feature = "nats")]
+use crate::store::delivery::answer_of_verdict;
 use crate::store::delivery::{After, Delivery, UniqueAnswer, answer_of, is_for, other};
 use crate::store::error::quoted;
 use crate::store::pace::RemovalPace;
@@ -78,6 +82,24 @@ pub(crate) struct Host {
     closed: AtomicBool,
     /// Numbers of requests that have no number of the user's.
     requests: AtomicU64,
+    #[cfg(feature = "nats")]
+    hooks: OnceLock<ReplicaHooks>,
+}
+
+/// What a replica has others do.
+#[cfg(feature = "nats")]
+pub(super) struct ReplicaHooks {
+    /// Carries out an effect on the servers. The store is not locked.
+    pub(super) carry_out: Box<dyn Fn(Effect) + Send + Sync>,
+    /// Ends that; the replica is gone.
+    pub(super) end: Box<dyn Fn() + Send + Sync>,
+}
+
+#[cfg(feature = "nats")]
+impl std::fmt::Debug for ReplicaHooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReplicaHooks").finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -86,6 +108,13 @@ pub(super) struct State {
     pub(super) reads: ReadCounts,
     answers: BTreeMap<(EntityId, u64), Resolver<UniqueAnswer>>,
     delivery: Delivery,
+    /// Those who wait for what becomes of a request to a replica.
+    /// Bound: what waits for an append, and one group.
+    #[cfg(feature = "nats")]
+    tickets: BTreeMap<u64, Resolver<UniqueAnswer>>,
+    /// What a replica wants done. Bound: what one call leads to.
+    #[cfg(feature = "nats")]
+    effects: Vec<Effect>,
     /// The routes that what follows was derived from.
     routes_version: u64,
     /// The peers that a clone has been told it does not reach.
@@ -96,6 +125,9 @@ pub(super) struct State {
 pub(super) enum Core {
     Master(Box<AnyMaster>),
     Clone(Box<StoreClone>),
+    /// A replica of a master that streams keep.
+    #[cfg(feature = "nats")]
+    Replica(Box<Replica>),
     /// The endpoint was shut down.
     Closed,
 }
@@ -105,6 +137,8 @@ impl std::fmt::Debug for Core {
         f.write_str(match self {
             Self::Master(_) => "Master",
             Self::Clone(_) => "Clone",
+            #[cfg(feature = "nats")]
+            Self::Replica(_) => "Replica",
             Self::Closed => "Closed",
         })
     }
@@ -161,6 +195,25 @@ impl Host {
         Arc::new(Self::new(name, Role::Clone, id, core, None))
     }
 
+    /// A replica, and what carries out what it wants done, made of the host.
+    #[cfg(feature = "nats")]
+    pub(super) fn replicated(
+        name: &str,
+        id: EntityId,
+        core: Core,
+        hooks: impl FnOnce(&Arc<Self>) -> ReplicaHooks,
+    ) -> Arc<Self> {
+        let host = Arc::new(Self::new(name, Role::Master, id, core, None));
+        let _first = host.hooks.set(hooks(&host));
+        host
+    }
+
+    /// Whether changes are answered only when a stream has them.
+    #[cfg(feature = "nats")]
+    pub(super) fn is_replicated(&self) -> bool {
+        self.hooks.get().is_some()
+    }
+
     fn new(name: &str, role: Role, id: EntityId, core: Core, worker: Option<Arc<Worker>>) -> Self {
         let (own, others) = match role {
             Role::Master => (master_topic(name), clone_topic(name)),
@@ -177,6 +230,10 @@ impl Host {
                 reads: ReadCounts::default(),
                 answers: BTreeMap::new(),
                 delivery: Delivery::new(name, others),
+                #[cfg(feature = "nats")]
+                tickets: BTreeMap::new(),
+                #[cfg(feature = "nats")]
+                effects: Vec::new(),
                 routes_version: 0,
                 unreached_peers: Arc::default(),
             }),
@@ -189,6 +246,8 @@ impl Host {
             told: Lock::default(),
             closed: AtomicBool::new(false),
             requests: AtomicU64::new(0),
+            #[cfg(feature = "nats")]
+            hooks: OnceLock::new(),
         }
     }
 
@@ -275,11 +334,17 @@ impl Host {
     ) -> Vec<BlockedPublish> {
         let mut after = After::default();
         state.carry_out(self, node, &mut after);
+        #[cfg(feature = "nats")]
+        let effects = std::mem::take(&mut state.effects);
         let next_expiry = state.core.next_expiry();
         if next_expiry < self.next_expiry.swap(next_expiry, Ordering::AcqRel) {
             self.nudge.notify_one();
         }
         self.announce(state);
+        #[cfg(feature = "nats")]
+        if let Some(hooks) = self.hooks.get() {
+            effects.into_iter().for_each(&hooks.carry_out);
+        }
         let mut blocked = after.give_answers();
         blocked.extend(node.stores.deliver_locally(node));
         blocked
@@ -312,6 +377,10 @@ impl Host {
                 master.handle_command(node.shared.clock.time_of_day(), command, payload)
             }
             Core::Clone(clone) => clone.handle_command(node.shared.now(), command, payload),
+            #[cfg(feature = "nats")]
+            Core::Replica(replica) => {
+                replica.handle_command(node.shared.clock.time_of_day(), payload);
+            }
             Core::Closed => {}
         });
         blocked.into_iter().map(StoreWait::Publish).collect()
@@ -442,6 +511,27 @@ impl Host {
         result.map(|()| blocked)
     }
 
+    /// A request to a replica; what it resolves to is told when the stream has it.
+    #[cfg(feature = "nats")]
+    pub(super) fn request_stored(
+        self: &Arc<Self>,
+        node: &Node,
+        command: &Command<'_>,
+    ) -> Result<(Pending<UniqueAnswer>, Vec<BlockedPublish>), StoreError> {
+        let (resolver, pending) = Pending::new(|| Err(StoreError::Closed));
+        let ticket = self.new_request();
+        let now = node.shared.clock.time_of_day();
+        let mut state = self.state.lock();
+        state.follow_routes(self, node);
+        let Core::Replica(replica) = &mut state.core else {
+            return Err(StoreError::Closed);
+        };
+        replica.request(now, ticket, &command.content)?;
+        // Its result comes out with the next commit at the earliest.
+        state.tickets.insert(ticket, resolver);
+        Ok((pending, self.commit(node, state)))
+    }
+
     /// Registers who waits for the result of a `put_unique`, then makes the request.
     pub(super) fn request_answer(
         self: &Arc<Self>,
@@ -450,6 +540,10 @@ impl Host {
         request: u64,
         command: &Command<'_>,
     ) -> Result<(Pending<UniqueAnswer>, Vec<BlockedPublish>), StoreError> {
+        #[cfg(feature = "nats")]
+        if self.is_replicated() {
+            return self.request_stored(node, command);
+        }
         let (resolver, pending) = Pending::new(|| Err(StoreError::Closed));
         self.lock().answers.insert((who, request), resolver);
         match self.request(node, command) {
@@ -474,6 +568,8 @@ impl Host {
         match &self.lock().core {
             Core::Clone(clone) => !matches!(clone.contact(), Contact::Searching | Contact::Failed),
             Core::Master(_) | Core::Closed => true,
+            #[cfg(feature = "nats")]
+            Core::Replica(_) => true,
         }
     }
 
@@ -553,6 +649,10 @@ impl Host {
             }
             None => self.drop_core(),
         }
+        #[cfg(feature = "nats")]
+        if let Some(hooks) = self.hooks.get() {
+            (hooks.end)();
+        }
         self.nudge.notify_one();
     }
 
@@ -560,10 +660,14 @@ impl Host {
         let mut state = self.state.lock();
         let core = std::mem::replace(&mut state.core, Core::Closed);
         let answers = std::mem::take(&mut state.answers);
+        #[cfg(feature = "nats")]
+        let tickets = std::mem::take(&mut state.tickets);
         self.announce(state);
         // Closing files and telling those who wait happens outside of the lock.
         drop(core);
         drop(answers);
+        #[cfg(feature = "nats")]
+        drop(tickets);
     }
 }
 
@@ -593,12 +697,15 @@ impl State {
                 let local = node.stores.find(Role::Master, &host.name).is_some();
                 clone.set_reachable(local || self.delivery.is_reachable(&node.shared.data));
             }
+            // Other replicas are no rivals: the stream decides.
+            #[cfg(feature = "nats")]
+            Core::Replica(replica) => replica.set_observed(observed),
             Core::Closed => {}
         }
     }
 
     fn carry_out(&mut self, host: &Arc<Host>, node: &Node, after: &mut After) {
-        while let Some(output) = self.core.poll_output() {
+        while let Some(output) = self.next_output(after) {
             match output {
                 Output::Send(message) => {
                     self.delivery.send(&node.shared.data, &message, after);
@@ -629,12 +736,42 @@ impl State {
     }
 }
 
+impl State {
+    /// The next thing that the machine wants done here. What a replica wants done elsewhere is noted,
+    /// and what it tells callers goes to `after`.
+    #[cfg(feature = "nats")]
+    fn next_output(&mut self, after: &mut After) -> Option<Output> {
+        let Core::Replica(replica) = &mut self.core else {
+            return self.core.poll_output();
+        };
+        loop {
+            match replica.poll_effect()? {
+                Effect::Store(output) => return Some(output),
+                Effect::Done { ticket, verdict } => {
+                    if let Some(resolver) = self.tickets.remove(&ticket) {
+                        after.answers.push((resolver, answer_of_verdict(verdict)));
+                    }
+                }
+                effect => self.effects.push(effect),
+            }
+        }
+    }
+
+    #[cfg(not(feature = "nats"))]
+    fn next_output(&mut self, _: &mut After) -> Option<Output> {
+        self.core.poll_output()
+    }
+}
+
 impl Core {
     /// When the first entry ends. A clone leaves that to its master.
     fn next_expiry(&self) -> i64 {
         match self {
             Self::Master(master) => master.next_expiry().map_or(NEVER, Timestamp::ns),
             Self::Clone(_) | Self::Closed => NEVER,
+            // With its ticks.
+            #[cfg(feature = "nats")]
+            Self::Replica(_) => NEVER,
         }
     }
 
@@ -658,6 +795,10 @@ impl Core {
             (Self::Master(master), Job::Probe) => master.probe(),
             (Self::Clone(clone), Job::Tick) => clone.handle_tick(),
             (Self::Clone(clone), Job::Probe) => clone.probe(),
+            #[cfg(feature = "nats")]
+            (Self::Replica(replica), Job::Tick) => replica.handle_tick(now),
+            #[cfg(feature = "nats")]
+            (Self::Replica(_), _) => {}
             (Self::Clone(_), Job::Command(_) | Job::Request(_) | Job::Expire)
             | (Self::Closed, _) => {}
         }
@@ -677,6 +818,9 @@ impl Core {
                 }
                 Ok(clone.request(&command.content)?)
             }
+            // Requests to it have an answer: see `request_stored`.
+            #[cfg(feature = "nats")]
+            Self::Replica(_) => Ok(()),
             Self::Closed => Err(StoreError::Closed),
         }
     }
@@ -693,6 +837,9 @@ impl Core {
         match self {
             Self::Master(master) => master.poll_output(),
             Self::Clone(clone) => clone.poll_output(),
+            // What it wants done is more than these: see `State::next_output`.
+            #[cfg(feature = "nats")]
+            Self::Replica(_) => None,
             Self::Closed => None,
         }
     }

@@ -118,6 +118,12 @@ impl Store {
                 clone.check_readable()?;
                 Ok(clone.entries(self.node.shared.now()) as u64)
             }
+            #[cfg(feature = "nats")]
+            Core::Replica(replica) => {
+                let mut count = 0;
+                replica.visit(self.node.shared.clock.time_of_day(), &mut |_, _| count += 1)?;
+                Ok(count)
+            }
             Core::Closed => Err(StoreError::Closed),
         }
     }
@@ -212,6 +218,11 @@ impl Store {
         match &mut state.core {
             Core::Master(master) => Ok(master.exists(self.node.shared.clock.time_of_day(), &key)?),
             Core::Clone(clone) => Ok(clone.exists(self.node.shared.now(), &key)?),
+            #[cfg(feature = "nats")]
+            Core::Replica(replica) => {
+                let found = replica.get(self.node.shared.clock.time_of_day(), &key);
+                Ok(found_one(found)?.is_some())
+            }
             Core::Closed => Err(StoreError::Closed),
         }
     }
@@ -230,6 +241,10 @@ impl Store {
                 Ok(master.get_index(self.node.shared.clock.time_of_day(), &key, index)?)
             }
             Core::Clone(clone) => Ok(clone.get_index(self.node.shared.now(), &key, index)?),
+            #[cfg(feature = "nats")]
+            Core::Replica(replica) => {
+                Ok(replica.get_index(self.node.shared.clock.time_of_day(), &key, index)?)
+            }
             Core::Closed => Err(StoreError::Closed),
         }
     }
@@ -251,6 +266,11 @@ impl Store {
             Core::Clone(clone) => {
                 let entries = clone.iter(self.node.shared.now())?;
                 keys.extend(entries.map(|(key, _)| key.to_vec()));
+            }
+            #[cfg(feature = "nats")]
+            Core::Replica(replica) => {
+                let now = self.node.shared.clock.time_of_day();
+                replica.visit(now, &mut |key, _| keys.push(key.to_vec()))?;
             }
             Core::Closed => return Err(StoreError::Closed),
         }
@@ -276,6 +296,13 @@ impl Store {
                 let all = clone.iter(self.node.shared.now())?;
                 entries.extend(all.map(|(key, value)| (key.to_vec(), value.to_vec())));
             }
+            #[cfg(feature = "nats")]
+            Core::Replica(replica) => {
+                let now = self.node.shared.clock.time_of_day();
+                let visit =
+                    &mut |key: &[u8], value: &[u8]| entries.push((key.to_vec(), value.to_vec()));
+                replica.visit(now, visit)?;
+            }
             Core::Closed => return Err(StoreError::Closed),
         }
         Ok(entries)
@@ -300,6 +327,11 @@ impl Host {
                 Ok(master.keys_after(now, after, limit, visit)?)
             }
             Core::Clone(clone) => Ok(clone.keys_after(node.shared.now(), after, limit, visit)?),
+            #[cfg(feature = "nats")]
+            Core::Replica(replica) => {
+                let now = node.shared.clock.time_of_day();
+                Ok(replica.keys_after(now, after, limit, visit)?)
+            }
             Core::Closed => Err(StoreError::Closed),
         }
     }
@@ -315,6 +347,8 @@ impl Core {
         match self {
             Self::Master(master) => Ok(master.get(node.shared.clock.time_of_day(), key)?),
             Self::Clone(clone) => Ok(clone.get(node.shared.now(), key)?.to_vec()),
+            #[cfg(feature = "nats")]
+            Self::Replica(replica) => Ok(replica.get(node.shared.clock.time_of_day(), key)?),
             Self::Closed => Err(StoreError::Closed),
         }
     }
@@ -336,6 +370,12 @@ pub(super) fn found(result: Result<Vec<u8>, StoreError>) -> Result<Option<Vec<u8
         Err(error) if error.code() == ErrorCode::NoSuchKey => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The same, of a replica.
+#[cfg(feature = "nats")]
+fn found_one(result: Result<Vec<u8>, StoreFailure>) -> Result<Option<Vec<u8>>, StoreError> {
+    found(result.map_err(StoreError::from))
 }
 
 /// What a store keeps was checked to be a value.

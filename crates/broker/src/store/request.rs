@@ -13,6 +13,8 @@ use crate::core::pending::Pending;
 use crate::flow::blocked::BlockedPublish;
 use crate::signal::within;
 use crate::store::host::Host;
+#[cfg(feature = "nats")]
+use crate::store::replicated::PendingChange;
 use crate::store::{STORE_REQUEST_TIMEOUT, Store, StoreError, encoded};
 
 /// More bytes than a request has beside its key and value: three ids, a number, a time, tags.
@@ -24,6 +26,9 @@ const REQUEST_OVERHEAD: usize = 256;
 pub enum BlockedRequest {
     /// It is made; the rest of its messages wait for room.
     Publish(Vec<BlockedPublish>),
+    /// It is made; the answer comes when a stream has it.
+    #[cfg(feature = "nats")]
+    Stored(PendingChange),
     /// It is not made.
     Full,
 }
@@ -221,6 +226,8 @@ impl Store {
                     blocked.into_iter().for_each(BlockedPublish::wait);
                     return Ok(());
                 }
+                #[cfg(feature = "nats")]
+                Some(BlockedRequest::Stored(change)) => return change.wait(),
                 Some(BlockedRequest::Full) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if !self.wait_room(key.len() + value.len(), left) {
@@ -247,6 +254,13 @@ impl Store {
     ) -> Result<Option<BlockedRequest>, StoreError> {
         let publisher = self.id();
         let content = change.content(key, value, publisher);
+        #[cfg(feature = "nats")]
+        if self.is_replicated() {
+            let command = own_command(publisher, content);
+            let (pending, blocked) = self.host.request_stored(&self.node, &command)?;
+            let change = PendingChange { pending, blocked };
+            return Ok(Some(BlockedRequest::Stored(change)));
+        }
         match self
             .host
             .request(&self.node, &own_command(publisher, content))
@@ -277,6 +291,14 @@ impl Store {
                         blocked.finished().await;
                     }
                     return Ok(());
+                }
+                #[cfg(feature = "nats")]
+                Some(BlockedRequest::Stored(change)) => {
+                    let stored = change.stored();
+                    let within = within(&self.node.shared.runtime, STORE_REQUEST_TIMEOUT, stored);
+                    return within
+                        .await
+                        .unwrap_or(Err(StoreError::Timeout(STORE_REQUEST_TIMEOUT)));
                 }
                 Some(BlockedRequest::Full) => {
                     let room = self.host.room(key.len() + value.len() + REQUEST_OVERHEAD);

@@ -205,6 +205,18 @@ impl Host {
                         changes: clone.changes(),
                     },
                 },
+                #[cfg(feature = "nats")]
+                Core::Replica(replica) => StoreState {
+                    // Counting them takes a look at each.
+                    entries: None,
+                    updates: replica.applied(),
+                    is_working: replica.check_readable(now).is_ok(),
+                    operations: StoreOperations {
+                        reads,
+                        changes: ChangeCounts::default(),
+                    },
+                    ..StoreState::default()
+                },
                 Core::Closed => return None,
             })
         });

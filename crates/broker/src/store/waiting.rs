@@ -11,7 +11,7 @@ use crate::store::worker::Job;
 
 impl Host {
     /// Blocks until `check` has something to say or the time is over.
-    fn wait_until<T>(
+    pub(super) fn wait_until<T>(
         &self,
         timeout: Duration,
         mut check: impl FnMut(&mut Core) -> Option<T>,
@@ -142,6 +142,8 @@ fn is_readable(core: &mut Core) -> Option<()> {
     match core {
         Core::Clone(clone) if clone.contact() == Contact::Searching => None,
         Core::Clone(_) | Core::Master(_) | Core::Closed => Some(()),
+        #[cfg(feature = "nats")]
+        Core::Replica(_) => Some(()),
     }
 }
 
@@ -152,6 +154,8 @@ fn has_room(core: &mut Core, bytes: usize) -> Option<()> {
             (clone.has_room(bytes) || clone.contact() == Contact::Failed).then_some(())
         }
         Core::Master(_) | Core::Closed => Some(()),
+        #[cfg(feature = "nats")]
+        Core::Replica(_) => Some(()),
     }
 }
 
@@ -166,6 +170,8 @@ fn is_idle(core: &mut Core) -> Option<bool> {
                 (clone.contact() == Contact::Failed).then_some(false)
             }
         }
+        #[cfg(feature = "nats")]
+        Core::Replica(replica) => replica.is_idle().then_some(true),
         Core::Closed => Some(false),
     }
 }

@@ -13,6 +13,8 @@ const TEXT_MAX: usize = 400;
 pub const STREAM_NOT_FOUND: u32 = 10059;
 /// The consumer does not exist.
 pub const CONSUMER_NOT_FOUND: u32 = 10014;
+/// The stream has no such message.
+pub const MESSAGE_NOT_FOUND: u32 = 10037;
 /// A stream of that name exists, and is of another shape.
 pub const STREAM_NAME_IN_USE: u32 = 10058;
 /// Another stream keeps some of these subjects.

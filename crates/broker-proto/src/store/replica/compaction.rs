@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::store::replica::{Effect, Phase, RETRY_TICKS, Replica, snapshot};
+use crate::store::replica::{Effect, Phase, RETRY_TICKS, Replica, SNAPSHOT_TICKS, snapshot};
 
 /// What is being done about snapshots.
 #[derive(Debug, Default)]
@@ -90,7 +90,7 @@ impl Replica {
             if !matches!(self.phase, Phase::Loading(_) | Phase::Stopped) {
                 self.keep();
             }
-        } else if self.ticks - self.keeper.asked >= RETRY_TICKS {
+        } else if self.ticks - self.keeper.asked >= SNAPSHOT_TICKS {
             self.give_up_snapshot();
         }
     }
