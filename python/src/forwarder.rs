@@ -8,6 +8,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use crate::endpoint::Endpoint;
 use crate::error::{closed, from_broker};
 use crate::log_receiver::curve;
 use crate::process::Owned;
@@ -19,7 +20,9 @@ use crate::process::Owned;
 /// queue, and nothing else waits for it; all queues together hold `total_bytes` at most (1 GiB unless
 /// said), of which each has an equal share where there are many. `curve` is None for the keys of the environment, False for
 /// no encryption, a directory of zeekctl, or a mapping from `server_secretkey` and so on to keys;
-/// `clients` are public keys of clients that are let in besides the one of the cluster.
+/// `clients` are public keys of clients that are let in besides the one of the cluster. With `policy_of`,
+/// an endpoint that has a policy, that policy judges what clients subscribe to and publish; a new one
+/// (`endpoint.set_policy`) applies at once.
 ///
 /// Closed at the end of a `with` block, by `close`, and when it is collected.
 #[pyclass(frozen, module = "broker._broker.zeek")]
@@ -41,7 +44,11 @@ impl Forwarder {
 #[pymethods]
 impl Forwarder {
     #[new]
-    #[pyo3(signature = (*, xpub = None, xsub = None, curve = None, clients = None, queue_bytes = None, total_bytes = None))]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "they have names where it is called"
+    )]
+    #[pyo3(signature = (*, xpub = None, xsub = None, curve = None, clients = None, queue_bytes = None, total_bytes = None, policy_of = None))]
     fn py_new(
         py: Python<'_>,
         xpub: Option<String>,
@@ -50,6 +57,7 @@ impl Forwarder {
         clients: Option<&Bound<'_, PyAny>>,
         queue_bytes: Option<usize>,
         total_bytes: Option<usize>,
+        policy_of: Option<&Bound<'_, Endpoint>>,
     ) -> PyResult<Self> {
         let mut options = ForwarderOptions::default();
         if let Some(xpub) = xpub {
@@ -64,6 +72,10 @@ impl Forwarder {
         }
         if let Some(bytes) = total_bytes {
             options.total_bytes_max = bytes;
+        }
+        if let Some(endpoint) = policy_of {
+            let judged = endpoint.get().live()?.judge_forwarder(&mut options);
+            judged.map_err(|error| from_broker(&error))?;
         }
         let bound = py.detach(|| zeromq::Forwarder::bind(options));
         let forwarder = bound.map_err(|error| from_broker(&error))?;
@@ -109,6 +121,7 @@ impl Forwarder {
             ("bytes", stats.bytes),
             ("unwanted", stats.unwanted),
             ("dropped", stats.dropped),
+            ("denied", stats.denied),
             ("refused", stats.refused),
         ] {
             dict.set_item(name, number)?;
@@ -224,6 +237,12 @@ impl ForwarderConnection {
     #[getter]
     fn key(&self) -> Option<String> {
         self.0.key.map(|key| key.to_string())
+    }
+
+    /// Who it is for the policy; None without one.
+    #[getter]
+    fn principal(&self) -> Option<&str> {
+        self.0.principal.as_deref()
     }
 
     /// Messages that were written to a subscriber, or came from a publisher.

@@ -48,6 +48,9 @@ pub use role::{Role, Rules};
 pub use schema::{Misfit, Schema, SchemaError};
 pub use token::{Digest, InvalidDigest, SECRET_BYTES, Secret, Token};
 
+#[cfg(feature = "zeromq")]
+use crate::zmtp::PublicKey;
+
 /// Name of the principal of connections without any proof.
 pub const ANONYMOUS: &str = "anonymous";
 
@@ -74,6 +77,9 @@ pub enum PolicyError {
     /// Two principals claim one name of certificates.
     #[error("the certificate name `{0}` belongs to another principal already")]
     Certificate(String),
+    /// Two principals claim one public key of CURVE.
+    #[error("the public key `{0}` belongs to another principal already")]
+    CurveKey(String),
 }
 
 /// A name that a certificate proves.
@@ -135,6 +141,8 @@ pub struct Policy {
     /// Roles by principal.
     principals: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
     certificates: BTreeMap<CertificateName, Box<str>>,
+    #[cfg(feature = "zeromq")]
+    curve_keys: BTreeMap<PublicKey, Box<str>>,
     tokens: BTreeMap<Box<str>, Token>,
     is_permissive: bool,
     schema: Option<Arc<Schema>>,
@@ -218,6 +226,23 @@ impl Policy {
             return Err(PolicyError::Certificate(name.to_string()));
         }
         self.certificates.insert(name, principal.into());
+        Ok(())
+    }
+
+    /// Has a public key of CURVE, which a client of ZeroMQ proves to have, stand for a principal.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such principal, or the key stands for one already.
+    #[cfg(feature = "zeromq")]
+    pub fn add_curve_key(&mut self, key: PublicKey, principal: &str) -> Result<(), PolicyError> {
+        if !self.principals.contains_key(principal) {
+            return Err(PolicyError::Principal(principal.to_owned()));
+        }
+        if self.curve_keys.contains_key(&key) {
+            return Err(PolicyError::CurveKey(key.to_string()));
+        }
+        self.curve_keys.insert(key, principal.into());
         Ok(())
     }
 
@@ -322,6 +347,12 @@ impl Policy {
             .filter(|name| self.certificates.contains_key(name));
         let principal = self.certificates.get(known.min()?)?;
         Some(principal)
+    }
+
+    /// The principal of a client that proved to have a key of CURVE.
+    #[cfg(feature = "zeromq")]
+    pub fn principal_of_curve_key(&self, key: &PublicKey) -> Option<&str> {
+        self.curve_keys.get(key).map(|principal| &**principal)
     }
 
     /// The principal of a connection without proof to a listener at that port: `anonymous@PORT` if there is

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use broker::Timestamp;
 use broker::data::View;
-use broker::proto::zmtp::{Connection, ConnectionConfig, Entropy, Event, SocketType};
+use broker::proto::zmtp::{Connection, ConnectionConfig, Entropy, Event, Security, SocketType};
 use broker::zeek::{EventBuilder, LogDecoder};
 use broker::zeromq::{
     Curve, CurveKeys, Forwarder, ForwarderOptions, ForwarderSide, KeyPair, LogMessage, LogReceiver,
@@ -21,6 +21,9 @@ use serde_json::Value;
 
 #[path = "outside/files.rs"]
 mod files;
+#[cfg(feature = "policy")]
+#[path = "zeromq_sockets/permissions.rs"]
+mod permissions;
 #[path = "outside/zeek_json.rs"]
 mod zeek_json;
 
@@ -291,9 +294,17 @@ struct Raw {
 
 impl Raw {
     fn connect(address: std::net::SocketAddr, socket_type: SocketType) -> Self {
+        Self::connect_with(address, socket_type, Security::Null)
+    }
+
+    fn connect_with(
+        address: std::net::SocketAddr,
+        socket_type: SocketType,
+        security: Security,
+    ) -> Self {
         let stream = std::net::TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let config = ConnectionConfig::new(socket_type);
+        let config = ConnectionConfig::new(socket_type).with_security(security);
         let entropy = Entropy::new([0; Entropy::BYTES]);
         let machine = Connection::new(config, entropy, NOW);
         let mut raw = Self { stream, machine };
@@ -322,6 +333,14 @@ impl Raw {
                 _ => {}
             }
         }
+    }
+
+    #[cfg(feature = "policy")]
+    fn subscribe(&mut self, prefixes: &[&str]) {
+        for prefix in prefixes {
+            self.machine.subscribe(prefix.as_bytes());
+        }
+        self.flush();
     }
 
     fn send(&mut self, parts: &[&[u8]]) {

@@ -8,7 +8,7 @@ from typing import Any, Literal, final
 
 from typing_extensions import Self, TypeAlias, disjoint_base
 
-from . import Count, Data, Subscriber, Timespan
+from . import Count, Data, Endpoint, Subscriber, Timespan
 
 _Metadata: TypeAlias = Mapping[Any, Any] | Iterable[Any] | None
 
@@ -159,6 +159,7 @@ class Forwarder:
         clients: Iterable[str] | None = None,
         queue_bytes: int | None = None,
         total_bytes: int | None = None,
+        policy_of: Endpoint | None = None,
     ) -> Self: ...
     @property
     def xpub_port(self) -> int: ...
@@ -189,6 +190,8 @@ class ForwarderConnection:
     def side(self) -> Literal["subscriber", "publisher"]: ...
     @property
     def key(self) -> str | None: ...
+    @property
+    def principal(self) -> str | None: ...
     @property
     def messages(self) -> int: ...
     @property

@@ -149,6 +149,92 @@ fn members_meet_there_and_keys_change_at_a_reload() {
 }
 
 #[test]
+fn the_policy_of_the_node_judges_clients_and_a_new_one_applies_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let [server, soar, siem] = [(); 3].map(|()| generate_curve_keypair().unwrap());
+    write_secret(
+        &folder.path().join("server_secretkey"),
+        &server.secret.reveal(),
+    );
+    let policy = folder.path().join("policy.toml");
+    let write = |may_publish: &str| {
+        let text = format!(
+            "[roles.responder]\npublish = [{may_publish:?}]\n\
+             subscribe = [\"zeek.zeromq.internal.\"]\n\
+             [roles.siem]\nsubscribe = [\"/netcontrol/\", \"zeek.zeromq.internal.\"]\n\
+             [principals.soar]\nroles = [\"responder\"]\ncurve_keys = [\"{}\"]\n\
+             [principals.siem]\nroles = [\"siem\"]\ncurve_keys = [\"{}\"]\n\
+             [principals.anonymous]\nroles = [\"page\"]\n[roles.page]\nhttp = [\"/\"]\n\
+             [audit]\nfile = {:?}\n",
+            soar.public,
+            siem.public,
+            folder.path().join("audit.jsonl"),
+        );
+        let new = folder.path().join("policy.new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, &policy).unwrap();
+    };
+    write("/netcontrol/");
+    let config = folder.path().join("broker.toml");
+    let text = format!(
+        "[http]\nlisten = [\"127.0.0.1:0\"]\n[tls]\nenabled = false\n[policy]\nfile = {policy:?}\n\
+         [forwarder]\nxpub = \"127.0.0.1:0\"\nxsub = \"127.0.0.1:0\"\ncurve = {:?}\n\
+         clients = [\"{}\", \"{}\"]\n",
+        folder.path(),
+        soar.public,
+        siem.public
+    );
+    std::fs::write(&config, text).unwrap();
+    let config = config.display().to_string();
+    let mut node = Running::start(&mut command(&["node", "--config", &config]));
+    let http: u16 = value(&node.says("listening-http"), "port");
+    let line = node.says("zeromq-forwarding");
+    let url = url(value(&line, "xpub"), value(&line, "xsub"));
+    node.says("started");
+
+    let (_siem, hears) = member(&url, "/netcontrol/", client(&server, &siem));
+    let (soar, _) = member(&url, "/none", client(&server, &soar));
+    assert!(soar.await_subscriber("/netcontrol/x", DEADLINE).wait());
+    soar.publish("/netcontrol/x", &Value::Count(1)).unwrap();
+    assert!(hears.recv_timeout(DEADLINE).unwrap().is_some());
+    write("/other/");
+    node.signal(Signal::HUP);
+    node.says("reloaded");
+    soar.publish("/netcontrol/x", &Value::Count(2)).unwrap();
+    let forwarder = || -> Json {
+        let stats: Json = serde_json::from_str(&get(http, "/v1/stats").2).unwrap();
+        stats["forwarders"][0].clone()
+    };
+    eventually("it is denied", || forwarder()["denied"] == 1);
+    let connections = forwarder()["connections"].as_array().unwrap().clone();
+    let of = |name| {
+        connections
+            .iter()
+            .filter(|it| it["principal"] == name)
+            .count()
+    };
+    assert_eq!((of("soar"), of("siem")), (2, 2));
+    let (_, _, metrics) = get(http, "/metrics");
+    for line in [
+        "broker_policy_decisions_total{principal=\"soar\",decision=\"deny\"}",
+        "broker_forwarder_denied_messages_total{xpub=",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    assert!(get(http, "/v1/denials").2.contains("/netcontrol/x"));
+    node.signal(Signal::TERM);
+    node.says("stopped");
+    node.end().expect(0);
+    let record = std::fs::read_to_string(folder.path().join("audit.jsonl")).unwrap();
+    let denied = record.lines().find(|line| {
+        ["\"soar\"", "\"deny\"", "/netcontrol/x"]
+            .iter()
+            .all(|part| line.contains(part))
+    });
+    assert!(denied.is_some(), "{record}");
+}
+
+#[test]
 fn what_makes_no_sense_is_named_with_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("broker.toml");

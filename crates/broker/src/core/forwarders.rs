@@ -40,6 +40,8 @@ pub struct ForwarderConnection {
     pub side: ForwarderSide,
     /// Its key, if the forwarder is encrypted.
     pub key: Option<PublicKey>,
+    /// Its principal, if a policy judges it.
+    pub principal: Option<String>,
     /// Messages that were written to a subscriber, or came from a publisher.
     pub messages: u64,
     /// Their bytes.
@@ -73,7 +75,9 @@ pub struct ForwarderStats {
     /// Messages that subscribers did not take in time, counted for each of them, with those that are
     /// gone.
     pub dropped: u64,
-    /// Connections that were refused: wrong keys, other protocols, too many subscriptions.
+    /// Messages that a policy let nothing go on of, or not all.
+    pub denied: u64,
+    /// Connections that were refused: wrong keys, other protocols, no rights, too many subscriptions.
     pub refused: u64,
 }
 
@@ -131,6 +135,7 @@ mod tests {
                 bytes: 0,
                 unwanted: 0,
                 dropped: 0,
+                denied: 0,
                 refused: 0,
             })
         })

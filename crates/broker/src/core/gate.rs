@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `pass` | a connection as a principal: what it may do, as long as it may |
 //! | `peer` | the same for a native peer: its filter, its messages, its commands of stores |
+//! | `client` | the same for a client of a forwarder for ZeroMQ: its subscriptions, its messages |
 //! | `content` | events in messages, looked at where rules depend on them |
 //! | `account` | limits and counts of a principal, over all its connections |
 //! | `audit` | the record of decisions |
@@ -15,6 +16,8 @@
 
 mod account;
 mod audit;
+#[cfg(feature = "zeromq")]
+mod client;
 mod content;
 #[cfg(feature = "status")]
 mod denials;
@@ -34,11 +37,15 @@ use broker_data::Timestamp;
 use broker_proto::policy::{
     Action, Attempt, CertificateName, Decision, Denial, Failures, Policy, Rights,
 };
+#[cfg(feature = "zeromq")]
+use broker_proto::zmtp::PublicKey;
 use tokio::sync::Notify;
 
 pub(crate) use account::Account;
 pub(crate) use audit::Audit;
 use audit::Entry;
+#[cfg(feature = "zeromq")]
+pub(crate) use client::ClientPass;
 #[cfg(feature = "status")]
 use denials::{Denials, Denied};
 #[cfg_attr(
@@ -68,6 +75,9 @@ pub(crate) enum Proof {
     },
     /// A token, by its name.
     Token(Box<str>),
+    /// A client of ZeroMQ came in at this port and has this public key.
+    #[cfg(feature = "zeromq")]
+    Curve { key: PublicKey, port: u16 },
 }
 
 /// Why a connection does not become a principal. The other side is told no more than the kind.
@@ -243,6 +253,35 @@ impl Gate {
         })
     }
 
+    /// Finds the principal of a client of a forwarder: by its key if CURVE proved that it has one.
+    ///
+    /// # Errors
+    ///
+    /// Says why it may do nothing at all.
+    #[cfg(feature = "zeromq")]
+    pub(crate) fn admit_client(
+        self: &Arc<Self>,
+        key: Option<PublicKey>,
+        remote: IpAddr,
+        port: u16,
+    ) -> Result<ClientPass, &'static str> {
+        let proof = match key {
+            Some(key) => Proof::Curve { key, port },
+            None => Proof::Connection {
+                names: Arc::default(),
+                port,
+            },
+        };
+        let principal = Self::principal_of(&self.policy.load(), &proof);
+        let pass = principal.and_then(|it| Pass::new(self.clone(), &it, proof, remote));
+        let Some(pass) = pass.filter(|pass| !pass.rights().is_empty()) else {
+            self.fail(remote, "no proof");
+            return Err("the policy has no rights for such connections");
+        };
+        self.record(pass.principal(), remote, Action::Connect, b"", None, None);
+        Ok(ClientPass::new(pass))
+    }
+
     /// Records a connection that came to nothing before it could be anybody's.
     #[cfg(feature = "tls")]
     pub(crate) fn refused(&self, remote: IpAddr, cause: &str) {
@@ -304,6 +343,12 @@ impl Gate {
                 let holds = token.expires.is_none_or(|end| system_time() < end);
                 holds.then(|| token.principal.clone())
             }
+            // A key that the policy does not know proves as much as none.
+            #[cfg(feature = "zeromq")]
+            Proof::Curve { key, port } => policy
+                .principal_of_curve_key(key)
+                .or_else(|| policy.anonymous(*port))
+                .map(Into::into),
         }
     }
 

@@ -49,6 +49,41 @@ impl Endpoint {
         })
     }
 
+    /// Has the policy of this endpoint, as it is at any time, judge the clients of a forwarder that is set
+    /// up with these options: what they subscribe to and publish, by their principal. What it decides is
+    /// counted and recorded with what it decides about connections of the endpoint, and a new policy
+    /// ([`set_policy`](Self::set_policy)) applies to both at once.
+    ///
+    /// ```
+    /// use broker::zeromq::ForwarderOptions;
+    /// use broker::{Endpoint, Options, PolicyOptions};
+    ///
+    /// let options = Options { policy: Some(PolicyOptions::default()), ..Options::default() };
+    /// let endpoint = Endpoint::builder().options(options).build()?;
+    /// let mut forwarder = ForwarderOptions::default();
+    /// endpoint.judge_forwarder(&mut forwarder)?;
+    /// # endpoint.shutdown().wait();
+    /// # Ok::<(), broker::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Option`] when the endpoint began without a policy.
+    #[cfg(feature = "zeromq")]
+    pub fn judge_forwarder(
+        &self,
+        options: &mut crate::zeromq::ForwarderOptions,
+    ) -> Result<(), Error> {
+        let Some(gate) = &self.shared().gate else {
+            return Err(Error::Option {
+                name: "policy",
+                cause: "the endpoint began without one".to_owned(),
+            });
+        };
+        options.gate = Some(gate.clone());
+        Ok(())
+    }
+
     /// Has a number that the program counts told in [`stats`](Self::stats) and in the metrics, where
     /// `_total` is added to its name. It is read when somebody asks, on any thread, and must not call
     /// the endpoint.

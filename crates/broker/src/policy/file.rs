@@ -317,12 +317,16 @@ fn principal(
     span: &Range<usize>,
     value: &Spanned<DeValue<'_>>,
 ) -> Result<(), Wrong> {
-    let (mut roles, mut certificates) = (None, Vec::new());
+    let (mut roles, mut certificates, mut curve_keys) = (None, Vec::new(), Vec::new());
     for ((key, key_span), value) in table(value)? {
         match key {
             "roles" => roles = Some(names(value)?),
             "certificates" => certificates = names(value)?,
-            _ => return Err(unknown(key, key_span, "roles and certificates")),
+            "curve_keys" => curve_keys = names(value)?,
+            _ => {
+                let known = "roles, certificates and curve_keys";
+                return Err(unknown(key, key_span, known));
+            }
         }
     }
     add_principal(policy, name, span, roles.unwrap_or_default())?;
@@ -338,7 +342,36 @@ fn principal(
         })?;
         add(policy.add_certificate(certificate, name), &span)?;
     }
+    for (text, span) in curve_keys {
+        curve_key(policy, name, text, &span)?;
+    }
     Ok(())
+}
+
+#[cfg(feature = "zeromq")]
+fn curve_key(
+    policy: &mut Policy,
+    principal: &str,
+    text: &str,
+    span: &Range<usize>,
+) -> Result<(), Wrong> {
+    // The text itself may be a secret that was put here by mistake.
+    let key = text
+        .parse()
+        .map_err(|error: broker_proto::zmtp::KeyError| Wrong {
+            span: span.clone(),
+            cause: error.to_string(),
+        })?;
+    add(policy.add_curve_key(key, principal), span)
+}
+
+/// A key that nothing looks at would leave its principal without the rights that the file gives it.
+#[cfg(not(feature = "zeromq"))]
+fn curve_key(_: &mut Policy, _: &str, _: &str, span: &Range<usize>) -> Result<(), Wrong> {
+    Err(Wrong {
+        span: span.clone(),
+        cause: "keys of CURVE are for ZeroMQ, which this program was built without".to_owned(),
+    })
 }
 
 fn token(

@@ -111,8 +111,14 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts it if it is wanted, or gives it its keys if it is there already.
-    pub(super) fn start(&mut self, wanted: &Section, endpoint: &Endpoint) -> Result<(), Failure> {
+    /// Starts it if it is wanted, or gives it its keys if it is there already. With a policy, that of
+    /// the endpoint judges its clients.
+    pub(super) fn start(
+        &mut self,
+        wanted: &Section,
+        endpoint: &Endpoint,
+        has_policy: bool,
+    ) -> Result<(), Failure> {
         if let Some(forwarder) = &self.forwarder {
             if wanted.is_there() {
                 // Those of a directory may be others although the section is the same.
@@ -126,6 +132,9 @@ impl Running {
             return Ok(());
         };
         options.runtime = Some(tokio::runtime::Handle::current());
+        if has_policy {
+            endpoint.judge_forwarder(&mut options)?;
+        }
         let forwarder = Forwarder::bind(options)?;
         endpoint.report_forwarder(&forwarder)?;
         self.forwarder = Some(forwarder);

@@ -143,7 +143,9 @@ impl Running {
             self.configuration.http.listen.push(address);
         }
         // Before peers, of which it may be one.
-        self.forwarder.start(&wanted.forwarder, &self.endpoint)?;
+        let has_policy = self.policy.is_some();
+        self.forwarder
+            .start(&wanted.forwarder, &self.endpoint, has_policy)?;
         for peer in added(&self.configuration.peers, &wanted.peers) {
             // Its outcome is told by events, and so is every later one.
             let retry = Retry::After(wanted.retry);

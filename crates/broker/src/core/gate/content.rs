@@ -29,9 +29,7 @@ pub(super) fn judge(rights: &Rights, topic: &[u8], payload: &[u8]) -> Judged {
     let mut judged = Judged::default();
     // What cannot be read is none of Zeek's messages.
     let Ok(view) = View::new(payload) else {
-        judged.deny(None, Denial::Malformed);
-        judged.is_denied = true;
-        return judged;
+        return judge_unread(rights, topic);
     };
     match Message::parse(view) {
         Message::Batch(batch) => {
@@ -50,6 +48,13 @@ pub(super) fn judge(rights: &Rights, topic: &[u8], payload: &[u8]) -> Judged {
         }
         message => judged.is_denied = !judged.admits(rights, topic, &message),
     }
+    judged
+}
+
+/// Judges a message that nothing here reads, and that may hold any event.
+pub(super) fn judge_unread(rights: &Rights, topic: &[u8]) -> Judged {
+    let mut judged = Judged::default();
+    judged.is_denied = !judged.allows(rights, topic, Content::Malformed);
     judged
 }
 

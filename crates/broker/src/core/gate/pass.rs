@@ -6,10 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use broker_data::Timestamp;
 use broker_proto::Topic;
-use broker_proto::policy::{Action, Decision, OnLimit, Operation, Request, Rights, TopicRight};
+use broker_proto::policy::{
+    Action, Decision, Denial, Granted, OnLimit, Operation, Request, Rights, TopicRight,
+};
 use rustc_hash::FxHashMap;
 
-use super::content::{judge, names};
+use super::content::{judge, judge_unread, names};
 use super::{Account, Gate, Proof, UNRECORDED, denial, is_worth_telling, system_time};
 use crate::policy::AUDIT_NAME_BYTES_MAX;
 
@@ -127,6 +129,8 @@ impl Pass {
         let (gate, version) = (self.gate.clone(), self.version);
         let expires = match &self.proof {
             Proof::Connection { .. } => None,
+            #[cfg(feature = "zeromq")]
+            Proof::Curve { .. } => None,
             Proof::Token(name) => gate.policy.load().token(name).and_then(|it| it.expires),
         };
         async move {
@@ -185,19 +189,34 @@ impl Pass {
         }
         let granted = self.rights.granted(wanted);
         if is_first {
-            for (topic, denial) in &granted.refused {
-                self.account.count_denied();
-                if is_worth_telling(denial) {
-                    let rule = Some(denial.to_string());
-                    self.record(Action::Subscribe, topic.as_bytes(), None, rule);
-                }
-            }
-            for topic in &granted.topics {
-                self.account.count_allowed();
-                self.record(Action::Subscribe, topic.as_bytes(), None, None);
-            }
+            self.record_subscriptions(&granted);
         }
         Ok(granted.topics)
+    }
+
+    /// What of a prefix the connection may have, and why it gets nothing otherwise. It is recorded if this
+    /// is the first time that the prefix is asked for.
+    #[cfg(feature = "zeromq")]
+    pub(super) fn granted_of(&self, wanted: &Topic, is_first: bool) -> Vec<Topic> {
+        let granted = self.rights.granted([wanted]);
+        if is_first {
+            self.record_subscriptions(&granted);
+        }
+        granted.topics
+    }
+
+    fn record_subscriptions(&self, granted: &Granted) {
+        for (topic, denial) in &granted.refused {
+            self.account.count_denied();
+            if is_worth_telling(denial) {
+                let rule = Some(denial.to_string());
+                self.record(Action::Subscribe, topic.as_bytes(), None, rule);
+            }
+        }
+        for topic in &granted.topics {
+            self.account.count_allowed();
+            self.record(Action::Subscribe, topic.as_bytes(), None, None);
+        }
     }
 
     /// Decides about a request that is no message.
@@ -227,15 +246,26 @@ impl Pass {
 
     /// Decides about a message; the second is what may be published if that is not all of it.
     pub(super) fn judge(&mut self, topic: &[u8], payload: &[u8]) -> (Publishing, Option<Vec<u8>>) {
+        self.judge_part(topic, Some(payload), payload.len())
+    }
+
+    /// Decides about a message of that many bytes. Of one whose payload is not read here there is none.
+    pub(super) fn judge_part(
+        &mut self,
+        topic: &[u8],
+        payload: Option<&[u8]>,
+        bytes: usize,
+    ) -> (Publishing, Option<Vec<u8>>) {
         let mut rest = None;
-        let publishing = self.judge_parts(topic, payload, &mut rest);
+        let publishing = self.judge_parts(topic, payload, bytes, &mut rest);
         (publishing, rest)
     }
 
     fn judge_parts(
         &mut self,
         topic: &[u8],
-        payload: &[u8],
+        payload: Option<&[u8]>,
+        bytes: usize,
         rest: &mut Option<Vec<u8>>,
     ) -> Publishing {
         if !self.is_current()
@@ -243,7 +273,7 @@ impl Pass {
         {
             return Publishing::End(over);
         }
-        let size = payload.len() as u64;
+        let size = bytes as u64;
         let limits = self.rights.limits();
         if limits.message_bytes_max.is_some_and(|max| size > max) {
             return self.limited(topic, "message_bytes_max", "the message is too large");
@@ -256,7 +286,10 @@ impl Pass {
             }
             Topics::All => {}
             Topics::ByEvent => {
-                let judged = judge(&self.rights, topic, payload);
+                let judged = match payload {
+                    Some(payload) => judge(&self.rights, topic, payload),
+                    None => judge_unread(&self.rights, topic),
+                };
                 if judged.denied > 0 || judged.is_denied {
                     let names = judged
                         .denials
@@ -301,7 +334,8 @@ impl Pass {
         };
         self.account.count_allowed();
         if self.gate.audit.wants_allowed() {
-            for event in names(rest.as_deref().unwrap_or(payload)) {
+            let whole = payload.unwrap_or_default();
+            for event in names(rest.as_deref().unwrap_or(whole)) {
                 self.record(Action::Publish, topic, event, None);
             }
         }
@@ -417,6 +451,14 @@ impl Pass {
             )),
             OnLimit::End => Publishing::End(Over::Limit),
         }
+    }
+
+    /// Refuses a message that is none.
+    #[cfg(feature = "zeromq")]
+    pub(super) fn refuse_malformed(&mut self, topic: &[u8]) -> Publishing {
+        let what = format!("publishing to \"{}\" is not permitted", shown(topic));
+        let rule = Denial::Malformed.to_string();
+        self.refuse(topic, 1, &[(None, rule)], what)
     }
 
     /// Counts and records what is denied; tells what, or that it was too much.

@@ -213,6 +213,7 @@ fn forwarders(stats: &Stats) -> Vec<Value> {
             "port": it.address.port(),
             "side": it.side.name(),
             "key": it.key.map(|key| key.to_string()),
+            "principal": it.principal,
             "messages": it.messages,
             "bytes": it.bytes,
             "waiting-messages": it.waiting,
@@ -229,6 +230,7 @@ fn forwarders(stats: &Stats) -> Vec<Value> {
             "bytes": it.bytes,
             "unwanted": it.unwanted,
             "dropped": it.dropped,
+            "denied": it.denied,
             "refused-connections": it.refused,
             "connections": it.connections.iter().map(connection).collect::<Vec<Value>>(),
         })

@@ -1,8 +1,9 @@
 //! One connection: a socket between its state machine and the mailbox of what is to be sent.
 //!
 //! One task owns the socket both ways. It reads without waiting for anything but the socket, as a
-//! subscriber that does not read stops a cluster (Spec: zeromq 6.1), and takes from the mailbox only
-//! what the socket takes: what waits there is what its limits are about.
+//! subscriber that does not read stops a cluster (Spec: zeromq 6.1), unless its owner says so: of one
+//! that publishes too much nothing is read for a while. It takes from the mailbox only what the socket
+//! takes: what waits there is what its limits are about.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -41,11 +42,24 @@ thread_local! {
 
 /// What the owner of a connection is told.
 #[derive(Debug)]
-pub(crate) enum Happened<'a> {
+pub(crate) enum Happened<'a, 'c> {
+    /// A turn begins. What the owner waits for wakes the task if it is asked with this.
+    Turn(&'a mut Context<'c>),
     Event(Event<'a>),
     /// Everything that was read has been told; the socket is looked at next.
     Pause,
 }
+
+/// Whether more is read, and told, before the next turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    GoesOn,
+    /// Not until the answer to [`Happened::Turn`] is another one; the owner has the task woken for that.
+    Stops,
+}
+
+/// What the owner of a connection answers: whether reading goes on, or why the connection ends.
+pub(crate) type Answer = ControlFlow<String, Reading>;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +81,7 @@ pub(crate) async fn drive(
     stream: TcpStream,
     config: ConnectionConfig,
     outbox: Option<&Mailbox>,
-    mut tell: impl FnMut(Happened<'_>) -> ControlFlow<String>,
+    mut tell: impl FnMut(Happened<'_, '_>) -> Answer,
 ) -> Ended {
     // The system finds out when a network is gone. Pings would end a connection to a subscriber that
     // is stopped for a while, or so slow that they wait behind what it has not read.
@@ -86,6 +100,7 @@ pub(crate) async fn drive(
         machine: zmtp::Connection::new(config, entropy, Timestamp::from_ns(0)),
         start,
         chunks: VecDeque::new(),
+        is_behind: false,
         is_finished: false,
         timer: Box::pin(sleep_until(start)),
     };
@@ -98,6 +113,8 @@ struct Driver {
     start: Instant,
     /// Bound: emptied after each take.
     chunks: VecDeque<Chunk>,
+    /// Whether something that was read has not been told, because reading stopped.
+    is_behind: bool,
     is_finished: bool,
     timer: Pin<Box<Sleep>>,
 }
@@ -115,7 +132,7 @@ impl Driver {
         &mut self,
         cx: &mut Context<'_>,
         outbox: Option<&Mailbox>,
-        tell: &mut impl FnMut(Happened<'_>) -> ControlFlow<String>,
+        tell: &mut impl FnMut(Happened<'_, '_>) -> Answer,
     ) -> Poll<Ended> {
         for _ in 0..TURNS_MAX {
             match self.turn(cx, outbox, tell) {
@@ -132,14 +149,26 @@ impl Driver {
         &mut self,
         cx: &mut Context<'_>,
         outbox: Option<&Mailbox>,
-        tell: &mut impl FnMut(Happened<'_>) -> ControlFlow<String>,
+        tell: &mut impl FnMut(Happened<'_, '_>) -> Answer,
     ) -> Moved {
-        let mut moved = self.read(cx)?;
-        let told = self.tell(tell);
-        if let Err(ended) = told {
-            // The peer is told why, if there is a command for that and it takes it at once.
-            let _ = self.write(cx);
-            return Err(ended);
+        let reading = match tell(Happened::Turn(cx)) {
+            ControlFlow::Continue(reading) => reading,
+            ControlFlow::Break(why) => return Err(Ended::Refused(why)),
+        };
+        let mut moved = false;
+        if reading == Reading::GoesOn {
+            if !self.is_behind {
+                moved = self.read(cx)?;
+            }
+            let told = self.tell(tell);
+            match told {
+                Ok(has_told) => moved |= has_told,
+                Err(ended) => {
+                    // The peer is told why, if there is a command for that and it takes it at once.
+                    let _ = self.write(cx);
+                    return Err(ended);
+                }
+            }
         }
         if let Some(outbox) = outbox {
             self.take(cx, outbox)?;
@@ -173,11 +202,9 @@ impl Driver {
         })
     }
 
-    fn tell(
-        &mut self,
-        tell: &mut impl FnMut(Happened<'_>) -> ControlFlow<String>,
-    ) -> Result<(), Ended> {
+    fn tell(&mut self, tell: &mut impl FnMut(Happened<'_, '_>) -> Answer) -> Moved {
         let mut has_told = false;
+        self.is_behind = false;
         while let Some(event) = self.machine.poll_event() {
             has_told = true;
             if let Event::Failed(error) = event {
@@ -185,15 +212,22 @@ impl Driver {
                 let _ = tell(Happened::Pause);
                 return Err(error.into());
             }
-            if let ControlFlow::Break(why) = tell(Happened::Event(event)) {
-                let _ = tell(Happened::Pause);
-                return Err(Ended::Refused(why));
+            match tell(Happened::Event(event)) {
+                ControlFlow::Continue(Reading::GoesOn) => {}
+                ControlFlow::Continue(Reading::Stops) => {
+                    self.is_behind = true;
+                    break;
+                }
+                ControlFlow::Break(why) => {
+                    let _ = tell(Happened::Pause);
+                    return Err(Ended::Refused(why));
+                }
             }
         }
         if has_told && let ControlFlow::Break(why) = tell(Happened::Pause) {
             return Err(Ended::Refused(why));
         }
-        Ok(())
+        Ok(has_told)
     }
 
     /// Takes what is to be sent once the socket has taken everything before.

@@ -7,7 +7,9 @@
 //!
 //! A publisher's task reads messages, looks up who wants the topic, and gathers what goes to the same
 //! subscribers into one run of encoded messages, which their mailboxes share. A subscriber's task
-//! writes what its mailbox holds.
+//! writes what its mailbox holds. With a policy, a `Judge` stands between each client and all that.
+
+mod judge;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -26,14 +28,17 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use judge::Judge;
+
 use crate::config::{MAILBOX_BYTES_MAX, Overflow};
 pub use crate::core::forwarders::{ForwarderConnection, ForwarderSide, ForwarderStats};
+use crate::core::gate::Gate;
 use crate::core::runtime;
 use crate::error::Error;
 use crate::flow::mailbox::{Limits, Mailbox, Pushed, Run, SHARED_RUN_MIN};
 use crate::lock::Lock;
 use crate::transport::zeromq::address::Address;
-use crate::transport::zeromq::connection::{Ended, Happened, drive};
+use crate::transport::zeromq::connection::{Answer, Ended, Happened, Reading, drive};
 use crate::transport::zeromq::keys::Curve;
 use crate::transport::zeromq::listener::{self, Admission};
 use crate::transport::zeromq::log_receiver::log_end;
@@ -57,6 +62,9 @@ const RUN_BYTES: usize = 64 << 10;
 /// Bytes of messages that wait for all subscribers together: sixteen that do not read have full queues.
 const TOTAL_BYTES_MAX: usize = 1 << 30;
 
+/// The answer to most of what happens.
+const GO_ON: Answer = ControlFlow::Continue(Reading::GoesOn);
+
 /// Why a connection is cut off whose client is not let in any more.
 const KEY_WITHDRAWN: &str = "its key was withdrawn";
 
@@ -79,6 +87,9 @@ pub struct ForwarderOptions {
     pub total_bytes_max: usize,
     /// Threads to run on; `None` for those that endpoints share.
     pub runtime: Option<Handle>,
+    /// The permissions of the endpoint whose policy judges clients. See
+    /// [`Endpoint::judge_forwarder`](crate::Endpoint::judge_forwarder).
+    pub(crate) gate: Option<Arc<Gate>>,
 }
 
 impl ForwarderOptions {
@@ -105,6 +116,7 @@ impl Default for ForwarderOptions {
             queue_bytes_max: MAILBOX_BYTES_MAX,
             total_bytes_max: TOTAL_BYTES_MAX,
             runtime: None,
+            gate: None,
         }
     }
 }
@@ -115,6 +127,8 @@ struct Outlet {
     address: SocketAddr,
     side: ForwarderSide,
     key: Option<PublicKey>,
+    /// Who it is for the policy.
+    principal: Option<Box<str>>,
     /// Messages for a subscriber; notices of subscriptions for a publisher.
     mailbox: Arc<Mailbox>,
     /// Has its task end it at once, whatever waits to be written: a peer that does not read would
@@ -142,6 +156,7 @@ struct ForwarderCore {
     /// That of `zmtp::Forwarder`, to be looked at without the lock.
     version: AtomicU64,
     security: Lock<Security>,
+    gate: Option<Arc<Gate>>,
     queue_bytes_max: usize,
     total_bytes_max: usize,
     /// Bytes that may wait for one subscriber at the moment, no more than `queue_bytes_max`.
@@ -149,6 +164,7 @@ struct ForwarderCore {
     unwanted: AtomicU64,
     messages: AtomicU64,
     bytes: AtomicU64,
+    denied: AtomicU64,
     refused: AtomicU64,
 }
 
@@ -184,12 +200,14 @@ impl Forwarder {
             state: Lock::default(),
             version: AtomicU64::new(0),
             security: Lock::new(security),
+            gate: options.gate,
             queue_bytes_max: options.queue_bytes_max,
             total_bytes_max: options.total_bytes_max,
             share: AtomicUsize::new(options.queue_bytes_max),
             unwanted: AtomicU64::new(0),
             messages: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            denied: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         });
         let sides = [
@@ -286,6 +304,7 @@ impl Outlet {
             address: self.address,
             side: self.side,
             key: self.key,
+            principal: self.principal.as_deref().map(str::to_owned),
             messages,
             bytes,
             waiting,
@@ -316,6 +335,7 @@ impl ForwarderCore {
             bytes: self.bytes.load(Ordering::Relaxed),
             unwanted: self.unwanted.load(Ordering::Relaxed),
             dropped: dropped.saturating_add(state.dropped),
+            denied: self.denied.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
         }
     }
@@ -339,16 +359,33 @@ impl ForwarderCore {
             translated: false,
         }));
         let cut_off = Arc::new(Notify::new());
-        let mut registered = None;
+        let mut registered: Option<Registered> = None;
+        let mut judge: Option<Judge> = None;
         let mut gathered = Gathered::new();
         let ended = drive(stream, config, Some(&mailbox), |happened| {
-            match (happened, &registered) {
+            let (event, own) = match (happened, &registered) {
+                (Happened::Turn(cx), own) => {
+                    return match (&mut judge, own) {
+                        (Some(judge), Some(own)) => judge.look_again(cx, own, &mut gathered),
+                        _ => GO_ON,
+                    };
+                }
+                (Happened::Pause, _) => {
+                    gathered.pass_on(&self);
+                    return GO_ON;
+                }
                 (Happened::Event(Event::Ready(peer)), _) => {
                     admission.pending = None;
+                    match self.admit(side, remote, peer.key) {
+                        Ok(admitted) => judge = admitted,
+                        Err(cause) => return ControlFlow::Break(cause.to_owned()),
+                    }
+                    let principal = judge.as_ref().map(|judge| judge.principal().into());
                     let outlet = Outlet {
                         address: remote,
                         side,
                         key: peer.key,
+                        principal,
                         mailbox: mailbox.clone(),
                         cut_off: cut_off.clone(),
                         messages: AtomicU64::new(0),
@@ -361,25 +398,35 @@ impl ForwarderCore {
                     if !still_admits(&security, &self.security.lock(), peer.key) {
                         return ControlFlow::Break(KEY_WITHDRAWN.to_owned());
                     }
+                    return GO_ON;
                 }
-                (Happened::Event(Event::Subscribed(prefix)), Some(own)) => {
-                    if let Err(error) = own.subscribed(prefix) {
-                        return ControlFlow::Break(error.to_string());
+                (Happened::Event(event), Some(own)) => (event, own),
+                (Happened::Event(_), None) => return GO_ON,
+            };
+            match event {
+                Event::Subscribed(prefix) => match &mut judge {
+                    Some(judge) => return judge.subscribed(prefix, own),
+                    None => {
+                        if let Err(error) = own.subscribed(prefix) {
+                            return ControlFlow::Break(error.to_string());
+                        }
+                    }
+                },
+                Event::Unsubscribed(prefix) => match &mut judge {
+                    Some(judge) => judge.unsubscribed(prefix, own),
+                    None => own.unsubscribed(prefix),
+                },
+                // What an XSUB sends upwards is for no one: publishers do not read.
+                Event::Message(message) if side == ForwarderSide::Publisher => {
+                    self.count(&own.outlet, &message);
+                    match &mut judge {
+                        Some(judge) => return judge.published(&message, own, &mut gathered),
+                        None => gathered.add(&self, message.parts()),
                     }
                 }
-                (Happened::Event(Event::Unsubscribed(prefix)), Some(own)) => {
-                    own.unsubscribed(prefix);
-                }
-                (Happened::Event(Event::Message(message)), Some(own)) => {
-                    // What an XSUB sends upwards is for no one: publishers do not read.
-                    if side == ForwarderSide::Publisher {
-                        gathered.add(&self, &own.outlet, &message);
-                    }
-                }
-                (Happened::Pause, _) => gathered.pass_on(&self),
-                (Happened::Event(_), _) => {}
+                _ => {}
             }
-            ControlFlow::Continue(())
+            GO_ON
         });
         let ended = tokio::select! {
             biased;
@@ -390,6 +437,42 @@ impl ForwarderCore {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
         log_end(side.name(), remote, registered.is_some(), &ended);
+    }
+
+    /// Finds out what a client may do, if there is a policy.
+    ///
+    /// # Errors
+    ///
+    /// Says why it may do nothing.
+    fn admit(
+        &self,
+        side: ForwarderSide,
+        remote: SocketAddr,
+        key: Option<PublicKey>,
+    ) -> Result<Option<Judge>, &'static str> {
+        let Some(gate) = &self.gate else {
+            return Ok(None);
+        };
+        let port = match side {
+            ForwarderSide::Subscriber => self.xpub.port(),
+            ForwarderSide::Publisher => self.xsub.port(),
+        };
+        let pass = gate.admit_client(key, remote.ip(), port)?;
+        Ok(Some(Judge::new(pass)))
+    }
+
+    /// Counts a message that came.
+    fn count(&self, publisher: &Outlet, message: &Message<'_>) {
+        let size: usize = message.parts().map(<[u8]>::len).sum();
+        add(&publisher.messages, 1);
+        add(&publisher.bytes, size as u64);
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(size as u64, Ordering::Relaxed);
+    }
+
+    /// Counts one of which the policy let nothing go on, or not all.
+    fn count_denied(&self) {
+        self.denied.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Says how much may wait for each subscriber, now that there is one more or less.
@@ -535,13 +618,9 @@ impl Gathered {
         }
     }
 
-    fn add(&mut self, shared: &ForwarderCore, publisher: &Outlet, message: &Message<'_>) {
-        let size: usize = message.parts().map(<[u8]>::len).sum();
-        add(&publisher.messages, 1);
-        add(&publisher.bytes, size as u64);
-        shared.messages.fetch_add(1, Ordering::Relaxed);
-        shared.bytes.fetch_add(size as u64, Ordering::Relaxed);
-        let topic = message.get(0).unwrap_or_default();
+    /// Adds a message, by its parts.
+    fn add<'m>(&mut self, shared: &ForwarderCore, parts: impl Iterator<Item = &'m [u8]> + Clone) {
+        let topic = parts.clone().next().unwrap_or_default();
         let targets = self.targets_of(shared, topic);
         if targets.is_empty() {
             shared.unwanted.fetch_add(1, Ordering::Relaxed);
@@ -555,7 +634,7 @@ impl Gathered {
             self.pass_on(shared);
             self.targets = Some(targets);
         }
-        write_message(message.parts(), &mut self.run);
+        write_message(parts, &mut self.run);
         self.messages += 1;
     }
 

@@ -31,7 +31,7 @@ use crate::flow::counters::QueueStats;
 use crate::flow::mailbox::{Chunk, Limits, Mailbox, Patience, Run, Taken};
 use crate::lock::{Lock, Locked};
 use crate::transport::zeromq::address::Address;
-use crate::transport::zeromq::connection::{Ended, Happened, drive};
+use crate::transport::zeromq::connection::{Ended, Happened, Reading, drive};
 use crate::transport::zeromq::keys::Curve;
 use crate::transport::zeromq::listener::{self, Admission};
 use crate::transport::zeromq::log_sender::{LogSender, LogSenderOptions};
@@ -405,9 +405,9 @@ impl ReceiverCore {
                     tracing::debug!(event = "zeromq-log-node-connected", %remote);
                 }
                 Happened::Event(Event::Message(message)) => self.take(message.parts()),
-                Happened::Event(_) | Happened::Pause => {}
+                Happened::Event(_) | Happened::Turn(_) | Happened::Pause => {}
             }
-            ControlFlow::Continue(())
+            ControlFlow::Continue(Reading::GoesOn)
         });
         let ended = ended.await;
         if counted.is_none() {

@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::flow::mailbox::{Limits, Mailbox, Patience, Pushed, Run, Taken};
 use crate::net::connector;
 use crate::transport::zeromq::address::Address;
-use crate::transport::zeromq::connection::{Ended, Happened, drive};
+use crate::transport::zeromq::connection::{Ended, Happened, Reading, drive};
 use crate::transport::zeromq::keys::Curve;
 use crate::transport::zeromq::log_receiver::LogMessage;
 
@@ -298,7 +298,7 @@ impl SenderCore {
                 self.is_connected.store(true, Ordering::Relaxed);
                 tracing::info!(event = "zeromq-logger-connected", address = %self.address);
             }
-            ControlFlow::Continue(())
+            ControlFlow::Continue(Reading::GoesOn)
         });
         let ended = ended.await;
         self.is_connected.store(false, Ordering::Relaxed);

@@ -52,8 +52,13 @@ pub(super) fn encode(families: &mut Families<'_>, forwarders: &[ForwarderStats])
             |it| it.dropped,
         ),
         (
+            "broker_forwarder_denied_messages",
+            "Messages to a forwarder of which the policy let nothing go on, or not all.",
+            |it| it.denied,
+        ),
+        (
             "broker_forwarder_refused_connections",
-            "Connections that a forwarder refused: wrong keys, other protocols, too many subscriptions.",
+            "Connections that a forwarder refused: wrong keys, other protocols, no rights, too many subscriptions.",
             |it| it.refused,
         ),
     ] {

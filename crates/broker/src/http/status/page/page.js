@@ -768,11 +768,13 @@ function outlets(forwarder) {
     "waiting-bytes": sum(connections, (one) => one["waiting-bytes"]),
     note: `${some(count("publisher"), "publisher")} at ${forwarder.xsub}, ${some(count("subscriber"), "subscriber")} ` +
       `with ${some(forwarder.subscriptions, "topic")}, ${whole(forwarder.unwanted)} messages unwanted, ` +
-      `${some(forwarder["refused-connections"], "connection")} refused`,
+      `${some(forwarder["refused-connections"], "connection")} refused` +
+      (forwarder.denied ? `, ${some(forwarder.denied, "message")} denied` : ""),
   };
   const each = connections.map((one) => {
     const place = `${one.address.includes(":") ? `[${one.address}]` : one.address}:${one.port}`;
-    return { ...one, key: `${forwarder.xpub} ${one.side} ${place}`, place, note: one.key ? `key ${one.key}` : "" };
+    const note = [one.principal, one.key && `key ${one.key}`].filter(Boolean).join(", ");
+    return { ...one, key: `${forwarder.xpub} ${one.side} ${place}`, place, note };
   });
   return [all, ...each];
 }
