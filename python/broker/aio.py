@@ -28,12 +28,14 @@ from typing import Any, Callable, Dict, Generator, Optional, Set, Tuple, Type, U
 
 import broker
 
-from ._broker import CompletionQueue, StatusSubscriber, StoreEvents, Subscriber
+from ._broker import CompletionQueue, DurableSubscriber, StatusSubscriber, StoreEvents, StreamReader, Subscriber
 from ._client import connection as _connection
 from ._client import waiter as _waiter
 from ._client.connection import Connection as Connection
 from ._client.connection import Subscription as Subscription
 from ._client.deadline import Timeout
+from ._client.durable import DurableSubscription as DurableSubscription
+from ._client.durable import Reading as Reading
 from ._client.events import Events as Events
 from ._client.names import *
 from ._client.names import ClosedError
@@ -42,10 +44,11 @@ from ._client.stream import Stream as Stream
 
 __all__ = [
     "Address", "App", "BrokerError", "BrokerOptions", "ClosedError", "Completions", "Configuration",
-    "ConnectError", "Connection", "Count", "Diagnosis", "EC", "EndpointInfo", "Enum", "Error", "Event", "Events",
-    "LogRecord", "Message", "MismatchError", "PeerInfo", "Port", "SC", "Status", "Store", "StoreError",
-    "StoreEvent", "Stream", "Subnet", "Subscription", "Timespan", "Timestamp", "Watch", "connect",
-    "event", "pack", "unpack",
+    "ConnectError", "Connection", "Count", "Diagnosis", "DurableError", "DurableMessage", "DurableSubscription",
+    "DurableTimeout", "EC", "EndpointInfo", "Enum", "Error", "Event", "Events", "LogRecord", "Message",
+    "MismatchError", "PeerInfo", "Port", "Reading", "SC", "Status", "Store", "StoreError", "StoreEvent",
+    "StoredMessage", "Stream", "StreamState", "Subnet", "Subscription", "Timespan", "Timestamp", "Watch",
+    "connect", "event", "pack", "unpack",
 ]
 
 # After so many items that were there at once other tasks of the loop get their turn.
@@ -206,7 +209,8 @@ class Completions:
         """
         return bool(await self._result(self._open().put_unique(store, key, value, expiry)))
 
-    def watch(self, source: Union[Subscriber, StatusSubscriber, StoreEvents]) -> Watch:
+    def watch(self, source: Union[Subscriber, StatusSubscriber, StoreEvents, DurableSubscriber,
+                                  StreamReader]) -> Watch:
         """Watches a subscriber until the Watch is closed."""
         number = self._open().watch(source)
         watch = self._watches[number] = Watch(self, number)

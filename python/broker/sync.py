@@ -21,19 +21,22 @@ import broker
 from . import zeek
 from ._broker import Message as _Message
 from ._client import connection as _connection
+from ._client import durable as _durable
 from ._client import events as _events
 from ._client import store as _store
 from ._client import stream as _stream
 from ._client.blocking import Blocking, check_callback, run
 from ._client.connection import Topics
 from ._client.deadline import Timeout
+from ._client.durable import Place
 from ._client.names import *
 
 __all__ = [
     "Address", "App", "BrokerError", "BrokerOptions", "ClosedError", "Configuration", "ConnectError",
-    "Connection", "Count", "Diagnosis", "EC", "EndpointInfo", "Enum", "Error", "Event", "Events", "LogRecord",
-    "Message", "MismatchError", "PeerInfo", "Port", "SC", "Status", "Store", "StoreError", "StoreEvent",
-    "Stream", "Subnet", "Subscription", "Timespan", "Timestamp", "connect", "event", "pack", "unpack",
+    "Connection", "Count", "Diagnosis", "DurableError", "DurableMessage", "DurableSubscription",
+    "DurableTimeout", "EC", "EndpointInfo", "Enum", "Error", "Event", "Events", "LogRecord",
+    "Message", "MismatchError", "PeerInfo", "Port", "Reading", "SC", "Status", "Store",
+    "StoreError", "StoreEvent", "StoredMessage", "Stream", "StreamState", "Subnet", "Subscription", "Timespan", "Timestamp", "connect", "event", "pack", "unpack",
 ]
 
 T = TypeVar("T")
@@ -153,6 +156,48 @@ class Subscription(Stream[_Message]):
     def events(self, *kinds: Any) -> Events[Any]:
         """The events among the messages: all, those with these names, or instances of these classes."""
         return Events(self._core.events(*kinds))
+
+
+class DurableSubscription(Stream[DurableMessage]):
+    """Messages of a named cursor on a stream, each at least once; see `broker.aio.DurableSubscription`."""
+
+    _core: _durable.DurableSubscription
+
+    def ack(self, message: Optional[DurableMessage] = None) -> None:
+        """Says that a message is dealt with; without one, that all that were received are."""
+        self._core.ack(message)
+
+    def retry(self, message: DurableMessage, delay: Timeout = None) -> None:
+        """Has a message delivered again, after `delay`."""
+        self._core.retry(message, delay)
+
+    def keep(self, message: DurableMessage) -> None:
+        """Says that a message is being worked on: the wait for its acknowledgement begins anew."""
+        self._core.keep(message)
+
+    def reject(self, message: DurableMessage, reason: str) -> None:
+        """Says that a message cannot be dealt with, and why: it becomes a dead letter."""
+        self._core.reject(message, reason)
+
+    def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
+                 traceback: Optional[TracebackType]) -> None:
+        run(self._core.__aexit__(kind, error, traceback))
+
+
+class Reading(Stream[DurableMessage]):
+    """Messages of a stream in order, each once: last values, or a replay; see `broker.aio.Reading`."""
+
+    _core: _durable.Reading
+
+    @property
+    def current(self) -> bool:
+        """Whether the last values that there were at the beginning were received, all of them."""
+        return self._core.current
+
+    @property
+    def finished(self) -> bool:
+        """Whether a replay is at its end: everything was received."""
+        return self._core.finished
 
 
 class Store:
@@ -334,6 +379,66 @@ class Connection:
 
     def __next__(self) -> _Message:
         return self._messages.__next__()
+
+    # --- streams on servers of NATS -------------------------------------------------------------
+
+    def publish_durable(self, topic: str, value: Any, *, retain: bool = False, message_id: Optional[str] = None,
+                        expected_last: Optional[int] = None, timeout: Timeout = None) -> StoredMessage:
+        """Publishes so that nothing is lost: returns when a stream has the message; see
+        `broker.aio.Connection.publish_durable`.
+        """
+        return run(self._core.publish_durable(topic, value, retain=retain, message_id=message_id,
+                                              expected_last=expected_last, timeout=timeout))
+
+    def withdraw(self, topic: str, *, message_id: Optional[str] = None, expected_last: Optional[int] = None,
+                 timeout: Timeout = None) -> StoredMessage:
+        """Withdraws the last value of a topic: who subscribes later gets none; see
+        `broker.aio.Connection.withdraw`.
+        """
+        return run(self._core.withdraw(topic, message_id=message_id, expected_last=expected_last, timeout=timeout))
+
+    def make_stream(self, name: str, topics: Topics, *, replicas: int = 1, max_age: Timeout = None,
+                    max_bytes: Optional[int] = None, max_messages: Optional[int] = None,
+                    max_messages_per_topic: Optional[int] = None, discard: Literal["old", "new"] = "old",
+                    retained: bool = False, require_durable: bool = False, timeout: Timeout = None) -> StreamState:
+        """Makes a stream, unless there is one of that name and shape; see
+        `broker.aio.Connection.make_stream`.
+        """
+        return run(self._core.make_stream(name, topics, replicas=replicas, max_age=max_age, max_bytes=max_bytes,
+                                          max_messages=max_messages, max_messages_per_topic=max_messages_per_topic,
+                                          discard=discard, retained=retained, require_durable=require_durable,
+                                          timeout=timeout))
+
+    def subscribe_durable(self, name: str, *topics: str, start: Place = None,
+                          ack: Literal["auto", "manual"] = "auto", ack_wait: Timeout = None,
+                          unacked_max: Optional[int] = None, prefetch: Optional[int] = None,
+                          deliveries_max: Optional[int] = None, dead_letters: Optional[str] = None,
+                          stream: Optional[str] = None, require_durable: bool = False,
+                          timeout: Timeout = None) -> DurableSubscription:
+        """Subscribes to topics with a cursor of that name; see
+        `broker.aio.Connection.subscribe_durable`.
+        """
+        return DurableSubscription(run(self._core.subscribe_durable(name, *topics, start=start, ack=ack,
+                                                                    ack_wait=ack_wait, unacked_max=unacked_max,
+                                                                    prefetch=prefetch, deliveries_max=deliveries_max,
+                                                                    dead_letters=dead_letters, stream=stream,
+                                                                    require_durable=require_durable, timeout=timeout)))
+
+    def subscribe_retained(self, *topics: str, stream: Optional[str] = None, prefetch: Optional[int] = None,
+                           require_durable: bool = False, timeout: Timeout = None) -> Reading:
+        """Subscribes to last values: the present ones come first, then each change; see
+        `broker.aio.Connection.subscribe_retained`.
+        """
+        return Reading(run(self._core.subscribe_retained(*topics, stream=stream, prefetch=prefetch,
+                                                         require_durable=require_durable, timeout=timeout)))
+
+    def replay(self, *topics: str, since: Place = None, until: Place = None, speed: Optional[float] = 1.0,
+               stream: Optional[str] = None, prefetch: Optional[int] = None, timeout: Timeout = None) -> Reading:
+        """What a stream has of topics, from `since` to `until` or what there is now; see
+        `broker.aio.Connection.replay`.
+        """
+        return Reading(run(self._core.replay(*topics, since=since, until=until, speed=speed, stream=stream,
+                                             prefetch=prefetch, timeout=timeout)))
 
     def store(self, name: str, *, timeout: Timeout = 10.0) -> Store:
         """A clone of a data store, which follows its master wherever that is. Waits until it has what the

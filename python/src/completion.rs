@@ -9,7 +9,7 @@ mod stores;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Completion, OperationId, Submitted};
+use broker::{Completion, DurableError, OperationId, Submitted};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
@@ -17,8 +17,9 @@ use pyo3::types::{PyList, PyTuple};
 use self::stores::{Found, Read, Request};
 use crate::argument::{Flag, Seconds, Whole};
 use crate::decode::{Flavour, decode};
+use crate::durable::{self, DurableSubscriber, StoredMessage, StreamState};
 use crate::endpoint::Endpoint;
-use crate::error::{CallError, from_broker, from_store};
+use crate::error::{CallError, from_broker, from_durable, from_store};
 use crate::logs::Logs;
 use crate::peer_address::{RETRY, endpoint_id, peer_url, retry};
 use crate::process::Owned;
@@ -26,6 +27,7 @@ use crate::publisher::write;
 use crate::status_subscriber::StatusSubscriber;
 use crate::store::event::StoreEvents;
 use crate::store::{Attached, Store, attach, expiry, with_both, with_encoded};
+use crate::stream_reader::{self, StreamReader};
 use crate::subscriber::Subscriber;
 use crate::types::topic;
 
@@ -45,6 +47,10 @@ enum Outcome {
     Diagnosed(Option<broker_cli::Diagnosis>),
     Attached(Result<Arc<Attached>, broker::StoreError>),
     Found(Result<Found, broker::StoreError>),
+    Stored(Result<broker::StoredMessage, DurableError>),
+    StreamMade(Result<broker::StreamState, DurableError>),
+    Subscribed(Result<Arc<Owned<broker::DurableSubscriber>>, DurableError>),
+    Reading(Result<Arc<Owned<broker::StreamReader>>, DurableError>),
     /// A ping was answered after that time, or never will be.
     Answered(Option<Duration>),
     ShutDown,
@@ -71,6 +77,26 @@ impl Outcome {
                 });
                 Ok(found.into_pyobject(py)?.unbind())
             }
+            Self::Stored(Ok(stored)) => {
+                let stored = StoredMessage(stored.clone());
+                Ok(stored.into_pyobject(py)?.into_any().unbind())
+            }
+            Self::StreamMade(Ok(state)) => {
+                let state = StreamState(state.clone());
+                Ok(state.into_pyobject(py)?.into_any().unbind())
+            }
+            Self::Subscribed(Ok(made)) => {
+                let subscriber = DurableSubscriber::shared(made.clone());
+                Ok(subscriber.into_pyobject(py)?.into_any().unbind())
+            }
+            Self::Reading(Ok(made)) => {
+                let reader = StreamReader::shared(made.clone());
+                Ok(reader.into_pyobject(py)?.into_any().unbind())
+            }
+            Self::Stored(Err(error))
+            | Self::StreamMade(Err(error))
+            | Self::Subscribed(Err(error))
+            | Self::Reading(Err(error)) => Err(from_durable(error)),
             Self::Attached(Ok(attached)) => {
                 let store = Store::shared(attached.clone());
                 Ok(store.into_pyobject(py)?.into_any().unbind())
@@ -92,6 +118,15 @@ impl Outcome {
 pub(crate) struct CompletionQueue(Owned<broker::CompletionQueue<Outcome>>);
 
 impl CompletionQueue {
+    /// Begins to wait for a future.
+    fn begin<'py>(
+        &self,
+        py: Python<'py>,
+        future: impl Future<Output = Outcome> + Send + 'static,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        Self::begun(py, self.0.get()?.submit(future))
+    }
+
     /// Number and result of an operation that was begun.
     fn begun<'py>(py: Python<'py>, submitted: Submitted<Outcome>) -> PyResult<Bound<'py, PyTuple>> {
         match submitted {
@@ -134,6 +169,147 @@ impl CompletionQueue {
             }),
         };
         Self::begun(py, submitted)
+    }
+
+    /// Publishes a message into a stream; arguments as for `Endpoint.publish`. The result is a
+    /// StoredMessage.
+    #[pyo3(signature = (endpoint, topic, value, retain, message_id, expected_last, timeout))]
+    #[expect(clippy::too_many_arguments, reason = "they are those of a publish")]
+    fn publish_durable<'py>(
+        &self,
+        py: Python<'py>,
+        endpoint: &Bound<'py, Endpoint>,
+        topic: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+        retain: bool,
+        message_id: Option<String>,
+        expected_last: Option<u64>,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let options = durable::publish_options(message_id, expected_last, retain, timeout)?;
+        let topic = topic::bytes_of(topic)?;
+        let payload = crate::publisher::encoded(value)?;
+        let topics = durable::topics(endpoint.get().live()?)?;
+        let pending = topics.publish_encoded(&topic, Ok::<_, DurableError>(payload), options);
+        self.begin(py, async move { Outcome::Stored(pending.await) })
+    }
+
+    /// Withdraws a last value; arguments as for `Endpoint.withdraw`. The result is a StoredMessage.
+    #[pyo3(signature = (endpoint, topic, message_id, expected_last, timeout))]
+    fn withdraw<'py>(
+        &self,
+        py: Python<'py>,
+        endpoint: &Bound<'py, Endpoint>,
+        topic: &Bound<'py, PyAny>,
+        message_id: Option<String>,
+        expected_last: Option<u64>,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let options = durable::publish_options(message_id, expected_last, true, timeout)?;
+        let topic = topic::bytes_of(topic)?;
+        let topics = durable::topics(endpoint.get().live()?)?;
+        let pending = topics.withdraw(&topic, options);
+        self.begin(py, async move { Outcome::Stored(pending.await) })
+    }
+
+    /// Makes a stream; arguments as for `Endpoint.make_stream`. The result is a StreamState.
+    #[pyo3(signature = (endpoint, name, topics, replicas, max_age, max_bytes, max_messages,
+                        max_messages_per_topic, discard, retained, require_durable, timeout))]
+    #[expect(clippy::too_many_arguments, reason = "they are those of a stream")]
+    fn make_stream<'py>(
+        &self,
+        py: Python<'py>,
+        endpoint: &Bound<'py, Endpoint>,
+        name: String,
+        topics: &Bound<'py, PyAny>,
+        replicas: u8,
+        max_age: Option<&Bound<'py, PyAny>>,
+        max_bytes: Option<u64>,
+        max_messages: Option<u64>,
+        max_messages_per_topic: Option<u64>,
+        discard: &str,
+        retained: bool,
+        require_durable: bool,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let options = durable::stream_options(
+            name,
+            topics,
+            replicas,
+            max_age,
+            max_bytes,
+            max_messages,
+            max_messages_per_topic,
+            discard,
+            retained,
+            require_durable,
+            timeout,
+        )?;
+        let pending = durable::topics(endpoint.get().live()?)?.make_stream(options);
+        self.begin(py, async move { Outcome::StreamMade(pending.await) })
+    }
+
+    /// Makes a durable subscriber; arguments as for `Endpoint.make_durable_subscriber`. The result is a
+    /// DurableSubscriber.
+    fn durable_subscriber<'py>(
+        &self,
+        py: Python<'py>,
+        endpoint: &Bound<'py, Endpoint>,
+        topics: &Bound<'py, PyAny>,
+        name: String,
+        options: durable::Keywords<'py>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let (options, prefixes) = (options.options(name)?, topic::several(topics)?);
+        let pending = durable::topics(endpoint.get().live()?)?.subscriber(prefixes, options);
+        self.begin(py, async move {
+            Outcome::Subscribed(pending.await.map(|made| Arc::new(Owned::new(made))))
+        })
+    }
+
+    /// Makes a subscriber to last values; arguments as for `Endpoint.make_retained_subscriber`. The result
+    /// is a StreamReader.
+    #[pyo3(signature = (endpoint, topics, stream, prefetch, require_durable, timeout))]
+    #[expect(clippy::too_many_arguments, reason = "they are those of a subscriber")]
+    fn retained_subscriber<'py>(
+        &self,
+        py: Python<'py>,
+        endpoint: &Bound<'py, Endpoint>,
+        topics: &Bound<'py, PyAny>,
+        stream: Option<String>,
+        prefetch: Option<usize>,
+        require_durable: bool,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let options = stream_reader::retained_options(stream, prefetch, require_durable, timeout)?;
+        let prefixes = topic::several(topics)?;
+        let pending = durable::topics(endpoint.get().live()?)?.retained(prefixes, options);
+        self.begin(py, async move {
+            Outcome::Reading(pending.await.map(|made| Arc::new(Owned::new(made))))
+        })
+    }
+
+    /// Begins a replay; arguments as for `Endpoint.replay`. The result is a StreamReader.
+    #[pyo3(signature = (endpoint, topics, since, until, speed, stream, prefetch, timeout))]
+    #[expect(clippy::too_many_arguments, reason = "they are those of a replay")]
+    fn replay<'py>(
+        &self,
+        py: Python<'py>,
+        endpoint: &Bound<'py, Endpoint>,
+        topics: &Bound<'py, PyAny>,
+        since: Option<&Bound<'py, PyAny>>,
+        until: Option<&Bound<'py, PyAny>>,
+        speed: Option<f64>,
+        stream: Option<String>,
+        prefetch: Option<usize>,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let options =
+            stream_reader::replay_options(since, until, speed, stream, prefetch, timeout)?;
+        let prefixes = topic::several(topics)?;
+        let pending = durable::topics(endpoint.get().live()?)?.replay(prefixes, options);
+        self.begin(py, async move {
+            Outcome::Reading(pending.await.map(|made| Arc::new(Owned::new(made))))
+        })
     }
 
     /// Peers; arguments as for `Endpoint.peer`. The result is None once the other side's subscriptions
@@ -367,7 +543,7 @@ impl CompletionQueue {
         Self::begun(py, submitted)
     }
 
-    /// Watches a Subscriber, StatusSubscriber, StoreEvents or Logs: returns a number that `drain` tells with
+    /// Watches a Subscriber, StatusSubscriber, StoreEvents, Logs, DurableSubscriber or StreamReader: returns a number that `drain` tells with
     /// the result None once there is something to take or it is closed, and again after `resume`. End it
     /// with `cancel`.
     fn watch(&self, source: &Bound<'_, PyAny>) -> PyResult<u64> {
@@ -380,9 +556,14 @@ impl CompletionQueue {
             events.get().inbox()?.queue()?.subscriber().watch(queue)
         } else if let Ok(logs) = source.cast::<Logs>() {
             logs.get().subscriber()?.inbox.queue()?.watch(queue)
+        } else if let Ok(subscriber) = source.cast::<DurableSubscriber>() {
+            subscriber.get().queue()?.watch(queue)
+        } else if let Ok(reader) = source.cast::<StreamReader>() {
+            reader.get().reader()?.watch(queue)
         } else {
             return Err(PyTypeError::new_err(format!(
-                "expected a Subscriber, StatusSubscriber, StoreEvents or Logs, found {}",
+                "expected a Subscriber, StatusSubscriber, StoreEvents, Logs, DurableSubscriber or \
+                 StreamReader, found {}",
                 source.get_type().name()?
             )));
         };

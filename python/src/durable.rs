@@ -144,7 +144,7 @@ pub(crate) struct Keywords<'py> {
 }
 
 impl Keywords<'_> {
-    fn options(self, name: String) -> PyResult<DurableOptions> {
+    pub(crate) fn options(self, name: String) -> PyResult<DurableOptions> {
         let defaults = DurableOptions::new(name);
         let span = |given: Option<Bound<'_, PyAny>>, otherwise| match given {
             Some(given) => duration(&given),
@@ -191,15 +191,23 @@ pub(crate) fn subscriber(
     let pending = self::topics(endpoint)?.subscriber(prefixes, options);
     let made = wait_forever(topics.py(), pending)?;
     let made = made.map_err(|error| from_durable(&error))?;
-    Ok(DurableSubscriber {
-        queue: Arc::new(Owned::new(made)),
-    })
+    Ok(DurableSubscriber::shared(Arc::new(Owned::new(made))))
 }
 
 /// Makes a stream.
-#[expect(clippy::too_many_arguments, reason = "they are keywords")]
 pub(crate) fn make_stream(
+    py: Python<'_>,
     endpoint: &broker::Endpoint,
+    options: StreamOptions,
+) -> PyResult<StreamState> {
+    let pending = self::topics(endpoint)?.make_stream(options);
+    let made = wait_forever(py, pending)?;
+    made.map(StreamState).map_err(|error| from_durable(&error))
+}
+
+/// A stream, as keywords describe it.
+#[expect(clippy::too_many_arguments, reason = "they are keywords")]
+pub(crate) fn stream_options(
     name: String,
     topics: &Bound<'_, PyAny>,
     replicas: u8,
@@ -211,7 +219,7 @@ pub(crate) fn make_stream(
     retained: bool,
     require_durable: bool,
     timeout: Option<&Bound<'_, PyAny>>,
-) -> PyResult<StreamState> {
+) -> PyResult<StreamOptions> {
     let defaults = StreamOptions::new(name, topic::several(topics)?);
     let discard = match discard {
         "old" => StreamDiscard::Old,
@@ -222,7 +230,7 @@ pub(crate) fn make_stream(
             )));
         }
     };
-    let options = StreamOptions {
+    Ok(StreamOptions {
         replicas,
         age_max: max_age.map(duration).transpose()?,
         bytes_max: max_bytes,
@@ -233,17 +241,14 @@ pub(crate) fn make_stream(
         require_durable,
         timeout: timeout.map_or(Ok(defaults.timeout), duration)?,
         ..defaults
-    };
-    let pending = self::topics(endpoint)?.make_stream(options);
-    let made = wait_forever(topics.py(), pending)?;
-    made.map(StreamState).map_err(|error| from_durable(&error))
+    })
 }
 
 /// Where a message was stored: `stream`, `sequence`, `duplicate` (whether it was there already),
 /// `message_id`.
 #[pyclass(frozen, module = "broker._broker")]
 #[derive(Debug)]
-pub(crate) struct StoredMessage(broker::StoredMessage);
+pub(crate) struct StoredMessage(pub(crate) broker::StoredMessage);
 
 #[pymethods]
 impl StoredMessage {
@@ -283,7 +288,7 @@ impl StoredMessage {
 /// it).
 #[pyclass(frozen, module = "broker._broker")]
 #[derive(Debug)]
-pub(crate) struct StreamState(broker::StreamState);
+pub(crate) struct StreamState(pub(crate) broker::StreamState);
 
 #[pymethods]
 impl StreamState {
@@ -436,7 +441,11 @@ pub(crate) struct DurableSubscriber {
 }
 
 impl DurableSubscriber {
-    fn queue(&self) -> PyResult<&broker::DurableSubscriber> {
+    pub(crate) const fn shared(queue: Arc<Owned<broker::DurableSubscriber>>) -> Self {
+        Self { queue }
+    }
+
+    pub(crate) fn queue(&self) -> PyResult<&broker::DurableSubscriber> {
         self.queue.get()
     }
 

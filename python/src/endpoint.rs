@@ -750,15 +750,9 @@ impl Endpoint {
         require_durable: Flag,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<StreamReader> {
-        let endpoint = self.live()?;
-        stream_reader::retained(
-            endpoint,
-            topics,
-            stream,
-            prefetch,
-            require_durable.0,
-            timeout,
-        )
+        let options =
+            stream_reader::retained_options(stream, prefetch, require_durable.0, timeout)?;
+        stream_reader::retained(self.live()?, topics, options)
     }
 
     /// What a stream of the NATS servers has of topics (one, or an iterable), in its order: an iterator,
@@ -780,10 +774,9 @@ impl Endpoint {
         prefetch: Option<usize>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<StreamReader> {
-        let endpoint = self.live()?;
-        stream_reader::replay(
-            endpoint, topics, since, until, speed, stream, prefetch, timeout,
-        )
+        let options =
+            stream_reader::replay_options(since, until, speed, stream, prefetch, timeout)?;
+        stream_reader::replay(self.live()?, topics, options)
     }
 
     /// Makes a stream on the NATS servers that the endpoint is peered with, unless there is one of that
@@ -817,8 +810,7 @@ impl Endpoint {
         require_durable: Flag,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<StreamState> {
-        durable::make_stream(
-            self.live()?,
+        let options = durable::stream_options(
             name,
             topics,
             replicas,
@@ -830,7 +822,8 @@ impl Endpoint {
             retained.0,
             require_durable.0,
             timeout,
-        )
+        )?;
+        durable::make_stream(topics.py(), self.live()?, options)
     }
 
     /// Deletes the cursor of a stream: the next durable subscriber of the name begins anew. Returns

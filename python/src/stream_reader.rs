@@ -19,37 +19,51 @@ use crate::websocket::duration;
 pub(crate) fn retained(
     endpoint: &broker::Endpoint,
     topics: &Bound<'_, PyAny>,
+    options: RetainedOptions,
+) -> PyResult<StreamReader> {
+    let prefixes = topic::several(topics)?;
+    let pending = self::topics(endpoint)?.retained(prefixes, options);
+    StreamReader::made(wait_forever(topics.py(), pending)?)
+}
+
+/// Options of subscribers to last values.
+pub(crate) fn retained_options(
     stream: Option<String>,
     prefetch: Option<usize>,
     require_durable: bool,
     timeout: Option<&Bound<'_, PyAny>>,
-) -> PyResult<StreamReader> {
+) -> PyResult<RetainedOptions> {
     let defaults = RetainedOptions::default();
-    let options = RetainedOptions {
+    Ok(RetainedOptions {
         stream,
         prefetch: prefetch.unwrap_or(defaults.prefetch),
         require_durable,
         timeout: timeout.map_or(Ok(defaults.timeout), duration)?,
-    };
-    let prefixes = topic::several(topics)?;
-    let pending = self::topics(endpoint)?.retained(prefixes, options);
-    StreamReader::made(topics, wait_forever(topics.py(), pending)?)
+    })
 }
 
 /// Replays what a stream has.
-#[expect(clippy::too_many_arguments, reason = "they are keywords")]
 pub(crate) fn replay(
     endpoint: &broker::Endpoint,
     topics: &Bound<'_, PyAny>,
+    options: ReplayOptions,
+) -> PyResult<StreamReader> {
+    let prefixes = topic::several(topics)?;
+    let pending = self::topics(endpoint)?.replay(prefixes, options);
+    StreamReader::made(wait_forever(topics.py(), pending)?)
+}
+
+/// Options of replays.
+pub(crate) fn replay_options(
     since: Option<&Bound<'_, PyAny>>,
     until: Option<&Bound<'_, PyAny>>,
     speed: Option<f64>,
     stream: Option<String>,
     prefetch: Option<usize>,
     timeout: Option<&Bound<'_, PyAny>>,
-) -> PyResult<StreamReader> {
+) -> PyResult<ReplayOptions> {
     let defaults = ReplayOptions::default();
-    let options = ReplayOptions {
+    Ok(ReplayOptions {
         since: match since {
             None => DurableStart::First,
             since => start("since", since)?,
@@ -59,10 +73,7 @@ pub(crate) fn replay(
         stream,
         prefetch: prefetch.unwrap_or(defaults.prefetch),
         timeout: timeout.map_or(Ok(defaults.timeout), duration)?,
-    };
-    let prefixes = topic::several(topics)?;
-    let pending = self::topics(endpoint)?.replay(prefixes, options);
-    StreamReader::made(topics, wait_forever(topics.py(), pending)?)
+    })
 }
 
 /// Receives messages of a stream in their order, each once and without acknowledgements; made by
@@ -77,18 +88,16 @@ pub(crate) struct StreamReader {
 }
 
 impl StreamReader {
-    fn made(
-        topics: &Bound<'_, PyAny>,
-        made: Result<broker::StreamReader, DurableError>,
-    ) -> PyResult<Self> {
-        let _py = topics.py();
+    fn made(made: Result<broker::StreamReader, DurableError>) -> PyResult<Self> {
         let made = made.map_err(|error| from_durable(&error))?;
-        Ok(Self {
-            reader: Arc::new(Owned::new(made)),
-        })
+        Ok(Self::shared(Arc::new(Owned::new(made))))
     }
 
-    fn reader(&self) -> PyResult<&broker::StreamReader> {
+    pub(crate) const fn shared(reader: Arc<Owned<broker::StreamReader>>) -> Self {
+        Self { reader }
+    }
+
+    pub(crate) fn reader(&self) -> PyResult<&broker::StreamReader> {
         self.reader.get()
     }
 

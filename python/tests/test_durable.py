@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import json
 import threading
 
 import pytest
@@ -298,25 +299,28 @@ class TestSubscribers:
 
     def test_what_it_did_not_ask_for_is_counted_and_told(self, scene, server, topic):
         sender, receiver = join(scene, server), join(scene, server)
+        stream = topic[1:]
         spy = RawClient(server.port)
-        spy.send(b"SUB $JS.API.CONSUMER.MSG.NEXT.%s.all 1\r\n" % topic[1:].encode()).sync()
+        spy.send(b"SUB $JS.API.CONSUMER.MSG.NEXT.%s.all 1\r\n" % stream.encode()).sync()
         events = receiver.make_status_subscriber(True)
-        publish(sender, topic, 1)
+        for number in range(3):
+            publish(sender, topic, number)
         with subscribe(receiver, topic, "all", start="first", prefetch=1) as messages:
             wait_until(messages.available, "its queue is full")
-            # Where its messages go to, as a client sees it that may see everything.
-            inbox = spy.line().split()[-2]
-            reply = b"$JS.ACK.%s.all.1.9.9.9.0" % topic[1:].encode()
-            for _ in range(3):
-                spy.send(b"PUB %s %s 1\r\nx\r\n" % (inbox, reply))
-            spy.sync()
-            counts = lambda: receiver.nats_peer_counts().popitem()[1]["unasked"]
-            wait_until(lambda: counts() == 3, "they are counted")
-            told = wait_until(lambda: next((
-                it for it in events.poll() if "had not asked" in str(it)), None), "it is told")
-            assert "_INBOX" in str(told)
-            assert messages.get(DEADLINE_S).value == 1
-        spy.close()
+            # Where its messages go to, as a client sees it that may see everything; a consumer of somebody
+            # else sends its own there.
+            inbox = spy.line().split()[-2].decode()
+            config = {"name": "other", "durable_name": "other", "deliver_subject": inbox, "ack_policy": "explicit"}
+            body = json.dumps({"stream_name": stream, "config": config}).encode()
+            spy.send(b"PUB $JS.API.CONSUMER.CREATE.%s.other %d\r\n%s\r\n" % (stream.encode(), len(body), body))
+            spy.close()
+
+            def told():
+                return next((it for it in events.poll() if "had not asked" in str(it)), None)
+
+            assert "_INBOX" in str(wait_until(told, "it is told"))
+            wait_until(lambda: receiver.nats_peer_counts().popitem()[1]["unasked"] == 3, "all are counted")
+            assert messages.get(DEADLINE_S).value == 0
 
     def test_members_of_a_group_share_the_messages(self, scene, server, topic):
         sender = join(scene, server)

@@ -7,6 +7,8 @@ import time
 import pytest
 
 import broker
+import broker.aio
+import broker.sync
 from deadline import DEADLINE_S, wait_until
 from nats_server import Server
 from ports import reserved_port
@@ -329,3 +331,83 @@ def test_the_example_of_a_replay(scene, server):
     code = example("docs/nats.md", 3, url=("nats://a:4222,b:4222,c:4222", url(server)))
     exec(code, {"print": printing(lines)})
     assert [(topic, value) for _, topic, value in lines] == [("/notices/scan", it) for it in range(3)]
+
+
+class TestTwins:
+    """The same by `broker.aio` and `broker.sync`."""
+
+    def test_everything_with_an_event_loop(self, server):
+        name = "twin%d" % next(_names)
+
+        async def main():
+            async with broker.aio.connect(url(server), timeout=DEADLINE_S) as b:
+                state = await b.make_stream(name, ["/" + name], timeout=DEADLINE_S)
+                assert state.created
+                await b.make_stream(name + "-last", ["/" + name], retained=True, timeout=DEADLINE_S)
+                for number in range(5):
+                    stored = await b.publish_durable("/" + name, number, timeout=DEADLINE_S)
+                    assert stored.sequence == number + 1
+                with pytest.raises(broker.DurableError, match="no stream keeps"):
+                    await b.publish_durable("/nowhere", 1, timeout=DEADLINE_S)
+                replay = await b.replay("/" + name, speed=None, timeout=DEADLINE_S)
+                assert [it.value async for it in replay] == list(range(5)) and replay.finished
+                await b.publish_durable("/%s/a" % name, "x", retain=True, timeout=DEADLINE_S)
+                async with await b.subscribe_retained("/" + name, timeout=DEADLINE_S) as values:
+                    assert (await values.receive(DEADLINE_S)).value == "x" and values.current
+                    waiting = asyncio.ensure_future(values.receive(DEADLINE_S))
+                    await b.withdraw("/%s/a" % name, timeout=DEADLINE_S)
+                    assert (await waiting).withdrawn
+                with pytest.raises(KeyError):
+                    async with await b.subscribe_durable("siem", "/" + name, start="first", stream=name,
+                                                         ack_wait=DEADLINE_S, timeout=DEADLINE_S) as notices:
+                        assert [(await notices.receive(DEADLINE_S)).value for _ in range(2)] == [0, 1]
+                        raise KeyError
+                async with await b.subscribe_durable("siem", "/" + name, stream=name, ack="manual",
+                                                     ack_wait=DEADLINE_S, timeout=DEADLINE_S) as notices:
+                    seen = set()
+                    while len(seen) < 5:
+                        message = await notices.receive(DEADLINE_S)
+                        seen.add(message.value)
+                        notices.ack(message)
+                    # The first one was acknowledged when the second one was asked for.
+                    assert seen == {1, 2, 3, 4, "x"}
+
+        asyncio.run(asyncio.wait_for(main(), DEADLINE_S))
+
+    def test_everything_without_one(self, server):
+        name = "twin%d" % next(_names)
+        with broker.sync.connect(url(server), timeout=DEADLINE_S) as b:
+            b.make_stream(name, ["/" + name], timeout=DEADLINE_S)
+            b.make_stream(name + "-last", ["/" + name], retained=True, timeout=DEADLINE_S)
+            for number in range(5):
+                b.publish_durable("/" + name, number, timeout=DEADLINE_S)
+            with b.replay("/" + name, speed=None, timeout=DEADLINE_S) as replay:
+                assert [it.value for it in replay] == list(range(5)) and replay.finished
+            b.publish_durable("/%s/a" % name, "x", retain=True, timeout=DEADLINE_S)
+            with b.subscribe_retained("/" + name, timeout=DEADLINE_S) as values:
+                assert values.receive(DEADLINE_S).value == "x" and values.current
+                b.withdraw("/%s/a" % name, timeout=DEADLINE_S)
+                assert values.receive(DEADLINE_S).withdrawn
+            with b.subscribe_durable("siem", "/" + name, start="first", stream=name,
+                                     timeout=DEADLINE_S) as notices:
+                assert [notices.receive(DEADLINE_S).value for _ in range(3)] == [0, 1, 2]
+            with b.subscribe_durable("siem", "/" + name, stream=name, ack="manual",
+                                     timeout=DEADLINE_S) as notices:
+                # Those that were fetched ahead come again, in some order.
+                assert {notices.receive(DEADLINE_S).value for _ in range(3)} == {3, 4, "x"}
+                notices.ack()
+
+    def test_a_message_that_was_taken_and_not_handed_over_is_given_back(self, server):
+        name = "twin%d" % next(_names)
+        with broker.sync.connect(url(server), timeout=DEADLINE_S) as b:
+            b.make_stream(name, ["/" + name], timeout=DEADLINE_S)
+            b.publish_durable("/" + name, "work", timeout=DEADLINE_S)
+            options = {"start": "first", "ack_wait": DEADLINE_S * 10, "timeout": DEADLINE_S}
+            notices = b.subscribe_durable("siem", "/" + name, **options)
+            # As if the task that waited was cancelled just then.
+            broker.sync.run(notices._core._fill(None))
+            assert len(notices._core._items) == 1
+            notices.close()
+            with b.subscribe_durable("siem", "/" + name, **options) as again:
+                message = again.receive(DEADLINE_S)
+                assert (message.value, message.redelivered) == ("work", True)

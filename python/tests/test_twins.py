@@ -14,7 +14,7 @@ from broker import zeek
 from deadline import DEADLINE_S, wait_until
 from scene import listen
 
-CLASSES = ["Connection", "Events", "Store", "Stream", "Subscription"]
+CLASSES = ["Connection", "DurableSubscription", "Events", "Reading", "Store", "Stream", "Subscription"]
 ASYNC_ONLY = {"Completions", "Watch"}
 COUNTERPARTS = {"__aenter__": "__enter__", "__aexit__": "__exit__", "__aiter__": "__iter__",
                 "__anext__": "__next__"}

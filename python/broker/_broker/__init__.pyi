@@ -913,6 +913,62 @@ class CompletionQueue:
     def __new__(cls) -> Self: ...
     def fd(self) -> int: ...
     def publish(self, endpoint: Endpoint, topic: _Topic, value: _Value) -> _Begun: ...
+    def publish_durable(
+        self,
+        endpoint: Endpoint,
+        topic: _Topic,
+        value: _Value,
+        retain: bool,
+        message_id: str | None,
+        expected_last: int | None,
+        timeout: _Timeout,
+    ) -> _Begun: ...
+    def withdraw(
+        self,
+        endpoint: Endpoint,
+        topic: _Topic,
+        message_id: str | None,
+        expected_last: int | None,
+        timeout: _Timeout,
+    ) -> _Begun: ...
+    def make_stream(
+        self,
+        endpoint: Endpoint,
+        name: str,
+        topics: _Topics,
+        replicas: int,
+        max_age: _Timeout,
+        max_bytes: int | None,
+        max_messages: int | None,
+        max_messages_per_topic: int | None,
+        discard: Literal["old", "new"],
+        retained: bool,
+        require_durable: bool,
+        timeout: _Timeout,
+    ) -> _Begun: ...
+    def durable_subscriber(
+        self, endpoint: Endpoint, topics: _Topics, name: str, options: Mapping[str, Any]
+    ) -> _Begun: ...
+    def retained_subscriber(
+        self,
+        endpoint: Endpoint,
+        topics: _Topics,
+        stream: str | None,
+        prefetch: int | None,
+        require_durable: bool,
+        timeout: _Timeout,
+    ) -> _Begun: ...
+    def replay(
+        self,
+        endpoint: Endpoint,
+        topics: _Topics,
+        since: _Place,
+        until: _Place,
+        speed: float | None,
+        stream: str | None,
+        prefetch: int | None,
+        timeout: _Timeout,
+    ) -> _Begun: ...
     def peer(
         self,
         endpoint: Endpoint,
@@ -948,7 +1004,9 @@ class CompletionQueue:
     def idle(self, store: Store, limit: _Seconds) -> _Begun: ...
     def ping(self, endpoint: Endpoint, peer: str) -> _Begun: ...
     def shutdown(self, endpoint: Endpoint) -> _Begun: ...
-    def watch(self, source: Subscriber | StatusSubscriber | StoreEvents | zeek.Logs) -> int: ...
+    def watch(
+        self, source: Subscriber | StatusSubscriber | StoreEvents | zeek.Logs | DurableSubscriber | StreamReader
+    ) -> int: ...
     def resume(self, number: int) -> bool: ...
     def cancel(self, number: int) -> bool: ...
     def drain(self, max: _Whole = 1024) -> list[tuple[int, Any, BaseException | None]]: ...

@@ -10,12 +10,13 @@ import broker
 
 from .. import _broker, zeek
 from .._broker import (Backend, BrokerError, ClosedError, EndpointInfo, Error, Message, PeerInfo, SC,
-                       Status, StoreError)
+                       Status, StoredMessage, StoreError, StreamState)
 from .._broker.zeek import LogRecord
 from ..zeek.logs import logs as _logs
 from .address import host_and_port, url_of
 from .completions import Completions, Operation
 from .deadline import Timeout, deadline_of, expired, left_until, seconds
+from .durable import DurableSubscription, Place, Reading
 from .events import Events, packed
 from .waiter import Waiter
 from .replies import Replies
@@ -402,6 +403,87 @@ class Connection:
 
     async def __anext__(self) -> Message:
         return await self._messages.__anext__()
+
+    # --- streams on servers of NATS -------------------------------------------------------------
+
+    async def publish_durable(self, topic: str, value: Any, *, retain: bool = False,
+                              message_id: Optional[str] = None, expected_last: Optional[int] = None,
+                              timeout: Timeout = None) -> StoredMessage:
+        """Publishes so that nothing is lost: returns when a stream has the message, for at most `timeout`
+        (30 s). With `retain` it is the last value of its topic, which `subscribe_retained` gives to those
+        who come later. Again with the same `message_id` it is stored once; with `expected_last` only if the
+        last message of its topic has that number. Raises DurableError, and DurableTimeout when the outcome
+        is open.
+        """
+        completions = self._completions
+        stored: StoredMessage = await completions.run(
+            "no answer of the servers", None, completions.queue.publish_durable, self._endpoint, topic,
+            packed(value), retain, message_id, expected_last, timeout)
+        return stored
+
+    async def withdraw(self, topic: str, *, message_id: Optional[str] = None,
+                       expected_last: Optional[int] = None, timeout: Timeout = None) -> StoredMessage:
+        """Withdraws the last value of a topic: who subscribes later gets none. Subscribers to last values get
+        a message that is `withdrawn`.
+        """
+        completions = self._completions
+        stored: StoredMessage = await completions.run(
+            "no answer of the servers", None, completions.queue.withdraw, self._endpoint, topic, message_id,
+            expected_last, timeout)
+        return stored
+
+    async def make_stream(self, name: str, topics: Topics, *, replicas: int = 1, max_age: Timeout = None,
+                          max_bytes: Optional[int] = None, max_messages: Optional[int] = None,
+                          max_messages_per_topic: Optional[int] = None,
+                          discard: Literal["old", "new"] = "old", retained: bool = False,
+                          require_durable: bool = False, timeout: Timeout = None) -> StreamState:
+        """Makes a stream, unless there is one of that name and shape; see `broker.Endpoint.make_stream`."""
+        completions = self._completions
+        state: StreamState = await completions.run(
+            "no answer of the servers", None, completions.queue.make_stream, self._endpoint, name, topics,
+            replicas, max_age, max_bytes, max_messages, max_messages_per_topic, discard, retained,
+            require_durable, timeout)
+        return state
+
+    async def subscribe_durable(self, name: str, *topics: str, start: Place = None,
+                                ack: Literal["auto", "manual"] = "auto", ack_wait: Timeout = None,
+                                unacked_max: Optional[int] = None, prefetch: Optional[int] = None,
+                                deliveries_max: Optional[int] = None, dead_letters: Optional[str] = None,
+                                stream: Optional[str] = None, require_durable: bool = False,
+                                timeout: Timeout = None) -> DurableSubscription:
+        """Subscribes to topics with a cursor of that name: what was published since it was there the last
+        time comes first. Subscribers of one name share its messages. The keywords are those of
+        `broker.Endpoint.make_subscriber`.
+        """
+        options = {"start": start, "ack": ack, "ack_wait": ack_wait, "unacked_max": unacked_max,
+                   "prefetch": prefetch, "deliveries_max": deliveries_max, "dead_letters": dead_letters,
+                   "stream": stream, "require_durable": require_durable, "timeout": timeout}
+        completions = self._completions
+        source = await completions.run("no answer of the servers", None, completions.queue.durable_subscriber,
+                                       self._endpoint, topics, name, options)
+        return DurableSubscription(completions, source)
+
+    async def subscribe_retained(self, *topics: str, stream: Optional[str] = None,
+                                 prefetch: Optional[int] = None, require_durable: bool = False,
+                                 timeout: Timeout = None) -> Reading:
+        """Subscribes to last values: the present ones come first, then each change, without a gap and
+        without doubles.
+        """
+        completions = self._completions
+        source = await completions.run("no answer of the servers", None, completions.queue.retained_subscriber,
+                                       self._endpoint, topics, stream, prefetch, require_durable, timeout)
+        return Reading(completions, source)
+
+    async def replay(self, *topics: str, since: Place = None, until: Place = None,
+                     speed: Optional[float] = 1.0, stream: Optional[str] = None,
+                     prefetch: Optional[int] = None, timeout: Timeout = None) -> Reading:
+        """What a stream has of topics, from `since` to `until` or what there is now, as far apart as it was
+        stored, divided by `speed`; None: as fast as it is taken. See `broker.Endpoint.replay`.
+        """
+        completions = self._completions
+        source = await completions.run("no answer of the servers", None, completions.queue.replay,
+                                       self._endpoint, topics, since, until, speed, stream, prefetch, timeout)
+        return Reading(completions, source)
 
     # --- everything else ------------------------------------------------------------------------
 

@@ -23,6 +23,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
+#[cfg(feature = "nats")]
+use crate::core::jet_stream::queue::ReadQueue;
 use crate::flow::mailbox::Mailbox;
 use crate::flow::mailbox::ready_fd::ReadyFd;
 use crate::lock::Lock;
@@ -144,6 +146,8 @@ struct Operation<T> {
 enum Work<T> {
     Future(Pin<Box<dyn Future<Output = T> + Send>>),
     Watch(Arc<Mailbox>),
+    #[cfg(feature = "nats")]
+    WatchStream(Arc<ReadQueue>),
     /// Over, or removed.
     Gone,
 }
@@ -186,6 +190,11 @@ impl<T: Send + 'static> Operation<T> {
                 Poll::Pending => Progress::Waits,
             },
             Work::Watch(mailbox) => match mailbox.poll_readable(&mut context) {
+                Poll::Ready(()) => Progress::Readable,
+                Poll::Pending => Progress::Waits,
+            },
+            #[cfg(feature = "nats")]
+            Work::WatchStream(queue) => match queue.poll_readable(&mut context) {
                 Poll::Ready(()) => Progress::Readable,
                 Poll::Pending => Progress::Waits,
             },
@@ -246,7 +255,17 @@ impl<T: Send + 'static> CompletionQueue<T> {
 
     /// Watches a mailbox, whose messages that are there are told of at once.
     pub(crate) fn watch(&self, mailbox: Arc<Mailbox>) -> OperationId {
-        let operation = self.operation(Work::Watch(mailbox));
+        self.watch_work(Work::Watch(mailbox))
+    }
+
+    /// Watches what a subscriber to a stream has fetched.
+    #[cfg(feature = "nats")]
+    pub(crate) fn watch_stream(&self, queue: Arc<ReadQueue>) -> OperationId {
+        self.watch_work(Work::WatchStream(queue))
+    }
+
+    fn watch_work(&self, work: Work<T>) -> OperationId {
+        let operation = self.operation(work);
         let id = operation.id;
         self.operations.lock().insert(id, operation.clone());
         if let Progress::Readable = operation.poll() {

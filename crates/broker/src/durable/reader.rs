@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::bad_messages::BadMessages;
 use super::{DurableError, DurableTopics};
+use crate::core::completion::{CompletionQueue, OperationId};
 use crate::core::jet_stream::message::DurableMessage;
 use crate::core::jet_stream::queue::{ReadQueue, Taken};
 
@@ -181,6 +182,12 @@ impl StreamReader {
     /// Fails when the process has no descriptor left.
     pub fn fd(&self) -> io::Result<RawFd> {
         self.queue.fd()
+    }
+
+    /// Has a queue tell when there is something to take, or the end to be told; see
+    /// [`CompletionQueue::resume`].
+    pub fn watch<T: Send + 'static>(&self, queue: &CompletionQueue<T>) -> OperationId {
+        queue.watch_stream(self.queue.clone())
     }
 
     /// Ends it. Nothing is left behind on the servers.

@@ -15,6 +15,7 @@ use broker_proto::{ErrorCode, Fault};
 use super::bad_messages::BadMessages;
 use super::{Acknowledge, DurableError, DurableOptions, DurableTopics, PublishOptions};
 use crate::config::timespan;
+use crate::core::completion::{CompletionQueue, OperationId};
 use crate::core::jet_stream::message::{Claim, DurableMessage};
 use crate::core::jet_stream::queue::{ReadQueue, Taken};
 use crate::lock::Lock;
@@ -187,6 +188,12 @@ impl DurableSubscriber {
     /// Fails when the process has no descriptor left.
     pub fn fd(&self) -> io::Result<RawFd> {
         self.queue.fd()
+    }
+
+    /// Has a queue tell when there is something to take, or the end to be told; see
+    /// [`CompletionQueue::resume`].
+    pub fn watch<T: Send + 'static>(&self, queue: &CompletionQueue<T>) -> OperationId {
+        queue.watch_stream(self.queue.clone())
     }
 
     fn next(&self) -> Result<Option<DurableMessage>, DurableError> {

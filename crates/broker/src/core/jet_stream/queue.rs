@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use broker_data::{Timespan, Timestamp};
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use crate::core::jet_stream::course::Course;
 use crate::core::jet_stream::message::{Claim, DurableMessage, Parcel};
 use crate::flow::mailbox::ready_fd::ReadyFd;
-use crate::lock::Lock;
+use crate::lock::{Lock, Locked, wake};
 use crate::message::Message;
 use crate::signal::Signal;
 
@@ -82,6 +83,8 @@ struct Queued {
     /// `Some` when nothing will come; why, if it was not closed here.
     closed: Option<Option<String>>,
     descriptor: Option<ReadyFd>,
+    /// Tasks that are woken when it is ready. Bound: the watches of the application.
+    watchers: Vec<Waker>,
 }
 
 impl Queued {
@@ -216,6 +219,21 @@ impl ReadQueue {
 
     // --- for the task ---------------------------------------------------------------------------
 
+    /// Has all look again who wait for something to take, or for the end.
+    fn tell(&self, mut queued: Locked<'_, Queued>) {
+        queued.set_descriptor();
+        let watchers = if queued.is_ready() {
+            std::mem::take(&mut queued.watchers)
+        } else {
+            Vec::new()
+        };
+        drop(queued);
+        self.changed.notify();
+        for watcher in watchers {
+            wake(watcher);
+        }
+    }
+
     pub(crate) fn push(&self, message: ReadMessage) {
         let mut queued = self.queued.lock();
         if queued.closed.is_some() {
@@ -238,9 +256,7 @@ impl ReadQueue {
                 is_news |= queued.hold_next();
             }
         }
-        queued.set_descriptor();
-        drop(queued);
-        self.changed.notify();
+        self.tell(queued);
         if is_news {
             self.course_changed.notify();
         }
@@ -252,9 +268,7 @@ impl ReadQueue {
     pub(crate) fn with_course<R>(&self, look: impl FnOnce(&mut Course) -> R) -> Option<R> {
         let mut queued = self.queued.lock();
         let result = queued.course.as_mut().map(look);
-        queued.set_descriptor();
-        drop(queued);
-        self.changed.notify();
+        self.tell(queued);
         self.course_changed.notify();
         result
     }
@@ -325,9 +339,7 @@ impl ReadQueue {
         if self.is_in_order() {
             replies.clear();
         }
-        queued.set_descriptor();
-        drop(queued);
-        self.changed.notify();
+        self.tell(queued);
         self.course_changed.notify();
         replies
     }
@@ -496,9 +508,7 @@ impl ReadQueue {
         for message in messages.into_iter().rev() {
             queued.opened.push_front(message);
         }
-        queued.set_descriptor();
-        drop(queued);
-        self.changed.notify();
+        self.tell(queued);
     }
 
     /// Blocks until there is something to take or nothing will come any more; `false` when the time is
@@ -515,6 +525,19 @@ impl ReadQueue {
         self.changed
             .until(|| self.queued.lock().is_ready().then_some(()))
             .await;
+    }
+
+    /// Ready when there is something to take or nothing will come any more; the task is woken then.
+    pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut queued = self.queued.lock();
+        if queued.is_ready() {
+            return Poll::Ready(());
+        }
+        let waker = context.waker();
+        if !queued.watchers.iter().any(|it| it.will_wake(waker)) {
+            queued.watchers.push(waker.clone());
+        }
+        Poll::Pending
     }
 
     /// Messages that can be taken, those in batches counted as one.
