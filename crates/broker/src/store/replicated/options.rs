@@ -179,7 +179,10 @@ mod tests {
         };
         for (options, expected) in [
             (table([]), "`url`: it is missing"),
-            (table([("url", Value::from("a:1"))]), "expected `nats://"),
+            (
+                table([("url", Value::from("ws://a:1"))]),
+                "expected `nats://",
+            ),
             (table([url(), ("replicas", Value::Count(2))]), "1, 3 or 5"),
             (table([url(), ("lease", Value::Integer(-1))]), "seconds"),
             (
