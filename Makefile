@@ -26,6 +26,10 @@ CRASH_CYCLES ?= 1000
 STRESS_RUNS ?= 20
 STRESS_FLAGS ?=
 
+# How many faults `make chaos` makes, and what else it is told: see tools/chaos.py.
+CHAOS_FAULTS ?= 100
+CHAOS_FLAGS ?=
+
 # How long `make fuzz` stays with each target, in seconds.
 FUZZ_SECONDS ?= 30
 # Where its random numbers begin; 0 is somewhere else each time.
@@ -125,6 +129,10 @@ doc: ## build the documentation, warnings are errors
 
 demo: $(VENV)/.wheel ## build, install into .venv and run the demonstration
 	$(VENV)/bin/python examples/demo.py
+
+.PHONY: demo-cluster
+demo-cluster: $(VENV)/.wheel ## three NATS servers on this machine: durable topics, last values, a store whose leader is killed
+	$(VENV)/bin/python tools/demo_cluster.py
 
 # --- Tests, one kind at a time -------------------------------------------------------------------
 
@@ -267,6 +275,10 @@ sim-policy: ## simulate POLICY_SEEDS (default 1000000) schedules of endpoints wi
 
 sim-build:
 	$(CARGO) build $(LOCKED) --quiet --profile sim -p broker-sim
+
+.PHONY: chaos
+chaos: $(VENV)/.wheel ## stores on real NATS servers under CHAOS_FAULTS (default 100) faults, and whether what clients saw is right
+	$(VENV)/bin/python tools/chaos.py --faults $(CHAOS_FAULTS) $(CHAOS_FLAGS)
 
 .PHONY: stress stress-python
 stress: ## repeat the Rust tests STRESS_RUNS (default 20) times on a busy machine, and say which of them failed how often

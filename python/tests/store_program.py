@@ -18,10 +18,10 @@ class Program:
     """The program in a process of its own, as a test sees it."""
 
     def __init__(self, name, options, listen=0):
-        here = pathlib.Path(__file__).resolve()
-        path = os.pathsep.join([str(here.parents[1]), *sys.path])
+        # The same package that the test has, wherever it is from.
+        path = os.pathsep.join(it for it in sys.path if it)
         self._process = subprocess.Popen(
-            [sys.executable, str(here), json.dumps([name, options, listen])],
+            [sys.executable, str(pathlib.Path(__file__).resolve()), json.dumps([name, options, listen])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
             env={**os.environ, "PYTHONPATH": path},
         )

@@ -30,12 +30,14 @@
 //! | [`marks`] | how often something rare happened |
 //! | [`replicas`] | worlds of replicas that survive their machines |
 //! | [`stream`] | the servers that those are on |
+//! | [`history`] | what clients of real servers recorded, as text, checked in the same way |
 //! | [`linear`] | whether what callers saw can have come from one store |
 
 #![forbid(unsafe_code)]
 
 pub mod disk;
 pub mod gateway;
+pub mod history;
 pub mod ledger;
 pub mod linear;
 pub mod marks;

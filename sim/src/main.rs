@@ -1,5 +1,5 @@
 //! Runs seeds: `broker-sim [--gateway | --replicas] [--seeds n] [--from n] [--threads n]`, or one of them
-//! with `--seed n [--trace]`.
+//! with `--seed n [--trace]`. With `--history FILE` it checks what clients of real servers recorded.
 
 #![forbid(unsafe_code)]
 
@@ -35,6 +35,7 @@ fn main() -> io::Result<ExitCode> {
                 kind = Kind::Replicas;
                 Some(())
             }
+            "--history" => return history(&mut out, arguments.next().as_deref()),
             "--trace" => {
                 traced = true;
                 Some(())
@@ -44,7 +45,7 @@ fn main() -> io::Result<ExitCode> {
         if understood.is_none() {
             writeln!(
                 io::stderr(),
-                "usage: broker-sim [--gateway | --replicas] [--seeds n] [--from n] [--threads n] | [--gateway | --replicas] --seed n [--trace]"
+                "usage: broker-sim [--gateway | --replicas] [--seeds n] [--from n] [--threads n] | [--gateway | --replicas] --seed n [--trace] | --history FILE"
             )?;
             return Ok(ExitCode::from(2));
         }
@@ -73,6 +74,28 @@ fn main() -> io::Result<ExitCode> {
     }
     writeln!(out, "{seeds} seeds from {from}, {} failed", failed.len())?;
     Ok(if failed.is_empty() && missing.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Checks a recorded history.
+fn history(out: &mut impl Write, path: Option<&str>) -> io::Result<ExitCode> {
+    let text = std::fs::read_to_string(path.unwrap_or_default())?;
+    let report = broker_sim::history::check(&text).map_err(io::Error::other)?;
+    for (key, why) in &report.violations {
+        writeln!(out, "key {key}: {why}")?;
+    }
+    writeln!(
+        out,
+        "{} calls of {} keys, {} of them without a result, {} keys wrong",
+        report.calls,
+        report.keys,
+        report.open,
+        report.violations.len()
+    )?;
+    Ok(if report.violations.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
