@@ -21,6 +21,9 @@ LOCKED ?= --locked
 # How many writers `make crash` kills; the test run kills 30.
 CRASH_CYCLES ?= 1000
 
+# Lines of a store that `make load` loads, dumps and loads again.
+LOAD_LINES ?= 1000000
+
 # How often `make stress` and `make stress-python` run each file of tests in each way, and what else
 # they are told: see tools/stress.py.
 STRESS_RUNS ?= 20
@@ -287,7 +290,7 @@ stress: ## repeat the Rust tests STRESS_RUNS (default 20) times on a busy machin
 stress-python: $(VENV)/.wheel ## the same with the Python tests
 	$(VENV)/bin/python tools/stress.py --runs $(STRESS_RUNS) $(STRESS_FLAGS) python/tests/test_*.py
 
-.PHONY: fuzz fuzz-build bench crash
+.PHONY: fuzz fuzz-build bench crash load
 fuzz: fuzz-build ## fuzz each target for FUZZ_SECONDS (default 30) on its kept corpus
 	@printf '%s\n' $(FUZZ_TARGETS) | xargs -P $(FUZZ_JOBS) -I NAME sh -c '\
 		echo "fuzz NAME for $(FUZZ_SECONDS) s"; \
@@ -305,6 +308,10 @@ fuzz-build:
 crash: ## kill writers of SQLite stores CRASH_CYCLES (default 1000) times; nothing may be lost
 	BROKER_CRASH_CYCLES=$(CRASH_CYCLES) $(CARGO) test $(LOCKED) -p broker --test sqlite \
 		crash:: -- --nocapture
+
+load: ## load and dump LOAD_LINES (default 1000000) lines with `broker store`; the test run does 20000
+	BROKER_LOAD_LINES=$(LOAD_LINES) $(CARGO) test $(LOCKED) -p broker-cli --test command \
+		a_long_load -- --nocapture
 
 bench: $(VENV)/.wheel $(VENV)/.bench-tools ## benchmarks, end to end and micro; see bench/README.md
 	$(CARGO) build $(LOCKED) --release -p broker-bench -p broker-cli

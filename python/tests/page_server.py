@@ -56,7 +56,7 @@ class Endpoint:
                       "stopped-command": 0},
             "forwarders": [self.forwarder(so_far)] if self.has_forwarder else [],
             "program": {}, "refused-connections": 3, "silent-connections": 1, "refused-commands": 0,
-            "refused-web-sockets": 0, "duplicates-dropped": 0, "loops-found": 0, "commands-stopped": 0,
+            "refused-web-sockets": 0, "duplicates-dropped": 0, "forwarding": True, "loops-found": 0, "commands-stopped": 0,
             "peers": [self.peer(number, so_far) for number in range(self.peers)],
             "subscribers": [
                 {"number": 1, "kind": "subscriber", "name": "alerts", "topics": ["zeek/alerts"], "queue": queue(so_far)},

@@ -188,9 +188,11 @@ def test_the_picture_tells_where_messages_go(chromium):
         for part in (
             "10.0.0.2:9999, native, outgoing: ", " in/s, ", "0.8 ms", "10.0.0.4:9999, native, outgoing: ",
             "takes nothing", "1 subscriber here: ", "1 WebSocket client here: ", "behind a peer: master of intel",
-            "this endpoint, ab8cf2d0",
+            "this endpoint, ab8cf2d0", "passes messages on",
         ):
             assert any(part in one for one in told), (part, told)
+        legend = page.evaluate("document.querySelector('#legend').textContent")
+        assert "passes messages of one peer on to others" in legend, legend
         # Of three peers that send and get something both ways, and of two readers here.
         assert page.evaluate("document.querySelectorAll('#picture path.flow').length") == 2 * 3 + 2
         assert page.evaluate("document.querySelectorAll('#picture line.bad').length") == 1

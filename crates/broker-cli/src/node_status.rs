@@ -48,6 +48,9 @@ pub(crate) struct Peer {
     pub(crate) address: String,
     pub(crate) port: u16,
     pub(crate) transport: String,
+    /// Which side connected.
+    pub(crate) direction: String,
+    pub(crate) reconnects: u64,
     pub(crate) topics: u64,
     pub(crate) received: Traffic,
     pub(crate) sent: Queue,

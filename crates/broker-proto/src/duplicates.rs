@@ -260,7 +260,7 @@ mod tests {
     use crate::frame::{EnvelopeError, Tag, patch_receiver, write_envelope};
     use crate::id::EndpointId;
 
-    const KEYS: Keys = Keys::new([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]);
+    const KEYS: Keys = Keys::new([0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344]);
 
     fn mark(number: u64) -> Mark {
         Mark {

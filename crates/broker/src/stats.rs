@@ -70,6 +70,8 @@ pub struct Stats {
     pub refused_commands: u64,
     /// Copies of messages that came in several ways.
     pub duplicates_dropped: u64,
+    /// Whether messages of one peer are passed on to others.
+    pub forwarding: bool,
     /// Circles through peers of other implementations that were found.
     pub loops_found: u64,
     /// Commands of data stores that were not passed on as the same came too often.
@@ -330,6 +332,7 @@ pub(crate) fn of(node: &Node) -> Stats {
         forwarders: node.shared.forwarders.read(),
         refused_commands: load(&node.shared.refused_commands),
         duplicates_dropped: node.shared.data.marking.dropped(),
+        forwarding: !node.shared.options.disable_forwarding,
         loops_found,
         commands_stopped,
     }

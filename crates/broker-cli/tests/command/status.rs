@@ -147,3 +147,14 @@ fn top_observes_a_peer_without_http() {
     top.signal(rustix::process::Signal::INT);
     top.end().expect(130);
 }
+
+#[test]
+fn whether_messages_are_passed_on_is_told() {
+    for is_disabled in [false, true] {
+        let endpoint = Endpoint::builder().disable_forwarding(is_disabled);
+        let endpoint = endpoint.build().unwrap();
+        let url = serve(&endpoint, None);
+        let line = run(&["status", &url, "--json"]).expect(0).json().remove(0);
+        assert_eq!(line["stats"]["forwarding"], !is_disabled);
+    }
+}

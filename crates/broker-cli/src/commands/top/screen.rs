@@ -100,7 +100,10 @@ fn draw_head(state: &State, frame: &mut Frame<'_>, area: Rect) {
         ]),
         Line::from(health),
         Line::from(vec![
-            Span::raw(format!("{} peers  ", whole(status.peers.len() as u64))),
+            Span::raw(match status.peers.len() {
+                1 => "1 peer  ".to_owned(),
+                peers => format!("{} peers  ", whole(peers as u64)),
+            }),
             Span::raw(format!("in {}/s  ", rate(state.rate_in).text())),
             Span::raw(format!("out {}/s", rate(state.rate_out).text())),
         ]),
@@ -323,6 +326,8 @@ mod tests {
             address: format!("10.0.0.{at}"),
             port: 9999,
             transport: "native".to_owned(),
+            direction: "incoming".to_owned(),
+            reconnects: at,
             topics: 3 * at,
             received: Traffic {
                 messages: 1000 * at * round,

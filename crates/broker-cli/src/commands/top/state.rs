@@ -408,6 +408,8 @@ impl State {
                 ("address", peer.place()),
                 ("id", peer.id.clone()),
                 ("transport", peer.transport.clone()),
+                ("direction", peer.direction.clone()),
+                ("reconnects", whole(peer.reconnects)),
                 ("topics", whole(peer.topics)),
                 (
                     "received",

@@ -277,6 +277,7 @@ pub(super) fn stats(snapshot: &Snapshot) -> Value {
         "refused-commands": stats.refused_commands,
         "refused-web-sockets": snapshot.web_socket_refusals,
         "duplicates-dropped": stats.duplicates_dropped,
+        "forwarding": stats.forwarding,
         "loops-found": stats.loops_found,
         "commands-stopped": stats.commands_stopped,
         "peers": all(stats.peers.iter().map(peer).collect()),

@@ -736,6 +736,7 @@ mod tests {
                 forwarders: Vec::new(),
                 refused_commands: 0,
                 duplicates_dropped: 0,
+                forwarding: true,
                 loops_found: 0,
                 commands_stopped: 0,
             },

@@ -563,9 +563,11 @@ function drawGraph(now) {
     }
   });
   text("legend", "Arrows: where messages go, thicker with more of them. Line: connected from here; dashes: from there; " +
-    "dots: behind a peer. Circle: native; square: WebSocket or ZeroMQ; diamond: in this process. Red: takes nothing.");
+    "dots: behind a peer. Circle: native; square: WebSocket, ZeroMQ or NATS; diamond: in this process. Red: takes nothing. " +
+    (now.forwarding ? "This endpoint passes messages of one peer on to others that want them."
+      : "This endpoint passes nothing on from one peer to another."));
   const self = svg("circle", { cx: 400, cy: middle, r: 11, class: "self" });
-  self.append(svg("title", {}, `this endpoint, ${now.id}`));
+  self.append(svg("title", {}, `this endpoint, ${now.id}, ${now.forwarding ? "passes messages on" : "passes nothing on"}`));
   picture.append(...lines, ...knots, self);
   if (now.peers.length > DRAWN_MAX) {
     picture.append(svg("text", { x: 400, y: height - 5 }, `the busiest ${DRAWN_MAX} of ${whole(now.peers.length)} peers`));
