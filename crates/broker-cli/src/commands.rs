@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod bench;
+mod bridge;
 mod completion;
 mod context;
 pub(crate) mod doctor;
@@ -48,6 +49,7 @@ pub(crate) enum Command {
     Status(status::StatusCommand),
     Top(top::Top),
     Node(node::Node),
+    Bridge(bridge::Bridge),
     Policy(policy::PolicyCommand),
     #[cfg(feature = "tls")]
     Tls(tls::TlsCommand),
@@ -77,6 +79,7 @@ pub(crate) fn run(arguments: Arguments, console: &mut Console) -> Outcome {
         Command::Status(command) => command.run(global, console),
         Command::Top(command) => command.run(global, console),
         Command::Node(command) => command.run(global, console),
+        Command::Bridge(command) => command.run(global, console),
         Command::Policy(command) => command.run(console),
         #[cfg(feature = "tls")]
         Command::Tls(command) => command.run(console),

@@ -33,8 +33,8 @@ const ROWS: [(&str, &[&str], &str); 14] = [
     ("", &["top", "status"], "how an endpoint is, live and once"),
     (
         "Running",
-        &["node"],
-        "an endpoint that stays: listeners, stores",
+        &["node", "bridge"],
+        "an endpoint that stays, and joins peers",
     ),
     (
         "",

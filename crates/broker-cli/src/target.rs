@@ -28,7 +28,7 @@ pub(crate) fn peer_url(text: &str) -> Result<PeerUrl, Failure> {
     PeerUrl::parse(&url, None).map_err(|mut error| {
         error.text = text.to_owned();
         Failure::usage(error.to_string())
-            .hint("addresses are HOST:PORT, zeek://HOST:PORT, ws://HOST:PORT, wss://HOST:PORT or zmq://HOST:PORT")
+            .hint("addresses are HOST:PORT, zeek://HOST:PORT, ws://HOST:PORT, wss://HOST:PORT, zmq://HOST:PORT or nats://HOST:PORT")
     })
 }
 

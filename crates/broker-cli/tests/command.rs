@@ -4,6 +4,8 @@
 
 #[path = "command/bench.rs"]
 mod bench;
+#[path = "command/bridge.rs"]
+mod bridge;
 #[path = "command/certificates.rs"]
 mod certificates;
 #[path = "command/compatibility.rs"]

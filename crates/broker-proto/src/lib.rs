@@ -12,6 +12,7 @@
 //! | [`filter`] | what an endpoint wants to receive; matching |
 //! | [`frame`] | where a message ends, whom it is from and for |
 //! | [`inbound`] | messages of a peer: what each asks for, which go on together |
+//! | [`link_rules`] | rules of a link: which topics come in, which go out |
 //! | [`mark`], [`duplicates`] | what tells copies of one message in a ring of endpoints from new messages |
 //! | [`circle`] | circles through endpoints of other implementations: found and cut |
 //! | [`message`] | the messages of the handshake; routing updates, pings, pongs |
@@ -51,6 +52,7 @@ pub mod http;
 pub mod id;
 pub mod inbound;
 pub mod json;
+pub mod link_rules;
 pub mod mark;
 pub mod message;
 pub mod nats;

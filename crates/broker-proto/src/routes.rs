@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use crate::filter::Filter;
 use crate::id::EndpointId;
+use crate::link_rules::LinkRules;
 use crate::routes::prefix_index::PrefixIndex;
 use crate::topic::{RESERVED, Topic, is_internal};
 use crate::tree::Tree;
@@ -77,6 +78,8 @@ pub struct RoutingTable<T> {
     closed: Tree<Topic, Arc<[EndpointId]>>,
     /// How many peers get internal topics by a list.
     limited: usize,
+    /// How many peers are at the other end of a link with rules.
+    linked: usize,
 }
 
 #[derive(Debug)]
@@ -85,6 +88,8 @@ struct Peer<T> {
     filter: Filter,
     /// Of internal topics those that it gets at all, ascending; `None`: those that its filter matches.
     internal: Option<Arc<[Topic]>>,
+    /// What crosses the link with it; `None`: everything.
+    rules: Option<Arc<LinkRules>>,
 }
 
 #[derive(Debug)]
@@ -117,6 +122,7 @@ impl<T: Clone> RoutingTable<T> {
             local_index: PrefixIndex::default(),
             closed: Tree::new(),
             limited: 0,
+            linked: 0,
         }
     }
 
@@ -133,11 +139,11 @@ impl<T: Clone> RoutingTable<T> {
         for entry in filter.entries() {
             self.peer_index.insert(entry.clone(), &route);
         }
-        let internal = None;
         let peer = Peer {
             route,
             filter,
-            internal,
+            internal: None,
+            rules: None,
         };
         self.peers.insert(id, peer);
         self.changed();
@@ -163,6 +169,45 @@ impl<T: Clone> RoutingTable<T> {
         };
         self.peers.insert(id, peer);
         self.changed();
+    }
+
+    /// Has only what these rules list come from a peer and go to it; does nothing for an unknown peer.
+    /// Messages directed to this endpoint come in whatever their topic.
+    pub fn set_link_rules(&mut self, id: EndpointId, rules: Arc<LinkRules>) {
+        let Some(peer) = self.peers.get(&id) else {
+            return;
+        };
+        self.linked += usize::from(peer.rules.is_none());
+        let peer = Peer {
+            rules: Some(rules),
+            ..peer.clone()
+        };
+        self.peers.insert(id, peer);
+        self.changed();
+    }
+
+    /// What crosses the link with a peer; `None` where that is everything.
+    pub fn link_rules(&self, id: EndpointId) -> Option<&LinkRules> {
+        self.peers.get(&id)?.rules.as_deref()
+    }
+
+    /// Peers at the other ends of links with rules, in the order of their ids.
+    pub fn linked_peers(&self) -> impl Iterator<Item = (EndpointId, &T)> {
+        let linked = self.peers.iter().filter(|_| self.linked > 0);
+        linked
+            .filter(|(_, peer)| peer.rules.is_some())
+            .map(|(id, peer)| (*id, &peer.route.target))
+    }
+
+    /// Whether the rules of the link that a message came over keep it out.
+    pub fn is_kept_out(&self, origin: Origin, topic: &[u8]) -> bool {
+        let (Origin::Peer(hop) | Origin::Spoofed(hop)) = origin else {
+            return false;
+        };
+        self.linked > 0
+            && self
+                .link_rules(hop)
+                .is_some_and(|rules| !rules.import.matches(topic))
     }
 
     /// Replaces a peer's filter; does nothing for an unknown peer, or if it wants what it wanted.
@@ -198,12 +243,14 @@ impl<T: Clone> RoutingTable<T> {
             route,
             filter,
             internal,
+            rules,
         }) = self.peers.remove(&id)
         {
             for entry in filter.entries() {
                 self.peer_index.remove(entry, &route);
             }
             self.limited -= usize::from(internal.is_some());
+            self.linked -= usize::from(rules.is_some());
             self.changed();
         }
     }
@@ -349,6 +396,9 @@ impl<T: Clone> RoutingTable<T> {
         if receiver.is_nil() && self.is_closed(origin, topic) {
             return Vec::new();
         }
+        if receiver != self.me && self.is_kept_out(origin, topic) {
+            return Vec::new();
+        }
         let peers = if receiver.is_nil() {
             let closed = self.closed_to(topic);
             let mut peers = self.peer_index.matches(topic);
@@ -376,6 +426,7 @@ impl<T: Clone> RoutingTable<T> {
         let peers = peers
             .into_iter()
             .filter(|peer| leaves_to(peer.id, origin, forwarding))
+            .filter(|peer| self.linked == 0 || self.goes_out(peer.id, topic))
             .map(|peer| &peer.target);
         let locals = self
             .local_index
@@ -385,6 +436,11 @@ impl<T: Clone> RoutingTable<T> {
             .filter(|local| local.target.0 != LocalKind::Client || !is_reserved)
             .map(|local| &local.target.1);
         peers.chain(locals).cloned().collect()
+    }
+
+    fn goes_out(&self, peer: EndpointId, topic: &[u8]) -> bool {
+        self.link_rules(peer)
+            .is_none_or(|rules| rules.export.matches(topic))
     }
 
     fn gets_internal(&self, peer: EndpointId, topic: &[u8]) -> bool {
@@ -431,6 +487,7 @@ impl<T> Clone for RoutingTable<T> {
             local_index: self.local_index.clone(),
             closed: self.closed.clone(),
             limited: self.limited,
+            linked: self.linked,
         }
     }
 }
@@ -441,6 +498,7 @@ impl<T> Clone for Peer<T> {
             route: self.route.clone(),
             filter: self.filter.clone(),
             internal: self.internal.clone(),
+            rules: self.rules.clone(),
         }
     }
 }

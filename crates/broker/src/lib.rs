@@ -99,6 +99,7 @@ pub use broker_data::{
 #[cfg(feature = "serde")]
 pub use broker_data::{SerdeError, from_value, to_value};
 pub use broker_proto::endpoint::PeerFailure;
+pub use broker_proto::link_rules::LinkRules;
 pub use broker_proto::{
     EndpointId, EndpointInfo, ErrorCode, Event, Fault, HandshakeFailures, Loss, NetworkAddress,
     PeerInfo, PeerStatus, RefusalCounts, Status, StatusCode, Topic,

@@ -1,12 +1,14 @@
 //! `broker node`: an endpoint that runs until it is told to end.
 //!
-//! `configuration` is its file, `import` reads the original's, `running` is what it does, `forwarder`
+//! `configuration` is its file, `import` reads the original's, `links`
+//! peers that only some topics come from and go to, `running` is what it does, `forwarder`
 //! the proxy of a ZeroMQ cluster in it, `log` what it says, `service` its part with systemd and in
 //! containers.
 
 mod configuration;
 mod forwarder;
 mod import;
+mod links;
 mod log;
 mod policy_watch;
 mod running;
@@ -23,6 +25,7 @@ use crate::session;
 
 pub(crate) use configuration::listen_address;
 use configuration::{Configuration, Level, Role, Store};
+use links::Link;
 
 const EXAMPLES: &str = "Examples:
   broker node --listen 0.0.0.0:9999 --topic zeek/    relay what is under zeek/
@@ -88,9 +91,48 @@ pub(crate) struct Node {
     log_level: Option<Level>,
     #[command(flatten)]
     tls: TlsArguments,
+    /// Peers that only the topics come from and go to: those of `broker bridge`.
+    #[arg(skip)]
+    links: Vec<String>,
 }
 
 impl Node {
+    /// A node that joins these peers, for these topics.
+    pub(crate) fn of_links(links: Vec<String>, topics: Vec<String>, tls: TlsArguments) -> Self {
+        Self {
+            config: None,
+            print_config: false,
+            check: false,
+            import_conf: None,
+            listen: Vec::new(),
+            ws_listen: Vec::new(),
+            http_listen: Vec::new(),
+            peers: Vec::new(),
+            topics,
+            stores: Vec::new(),
+            clones: Vec::new(),
+            no_forward: false,
+            log_level: None,
+            tls,
+            links,
+        }
+    }
+
+    /// With servers for native peers, WebSocket clients, and metrics.
+    pub(crate) fn listening(
+        self,
+        listen: Vec<String>,
+        ws_listen: Vec<String>,
+        http_listen: Vec<String>,
+    ) -> Self {
+        Self {
+            listen,
+            ws_listen,
+            http_listen,
+            ..self
+        }
+    }
+
     pub(crate) fn run(self, _global: &Global, console: &mut Console) -> Outcome {
         if self.print_config {
             console
@@ -152,6 +194,12 @@ impl Node {
         replace(&self.http_listen, &mut configuration.http.listen);
         replace(&self.peers, &mut configuration.peers);
         replace(&self.topics, &mut configuration.topics);
+        if !self.links.is_empty() {
+            let links = self.links.iter();
+            configuration.links = links
+                .map(|url| Link::both_ways(url, &self.topics))
+                .collect();
+        }
         if !self.stores.is_empty() || !self.clones.is_empty() {
             configuration.stores = self.stores.iter().map(|it| Store::master(it)).collect();
             let clones = self.clones.iter().map(|name| Store {

@@ -13,7 +13,7 @@ use rustix::process::{Signal, kill_process_group};
 use crate::process::{Peer, Running};
 
 /// Commands that go on until they are ended.
-const ENDLESS: [&str; 5] = ["sub", "logs", "watch", "node", "--listen"];
+const ENDLESS: [&str; 6] = ["sub", "logs", "watch", "bridge", "node", "--listen"];
 
 /// What makes one of them end.
 const ENDING: [&str; 8] = [

@@ -2,7 +2,7 @@
 
 use crate::process::{Ended, Running, command};
 
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 23] = [
     "sub",
     "pub",
     "req",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 22] = [
     "status",
     "top",
     "node",
+    "bridge",
     "policy",
     "tls",
     "value",

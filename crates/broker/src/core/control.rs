@@ -569,21 +569,28 @@ impl Shared {
                     port,
                 } => {
                     let side = Side::Connector;
+                    let rules = self.link_rules.of(host.clone(), port);
                     let link = Link::new(self.peer_mailbox(), TargetKind::Peer, side);
+                    let link = link.with_rules(rules);
                     let to = Destination::Native { host, port };
                     after.dials.push(self.dial(control, connection, link, to));
                 }
                 Output::Join { connection, url } => {
                     // Schemes that this build does not speak are refused before.
                     if let Some(foreign) = self.foreign(url.scheme) {
-                        let link = self.foreign_link(foreign);
+                        let rules = self.link_rules.of(url.host(), url.port);
+                        let link = self.foreign_link(foreign).with_rules(rules);
                         let to = Destination::Foreign { url };
                         after.dials.push(self.dial(control, connection, link, to));
                     }
                 }
                 Output::Interest {
                     connection, filter, ..
-                } => control.with_link(connection, |link| link.mailbox.set_interest(filter)),
+                } => control.with_link(connection, |link| {
+                    #[cfg(any(feature = "http", feature = "zeromq", feature = "nats"))]
+                    let filter = link.wanted(filter);
+                    link.mailbox.set_interest(filter);
+                }),
                 Output::Send { connection, frame } => control.with_link(connection, |link| {
                     link.mailbox.push_control(Bytes::from(frame));
                 }),
@@ -677,16 +684,19 @@ impl Shared {
                 kind => kind,
             },
         };
-        match link.grant(&filter) {
-            None => {
-                let routes = &self.data.routes;
-                routes.update(|table| table.add_peer(peer, filter, target));
+        let granted = link.grant(&filter);
+        self.data.routes.update(|table| {
+            match granted {
+                None => table.add_peer(peer, filter, target),
+                Some(granted) => {
+                    table.add_peer(peer, granted.filter, target);
+                    table.limit_peer(peer, granted.stores);
+                }
             }
-            Some(granted) => self.data.routes.update(|table| {
-                table.add_peer(peer, granted.filter, target);
-                table.limit_peer(peer, granted.stores);
-            }),
-        }
+            if let Some(rules) = &link.rules {
+                table.set_link_rules(peer, rules.clone());
+            }
+        });
         let reconnects = control.reunions.note(known);
         link.install(peer, reconnects);
         self.peers_changed(None);

@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use broker_proto::endpoint::Closed;
+use broker_proto::link_rules::LinkRules;
 use broker_proto::{EndpointId, Filter};
 
 use crate::core::gate::{PeerFilter, PeerPass};
@@ -39,6 +40,8 @@ pub(crate) struct Link {
     pub(crate) round_trip: RoundTrip,
     /// What the peer may do, if it is judged, until its task takes it.
     pass: Lock<Option<Box<PeerPass>>>,
+    /// What crosses it; `None`: everything.
+    pub(crate) rules: Option<Arc<LinkRules>>,
     /// What both ends agreed on, under TLS.
     #[cfg(feature = "tls")]
     pub(crate) tls: OnceLock<Agreed>,
@@ -55,6 +58,7 @@ impl Link {
             tls: OnceLock::new(),
             peer: OnceLock::new(),
             pass: Lock::default(),
+            rules: None,
             paused: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             received: Received::default(),
@@ -67,6 +71,20 @@ impl Link {
         Self {
             pass: Lock::new(pass.map(Box::new)),
             ..self
+        }
+    }
+
+    /// Has only what the rules list cross it, if there are any.
+    pub(crate) fn with_rules(self, rules: Option<Arc<LinkRules>>) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// What the peer is to be asked for when this endpoint wants so much.
+    #[cfg(any(feature = "http", feature = "zeromq", feature = "nats"))]
+    pub(crate) fn wanted(&self, filter: Filter) -> Filter {
+        match &self.rules {
+            Some(rules) => rules.wanted(&filter),
+            None => filter,
         }
     }
 

@@ -19,6 +19,7 @@ use crate::core::clock::Clock;
 use crate::core::control::Control;
 use crate::core::gate::Gate;
 use crate::core::hooks::Hooks;
+use crate::core::link_rules::RulesByAddress;
 use crate::core::program_counters::ProgramCounters;
 use crate::error::Error;
 use crate::flow::data_plane::DataPlane;
@@ -63,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) circles: Lock<Circles>,
     /// Whether it holds messages, and every one has to be shown to it.
     pub(crate) is_testing_circles: AtomicBool,
+    /// What crosses peerings that are links.
+    pub(crate) link_rules: RulesByAddress,
     #[cfg(feature = "http")]
     pub(crate) web_sockets: crate::core::websocket_counts::Counters,
     #[cfg(feature = "nats")]
@@ -137,6 +140,7 @@ impl Shared {
             is_testing_circles: AtomicBool::new(false),
             #[cfg(feature = "http")]
             web_sockets: crate::core::websocket_counts::Counters::default(),
+            link_rules: RulesByAddress::default(),
             #[cfg(feature = "nats")]
             nats: crate::core::nats_peers::NatsPeers::default(),
             #[cfg(feature = "zeromq")]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use broker_proto::link_rules::LinkRules;
 use broker_proto::peer_url::{PeerUrl, PeerUrlError, Scheme};
 use broker_proto::{EndpointId, EndpointInfo, Fault, NetworkAddress, PeerInfo, Topic};
 
@@ -235,8 +236,8 @@ impl Endpoint {
     ///
     /// Such a peer is like any other: subscriptions, publishing, events, retries. What is different
     /// is that a WebSocket server gets everything that is published, that data stores do not reach
-    /// through it, and that what comes from it is not passed on to another peer that is not native. Its
-    /// address in events, and for [`unpeer`](Self::unpeer), is the URL with port and path.
+    /// through it, and that what comes from it is not passed on to another peer that is not native, but
+    /// for [links](Self::set_link_rules). Its address in events, and for [`unpeer`](Self::unpeer), is the URL with port and path.
     ///
     /// # Errors
     ///
@@ -248,6 +249,18 @@ impl Endpoint {
         Error: From<U::Error>,
     {
         self.peer_at(url.try_into().map_err(Error::from), retry)
+    }
+
+    /// Makes the peering with an address a link: only what the rules list comes from there and goes there.
+    /// They hold from the next connection on, so they are set before peering, until the address is given
+    /// to [`unpeer`](Self::unpeer).
+    ///
+    /// Two peers that are links and not native are joined: what one of them sends goes to the other, which
+    /// otherwise it does not; see [`peer_url`](Self::peer_url). What is to be imported has to be wanted
+    /// here, too, or [forwarded](Self::forward). Two addresses that lead to one cluster must not both be
+    /// links with the same topics: but on NATS, nothing tells what goes round from news.
+    pub fn set_link_rules(&self, url: &PeerUrl, rules: LinkRules) {
+        self.shared().link_rules.set(url, rules);
     }
 
     /// As [`peer_url`](Self::peer_url), for the proxy of a Zeek cluster, with options. They hold until
@@ -384,11 +397,8 @@ impl Endpoint {
     }
 
     /// Options of an earlier peering with that address do not hold any more.
-    #[cfg_attr(
-        not(any(feature = "nats", feature = "zeromq")),
-        expect(clippy::unused_self, reason = "only transports have such options")
-    )]
     fn forget_options(&self, url: &PeerUrl) {
+        self.shared().link_rules.forget(url);
         #[cfg(feature = "zeromq")]
         if url.scheme == Scheme::ZeroMq {
             self.shared().zeromq.options.forget(&url.host());
@@ -401,8 +411,6 @@ impl Endpoint {
                 client.end();
             }
         }
-        #[cfg(not(any(feature = "nats", feature = "zeromq")))]
-        let _ = url;
     }
 
     /// As [`peer`](Self::peer) for those who watch status events instead. A URL that makes no sense

@@ -237,7 +237,8 @@ impl Routes {
 
 /// Everybody a message is handed to. Nothing with an empty topic leaves: older peers close the
 /// connection on it. Spec: wire 12, ADR 0025. What one foreign peer sent is not passed on to
-/// another, which may well be of the same cluster and send it back. See ADR 0085.
+/// another, which may well be of the same cluster and send it back, unless both are links with rules. See
+/// ADR 0085 and 0470.
 pub(crate) fn audience(
     table: &RoutingTable<Target>,
     origin: Origin,
@@ -249,9 +250,14 @@ pub(crate) fn audience(
     if topic.is_empty() {
         targets.retain(|target| !target.kind.is_peer());
     }
-    if came_from_foreign(table, origin) {
-        targets.retain(|target| !target.kind.is_foreign());
-    } else if is_reserved(topic) {
+    if let Some(hop) = foreign_hop(table, origin) {
+        let is_link = table.link_rules(hop).is_some();
+        targets.retain(|target| {
+            let is_joined = || is_link && table.linked_peers().any(|(_, it)| it == target);
+            !target.kind.is_foreign() || is_joined()
+        });
+    }
+    if is_reserved(topic) {
         targets.retain(|target| !target.kind.is_foreign() || target.kind.carries_stores());
     }
     targets
@@ -269,12 +275,13 @@ pub(crate) fn has_strangers(table: &RoutingTable<Target>) -> bool {
         .any(|(_, _, target)| !target.kind.keeps_marks())
 }
 
-fn came_from_foreign(table: &RoutingTable<Target>, origin: Origin) -> bool {
+/// The peer that a message came from, if it is a foreign one.
+fn foreign_hop(table: &RoutingTable<Target>, origin: Origin) -> Option<EndpointId> {
     let (Origin::Peer(hop) | Origin::Spoofed(hop)) = origin else {
-        return false;
+        return None;
     };
-    let target = table.peer(hop);
-    target.is_some_and(|target| target.kind.is_foreign())
+    let is_foreign = table.peer(hop).is_some_and(|it| it.kind.is_foreign());
+    is_foreign.then_some(hop)
 }
 
 /// A topic, its targets, and what counts its messages.

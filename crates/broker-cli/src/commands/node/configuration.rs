@@ -12,6 +12,7 @@ use broker::{
 use serde::{Deserialize, Deserializer};
 
 use super::forwarder;
+use super::links::Link;
 use crate::arguments::TlsArguments;
 use crate::contexts::Secret;
 use crate::duration::duration;
@@ -44,6 +45,8 @@ pub(super) struct Configuration {
     pub(super) log: Log,
     #[serde(rename = "store")]
     pub(super) stores: Vec<Store>,
+    #[serde(rename = "link")]
+    pub(super) links: Vec<Link>,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -279,6 +282,7 @@ impl Default for Configuration {
             recording: Recording::default(),
             log: Log::default(),
             stores: Vec::new(),
+            links: Vec::new(),
         }
     }
 }
@@ -411,6 +415,7 @@ impl Configuration {
         let listeners = [&self.listen, &self.websocket.listen, &self.http.listen];
         !self.forwarder.is_there()
             && self.peers.is_empty()
+            && self.links.is_empty()
             && listeners.iter().all(|it| it.is_empty())
     }
 
@@ -422,6 +427,14 @@ impl Configuration {
         }
         for peer in &self.peers {
             peer_url(peer)?;
+        }
+        for (number, link) in self.links.iter().enumerate() {
+            link.check()?;
+            let before = self.links.iter().take(number);
+            if before.into_iter().any(|it| it.is_with_peer_of(link)) {
+                let failure = Failure::usage("two links with the same `peer`");
+                return Err(failure.hint("put their topics into one"));
+            }
         }
         for store in &self.stores {
             if store.role == Role::Clone && store.file.is_some() {
@@ -595,12 +608,16 @@ fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error
 }
 
 /// A path; an empty one is none.
-fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+pub(super) fn path<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<PathBuf>, D::Error> {
     let text = String::deserialize(deserializer)?;
     Ok((!text.is_empty()).then(|| text.into()))
 }
 
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+pub(super) fn secret<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Secret>, D::Error> {
     let text = String::deserialize(deserializer)?;
     Ok((!text.is_empty()).then(|| Secret::new(text)))
 }
@@ -704,6 +721,32 @@ mod tests {
         for text in ["", "9999", "host", "::1:9", "host:x", "host:70000"] {
             assert!(listen_address(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn links_that_could_never_work_are_refused() {
+        for (text, what) in [
+            ("[[link]]\npeer = \"nats://a\"", "nothing crosses it"),
+            (
+                "[[link]]\npeer = \"a:1\"\nimport = [\"\"]\n[link.nats]\nuser = \"u\"",
+                "`nats` is for nats:// only",
+            ),
+            (
+                "[[link]]\npeer = \"nats://a\"\nimport = [\"\"]\n[link.nats]\nuser = \"u\"",
+                "`password`",
+            ),
+            ("[[link]]\npeer = \"no://a\"\nimport = [\"\"]", "no://a"),
+            (
+                "[[link]]\npeer = \"a:1\"\nimport = [\"\"]\n[[link]]\npeer = \"zeek://a:1\"\nexport = [\"\"]",
+                "two links",
+            ),
+        ] {
+            let refused = parse(text).options().expect_err(text);
+            assert!(format!("{refused:?}").contains(what), "{refused:?}");
+        }
+        let good =
+            "[[link]]\npeer = \"nats://a\"\nimport = [\"\"]\n[link.nats]\ntoken = \"env:PATH\"";
+        assert!(parse(good).options().is_ok());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 use super::Node;
 use super::configuration::{Configuration, Role, Store, listen_address};
 use super::forwarder;
+use super::links::Link;
 use super::log::{self, Log};
 use super::policy_watch::{LOOK_INTERVAL, PolicyWatch};
 use super::service::{self, Orphans, Use};
@@ -49,6 +50,7 @@ pub(super) async fn run(
             peers: Vec::new(),
             topics: Vec::new(),
             stores: Vec::new(),
+            links: Vec::new(),
             ..configuration.clone()
         },
     };
@@ -114,6 +116,8 @@ impl Running {
     async fn start(&mut self, wanted: &Configuration) -> Result<(), Failure> {
         let topics = added(&self.configuration.topics, &wanted.topics);
         self.endpoint.forward(topics.iter().map(String::as_str));
+        let imported = wanted.links.iter().flat_map(Link::import);
+        self.endpoint.forward(imported);
         for store in &wanted.stores {
             if !self.configuration.stores.contains(store) {
                 self.attach(store)?;
@@ -151,6 +155,12 @@ impl Running {
             let retry = Retry::After(wanted.retry);
             drop(self.endpoint.peer_url(peer_url(&peer)?, retry));
             self.configuration.peers.push(peer);
+        }
+        for link in &wanted.links {
+            if !self.configuration.links.contains(link) {
+                link.start(&self.endpoint, Retry::After(wanted.retry))?;
+                self.configuration.links.push(link.clone());
+            }
         }
         self.configuration.topics.clone_from(&wanted.topics);
         Ok(())
@@ -203,6 +213,14 @@ impl Running {
                 self.endpoint.unpeer_url(&url).await;
             }
             self.configuration.peers.retain(|it| *it != peer);
+        }
+        let links = std::mem::take(&mut self.configuration.links);
+        for link in links {
+            if wanted.links.contains(&link) {
+                self.configuration.links.push(link);
+            } else {
+                link.end(&self.endpoint).await;
+            }
         }
         for what in self.unchangeable(&wanted) {
             tracing::warn!(

@@ -134,6 +134,7 @@ impl Peering {
         let mut connection = opened.connection;
         // What it is to want from now on comes through the mailbox, perhaps a second time.
         let interest: Filter = shared.lock_control().machine().filter().clone();
+        let interest = link.wanted(interest);
         conversation.set_wanted(&mut connection, interest);
         connection.ping();
         let now = shared.now();

@@ -121,7 +121,7 @@ pub(crate) fn start(shared: Arc<Shared>, dial: Dial, url: Arc<PeerUrl>) {
     } = dial;
     let runtime = shared.runtime.clone();
     // What it is to want from now on comes through the mailbox, perhaps a second time.
-    let interest = shared.lock_control().machine().filter().clone();
+    let interest = link.wanted(shared.lock_control().machine().filter().clone());
     let span = tracing::info_span!("web-socket-peer", %url);
     let task = async move {
         let peering = Remote::new(shared, connection, link, url, &interest);

@@ -138,6 +138,7 @@ impl Peering {
         let mut session = ProxySession::new(config, entropy, shared.now());
         // What it is to want from now on comes through the mailbox, perhaps a second time.
         let interest: Filter = shared.lock_control().machine().filter().clone();
+        let interest = link.wanted(interest);
         session.set_wanted(conversation.wanted(&interest));
         Ok(Self {
             shared: shared.clone(),
