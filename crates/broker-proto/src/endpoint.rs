@@ -20,6 +20,7 @@ mod handshake;
 mod peering;
 mod ping;
 mod refusal;
+mod retry;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use crate::topic::Topic;
 
 pub use failures::HandshakeFailures;
 pub use refusal::RefusalCounts;
+pub use retry::Retry;
 
 use attempt::{Attempt, AttemptId, AttemptState};
 use connection::{Connection, Stage};
@@ -49,38 +51,6 @@ pub struct ConnectionId(pub u64);
 /// Names a request. The caller chooses the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
-
-/// What to do when an outgoing peering fails or is lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
-    /// Nothing.
-    Never,
-    /// Try again after that time, for ever. Zero and less mean [`Retry::Never`].
-    After(Timespan),
-    /// As [`Retry::After`], with pauses that have this length on average: each is up to a quarter
-    /// shorter or longer, and a peering that is lost is not tried again at once but within a quarter
-    /// of a second. Peers that lose one endpoint at the same time do not come back at the same time.
-    Around(Timespan),
-}
-
-impl Retry {
-    /// The pause that was asked for.
-    const fn pause(self) -> Option<Timespan> {
-        match self {
-            Self::Never => None,
-            Self::After(pause) | Self::Around(pause) => Some(pause),
-        }
-    }
-
-    /// With the pause exchanged.
-    const fn with_pause(self, pause: Timespan) -> Self {
-        match self {
-            Self::Never => Self::Never,
-            Self::After(_) => Self::After(pause),
-            Self::Around(_) => Self::Around(pause),
-        }
-    }
-}
 
 /// Which side of this machine speaks with the other end of an outgoing peering.
 #[derive(Debug, Clone, PartialEq, Eq)]
