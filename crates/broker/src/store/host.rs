@@ -46,10 +46,6 @@ const EXPIRY_PAUSE: Duration = Duration::from_millis(1);
 /// millisecond. A storage with a thread has a pace of its own.
 const EXPIRY_STEPS: usize = 4;
 
-/// How long a thread removes what is over, with readers between the steps, while changes wait for it:
-/// as long as a commit on a fast disk, so that neither of them falls behind the other.
-const EXPIRY_BESIDE_CHANGES: Duration = Duration::from_millis(2);
-
 /// No entry ends, in nanoseconds since 1970.
 const NEVER: i64 = i64::MAX;
 
@@ -181,7 +177,7 @@ impl Host {
             let end_host = host.clone();
             let started = worker.start(
                 name,
-                move |worker, jobs| work_host.work(&work_node, worker, &mut pace, &jobs),
+                move |worker, jobs| work_host.work(&work_node, worker, &mut pace, jobs),
                 move || end_host.drop_core(),
             );
             started.map_err(|error| StoreError::Thread(Arc::new(error)))?;
@@ -392,17 +388,18 @@ impl Host {
         node: &Node,
         worker: &Worker,
         pace: &mut RemovalPace,
-        jobs: &VecDeque<Job>,
+        jobs: &mut VecDeque<Job>,
     ) {
-        let steps = if jobs.iter().any(|job| matches!(job, Job::Expire)) {
-            self.remove_over(node, worker, pace.steps(), jobs.len() > 1)
-        } else {
-            0
-        };
+        let mut steps = 0;
+        if jobs.iter().any(|job| matches!(job, Job::Expire)) {
+            steps = self.remove_over(node, worker, pace.steps(), jobs.len() > 1);
+            // Those who wait for what came meanwhile need not wait for a commit of its own.
+            worker.take_more(jobs);
+        }
         let mut state = self.state.lock();
         state.follow_routes(self, node);
         let now = node.shared.clock.time_of_day();
-        for job in jobs {
+        for job in &*jobs {
             if !matches!(job, Job::Expire) {
                 state.core.handle_job(now, job);
             }
@@ -437,8 +434,8 @@ impl Host {
             let is_done = state.core.next_expiry() > now.ns();
             drop(state);
             worker.let_readers_in();
-            let is_awaited = has_changes || worker.has_jobs();
-            if is_done || (is_awaited && began.elapsed() >= EXPIRY_BESIDE_CHANGES) {
+            let awaited = worker.awaited(has_changes);
+            if is_done || !awaited.allows_step(began.elapsed()) {
                 return step;
             }
         }

@@ -13,12 +13,40 @@ const STEPS_FIRST: usize = 16;
 /// Steps before a commit at most: what is lost with the process, and told again, stays bounded.
 const STEPS_MAX: usize = 256;
 
-/// What a commit may take where others read: with the step before it and the wake-up, a reader that
-/// meets it waits for less than ten milliseconds.
-const COMMIT_READ_MAX: Duration = Duration::from_millis(4);
+/// What a commit may take where others read. A reader may meet the end of one commit, a removal
+/// ([`BESIDE_READERS`]) and the next commit, and is to wait for less than ten milliseconds.
+const COMMIT_READ_MAX: Duration = Duration::from_millis(3);
 
 /// What it may take where nobody has read since the one before: fewer commits write less in sum.
 const COMMIT_ALONE_MAX: Duration = Duration::from_millis(16);
+
+/// How long entries are removed while changes wait: as long as a commit on a fast disk, so that neither
+/// falls behind the other.
+const BESIDE_CHANGES: Duration = Duration::from_millis(2);
+
+/// How long while readers wait for changes.
+const BESIDE_READERS: Duration = Duration::from_millis(1);
+
+/// What waits while entries are removed. The removal goes on between two steps as long as each allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Awaited {
+    Nothing,
+    /// Changes that are to be applied, and that no thread waits for.
+    Changes,
+    /// Threads wait to read what changes left.
+    Readers,
+}
+
+impl Awaited {
+    /// Whether there may be another step of a removal that has gone on for so long.
+    pub(super) fn allows_step(self, removed_for: Duration) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Changes => removed_for < BESIDE_CHANGES,
+            Self::Readers => removed_for < BESIDE_READERS,
+        }
+    }
+}
 
 /// The number of steps before the next commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +120,22 @@ mod tests {
         read.committed(STEPS_FIRST, took, true);
         alone.committed(STEPS_FIRST, took, false);
         assert!(read.steps() < STEPS_FIRST && alone.steps() > STEPS_FIRST);
+    }
+
+    #[test]
+    fn a_removal_ends_the_sooner_the_more_waits_for_it() {
+        for (awaited, removed_for, allowed) in [
+            (Awaited::Nothing, SLOW, true),
+            (Awaited::Changes, BESIDE_READERS, true),
+            (Awaited::Changes, BESIDE_CHANGES, false),
+            (Awaited::Readers, Duration::ZERO, true),
+            (Awaited::Readers, BESIDE_READERS, false),
+        ] {
+            assert_eq!(awaited.allows_step(removed_for), allowed, "{awaited:?}");
+        }
+        // A reader that meets two commits and what is between them.
+        let step = Duration::from_millis(1);
+        assert!(2 * COMMIT_READ_MAX + BESIDE_READERS + step < Duration::from_millis(10));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::lock::{Lock, Locked};
 use crate::signal::Signal;
+use crate::store::pace::Awaited;
 use crate::store::stats::Commits;
 
 /// Jobs and their bytes that are applied before a commit: enough to make a commit cheap, few enough
@@ -113,6 +114,24 @@ impl JobQueue {
     fn takes_more(&self) -> Option<()> {
         (self.bytes < QUEUE_BYTES_MAX || self.closing).then_some(())
     }
+
+    /// Moves jobs into a group, up to the limits of one.
+    fn take_into(&mut self, group: &mut VecDeque<Job>) {
+        let mut bytes: usize = group.iter().map(Job::bytes).sum();
+        while group.len() < GROUP_JOBS_MAX
+            && bytes < GROUP_BYTES_MAX
+            && let Some(job) = self.jobs.pop_front()
+        {
+            match job {
+                Job::Tick => self.has_tick = false,
+                Job::Expire => self.has_expire = false,
+                Job::Command(_) | Job::Request(_) | Job::Probe => {}
+            }
+            bytes += job.bytes();
+            self.bytes -= job.bytes();
+            group.push_back(job);
+        }
+    }
 }
 
 impl Worker {
@@ -120,27 +139,25 @@ impl Worker {
         self.queue.lock()
     }
 
-    /// Starts the thread; `work` handles one group of jobs.
+    /// Starts the thread; `work` handles one group of jobs, and may take more into it.
     pub(super) fn start(
         self: &Arc<Self>,
         name: &str,
-        mut work: impl FnMut(&Self, VecDeque<Job>) + Send + 'static,
+        mut work: impl FnMut(&Self, &mut VecDeque<Job>) + Send + 'static,
         end: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<()> {
         let worker = self.clone();
         let thread = std::thread::Builder::new()
             .name(format!("store {name}"))
             .spawn(move || {
-                while let Some(jobs) = worker.next_group() {
+                while let Some(mut jobs) = worker.next_group() {
                     worker.let_readers_in();
-                    let count = jobs.len();
                     let began = Instant::now();
-                    let has_change = jobs.iter().any(Job::is_change);
-                    work(&worker, jobs);
-                    if has_change {
+                    work(&worker, &mut jobs);
+                    if jobs.iter().any(Job::is_change) {
                         worker.commits.count(began.elapsed());
                     }
-                    worker.count_done(count);
+                    worker.count_done(jobs.len());
                 }
                 end();
                 worker.count_done(0);
@@ -158,21 +175,14 @@ impl Worker {
         if !has_jobs {
             return None;
         }
-        let mut bytes = 0;
-        let mut count = 0;
-        for job in queue.jobs.iter().take(GROUP_JOBS_MAX) {
-            bytes += job.bytes();
-            count += 1;
-            if bytes >= GROUP_BYTES_MAX {
-                break;
-            }
-        }
-        let rest = queue.jobs.split_off(count);
-        queue.bytes -= bytes;
-        let group = std::mem::replace(&mut queue.jobs, rest);
-        queue.has_tick = false;
-        queue.has_expire = false;
+        let mut group = VecDeque::new();
+        queue.take_into(&mut group);
         Some(group)
+    }
+
+    /// Takes jobs that came meanwhile into a group, as far as there is room in it.
+    pub(super) fn take_more(&self, group: &mut VecDeque<Job>) {
+        self.lock().take_into(group);
     }
 
     fn count_done(&self, count: usize) {
@@ -307,9 +317,16 @@ impl Worker {
         }
     }
 
-    /// Whether there is more to do than what the thread is at.
-    pub(super) fn has_jobs(&self) -> bool {
-        !self.lock().jobs.is_empty()
+    /// What waits for the end of a removal, in a group with changes or without.
+    pub(super) fn awaited(&self, has_changes: bool) -> Awaited {
+        let queue = self.lock();
+        if !queue.waiting.is_empty() {
+            Awaited::Readers
+        } else if has_changes || !queue.jobs.is_empty() {
+            Awaited::Changes
+        } else {
+            Awaited::Nothing
+        }
     }
 
     /// Waits for the readers whose turn it is. Others that come meanwhile may be taken for them:
@@ -424,6 +441,44 @@ mod tests {
         assert_eq!(worker.lock().readers, 0);
     }
 
+    #[test]
+    fn a_group_takes_what_came_meanwhile_up_to_its_limits() {
+        let worker = Worker::default();
+        let request = |bytes: usize| Job::Request(vec![0; bytes].into());
+        for job in [Job::Expire, request(10)] {
+            assert!(worker.push(job));
+        }
+        let mut jobs = worker.next_group().unwrap();
+        assert!(worker.push(Job::Expire) && worker.push(request(GROUP_BYTES_MAX)));
+        assert!(worker.push(request(10)));
+        worker.take_more(&mut jobs);
+        assert_eq!(jobs.len(), 4);
+        worker.take_more(&mut jobs);
+        assert_eq!(jobs.len(), 4, "there is no room for more bytes");
+        worker.count_done(jobs.len());
+        assert!(worker.is_done(4) && !worker.is_done(worker.ticket()));
+        let mut jobs = worker.next_group().unwrap();
+        assert!(matches!(jobs.as_slices(), ([Job::Request(_)], [])));
+        assert_eq!(worker.lock().bytes, 0);
+        for _ in 0..GROUP_JOBS_MAX {
+            assert!(worker.push(request(0)));
+        }
+        worker.take_more(&mut jobs);
+        assert_eq!(jobs.len(), GROUP_JOBS_MAX);
+        assert_eq!(worker.lock().jobs.len(), 1);
+    }
+
+    #[test]
+    fn a_removal_is_told_what_waits_for_it() {
+        let worker = Worker::default();
+        assert_eq!(worker.awaited(false), Awaited::Nothing);
+        assert_eq!(worker.awaited(true), Awaited::Changes);
+        assert!(worker.push(Job::Request([].into())));
+        assert_eq!(worker.awaited(false), Awaited::Changes);
+        worker.lock().waiting.insert(1, 1);
+        assert_eq!(worker.awaited(false), Awaited::Readers);
+    }
+
     /// Commits wait here until the test lets them pass.
     #[derive(Default)]
     struct Gate {
@@ -474,6 +529,8 @@ mod tests {
         memory: Memory,
         gate: Arc<Gate>,
         expired: Arc<AtomicU64>,
+        /// Called before an entry is removed because it is over.
+        on_expire: Option<Box<dyn FnMut() + Send>>,
     }
 
     impl Storage for SlowDisk {
@@ -496,6 +553,9 @@ mod tests {
         }
         fn expire(&mut self, key: &[u8], now: Timestamp) -> Result<bool, BackendError> {
             self.expired.fetch_add(1, Ordering::Relaxed);
+            if let Some(on_expire) = &mut self.on_expire {
+                on_expire();
+            }
             self.memory.expire(key, now)
         }
         fn clear(&mut self) -> Result<(), BackendError> {
@@ -538,6 +598,13 @@ mod tests {
 
     /// The same, with the number of entries that were removed because they are over.
     fn counted_store(endpoint: &Endpoint) -> (Store, Arc<Gate>, Arc<AtomicU64>) {
+        store_on_slow_disk(endpoint, None)
+    }
+
+    fn store_on_slow_disk(
+        endpoint: &Endpoint,
+        on_expire: Option<Box<dyn FnMut() + Send>>,
+    ) -> (Store, Arc<Gate>, Arc<AtomicU64>) {
         let other = endpoint.attach_master("other", Backend::Memory).unwrap();
         let node = other.node();
         let gate = Arc::new(Gate::default());
@@ -546,6 +613,7 @@ mod tests {
             memory: Memory::new(),
             gate: gate.clone(),
             expired: expired.clone(),
+            on_expire,
         });
         let id = node.stores.new_entity(node.shared.data.id);
         let master = Master::new(id, "slow", disk, config(&node.shared)).unwrap();
@@ -646,6 +714,30 @@ mod tests {
         };
         assert_eq!(master.next_expiry(), None);
         assert_eq!(master.entries(Timestamp::EPOCH), Ok(0));
+    }
+
+    #[test]
+    fn a_change_that_comes_during_a_removal_is_in_its_commit() {
+        let endpoint = Endpoint::builder().disable_ssl(true).build().unwrap();
+        let (removing, has_begun) = mpsc::channel();
+        let (go_on, may_go_on) = mpsc::channel::<()>();
+        let on_expire = move || {
+            removing.send(()).unwrap();
+            may_go_on.recv_timeout(DEADLINE).unwrap();
+        };
+        let (store, gate, _) = store_on_slow_disk(&endpoint, Some(Box::new(on_expire)));
+        gate.permit(u64::MAX / 2);
+        let over = Timespan::from_ns(1);
+        store.put_for("over", &1_u64, Some(over)).unwrap();
+        assert!(store.await_idle(DEADLINE));
+        let before = gate.passed();
+        store.host.worker().unwrap().push(Job::Expire);
+        has_begun.recv_timeout(DEADLINE).unwrap();
+        store.put("next", &1_u64).unwrap();
+        go_on.send(()).unwrap();
+        assert_eq!(store.get("next").unwrap(), Some(Value::Count(1)));
+        assert_eq!(gate.passed() - before, 1);
+        endpoint.shutdown().wait();
     }
 
     #[test]
