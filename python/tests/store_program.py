@@ -74,6 +74,21 @@ class Program:
         self.kill()
 
 
+def open_store(endpoint, name, settings):
+    """Opens it, once the servers have a leader."""
+    import broker
+
+    def attempt():
+        try:
+            return [endpoint.open_master(name, broker.Backend.JetStream, settings)]
+        except broker.StoreError as error:
+            if "no answer in time" not in str(error):
+                raise
+            return []
+
+    return deadline.wait_until(attempt, "the servers have a leader")[0]
+
+
 def main():
     import broker
 
@@ -82,7 +97,7 @@ def main():
     options.disable_ssl = True
     with broker.Endpoint(broker.Configuration(options)) as endpoint:
         port = endpoint.listen("127.0.0.1", listen)
-        store = endpoint.open_master(name, broker.Backend.JetStream, settings)
+        store = open_store(endpoint, name, settings)
         print(json.dumps([port]), flush=True)
         for line in sys.stdin:
             method, *arguments = json.loads(line)

@@ -9,7 +9,7 @@ import broker
 from deadline import DEADLINE_S, wait_until
 from nats_server import LOCALHOST, RawClient, Server
 from ports import reserved_port
-from store_program import Program
+from store_program import Program, open_store
 from test_documents import example, printing
 
 # Longer than a busy machine stops for: what ends with a shutdown needs no lease to be over.
@@ -61,7 +61,7 @@ def name():
 def attach(scene, name, settings):
     """An endpoint and its store, which leads or sees another one lead."""
     endpoint = scene.endpoint(tls=False)
-    return endpoint, endpoint.open_master(name, broker.Backend.JetStream, settings)
+    return endpoint, open_store(endpoint, name, settings)
 
 
 def await_standing(store, wanted):
@@ -81,7 +81,7 @@ def until_done(call, *arguments):
 class TestOneEndpoint:
     def test_all_commands_are_stored_and_are_there_for_the_next_endpoint(self, scene, server, name):
         endpoint, store = attach(scene, name, options(server))
-        assert store.standing() == "leader"
+        await_standing(store, "leader")
         store.put("number", 1)
         store.increment("number", 5)
         store.decrement("number", 2)
@@ -106,7 +106,7 @@ class TestOneEndpoint:
         assert store.get_index_from_value("table", "k") == 7
         endpoint.shutdown()
         _, again = attach(scene, name, options(server))
-        wait_until(lambda: again.standing() == "leader", "the lease was given back")
+        await_standing(again, "leader")
         assert again.snapshot() == expected
         again.clear()
         assert again.snapshot() == {}
@@ -169,7 +169,8 @@ class TestSeveralEndpoints:
     def test_a_standby_follows_and_takes_over(self, scene, server, name):
         first, leader = attach(scene, name, options(server))
         _, standby = attach(scene, name, options(server, stale_reads="allow"))
-        assert (leader.standing(), standby.standing()) == ("leader", "standby")
+        await_standing(leader, "leader")
+        assert standby.standing() == "standby"
         leader.put("a", 1)
         wait_until(lambda: standby.get("a") == 1, "the standby follows")
         with pytest.raises(broker.StoreError, match="does not lead"):

@@ -28,8 +28,11 @@ use crate::store::host::{Core, Host, ReplicaHooks};
 use crate::store::{Node, STORE_REQUEST_TIMEOUT, Store, StoreError, check_name, config};
 use crate::transport::nats::jet_stream;
 
-/// How long attaching waits for servers, and then for the replica to lead or to see another one lead.
-const ATTACH_MAX: Duration = Duration::from_secs(10);
+/// How long attaching waits for servers: those of a cluster that is just started elect first.
+const SERVERS_MAX: Duration = Duration::from_secs(30);
+
+/// How long it waits then for the replica to lead or to see another one lead.
+const SETTLED_MAX: Duration = Duration::from_secs(10);
 
 /// Bytes that an entry leaves to the headers of its message.
 const HEADER_BYTES: usize = 4 * 1024;
@@ -146,7 +149,7 @@ impl Store {
         let _ = host.act(node, |_| {});
         node.shared.runtime.spawn(host.clone().run(node.clone()));
         drop(one_at_a_time);
-        if !wait_settled(&host, &servers, ATTACH_MAX) {
+        if !wait_settled(&host, &servers, SETTLED_MAX) {
             tracing::warn!(
                 event = "store-not-settled",
                 store = name,
@@ -208,7 +211,7 @@ fn prepare(
     let (resolver, pending) = Pending::new(|| Err("the endpoint is shut down".to_owned()));
     node.shared.runtime.spawn(async move {
         let ask = |subject: String, body: Value| {
-            client.request(shared.now(), &subject, &body, timespan(ATTACH_MAX))
+            client.request(shared.now(), &subject, &body, timespan(SERVERS_MAX))
         };
         let find = async |shape: &Value| -> Result<u64, String> {
             let name = shape
