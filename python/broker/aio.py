@@ -37,6 +37,7 @@ from ._client.deadline import Timeout
 from ._client.durable import DurableSubscription as DurableSubscription
 from ._client.durable import Reading as Reading
 from ._client.events import Events as Events
+from ._client.loop_reader import LoopReader as _LoopReader
 from ._client.names import *
 from ._client.names import ClosedError
 from ._client.store import Store as Store
@@ -139,10 +140,12 @@ async def _readable(source: Any) -> None:
             return  # Another thread reset the source meanwhile; the next `recv` says so.
         raise
     try:
-        loop.add_reader(descriptor, _finish, ready)
-        await ready
+        reader = _LoopReader(loop, descriptor, lambda: _finish(ready))
+        try:
+            await ready
+        finally:
+            reader.close()
     finally:
-        loop.remove_reader(descriptor)
         os.close(descriptor)
 
 
@@ -176,7 +179,7 @@ class Completions:
         self._watches: Dict[int, Watch] = {}
         # The descriptor is the queue's, which lives until this is closed.
         self._descriptor: Optional[int] = self._queue.fd()
-        self._loop.add_reader(self._descriptor, self._drain)
+        self._reader = _LoopReader(self._loop, self._descriptor, self._drain)
 
     async def publish(self, endpoint: Any, topic: Any, value: Any) -> None:
         """Publishes a message, waiting while a peer that takes messages has no room for more."""
@@ -220,7 +223,7 @@ class Completions:
         """Cancels what is waited for and gives the descriptor up. May be called again."""
         if self._descriptor is None:
             return
-        self._loop.remove_reader(self._descriptor)
+        self._reader.close()
         self._descriptor = None
         for number in [*self._waiting, *self._watches]:
             self._queue.cancel(number)

@@ -9,6 +9,7 @@ import pytest
 import broker
 from deadline import DEADLINE_S, wait_until
 from scene import connect
+from test_cancellation import LoopWithoutReaders
 
 
 def within(awaitable):
@@ -133,6 +134,29 @@ def test_several_tasks_share_the_items(source):
         return sorted([source.read(await within(task)) for task in tasks])
 
     assert asyncio.run(main()) == [0, 1, 2]
+
+
+def test_a_loop_without_readers_has_a_thread_that_looks(source):
+    async def main():
+        waiting = asyncio.ensure_future(next_of(source.items))
+        await let_tasks_wait()
+        source.make(0)
+        first = source.read(await waiting)
+        cancelled = asyncio.ensure_future(source.items.__anext__())
+        await let_tasks_wait()
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        source.make(1)
+        return first, source.read(await next_of(source.items))
+
+    before = set(threading.enumerate())
+    loop = LoopWithoutReaders()
+    try:
+        assert loop.run_until_complete(main()) == (0, 1)
+    finally:
+        loop.close()
+    assert not [it for it in threading.enumerate() if it not in before and it.name == "broker-watcher"]
 
 
 def test_a_reader_of_the_program_stays(source):

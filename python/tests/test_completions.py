@@ -13,6 +13,7 @@ from broker._broker import CompletionQueue
 from broker.aio import Completions
 from deadline import DEADLINE_S
 from scene import connect
+from test_cancellation import LoopWithoutReaders
 
 
 def within(awaitable):
@@ -51,6 +52,23 @@ def test_a_peering_that_fails_says_why(scene):
         assert (told, result) == (number, None)
         assert isinstance(error, broker.BrokerError)
     assert "`127.0.0.1` port 1" in str(error)
+
+
+def test_a_loop_without_readers_has_a_thread_that_looks(scene):
+    async def main():
+        with Completions() as completions:
+            listening, other = scene.endpoint(), scene.endpoint()
+            await within(completions.peer(other, "127.0.0.1", listening.listen("127.0.0.1", 0)))
+            store = listening.attach_master("hosts")
+            await within(completions.put(store, "a", 1))
+            return await within(completions.get(store, "a"))
+
+    loop = LoopWithoutReaders()
+    try:
+        assert loop.run_until_complete(main()) == 1
+    finally:
+        loop.close()
+    assert "broker-watcher" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_what_can_be_done_at_once_needs_no_completion(scene):

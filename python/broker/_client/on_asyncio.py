@@ -9,7 +9,7 @@ from typing import Any, Awaitable, Callable, Optional, Set
 
 from . import callbacks
 from .deadline import left_until
-from .watcher import Watcher
+from .loop_reader import LoopReader
 
 def _open(gate: Any, is_open: bool = True) -> None:
     if not gate.done():
@@ -22,7 +22,7 @@ class OnAsyncio:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.lock: Any = nullcontext()
         self._loop = loop
-        self._watcher: Optional[Watcher] = None
+        self._reader: Optional[LoopReader] = None
         self._tasks: Set[asyncio.Task[None]] = set()
         # A gate is a future.
         self.gate = loop.create_future
@@ -45,23 +45,12 @@ class OnAsyncio:
         await closing
 
     def watch(self, descriptor: int, drain: Callable[[], None]) -> None:
-        try:
-            self._loop.add_reader(descriptor, drain)
-        except NotImplementedError:
-            self._watcher = Watcher(descriptor, lambda: self._loop.call_soon_threadsafe(self._drain, drain))
-
-    def _drain(self, drain: Callable[[], None]) -> None:
-        # What was asked for before the end can come after it.
-        if self._watcher is not None:
-            drain()
-            self._watcher.resume()
+        self._reader = LoopReader(self._loop, descriptor, drain)
 
     def unwatch(self, descriptor: int) -> None:
-        if self._watcher is None:
-            self._loop.remove_reader(descriptor)
-        else:
-            self._watcher.close()
-            self._watcher = None
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
         for task in [*self._tasks]:
             task.cancel()
 

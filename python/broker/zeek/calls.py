@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Awaitable, Callable
 
 from .._client import waiter
+from .._client.loop_reader import LoopReader
 
 # How many calls of asynchronous handlers go on at the same time. While there are as many, nothing is
 # taken from the subscriber, whose own limits then push back.
@@ -45,11 +46,11 @@ class OnAsyncio:
     async def readable(self, descriptor: int) -> None:
         """Waits until a descriptor is readable, or until `wake`."""
         self._ready.clear()
-        self._loop.add_reader(descriptor, self._ready.set)
+        reader = LoopReader(self._loop, descriptor, self._ready.set)
         try:
             await self._ready.wait()
         finally:
-            self._loop.remove_reader(descriptor)
+            reader.close()
 
     def wake(self) -> None:
         """Ends a wait, from any thread."""
