@@ -320,12 +320,12 @@ impl Worker {
     /// What waits for the end of a removal, in a group with changes or without.
     pub(super) fn awaited(&self, has_changes: bool) -> Awaited {
         let queue = self.lock();
-        if !queue.waiting.is_empty() {
-            Awaited::Readers
-        } else if has_changes || !queue.jobs.is_empty() {
+        if !has_changes && queue.jobs.is_empty() {
+            Awaited::Nothing
+        } else if queue.waiting.is_empty() {
             Awaited::Changes
         } else {
-            Awaited::Nothing
+            Awaited::Readers
         }
     }
 
@@ -473,10 +473,13 @@ mod tests {
         let worker = Worker::default();
         assert_eq!(worker.awaited(false), Awaited::Nothing);
         assert_eq!(worker.awaited(true), Awaited::Changes);
-        assert!(worker.push(Job::Request([].into())));
-        assert_eq!(worker.awaited(false), Awaited::Changes);
+        // Who waits for the removal itself gains nothing from a commit before its end.
         worker.lock().waiting.insert(1, 1);
+        assert_eq!(worker.awaited(false), Awaited::Nothing);
+        assert!(worker.push(Job::Request([].into())));
         assert_eq!(worker.awaited(false), Awaited::Readers);
+        worker.lock().waiting.clear();
+        assert_eq!(worker.awaited(false), Awaited::Changes);
     }
 
     /// Commits wait here until the test lets them pass.
