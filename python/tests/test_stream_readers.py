@@ -2,6 +2,9 @@
 
 import asyncio
 import datetime
+import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -331,6 +334,27 @@ def test_the_example_of_a_replay(scene, server):
     code = example("docs/nats.md", 3, url=("nats://a:4222,b:4222,c:4222", url(server)))
     exec(code, {"print": printing(lines)})
     assert [(topic, value) for _, topic, value in lines] == [("/notices/scan", it) for it in range(3)]
+
+
+def test_the_command_makes_streams_and_tells_of_them(scene, server):
+    def run(*words):
+        command = [sys.executable, "-m", "broker", "--json", "nats", *words, "-u", url(server)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, stdin=subprocess.DEVNULL)
+
+    for created in (True, False):
+        done = run("init", "made", "/made", "--max-age", "7d")
+        assert done.returncode == 0, done
+        assert json.loads(done.stdout) == {"stream": "made", "created": created, "replicas": 1, "messages": 0}
+    differs = run("init", "made", "/made")
+    assert differs.returncode == 1 and "another shape" in differs.stderr
+    endpoint = join(scene, server)
+    publish(endpoint, "/made", 1)
+    with endpoint.make_subscriber("/made", durable="siem", start="first", prefetch=1, timeout=DEADLINE_S) as messages:
+        wait_until(messages.available, "it has the message")
+        done = run("status")
+        streams = {it["stream"]: it for it in map(json.loads, done.stdout.splitlines())}
+        assert streams["made"]["cursors"] == [{"name": "siem", "pending": 0, "unacknowledged": 1}]
+        assert (streams["made"]["messages"], streams["made"]["late"]) == (1, [])
 
 
 class TestTwins:

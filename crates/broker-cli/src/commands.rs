@@ -8,6 +8,7 @@ pub(crate) mod doctor;
 mod intel;
 mod logs;
 mod man;
+mod nats;
 mod node;
 mod ping;
 mod policy;
@@ -51,6 +52,7 @@ pub(crate) enum Command {
     Node(node::Node),
     Bridge(bridge::Bridge),
     Policy(policy::PolicyCommand),
+    Nats(nats::NatsCommand),
     #[cfg(feature = "tls")]
     Tls(tls::TlsCommand),
     Value(value::ValueCommand),
@@ -81,6 +83,7 @@ pub(crate) fn run(arguments: Arguments, console: &mut Console) -> Outcome {
         Command::Node(command) => command.run(global, console),
         Command::Bridge(command) => command.run(global, console),
         Command::Policy(command) => command.run(console),
+        Command::Nats(command) => command.run(global, console),
         #[cfg(feature = "tls")]
         Command::Tls(command) => command.run(console),
         Command::Value(command) => command.run(console),

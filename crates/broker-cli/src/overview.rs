@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 
 /// Groups, commands that belong together, what they are for.
-const ROWS: [(&str, &[&str], &str); 14] = [
+const ROWS: [(&str, &[&str], &str); 15] = [
     (
         "Messages",
         &["sub", "pub", "req"],
@@ -41,6 +41,7 @@ const ROWS: [(&str, &[&str], &str); 14] = [
         &["tls", "policy"],
         "certificates for it; who may do what",
     ),
+    ("", &["nats"], "streams on servers of NATS"),
     ("", &["bench"], "how much goes from one end to the other"),
     (
         "Helpers",

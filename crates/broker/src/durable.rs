@@ -7,6 +7,7 @@
 //! | `subscriber` | a named cursor on a stream |
 //! | `reader` | messages of a stream in order, each once: last values, and replays |
 //! | `following` | its task: a consumer on the servers, made anew when anything goes wrong |
+//! | `report` | streams as they are: copies, leader, cursors |
 //! | `bad_messages` | error events about messages that cannot be read |
 //! | `error` | why it came to nothing |
 //!
@@ -18,6 +19,7 @@ mod error;
 mod following;
 mod options;
 mod reader;
+mod report;
 mod subscriber;
 
 use std::fmt;
@@ -46,6 +48,7 @@ pub use self::options::{
     StreamDiscard, StreamOptions,
 };
 pub use self::reader::StreamReader;
+pub use self::report::{CursorReport, StreamReport};
 pub use self::subscriber::DurableSubscriber;
 use crate::config::timespan;
 use crate::core::jet_stream::queue::ReadQueue;

@@ -138,9 +138,9 @@ pub use config::{WebSocketOptions, WebSocketPeerOptions, WebSocketTls, WebSocket
 pub use config::{ZeroMqMembership, ZeroMqPeerOptions};
 #[cfg(feature = "nats")]
 pub use durable::{
-    Acknowledge, DurableError, DurableOptions, DurableStart, DurableSubscriber, DurableTopics,
-    PublishOptions, ReplayOptions, RetainedOptions, StoredMessage, StreamDiscard, StreamOptions,
-    StreamReader, StreamState,
+    Acknowledge, CursorReport, DurableError, DurableOptions, DurableStart, DurableSubscriber,
+    DurableTopics, PublishOptions, ReplayOptions, RetainedOptions, StoredMessage, StreamDiscard,
+    StreamOptions, StreamReader, StreamReport, StreamState,
 };
 pub use endpoint::{Builder, Endpoint, Retry};
 pub use error::Error;

@@ -2,7 +2,7 @@
 
 use crate::process::{Ended, Running, command};
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "sub",
     "pub",
     "req",
@@ -20,6 +20,7 @@ const COMMANDS: [&str; 23] = [
     "node",
     "bridge",
     "policy",
+    "nats",
     "tls",
     "value",
     "context",
