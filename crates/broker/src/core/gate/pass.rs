@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use broker_data::Timestamp;
 use broker_proto::Topic;
 use broker_proto::policy::{
-    Action, Decision, Denial, Granted, OnLimit, Operation, Request, Rights, TopicRight,
+    Action, Decision, Granted, OnLimit, Operation, Request, Rights, TopicRight,
 };
 use rustc_hash::FxHashMap;
 
@@ -457,7 +457,7 @@ impl Pass {
     #[cfg(feature = "zeromq")]
     pub(super) fn refuse_malformed(&mut self, topic: &[u8]) -> Publishing {
         let what = format!("publishing to \"{}\" is not permitted", shown(topic));
-        let rule = Denial::Malformed.to_string();
+        let rule = broker_proto::policy::Denial::Malformed.to_string();
         self.refuse(topic, 1, &[(None, rule)], what)
     }
 
