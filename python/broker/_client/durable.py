@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Optional, Type, Union
 
-from .._broker import DurableMessage, DurableSubscriber, StreamReader, Timespan, Timestamp
+from .._broker import ClosedError, DurableMessage, DurableSubscriber, StreamReader, Timespan, Timestamp
 from .completions import Completions
 from .deadline import Timeout
 from .stream import Stream
@@ -57,10 +57,12 @@ class DurableSubscription(Stream[DurableMessage]):
     def _give_back(self) -> None:
         """What was taken and not handed over is not to be acknowledged."""
         with self._completions.waiter.lock:
-            items = [*self._items] if not self._is_closed else []
+            has_some = bool(self._items) and not self._is_closed
             self._items.clear()
-        for message in items:
-            self._source.retry(message)
+        if has_some:
+            # Everything before it was acknowledged when it was taken, or is to come again. Given back by
+            # itself, it could be delivered to this reader once more, which is about to end.
+            self._source.__exit__(ClosedError, None, None)
 
     async def __aexit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
                         traceback: Optional[TracebackType]) -> None:
