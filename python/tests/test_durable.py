@@ -312,8 +312,9 @@ class TestSubscribers:
             inbox = spy.line().split()[-2].decode()
             config = {"name": "other", "durable_name": "other", "deliver_subject": inbox, "ack_policy": "explicit"}
             body = json.dumps({"stream_name": stream, "config": config}).encode()
+            # Closed before that is handled, it would be reset, as it has not read all that came.
             spy.send(b"PUB $JS.API.CONSUMER.CREATE.%s.other %d\r\n%s\r\n" % (stream.encode(), len(body), body))
-            spy.close()
+            spy.sync().close()
 
             def told():
                 return next((it for it in events.poll() if "had not asked" in str(it)), None)

@@ -235,6 +235,7 @@ Master: Frontend
 Clone: Frontend
 Memory: Backend
 SQLite: Backend
+JetStream: Backend
 
 # --- Values -------------------------------------------------------------------------------------
 
