@@ -1,6 +1,10 @@
-"""`broker bridge` between real servers of NATS, a ZeroMQ cluster and native peers."""
+"""`broker bridge` and links of `broker node` on real servers of NATS, alone, in pairs, and as leaf nodes of sites."""
 
+import json
+import re
+import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -10,8 +14,11 @@ import pytest
 import broker
 from cluster import Proxy
 from deadline import DEADLINE_S, take_one, wait_until
-from nats_server import LOCALHOST, Server
+from nats_server import LOCALHOST, RawClient, Server, binary
 from ports import reserved_port
+from recordings import REPOSITORY
+
+SITES = REPOSITORY / "examples" / "sites"
 
 
 class Command:
@@ -44,6 +51,75 @@ class Command:
         self._process.wait(DEADLINE_S)
         self._reader.join()
         self._process.stderr.close()
+
+
+class Line:
+    """A line between sites that can be cut: a TCP proxy in front of a port."""
+
+    def __init__(self, port):
+        self._to = port
+        self._listener = socket.create_server((LOCALHOST, 0))
+        self.port = self._listener.getsockname()[1]
+        self._is_cut = False
+        self._is_over = False
+        self._pairs = []
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self):
+        while True:
+            here, _ = self._listener.accept()
+            with self._lock:
+                if self._is_over:
+                    return here.close()
+                if self._is_cut:
+                    here.close()
+                    continue
+                pair = here, socket.create_connection((LOCALHOST, self._to))
+                self._pairs.append(pair)
+            threading.Thread(target=self._carry, args=pair, daemon=True).start()
+
+    @staticmethod
+    def _carry(here, there):
+        try:
+            while True:
+                for source in select.select([here, there], [], [])[0]:
+                    octets = source.recv(65536)
+                    if not octets:
+                        return
+                    (there if source is here else here).sendall(octets)
+        except (OSError, ValueError):
+            pass
+        finally:
+            for end in here, there:
+                end.close()
+
+    def cut(self):
+        with self._lock:
+            self._is_cut = True
+            for pair in self._pairs:
+                for end in pair:
+                    try:
+                        end.shutdown(socket.SHUT_RDWR)
+                    except OSError:
+                        pass  # It is closed.
+            self._pairs.clear()
+
+    def heal(self):
+        with self._lock:
+            self._is_cut = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.cut()
+        with self._lock:
+            self._is_over = True
+        socket.create_connection((LOCALHOST, self.port)).close()
+        self._thread.join()
+        self._listener.close()
 
 
 @pytest.fixture
@@ -121,3 +197,108 @@ def test_a_cluster_on_zeromq_and_nats_and_native_peers_are_joined(scene, spaces)
                     return messages.get(1, 0.1) != []
                 wait_until(arrives, "events reach the cluster")
                 messages.poll()
+
+
+def placed(folder, ports):
+    """Copies the files of the recipe, with free ports in the place of those in them."""
+    for path in SITES.iterdir():
+        text = path.read_text()
+        for before, after in ports.items():
+            text = re.sub(r"\b%d\b" % before, str(after), text)
+        (folder / path.name).write_text(text)
+
+
+class Configured(Server):
+    """A server with one of these files."""
+
+    def __init__(self, path, port):
+        self.port = port
+        self._path = path
+        self._process = None
+        self.start()
+
+    def start(self):
+        with open(self._path.with_suffix(".log"), "ab") as log:
+            self._process = subprocess.Popen([binary(), "-c", str(self._path)], cwd=self._path.parent,
+                                             stdout=log, stderr=log)
+        wait_until(self._is_up, "the server listens")
+
+
+def request(port, subject, body):
+    """A request to JetStream, as `nats stream add --config` makes it; the answer."""
+    client = RawClient(port)
+    try:
+        octets = json.dumps(body).encode()
+        client.send(b"SUB answers 1\r\nPUB %s answers %d\r\n%s\r\n" % (subject.encode(), len(octets), octets))
+        words = client._file.readline().split()
+        assert words[0] == b"MSG", words
+        return json.loads(client._file.read(int(words[-1]) + 2))
+    finally:
+        client.close()
+
+
+def test_two_sites_and_a_central_one_with_a_line_that_is_cut_and_healed(scene, tmp_path):
+    listed = [4222, 4223, 4224, 7422, 9990, 9991, 9992]
+    ports = {port: reserved_port() for port in listed}
+    line = scene.use(Line(ports[7422]))
+    placed(tmp_path, {**ports, 7422: line.port})
+    central_conf = tmp_path / "central.conf"
+    central_conf.write_text(central_conf.read_text().replace(str(line.port), str(ports[7422])))
+    for name, port in ("central", 4222), ("site-a", 4223), ("site-b", 4224):
+        scene.use(Configured(tmp_path / (name + ".conf"), ports[port]))
+    nodes = {}
+    for name in "central", "site-a", "site-b":
+        nodes[name] = scene.use(Command("node", "--config", name + ".toml", "--no-tls", links=1, cwd=tmp_path))
+    programs = {}
+    for name, port in ("central", 9990), ("site-a", 9991), ("site-b", 9992):
+        programs[name] = scene.endpoint(tls=False)
+        assert programs[name].peer(LOCALHOST, ports[port], retry=0.0)
+    central, a, b = programs["central"], programs["site-a"], programs["site-b"]
+
+    # Alerts go to the centre and nowhere else, intelligence to all sites, other topics nowhere.
+    reach(a, central, "/alerts/reach")
+    reach(central, b, "/intel/reach")
+    reach(central, a, "/intel/reach")
+    with central.make_subscriber("/") as at_centre, b.make_subscriber("/") as at_b:
+        reach(a, central, "/alerts/reach")
+        reach(central, b, "/intel/reach")
+        a.publish("/local", 1)
+        for number in range(100):
+            a.publish("/alerts/scan", number)
+        central.publish("/intel/new", "end")
+        came = []
+        while len(came) < 100:
+            topic, value = take_one(at_centre)
+            assert topic.startswith("/alerts/"), topic
+            came += [value] if topic == "/alerts/scan" else []
+        assert came == list(range(100))
+        topic = ""
+        while topic != "/intel/new":
+            topic, _ = take_one(at_b)
+            assert topic.startswith("/intel/"), topic
+
+    # What site a keeps durably, the centre mirrors.
+    keeper = scene.endpoint(tls=False)
+    assert keeper.peer("nats://%s:%d" % (LOCALHOST, ports[4223]), retry=1.0, timeout=DEADLINE_S)
+    keeper.make_stream("alerts", ["/alerts/kept"])
+    reader = scene.endpoint(tls=False)
+    assert reader.peer("nats://%s:%d" % (LOCALHOST, ports[4222]), retry=1.0, timeout=DEADLINE_S)
+    mirror = json.loads((tmp_path / "mirror-a.json").read_text())
+    made = request(ports[4222], "$JS.API.STREAM.CREATE.alerts-a", mirror)
+    assert "error" not in made, made
+    keeper.publish("/alerts/kept", "before", durable=True)
+    with reader.make_subscriber("/alerts/kept", durable="siem", start="first", stream="alerts-a") as kept:
+        assert take_one(kept).value == "before"
+
+        # The line is cut: the site goes on, and nothing that is durable is lost.
+        line.cut()
+        other = scene.endpoint(tls=False)
+        with other.make_subscriber("/alerts/") as here:
+            assert other.peer(LOCALHOST, ports[9991], retry=0.0)
+            reach(a, other, "/alerts/reach")
+        for number in range(50):
+            keeper.publish("/alerts/kept", number, durable=True)
+        line.heal()
+        assert [take_one(kept).value for _ in range(50)] == list(range(50))
+    reach(a, central, "/alerts/reach")
+    reach(central, a, "/intel/reach")

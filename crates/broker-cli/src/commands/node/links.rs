@@ -49,9 +49,17 @@ impl Link {
         }
     }
 
-    /// What is to be taken from the peer.
-    pub(super) fn import(&self) -> impl Iterator<Item = &str> {
+    /// What crosses it one way or the other.
+    pub(super) fn topics(&self) -> impl Iterator<Item = &str> {
+        self.import().chain(self.export())
+    }
+
+    fn import(&self) -> impl Iterator<Item = &str> {
         self.import.iter().map(String::as_str)
+    }
+
+    fn export(&self) -> impl Iterator<Item = &str> {
+        self.export.iter().map(String::as_str)
     }
 
     fn url(&self) -> Result<PeerUrl, Failure> {
@@ -79,7 +87,7 @@ impl Link {
     /// Begins it; what becomes of it is told by events.
     pub(super) fn start(&self, endpoint: &Endpoint, retry: Retry) -> Result<(), Failure> {
         let url = self.url()?;
-        let rules = LinkRules::new(self.import(), self.export.iter().map(String::as_str));
+        let rules = LinkRules::new(self.import(), self.export());
         let (import, export) = (rules.import.len(), rules.export.len());
         endpoint.set_link_rules(&url, rules);
         tracing::info!(event = "link", peer = %url, import, export);

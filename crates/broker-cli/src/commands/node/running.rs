@@ -116,8 +116,9 @@ impl Running {
     async fn start(&mut self, wanted: &Configuration) -> Result<(), Failure> {
         let topics = added(&self.configuration.topics, &wanted.topics);
         self.endpoint.forward(topics.iter().map(String::as_str));
-        let imported = wanted.links.iter().flat_map(Link::import);
-        self.endpoint.forward(imported);
+        // What goes to one peer has to come from the others first.
+        let crossing = wanted.links.iter().flat_map(Link::topics);
+        self.endpoint.forward(crossing);
         for store in &wanted.stores {
             if !self.configuration.stores.contains(store) {
                 self.attach(store)?;
