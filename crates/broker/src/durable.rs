@@ -34,7 +34,7 @@ use broker_proto::nats::Form;
 use broker_proto::nats::jetstream::api::{
     CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, is_name, stream_names,
 };
-use broker_proto::nats::jetstream::topics::{followed_forms, kept_forms};
+use broker_proto::nats::jetstream::topics::{followed_forms, kept_forms, subjects_of_stream};
 use broker_proto::nats::jetstream::{Cursor, Load, Publication, RequestError, Stored};
 use broker_proto::nats::message::{WITHDRAWN, write_headers};
 use broker_proto::peer_url::PeerUrl;
@@ -515,13 +515,13 @@ impl DurableTopics {
         let info = self
             .ask(&format!("STREAM.INFO.{name}"), &json!({}), limit)
             .await?;
-        let kept = info.pointer("/config/subjects").and_then(Value::as_array);
-        let kept = kept.into_iter().flatten().filter_map(Value::as_str);
+        let config = info.get("config").unwrap_or(&Value::Null);
+        let kept = subjects_of_stream(&self.client.subjects, config);
         let created = info.get("created").and_then(Value::as_str);
         let of_topic = info.pointer("/config/max_msgs_per_subject");
         Ok(FoundStream {
             state: stream_state(name, &info, false),
-            kept: kept.map(str::to_owned).collect(),
+            kept,
             created: created.unwrap_or_default().to_owned(),
             has_last_values: of_topic.and_then(Value::as_i64) == Some(1),
         })

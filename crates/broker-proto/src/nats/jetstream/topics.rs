@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use crate::filter::Filter;
 use crate::nats::cover::cover_forms;
 use crate::nats::subject::{Form, Subjects};
@@ -47,6 +49,29 @@ pub fn kept_forms(subjects: &Subjects, topic: &[u8], forms: &[Form]) -> Option<V
     }
     kept.sort_unstable();
     Some(kept)
+}
+
+/// The subjects that an existing stream keeps, from its configuration. A copy of other streams (`mirror`,
+/// `sources`) names none of its own: it keeps what it is told to take from them, or all that there may be.
+pub fn subjects_of_stream(subjects: &Subjects, config: &Value) -> Vec<String> {
+    let list = |name: &str| config.get(name).and_then(Value::as_array);
+    let own = list("subjects").into_iter().flatten();
+    let mut kept: BTreeSet<String> = own.filter_map(Value::as_str).map(str::to_owned).collect();
+    let origins = config.get("mirror").filter(|it| it.is_object());
+    for origin in origins
+        .into_iter()
+        .chain(list("sources").into_iter().flatten())
+    {
+        let only = origin.get("filter_subject").and_then(Value::as_str);
+        match only.filter(|only| !only.is_empty()) {
+            Some(only) => _ = kept.insert(only.to_owned()),
+            None => {
+                let forms = Form::ALL.iter().chain(&Form::RETAINED);
+                kept.extend(forms.map(|form| format!("{}>", subjects.prefix(*form))));
+            }
+        }
+    }
+    kept.into_iter().collect()
 }
 
 /// The subjects that a cursor follows in a stream that keeps these, for subscribers to a filter; none
@@ -143,6 +168,8 @@ fn overlap(one: &str, other: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::topic::Topic;
 
@@ -222,6 +249,21 @@ mod tests {
         );
         let (form, topic) = subjects.topic("bkr.%.a.b").unwrap();
         assert_eq!((form, topic), (Form::Retained, "/a/b".into()));
+    }
+
+    #[test]
+    fn a_mirror_keeps_what_it_takes_from_its_origin() {
+        let kept = |config: Value| subjects_of_stream(&Subjects::default(), &config);
+        let own = json!({"subjects": ["bk.a", "bk.b.>"]});
+        assert_eq!(kept(own), ["bk.a", "bk.b.>"]);
+        let all = ["bk.>", "bkb.>", "bkr.>"];
+        assert_eq!(kept(json!({"mirror": {"name": "S"}})), all);
+        let part = json!({"mirror": {"name": "S", "filter_subject": "bk.a.>"}});
+        assert_eq!(kept(part), ["bk.a.>"]);
+        let several = json!({"subjects": ["x"], "sources": [
+            {"name": "S", "filter_subject": "bk.a"}, {"name": "T", "filter_subject": "bk.b"}]});
+        assert_eq!(kept(several), ["bk.a", "bk.b", "x"]);
+        assert_eq!(kept(json!({})), [""; 0]);
     }
 
     #[test]
