@@ -319,10 +319,14 @@ bench: $(VENV)/.wheel $(VENV)/.bench-tools ## benchmarks, end to end and micro; 
 	$(VENV)/bin/python bench/zeromq.py
 	$(VENV)/bin/python bench/comparison.py
 	$(VENV)/bin/python bench/aio.py
+	$(VENV)/bin/python bench/bridge.py
 	$(VENV)/bin/python bench/run.py --json bench/results/latest.tmp
 	$(CARGO) bench $(LOCKED) -p broker-bench --bench micro --bench sqlite
 
-.PHONY: bench-zeromq bench-aio
+.PHONY: bench-zeromq bench-aio bench-bridge
+bench-bridge: $(VENV)/.wheel $(VENV)/.bench-tools ## what a bridge between native peers and servers of NATS carries, and adds
+	$(VENV)/bin/python bench/bridge.py
+
 bench-aio: $(VENV)/.wheel $(VENV)/.bench-tools ## receiving and round trips on an event loop beside blocking ones
 	$(VENV)/bin/python bench/aio.py
 
