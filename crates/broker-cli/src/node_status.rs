@@ -24,6 +24,8 @@ pub(crate) struct NodeStatus {
     pub(crate) clients: Vec<Client>,
     pub(crate) topics: Vec<Topic>,
     pub(crate) forwarders: Vec<Forwarder>,
+    /// What its policy decided; `None` without one.
+    pub(crate) policy: Option<Policy>,
     pub(crate) ready: Option<Health>,
 }
 
@@ -123,6 +125,17 @@ pub(crate) struct Client {
     pub(crate) dropped: u64,
 }
 
+/// What the policy of a node decided in all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(crate) struct Policy {
+    pub(crate) permissive: bool,
+    pub(crate) denied: u64,
+    pub(crate) limited: u64,
+    /// Connections that proved nothing right.
+    pub(crate) failures: u64,
+}
+
 /// A forwarder of ZeroMQ messages that a node runs.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
@@ -134,6 +147,8 @@ pub(crate) struct Forwarder {
     pub(crate) bytes: u64,
     pub(crate) unwanted: u64,
     pub(crate) dropped: u64,
+    /// Messages of which its policy let nothing go on, or not all.
+    pub(crate) denied: u64,
     pub(crate) refused_connections: u64,
     pub(crate) connections: Vec<ForwarderConnection>,
 }
@@ -146,6 +161,8 @@ pub(crate) struct ForwarderConnection {
     pub(crate) port: u16,
     pub(crate) side: String,
     pub(crate) key: Option<String>,
+    /// The client's name in the policy; `None` without one.
+    pub(crate) principal: Option<String>,
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
     pub(crate) waiting_messages: u64,

@@ -213,6 +213,20 @@ fn show(
     ] {
         console.line(format_args!("  {name:<10} {}", harmless_cell(&content)))?;
     }
+    if let Some(policy) = &status.policy {
+        let permissive = if policy.permissive {
+            "; it is permissive"
+        } else {
+            ""
+        };
+        console.line(format_args!(
+            "  {:<10} {} messages denied, {} limited, {} connections without proof{permissive}",
+            "policy",
+            whole(policy.denied),
+            whole(policy.limited),
+            whole(policy.failures),
+        ))?;
+    }
     let queue = |queue: &node_status::Queue| {
         let waiting = if queue.stalled {
             format!("{} stalled", whole(queue.waiting_messages))
@@ -272,6 +286,7 @@ fn show(
                 whole(it.messages),
                 whole(it.waiting().messages),
                 whole(it.dropped),
+                whole(it.denied),
             ]
         });
         let rows: Vec<_> = rows.collect();
@@ -282,6 +297,7 @@ fn show(
             "RECEIVED",
             "WAITING",
             "LOST",
+            "DENIED",
         ];
         table(&head, &rows, console)?;
     }

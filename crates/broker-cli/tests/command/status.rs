@@ -1,5 +1,7 @@
 //! `status` and `top` on nodes in this process: over HTTP and as a peer.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+
 use broker::{Backend, CloneOptions, Endpoint, HttpOptions, Value};
 
 use crate::process::{DEADLINE, Peer, Running, command, run};
@@ -157,4 +159,51 @@ fn whether_messages_are_passed_on_is_told() {
         let line = run(&["status", &url, "--json"]).expect(0).json().remove(0);
         assert_eq!(line["stats"]["forwarding"], !is_disabled);
     }
+}
+
+/// Answers each request for a path with its document.
+fn answering(documents: &'static [(&'static str, &'static str)]) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut request = String::new();
+            let mut lines = BufReader::new(&stream);
+            while !request.ends_with("\r\n\r\n") {
+                if !matches!(lines.read_line(&mut request), Ok(1..)) {
+                    break;
+                }
+            }
+            let path = request.split(' ').nth(1).unwrap_or_default();
+            let document = documents.iter().find(|(of, _)| *of == path);
+            let document = document.map_or("{}", |(_, document)| document);
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\
+                 Content-Length: {}\r\n\r\n{document}",
+                document.len()
+            );
+        }
+    });
+    url
+}
+
+#[test]
+fn what_the_policy_denied_is_told_of_the_node_and_of_its_forwarder() {
+    let url = answering(&[
+        ("/readyz", r#"{"status":"ok","reasons":[]}"#),
+        (
+            "/v1/stats",
+            r#"{"policy":{"permissive":true,"allowed":9,"denied":43,"limited":5,"failures":7},
+                "forwarders":[{"xpub":"0.0.0.0:5555","xsub":"0.0.0.0:5556","messages":77,
+                "dropped":3,"denied":41,"connections":[]}]}"#,
+        ),
+    ]);
+    let out = run(&["status", &url]).expect(0).out;
+    let policy = "43 messages denied, 5 limited, 7 connections without proof; it is permissive";
+    assert!(out.contains(policy), "{out}");
+    let mut lines = out.lines().skip_while(|line| !line.contains("FORWARDER"));
+    assert!(lines.next().unwrap().ends_with("  DENIED"), "{out}");
+    assert!(lines.next().unwrap().ends_with("  41"), "{out}");
 }

@@ -1,4 +1,4 @@
-//! What a peer's status page tells of its queues. See docs/http.md for its keys.
+//! What a peer's status page tells of its queues and its policy. See docs/http.md for its keys.
 
 use std::time::Duration;
 
@@ -29,12 +29,22 @@ pub(super) struct Queue {
     stalled: bool,
 }
 
+/// What the page tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Page {
+    pub(super) queues: Vec<Queue>,
+    /// Messages that the policy did not let through.
+    denied: u64,
+    /// Those of them that forwarders of ZeroMQ got, by where subscribers connect to.
+    denied_in_forwarders: Vec<(String, u64)>,
+}
+
 /// Reads the page.
 ///
 /// # Errors
 ///
 /// In words, when nothing can be read there that makes sense.
-pub(super) async fn read(place: &str, limit: Duration) -> Result<Vec<Queue>, String> {
+pub(super) async fn read(place: &str, limit: Duration) -> Result<Page, String> {
     let place = place.strip_prefix("http://").unwrap_or(place);
     let place = place.trim_end_matches('/');
     let reading = async {
@@ -55,8 +65,8 @@ pub(super) async fn read(place: &str, limit: Duration) -> Result<Vec<Queue>, Str
     }
 }
 
-/// The queues in an answer.
-fn parse(answer: &[u8]) -> Result<Vec<Queue>, String> {
+/// What an answer tells.
+fn parse(answer: &[u8]) -> Result<Page, String> {
     let end = answer.windows(4).position(|end| end == b"\r\n\r\n");
     let (head, body) = match end.and_then(|end| answer.split_at_checked(end + 4)) {
         Some(parts) if answer.starts_with(b"HTTP/1.") => parts,
@@ -102,16 +112,38 @@ fn parse(answer: &[u8]) -> Result<Vec<Queue>, String> {
         let reader = format!("its {kind} number {}", text(subscriber, "number"));
         Some(queue(subscriber.get("queue")?, reader, String::new()))
     });
-    let queues: Vec<_> = peers.chain(subscribers).collect();
+    let mut queues: Vec<_> = peers.chain(subscribers).collect();
+    let mut denied_in_forwarders = Vec::new();
+    for forwarder in list("forwarders") {
+        let xpub = text(forwarder, "xpub");
+        let connections = forwarder.get("connections").and_then(Value::as_array);
+        let subscribers = connections.into_iter().flatten();
+        let subscribers = subscribers.filter(|it| text(it, "side") == "subscriber");
+        queues.extend(subscribers.map(|it| {
+            let place = (text(it, "address"), text(it, "port"));
+            let reader = format!(
+                "the subscriber at {}:{} of the forwarder at {xpub}",
+                place.0, place.1
+            );
+            queue(it, reader, String::new())
+        }));
+        denied_in_forwarders.push((xpub, number(forwarder, "denied")));
+    }
+    let denied = page.get("policy").map_or(0, |it| number(it, "denied"));
     match page.get("peers") {
-        Some(_) => Ok(queues),
+        Some(_) => Ok(Page {
+            queues,
+            denied,
+            denied_in_forwarders,
+        }),
         None => Err("what it answers is not the status of an endpoint".to_owned()),
     }
 }
 
-/// What is wrong with the queues, the worst first; `own` is the id of this endpoint.
-pub(super) fn judge(queues: &[Queue], own: &str) -> Vec<Finding> {
-    let mut bad: Vec<_> = queues
+/// What is wrong, the worst queues first; `own` is the id of this endpoint.
+pub(super) fn judge(page: &Page, own: &str) -> Vec<Finding> {
+    let mut bad: Vec<_> = page
+        .queues
         .iter()
         .filter(|queue| queue.stalled || queue.dropped > 0 || queue.waiting > WAITING_MAX)
         .collect();
@@ -129,7 +161,17 @@ pub(super) fn judge(queues: &[Queue], own: &str) -> Vec<Finding> {
             causes::drops(reader, queue.dropped)
         }
     });
-    findings.collect()
+    let denying = |(xpub, denied): &(String, u64)| {
+        let place = format!("in the forwarder at {xpub}");
+        (*denied > 0).then(|| causes::denied(&place, *denied))
+    };
+    let mut findings: Vec<_> = findings.collect();
+    let forwarders = page.denied_in_forwarders.iter().filter_map(denying);
+    findings.extend(forwarders.take(FINDINGS_MAX));
+    if page.denied > 0 {
+        findings.push(causes::denied("in the peer", page.denied));
+    }
+    findings
 }
 
 #[cfg(test)]
@@ -147,9 +189,9 @@ mod tests {
     #[test]
     fn slow_readers_are_named_the_stalled_one_first() {
         let answer = format!("HTTP/1.1 200 OK\r\n\r\n{PAGE}");
-        let queues = parse(answer.as_bytes()).expect("a page");
-        assert_eq!(queues.len(), 3);
-        let found: Vec<_> = judge(&queues, "a")
+        let page = parse(answer.as_bytes()).expect("a page");
+        assert_eq!(page.queues.len(), 3);
+        let found: Vec<_> = judge(&page, "a")
             .into_iter()
             .map(|finding| (finding.code, finding.what))
             .collect();
@@ -158,6 +200,31 @@ mod tests {
         assert_eq!(found[1].0, "drops");
         assert!(found[1].1.contains("this command"), "{found:?}");
         assert_eq!(found.len(), 2);
+    }
+
+    #[test]
+    fn a_forwarder_has_slow_subscribers_and_a_policy() {
+        let answer = "HTTP/1.1 200 OK\r\n\r\n{\"peers\":[],\"forwarders\":[{\"xpub\":\"0.0.0.0:5555\",\
+            \"denied\":41,\"connections\":[\
+            {\"side\":\"publisher\",\"address\":\"10.0.0.7\",\"port\":1,\"dropped\":0},\
+            {\"side\":\"subscriber\",\"address\":\"10.0.0.8\",\"port\":2,\"dropped\":9}]}],\
+            \"policy\":{\"denied\":43}}";
+        let page = parse(answer.as_bytes()).expect("a page");
+        let found: Vec<_> = judge(&page, "a")
+            .into_iter()
+            .map(|finding| (finding.code, finding.what))
+            .collect();
+        let found: Vec<_> = found
+            .iter()
+            .map(|(code, what)| (*code, what.as_str()))
+            .collect();
+        let dropped = "9 messages for the subscriber at 10.0.0.8:2 of the forwarder at \
+                       0.0.0.0:5555 were dropped by the peer so far";
+        let denied =
+            "41 messages were denied by the policy in the forwarder at 0.0.0.0:5555 so far";
+        let in_peer = "43 messages were denied by the policy in the peer so far";
+        let expected = [("drops", dropped), ("denied", denied), ("denied", in_peer)];
+        assert_eq!(found, expected);
     }
 
     #[test]

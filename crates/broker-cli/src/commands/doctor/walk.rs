@@ -596,8 +596,13 @@ impl Walk<'_, '_> {
             let text = format!("round trip in {:.3} ms", best.as_secs_f64() * 1e3);
             self.report.good(Step::Flow, &text, &[])?;
         } else {
-            let text = "round trips are not measured over WebSocket";
-            self.report.good(Step::Flow, text, &[])?;
+            let language = match self.url.scheme {
+                Scheme::ZeroMq => "ZeroMQ",
+                Scheme::Nats => "NATS",
+                Scheme::Native | Scheme::WebSocket | Scheme::SecureWebSocket => "WebSocket",
+            };
+            let text = format!("round trips are not measured over {language}");
+            self.report.good(Step::Flow, &text, &[])?;
         }
         let Some(place) = &self.command.status else {
             return Ok(());
@@ -606,11 +611,11 @@ impl Walk<'_, '_> {
             Err(reason) => Ok(self
                 .report
                 .warn(Step::Flow, &causes::no_status(place, &reason))?),
-            Ok(queues) => {
+            Ok(page) => {
                 let own = session.endpoint.id().to_string();
-                let findings = flow::judge(&queues, &own);
+                let findings = flow::judge(&page, &own);
                 if findings.is_empty() {
-                    let text = format!("{place}: {} queues, nothing waits", queues.len());
+                    let text = format!("{place}: {} queues, nothing waits", page.queues.len());
                     self.report.good(Step::Flow, &text, &[])?;
                 }
                 for finding in &findings {

@@ -92,6 +92,14 @@ fn draw_head(state: &State, frame: &mut Frame<'_>, area: Rect) {
         Span::raw("")
     };
     let lost_style = if lost > 0 { BAD } else { Style::new() };
+    let denied = match &status.policy {
+        Some(policy) => {
+            let denied = policy.denied.saturating_add(policy.limited);
+            let style = if denied > 0 { BAD } else { Style::new() };
+            Span::styled(format!("  {} denied", whole(denied)), style)
+        }
+        None => Span::raw(""),
+    };
     let lines = vec![
         Line::from(vec![
             Span::styled(state.url.clone(), BOLD),
@@ -111,6 +119,7 @@ fn draw_head(state: &State, frame: &mut Frame<'_>, area: Rect) {
             Span::raw(format!("{} waiting  ", whole(waiting))),
             Span::styled(format!("{} lost", whole(lost)), lost_style),
             Span::raw(format!("  {} refused", whole(status.refused_connections))),
+            denied,
         ]),
     ];
     frame.render_widget(Paragraph::new(lines), text);
@@ -316,7 +325,7 @@ mod tests {
     use super::*;
     use crate::node_status::{
         Client, Consumer, Forwarder, ForwarderConnection, Health, NodeEvent, NodeStatus, Peer,
-        Queue, Store, Topic, Traffic,
+        Policy, Queue, Store, Topic, Traffic,
     };
     use crate::outcome::Exit;
 
@@ -403,6 +412,7 @@ mod tests {
             port: 41234,
             side: side.to_owned(),
             key: (lost > 0).then(|| "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7".to_owned()),
+            principal: (lost > 0).then(|| "dashboard".to_owned()),
             messages: 500 * round,
             bytes: 50_000 * round,
             waiting_messages: 2 * lost,
@@ -417,6 +427,7 @@ mod tests {
             bytes: 100_000 * round,
             unwanted: 5,
             dropped: 9,
+            denied: 41,
             refused_connections: 1,
             connections: vec![
                 connection("10.0.0.7", "publisher", 0),
@@ -485,13 +496,18 @@ mod tests {
         for round in 4..=5 {
             state.report(NodeStatus {
                 forwarders: vec![forwarder(round)],
+                policy: Some(Policy {
+                    denied: 41,
+                    limited: 2,
+                    ..Policy::default()
+                }),
                 ..status(round)
             });
         }
         press(&mut state, KeyCode::BackTab);
         assert_eq!(state.view, View::Forwarder);
         let mut screens = screen(&mut state, 80, 24);
-        press(&mut state, KeyCode::Char('j'));
+        screens.push_str(&screen(&mut state, 200, 60));
         press(&mut state, KeyCode::Char('j'));
         press(&mut state, KeyCode::Char('j'));
         screens.push_str(&screen(&mut state, 200, 60));

@@ -601,6 +601,7 @@ impl State {
                     ("unwanted", whole(it.unwanted)),
                     ("waiting", both(waiting.messages, waiting.bytes)),
                     ("lost", whole(it.dropped)),
+                    ("denied", whole(it.denied)),
                     ("refused", whole(it.refused_connections)),
                 ],
             });
@@ -611,6 +612,10 @@ impl State {
                     details: vec![
                         ("connection", name.clone()),
                         ("key", one.key.clone().unwrap_or_else(|| "-".to_owned())),
+                        (
+                            "principal",
+                            one.principal.clone().unwrap_or_else(|| "-".to_owned()),
+                        ),
                         ("messages", both(one.messages, one.bytes)),
                         ("waiting", both(one.waiting_messages, one.waiting_bytes)),
                         ("lost", whole(one.dropped)),

@@ -221,6 +221,19 @@ pub(in super::super) fn drops(who: &str, dropped: u64) -> Finding {
     )
 }
 
+pub(in super::super) fn denied(place: &str, denied: u64) -> Finding {
+    Finding::new(
+        "denied",
+        Exit::Done,
+        format!("{denied} messages were denied by the policy {place} so far"),
+        "Their senders may not publish them, or nobody who wants them may have them: they went no \
+         further.",
+        &[
+            "look at the last denials on the page of the peer, or at /v1/denials: each names the \
+             principal and the rule",
+        ],
+    )
+}
 pub(in super::super) fn queue_full(who: &str, waiting: u64, stalled: bool) -> Finding {
     let state = if stalled {
         ", and it takes nothing"
