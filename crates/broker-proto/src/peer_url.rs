@@ -203,6 +203,13 @@ fn parse(text: &str, port: Option<u16>) -> Result<PeerUrl, &'static str> {
         "wss" => Scheme::SecureWebSocket,
         "zmq" => Scheme::ZeroMq,
         "nats" => Scheme::Nats,
+        // See ADR 0480.
+        "ipc" | "zmq+ipc" => {
+            return Err(
+                "ZeroMQ is spoken over TCP only: have the proxy bind ports of 127.0.0.1, and use \
+                 `zmq://127.0.0.1:PORT`",
+            );
+        }
         _ => {
             return Err("expected `zeek://`, `tcp://`, `ws://`, `wss://`, `zmq://` or `nats://`");
         }
@@ -440,6 +447,15 @@ mod tests {
             "zmq://h:0",
         ] {
             assert!(PeerUrl::parse(text, None).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sockets_in_the_file_system_are_refused_with_what_to_do_instead() {
+        for text in ["zmq+ipc:///run/zeek/xpub", "ipc:///run/zeek/xpub"] {
+            let error = PeerUrl::parse(text, None).unwrap_err().to_string();
+            assert!(error.contains("over TCP only"), "{error}");
+            assert!(error.contains("`zmq://127.0.0.1:PORT`"), "{error}");
         }
     }
 
