@@ -314,7 +314,7 @@ load: ## load and dump LOAD_LINES (default 1000000) lines with `broker store`; t
 		a_long_load -- --nocapture
 
 bench: $(VENV)/.wheel $(VENV)/.bench-tools ## benchmarks, end to end and micro; see bench/README.md
-	$(CARGO) build $(LOCKED) --release -p broker-bench -p broker-cli
+	$(CARGO) build $(LOCKED) --release -p broker-bench -p broker-cli --features broker-bench/metrics
 	$(VENV)/bin/python bench/command.py
 	$(VENV)/bin/python bench/zeromq.py
 	$(VENV)/bin/python bench/comparison.py

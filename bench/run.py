@@ -23,6 +23,7 @@ from targets import Figures, shown as show, table
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 RUST = ROOT / "target" / "release" / "broker-bench"
+COUNTED = ROOT / "target" / "release" / "broker-counted"
 DEADLINE = 600
 
 # Messages per measurement; a Python process takes a tenth.
@@ -366,6 +367,15 @@ def clean_build():
         return {"seconds": time.perf_counter() - begun}
 
 
+def scrape(peers, count=50):
+    """Milliseconds of processor time that both ends take for a scrape of the metrics."""
+    run = subprocess.run([str(COUNTED), "metrics", str(count), str(peers)], capture_output=True, text=True,
+                         timeout=DEADLINE)
+    if run.returncode != 0:
+        raise RuntimeError("broker-counted metrics failed: %s" % run.stderr)
+    return {"cpu_ms": json.loads(run.stdout)["ns"] / 1e6}
+
+
 def single(language, role, count=200_000, endpoints=1):
     return Role(language, role, count, endpoints=endpoints).finish()
 
@@ -421,6 +431,8 @@ def measurements(scale):
     rows += web_socket_measurements(scale)
     records = max(2000, int(400_000 * scale))
     rows.append(("python logs", [], {"all": lambda: python_logs(records)}, False))
+    rows.append(("scrape", [], {"%s peers" % format(peers, ","): lambda p=peers: scrape(p)
+                                for peers in (100, 1000)}, False))
     rows.append(("wheel", [], {"this interpreter": wheel}, True))
     return rows
 

@@ -184,10 +184,16 @@ def targets():
     for text, case in (("checked", "decode"), ("checked, and all values read", "decode, all values")):
         least(1_000_000, "conn log records %s, Rust, per s" % text, combined(
             lambda ns: RECORDS_PER_BATCH / ns * 1e9, ("criterion logs", "conn log/" + case, "ns")))
+        least(1_000_000, "  the same over ZeroMQ, %s, per s" % text, combined(
+            lambda ns: ZEROMQ_RECORDS_PER_BATCH / ns * 1e9, ("criterion logs", "conn log over ZeroMQ/" + case, "ns")))
+    least(1_000_000, "  from a socket of ZeroMQ to all values, per s", combined(
+        lambda ns: ZEROMQ_RECORDS_PER_BATCH / ns * 1e9,
+        ("criterion logs", "conn log over ZeroMQ/socket to all values", "ns")))
     least(150_000, "conn log records, five fields read, Python, per s", value("python logs", "fields", "rate"))
     for size in ("small", "medium"):
         most(0.8, "bridge, %s: CPU per message and client, 8 clients x 1" % size,
              ratio("bridge " + size, "8 clients", "1 client", "cpu_us"))
+    most(20, "a scrape of 1,000 peers' metrics, both ends, ms of CPU", value("scrape", "1,000 peers", "cpu_ms"))
     most(6 * 1024, "wheel, KiB", value("wheel", "this interpreter", "kib"))
     rows.append(Target("clean build of the wheel, s", value("clean build", "wheel", "seconds")))
     return rows
@@ -195,6 +201,9 @@ def targets():
 
 # Records of one iteration of the benchmark `conn log`: a batch as Zeek sends it.
 RECORDS_PER_BATCH = 400
+
+# The same of the benchmark `conn log over ZeroMQ`, a full batch of Zeek.
+ZEROMQ_RECORDS_PER_BATCH = 1000
 
 
 def table(figures):
