@@ -1,7 +1,7 @@
 //! `broker intel`: Zeek's intelligence framework, by the events that its nodes send each other.
 //!
 //! The manager of a cluster takes `Intel::insert_item` and `Intel::remove_item` on its topic, and
-//! tells its workers.
+//! tells its workers. How the topic is spelt depends on what the cluster speaks. Spec: zeromq 4.
 
 mod file;
 mod item;
@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use broker::Value;
+use broker::proto::peer_url::{PeerUrl, Scheme};
 use clap::{Args, Subcommand};
 
 use self::item::Item;
@@ -59,8 +60,10 @@ enum What {
 #[derive(Debug, Clone, Args)]
 struct Where {
     /// Topic of the node that keeps the items
-    #[arg(long, default_value = "zeek/cluster/manager")]
-    topic: String,
+    ///
+    /// Without it that of a manager: zeek/cluster/manager, over ZeroMQ zeek.cluster.manager.
+    #[arg(long)]
+    topic: Option<String>,
     /// How long to wait for a node that is subscribed to it
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
     timeout: Duration,
@@ -212,6 +215,25 @@ impl Load {
 }
 
 impl Where {
+    /// Where the items go; a manager has one of two names.
+    fn topic(&self, target: &Target) -> Result<String, Failure> {
+        if let Some(topic) = &self.topic {
+            return Ok(topic.clone());
+        }
+        let over_zeromq = |peer: &PeerUrl| peer.scheme == Scheme::ZeroMq;
+        match (
+            target.peers.iter().any(over_zeromq),
+            target.peers.iter().all(over_zeromq),
+        ) {
+            (false, _) => Ok("zeek/cluster/manager".to_owned()),
+            (true, true) => Ok("zeek.cluster.manager".to_owned()),
+            (true, false) => Err(Failure::usage(
+                "a manager has another topic over ZeroMQ than elsewhere",
+            )
+            .hint("name it with --topic, or ask one cluster at a time")),
+        }
+    }
+
     /// Publishes events, and waits until the peers have taken them.
     fn send(
         self,
@@ -234,15 +256,16 @@ impl Where {
         pace: Option<Duration>,
         console: &mut Console,
     ) -> Outcome {
-        let is_native = target.is_native();
+        let (is_native, tells_subscriptions) = (target.is_native(), target.tells_subscriptions());
+        let topic = self.topic(&target)?;
         let mut session = Session::of(target, OnPeerLoss::End)?;
         session.connect().await?;
-        if is_native {
-            match await_subscriber(&session, &self.topic, Some(self.timeout)).await {
+        if tells_subscriptions {
+            match await_subscriber(&session, &topic, Some(self.timeout)).await {
                 Waited::Ended(_) => return Ok(Exit::Interrupted),
                 Waited::Over(true) => {}
                 Waited::Over(false) => {
-                    let what = format!("no peer is subscribed to `{}`", self.topic);
+                    let what = format!("no peer is subscribed to `{topic}`");
                     return Err(Failure::new(Exit::NothingCame, what)
                         .hint("connect to the manager, or name its topic with --topic"));
                 }
@@ -255,7 +278,7 @@ impl Where {
                     pace.tick().await;
                 }
                 let view = broker::View::trusted(event);
-                session.endpoint.publish_async(&self.topic, &view).await
+                session.endpoint.publish_async(&topic, &view).await
             };
             console.progress(format_args!("{sent} of {} items", events.len()));
             match session.or_signal(send).await {

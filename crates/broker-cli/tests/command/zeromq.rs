@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use broker::proto::zmtp::{KEY_FILES, KEY_VARIABLES};
-use broker::zeek::EventBuilder;
+use broker::zeek::{EventBuilder, Message};
 use broker::zeromq::{
     Curve, CurveKeys, Forwarder, ForwarderOptions, KeyPair, LogReceiver, LogReceiverOptions,
     LogSender, LogSenderOptions, generate_curve_keypair,
@@ -157,6 +157,43 @@ fn commands_join_an_encrypted_cluster() {
     cluster.run(&["status"]).expect(0);
     let ended = cluster.run(&["doctor", "--topic", "/tool"]).expect(0);
     assert!(ended.out.contains("CURVE encrypts"), "{ended:?}");
+}
+
+/// More than one write of a socket.
+const ITEMS: usize = 5000;
+
+#[test]
+fn intelligence_reaches_the_manager_of_a_cluster() {
+    let cluster = Cluster::start();
+    let add = ["intel", "add", "192.0.2.66"];
+    let ended = cluster.run(&[&add[..], &["--timeout", "50ms"]].concat());
+    let what = "no peer is subscribed to `zeek.cluster.manager`";
+    assert!(ended.expect(4).err.contains(what));
+    let manager = cluster.member();
+    let heard = manager.subscriber(["zeek.cluster.manager"]).unwrap();
+    cluster.run(&add).expect(0);
+    let message = heard.recv_timeout(DEADLINE).unwrap().expect("the event");
+    let Message::Event(event) = Message::parse(message.view()) else {
+        panic!("an event");
+    };
+    assert_eq!(event.name(), b"Intel::insert_item");
+
+    // The command is at its end when the proxy has everything.
+    let feed = cluster.path("feed.dat");
+    let lines = (0..ITEMS).map(|number| format!("d{number}.example\tIntel::DOMAIN\n"));
+    let text: String = lines.collect();
+    std::fs::write(&feed, format!("#fields\tindicator\tindicator_type\n{text}")).unwrap();
+    cluster.run(&["intel", "load", &feed]).expect(0);
+    for number in 0..ITEMS {
+        let message = heard.recv_timeout(DEADLINE).unwrap().expect("an event");
+        let item = message.value().to_string();
+        let indicator = format!("d{number}.example,");
+        assert!(item.contains(&indicator), "{indicator} in {item}");
+    }
+
+    // One command for two kinds of cluster has to be told the topic.
+    let ended = cluster.run(&[&add[..], &["-u", "127.0.0.1:1"]].concat());
+    assert!(ended.expect(2).err.contains("--topic"));
 }
 
 #[test]
