@@ -112,8 +112,8 @@ impl Message {
     }
 
     /// The id of the peer that it came from, the last one on its way, as PeerInfo has it. None where it
-    /// is not known: of messages that went on to other peers, too, and of those from WebSocket servers,
-    /// WebSocket clients, ZeroMQ and this process.
+    /// is not known: of messages that went on to other peers, too, and of those from WebSocket clients and
+    /// this process. Of a ZeroMQ cluster and of servers of NATS it is the id that they have here together.
     #[getter]
     fn peer(&self) -> Option<String> {
         // Spec: wire 6. The sender is what an envelope begins with.

@@ -331,6 +331,16 @@ class TestConnections:
             next_event(events, broker.Status, broker.SC.PeerRemoved)
             assert sender.peers() == []
 
+    def test_messages_name_the_servers_as_the_list_of_peers_does(self, scene, server):
+        sender, receiver = join(scene, server), join(scene, server)
+        reach(sender, receiver)
+        with receiver.make_subscriber("/t") as messages:
+            # Servers learn of this subscription in their own time, too.
+            wait_until(lambda: sender.publish("/t", 1) or messages.available(), "a message is there")
+            message = messages.take(1)[0]
+        peer, = receiver.peers()
+        assert (message.value, message.peer) == (1, peer.peer.node_id())
+
     def test_peers_are_listed_by_their_address(self, scene, server):
         endpoint = join(scene, server)
         peer, = endpoint.peers()

@@ -113,6 +113,18 @@ def test_messages_come_in_order(answerer):
     assert {message.event for message in received} == {None}
 
 
+def test_a_message_over_a_web_socket_names_its_peer(scene):
+    answerer = scene.endpoint(tls=False)
+    port = answerer.listen_ws("127.0.0.1", 0)
+    with broker.sync.connect("ws://127.0.0.1:%d" % port, subscribe=["/t"]) as b:
+        for number in range(3):
+            answerer.publish("/t", number, wait_for_subscriber=DEADLINE_S)
+        received = [message for _, message in zip(range(3), b)]
+        info, = b.peers()
+    assert [message.value for message in received] == [0, 1, 2]
+    assert {message.peer for message in received} == {info.peer.node_id()}
+
+
 def test_a_message_knows_its_event_and_its_time(answerer):
     with broker.sync.connect("zeek://" + answerer.address, subscribe=["/t"]) as b:
         time = broker.now()

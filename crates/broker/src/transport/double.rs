@@ -292,6 +292,26 @@ fn a_peer_of_another_transport_is_a_peer() {
     assert!(endpoint.peers().is_empty());
 }
 
+/// The id that the envelope of a message begins with.
+fn sender(message: &Message) -> EndpointId {
+    let envelope = &message.frame()[broker_proto::frame::FRAME_LEN_SIZE..];
+    EndpointId::from_bytes(*envelope.first_chunk().unwrap())
+}
+
+#[test]
+fn a_message_that_stays_names_its_peer_also_when_it_had_to_wait() {
+    let (endpoint, peer) = peered(patient, capacity(1));
+    let messages = endpoint.subscriber(["/t"]).unwrap();
+    for number in 1..=4 {
+        peer.act(Act::Says("/t/1", number));
+    }
+    for number in 1..=4 {
+        let message = messages.recv_timeout(TIMEOUT).unwrap().unwrap();
+        assert_eq!(message.value(), Value::Count(number));
+        assert_eq!(sender(&message), PEER);
+    }
+}
+
 #[test]
 fn a_peer_that_leaves_is_lost() {
     let (endpoint, peer) = peered(lossy, Options::default());

@@ -13,7 +13,7 @@ use std::sync::Arc;
 #[cfg(any(feature = "http", test))]
 use std::task::{Context, Poll, ready};
 
-use broker_proto::frame::{EnvelopeError, Tag, write_envelope};
+use broker_proto::frame::{EnvelopeError, Tag, patch_hop, write_envelope};
 use broker_proto::mark::Mark;
 use broker_proto::{EndpointId, Origin, Topic};
 use bytes::Bytes;
@@ -61,7 +61,7 @@ pub(crate) struct ForeignInbox {
     delivery: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Messages behind it, as frames, and their topics.
     /// Bound: that of the caller of `poll_ready`, beyond which it reads nothing.
-    backlog: VecDeque<(Topic, Bytes)>,
+    backlog: VecDeque<(Topic, Vec<u8>)>,
     backlog_bytes: usize,
     /// Whether what is delivered now is for this endpoint's own consumers only.
     stays_here: bool,
@@ -174,12 +174,12 @@ impl ForeignInbox {
                 self.delivery = None;
                 self.handed_on += 1;
             }
-            let Some((topic, frame)) = self.backlog.pop_front() else {
+            let Some((topic, mut frame)) = self.backlog.pop_front() else {
                 return Poll::Ready(());
             };
             let size = frame.len().saturating_add(BACKLOG_ENTRY_BYTES);
             self.backlog_bytes = self.backlog_bytes.saturating_sub(size);
-            self.hand_on(&topic, &frame);
+            self.push(&topic, &mut frame);
         }
     }
 
@@ -203,7 +203,8 @@ impl ForeignInbox {
     fn write(&mut self, topic: &Topic, payload: &[u8]) -> Result<(), EnvelopeError> {
         self.frame.clear();
         self.frame.shrink_to(SCRATCH_MAX);
-        // As native peers have it: the sender of what is passed on is the endpoint that passes it on.
+        // As native peers have it: the sender of what is passed on is the endpoint that passes it on. Whether
+        // it is passed on is known when it is handed on.
         write_envelope(
             &mut self.frame,
             self.shared.data.id,
@@ -224,36 +225,35 @@ impl ForeignInbox {
         if self.delivery.is_some() {
             let size = self.frame.len().saturating_add(BACKLOG_ENTRY_BYTES);
             self.backlog_bytes = self.backlog_bytes.saturating_add(size);
-            let frame = Bytes::from(std::mem::take(&mut self.frame));
+            let frame = std::mem::take(&mut self.frame);
             self.backlog.push_back((topic.clone(), frame));
         } else {
             let mut frame = std::mem::take(&mut self.frame);
-            let mut shared = Bytes::new();
-            self.push(topic, Run::of_buffer(&mut frame, &mut shared));
+            self.push(topic, &mut frame);
             self.frame = frame;
         }
         number
     }
 
-    /// Hands on a message that has waited.
-    #[cfg(any(feature = "http", test))]
-    fn hand_on(&mut self, topic: &Topic, frame: &Bytes) {
-        self.push(topic, Run::shared(frame, 1));
-    }
-
-    fn push(&mut self, topic: &Topic, run: Run<'_>) {
-        let frame = run.as_slice();
+    /// Hands on a message to those that want it now.
+    fn push(&mut self, topic: &Topic, frame: &mut Vec<u8>) {
         let entry = self
             .memo
             .entry(&self.shared.data.routes, topic.as_bytes())
             .clone();
         entry.counter.count_received(1, frame.len() as u64);
         let targets = &entry.targets;
+        // What stays here tells programs the peer, as what came from a native one does.
+        if !targets.goes_on() {
+            patch_hop(frame, self.peer);
+        }
         let is_held =
             targets.is_watched() && self.shared.is_held(self.peer, topic.as_bytes(), frame);
         let stays_here = is_held || self.stays_here;
         let gets_it = |target: &&Target| !(stays_here && target.kind.is_peer());
         let data = &self.shared.data;
+        let mut shared = Bytes::new();
+        let run = Run::of_buffer(frame, &mut shared);
         let blocked = match self.when_full {
             WhenFull::Wait => inject_run(data, run, self.mark, targets, gets_it),
             WhenFull::Drop => {
