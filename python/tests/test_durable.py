@@ -307,13 +307,17 @@ class TestSubscribers:
             publish(sender, topic, number)
         with subscribe(receiver, topic, "all", start="first", prefetch=1) as messages:
             wait_until(messages.available, "its queue is full")
-            # Where its messages go to, as a client sees it that may see everything; a consumer of somebody
-            # else sends its own there.
-            inbox = spy.line().split()[-2].decode()
-            config = {"name": "other", "durable_name": "other", "deliver_subject": inbox, "ack_policy": "explicit"}
+            # Where its messages go to, as a client sees it that may see everything, and has the messages of a
+            # consumer of its own sent there.
+            inbox = spy.line().split()[3].decode()
+            config = {"name": "other", "durable_name": "other", "ack_policy": "explicit"}
             body = json.dumps({"stream_name": stream, "config": config}).encode()
+            spy.send(b"SUB back 2\r\nPUB $JS.API.CONSUMER.CREATE.%s.other back %d\r\n%s\r\n"
+                     % (stream.encode(), len(body), body))
+            while not spy.line().startswith(b"MSG back"):
+                pass
+            spy.send(b"PUB $JS.API.CONSUMER.MSG.NEXT.%s.other %s 1\r\n3\r\n" % (stream.encode(), inbox.encode()))
             # Closed before that is handled, it would be reset, as it has not read all that came.
-            spy.send(b"PUB $JS.API.CONSUMER.CREATE.%s.other %d\r\n%s\r\n" % (stream.encode(), len(body), body))
             spy.sync().close()
 
             def told():
