@@ -36,10 +36,11 @@ def operations(changes):
 class Endpoint:
     """What the stand-in tells; everything moves with time."""
 
-    def __init__(self, peers, topics, has_forwarder):
+    def __init__(self, peers, topics, has_forwarder, links=0):
         self.peers = peers
         self.has_forwarder = has_forwarder
         self.topics = topics
+        self.links = links
         self.began = time.monotonic()
 
     def stats(self):
@@ -55,6 +56,7 @@ class Endpoint:
             "drops": {"overflow": 7 if self.peers > 3 else 0, "cut-off": 0, "duplicate": 0, "refused-command": 0,
                       "stopped-command": 0},
             "forwarders": [self.forwarder(so_far)] if self.has_forwarder else [],
+            "links": [self.link(number, so_far) for number in range(self.links)],
             "program": {}, "refused-connections": 3, "silent-connections": 1, "refused-commands": 0,
             "refused-web-sockets": 0, "duplicates-dropped": 0, "forwarding": True, "loops-found": 0, "commands-stopped": 0,
             "peers": [self.peer(number, so_far) for number in range(self.peers)],
@@ -95,6 +97,11 @@ class Endpoint:
             "received": traffic(so_far * (number % 5)), "sent": queue(so_far * (number % 4), **lost),
             "round-trip": None if is_web else 0.0004 * (1 + number % 9),
         }
+
+    def link(self, number, so_far):
+        return {"address": f"nats://site-{number}:4222", "import": ["/alerts/", "/notices/"], "export": [""],
+                "peer": f"00000000-0000-4000-8000-{number:012}" if number else None, "connects": 3,
+                "received": traffic(so_far), "sent": traffic(so_far // 2), "dropped": 0}
 
     def forwarder(self, so_far):
         connections = [
@@ -156,11 +163,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(peers, topics=40, has_forwarder=False):
-    """The port of a server that tells of so many peers and topics, and of a forwarder if asked."""
+def serving(peers, topics=40, has_forwarder=False, links=0):
+    """The port of a server that tells of so many peers, topics and links, and of a forwarder if asked."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    server.endpoint = Endpoint(peers, topics, has_forwarder)
+    server.endpoint = Endpoint(peers, topics, has_forwarder, links)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -1,5 +1,6 @@
 """`broker bridge` and links of `broker node` on real servers of NATS, alone, in pairs, and as leaf nodes of sites."""
 
+import http.client
 import json
 import re
 import select
@@ -139,8 +140,19 @@ def join(scene, server):
     return endpoint
 
 
-def bridge(*urls, topic="/t/"):
-    return Command("bridge", *urls, "--topic", topic, "--no-tls", links=len(urls))
+def bridge(*urls, topic="/t/", more=()):
+    return Command("bridge", *urls, "--topic", topic, "--no-tls", *more, links=len(urls))
+
+
+def read(port, path):
+    connection = http.client.HTTPConnection(LOCALHOST, port, timeout=DEADLINE_S)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.status
+        return answer.read().decode()
+    finally:
+        connection.close()
 
 
 def reach(sender, receiver, topic="/t/reach"):
@@ -197,6 +209,85 @@ def test_a_cluster_on_zeromq_and_nats_and_native_peers_are_joined(scene, spaces)
                     return messages.get(1, 0.1) != []
                 wait_until(arrives, "events reach the cluster")
                 messages.poll()
+
+
+def test_what_crossed_a_link_is_told_over_all_its_connections(scene, spaces):
+    left, right = [join(scene, server) for server in spaces]
+    http_port = reserved_port()
+    scene.use(bridge(*map(url, spaces), more=["--http-listen", "%s:%d" % (LOCALHOST, http_port)]))
+    reach(left, right)
+
+    def link(server):
+        links = {it["address"]: it for it in json.loads(read(http_port, "/v1/stats"))["links"]}
+        assert sorted(links) == sorted(map(url, spaces))
+        return links[url(server)]
+
+    with right.make_subscriber("/t/x") as messages:
+        reach(left, right, "/t/x")
+        for number in range(100):
+            left.publish("/t/x", number)
+        while take_one(messages)[1] != 99:
+            pass
+    near, far = map(link, spaces)
+    assert near["peer"] and far["peer"] and near["import"] == near["export"] == ["/t/"]
+    assert near["received"]["messages"] >= 100 and near["received"]["bytes"] >= 100
+    wait_until(lambda: link(spaces[1])["sent"]["messages"] >= 100, "what was sent is counted")
+    sent, connects = far["sent"]["messages"], far["connects"]
+    assert connects >= 1 and far["dropped"] == 0
+
+    # A line that is cut is told, and its counts go on once it is there again.
+    spaces[1].kill()
+    wait_until(lambda: link(spaces[1])["peer"] is None, "it is told that the link is cut")
+    assert 'broker_link_up{link="%s"} 0' % url(spaces[1]) in read(http_port, "/metrics")
+    status = subprocess.run([sys.executable, "-m", "broker", "status", "http://%s:%d" % (LOCALHOST, http_port)],
+                            capture_output=True, text=True, timeout=DEADLINE_S)
+    assert re.search(re.escape(url(spaces[1])) + r" +cut ", status.stdout), status
+    spaces[1].start()
+    wait_until(lambda: link(spaces[1])["connects"] > connects, "the link is there again")
+    wait_until(lambda: right.nats_peer_counts()[url(spaces[1])]["peered"], "so is that of the other program")
+    reach(left, right)
+    assert link(spaces[1])["sent"]["messages"] > sent
+    metrics = read(http_port, "/metrics")
+    found = re.search(r'broker_link_sent_messages_total{link="%s"} (\d+)' % re.escape(url(spaces[1])), metrics)
+    assert int(found[1]) > sent
+
+
+def test_clients_of_a_bridge_are_judged_before_what_they_say_crosses(scene, spaces, tmp_path):
+    far = join(scene, spaces[0])
+    (tmp_path / "policy.toml").write_text("""
+        [roles.sensor]
+        publish = ["/t/alerts/"]
+        subscribe = ["/t/back"]
+        [principals.anonymous]
+        roles = ["sensor"]
+    """)
+    port = reserved_port()
+    (tmp_path / "node.toml").write_text("""
+        listen = ["%s:%d"]
+        [policy]
+        file = "policy.toml"
+        [[link]]
+        peer = "%s"
+        import = ["/t/"]
+        export = ["/t/"]
+    """ % (LOCALHOST, port, url(spaces[0])))
+    scene.use(Command("node", "--config", "node.toml", "--no-tls", links=1, cwd=tmp_path))
+    near = scene.endpoint(tls=False)
+    assert near.peer(LOCALHOST, port, retry=0.0)
+    reach(near, far, "/t/alerts/reach")
+    with far.make_subscriber("/t/") as messages, near.make_subscriber("/t/") as back:
+        reach(near, far, "/t/alerts/reach")
+        near.publish("/t/secret", 1)
+        near.publish("/t/alerts/x", 2)
+        while (message := take_one(messages))[0] != "/t/alerts/x":
+            assert message[0].startswith("/t/alerts/"), message
+        # Nor does it get what comes over the link but for its topics.
+        def arrives():
+            far.publish("/t/denied", 3)
+            far.publish("/t/back", 4)
+            return back.get(1, 0.1)
+        found = wait_until(arrives, "what it may have arrives") + back.poll()
+        assert {topic for topic, _ in found} == {"/t/back"}
 
 
 def placed(folder, ports):

@@ -234,6 +234,21 @@ def test_a_forwarder_looks_as_it_should(chromium):
         assert page.evaluate(bad) == ["900", "41", "900", "41"]
 
 
+def test_links_have_a_view_where_there_are_some(chromium):
+    tabs = "[...document.querySelectorAll('[role=tab]')].filter((it) => !it.hidden).map((it) => it.textContent)"
+    with page_server.serving(peers=1) as port:
+        page = look_at(chromium, port, how="asking")
+        assert "Links" not in page.evaluate(tabs)
+    with page_server.serving(peers=1, links=2) as port:
+        page = look_at(chromium, port, "Links", how="asking")
+        page.wait_for(f"{ROWS}.length === 2", "both are shown")
+        # The one that is cut is first, and marked.
+        assert page.evaluate(f"{ROWS}[0]").startswith("nats://site-0:4222cut/alerts/, /notices/everything")
+        bad = "[...document.querySelectorAll('#body td.bad')].map((it) => it.textContent)"
+        assert page.evaluate(bad) == ["cut"]
+        assert page.evaluate(f"{ROWS}[1]").startswith("nats://site-1:4222connected")
+
+
 def test_ten_thousand_topics_of_a_real_endpoint_can_be_searched(scene, chromium):
     here, there = scene.endpoint(), scene.endpoint()
     scene.use(there.make_subscriber([f"topic/{number:05}" for number in range(10_000)]))

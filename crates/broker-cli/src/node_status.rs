@@ -23,6 +23,7 @@ pub(crate) struct NodeStatus {
     pub(crate) stores: Vec<Store>,
     pub(crate) clients: Vec<Client>,
     pub(crate) topics: Vec<Topic>,
+    pub(crate) links: Vec<Link>,
     pub(crate) forwarders: Vec<Forwarder>,
     /// What its policy decided; `None` without one.
     pub(crate) policy: Option<Policy>,
@@ -134,6 +135,21 @@ pub(crate) struct Policy {
     pub(crate) limited: u64,
     /// Connections that proved nothing right.
     pub(crate) failures: u64,
+}
+
+/// A peering that only listed topics cross.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(crate) struct Link {
+    pub(crate) address: String,
+    pub(crate) import: Vec<String>,
+    pub(crate) export: Vec<String>,
+    /// While there is a connection.
+    pub(crate) peer: Option<String>,
+    pub(crate) connects: u64,
+    pub(crate) received: Traffic,
+    pub(crate) sent: Traffic,
+    pub(crate) dropped: u64,
 }
 
 /// A forwarder of ZeroMQ messages that a node runs.

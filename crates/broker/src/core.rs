@@ -8,7 +8,7 @@
 //! | `clock` | the clock that data stores go by |
 //! | `listeners` | what it listens on, and where it could not |
 //! | `link` | one connection as the control plane sees it |
-//! | `link_rules` | rules of links by the address of the peer |
+//! | `link_rules` | links by the address of the peer: rules, counts |
 //! | `gate` | permissions at the edges: principals, limits, the record of decisions |
 //! | `jet_stream` | the client of streams on servers of NATS |
 //! | `hooks` | what parts above do for it: outgoing connections, the end of data stores |

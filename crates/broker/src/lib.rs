@@ -158,9 +158,9 @@ pub use sqlite::{
     SqliteOptions, Synchronous,
 };
 pub use stats::{
-    COMMIT_SECONDS, CommitStats, ConsumerKind, ConsumerStats, Direction, Drops, ListenerKind,
-    ListenerStats, PeerStats, Processed, ProgramCounter, QueueStats, ReadCounts, Stats,
-    StoreOperations, StoreState, StoreStats, TopicStats, Traffic, Transport,
+    COMMIT_SECONDS, CommitStats, ConsumerKind, ConsumerStats, Direction, Drops, LinkStats,
+    ListenerKind, ListenerStats, PeerStats, Processed, ProgramCounter, QueueStats, ReadCounts,
+    Stats, StoreOperations, StoreState, StoreStats, TopicStats, Traffic, Transport,
 };
 pub use status_subscriber::StatusSubscriber;
 pub use store::{Backend, Store, StoreChange, StoreError, StoreEvent, StoreEvents};

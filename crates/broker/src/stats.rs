@@ -13,7 +13,7 @@ use broker_proto::{EndpointId, HandshakeFailures, NetworkAddress, RefusalCounts,
 
 use crate::core::link::Side;
 pub use crate::core::listeners::ListenerKind;
-pub use crate::flow::counters::{QueueStats, Traffic};
+pub use crate::flow::counters::{LinkStats, QueueStats, Traffic};
 pub use crate::flow::foreign::Transport;
 use crate::flow::target::TargetKind;
 pub use crate::flow::topic_counts::TopicStats;
@@ -43,6 +43,8 @@ pub struct Stats {
     pub connections: u64,
     /// The peers, sorted by id.
     pub peers: Vec<PeerStats>,
+    /// The links, sorted by address; those without a connection, too.
+    pub links: Vec<LinkStats>,
     /// Subscribers, hubs and WebSocket clients.
     pub consumers: Vec<ConsumerStats>,
     /// The data stores.
@@ -122,8 +124,7 @@ pub struct PeerStats {
     /// How often the peering was established again: with the address, where this endpoint makes the
     /// connection, otherwise with the id.
     pub reconnects: u64,
-    /// What came from it. Of WebSocket servers, see
-    /// [`Endpoint::web_socket_peer_counts`](crate::Endpoint::web_socket_peer_counts).
+    /// What came from it, copies of other messages left out.
     pub received: Traffic,
     /// What goes to it.
     pub sent: QueueStats,
@@ -310,6 +311,7 @@ pub(crate) fn of(node: &Node) -> Stats {
         },
         connections: node.shared.connections.now() as u64,
         peers,
+        links: node.shared.link_rules.stats(&links),
         consumers,
         stores: node.stores.stats(node.shared.clock.time_of_day()),
         #[cfg(feature = "tls")]

@@ -276,6 +276,28 @@ fn show(
         ];
         table(&head, &rows, console)?;
     }
+    if !status.links.is_empty() {
+        console.line("")?;
+        let rows = status.links.iter().map(|link| {
+            vec![
+                link.address.clone(),
+                match link.peer {
+                    Some(_) => "connected".to_owned(),
+                    None => "cut".to_owned(),
+                },
+                whole(link.received.messages),
+                bytes(link.received.bytes),
+                whole(link.sent.messages),
+                bytes(link.sent.bytes),
+                whole(link.dropped),
+            ]
+        });
+        let rows: Vec<_> = rows.collect();
+        let head = [
+            "LINK", "STATE", "RECEIVED", "BYTES", "SENT", "BYTES", "LOST",
+        ];
+        table(&head, &rows, console)?;
+    }
     if !status.forwarders.is_empty() {
         console.line("")?;
         let rows = status.forwarders.iter().map(|it| {

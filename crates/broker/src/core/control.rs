@@ -697,6 +697,9 @@ impl Shared {
                 table.set_link_rules(peer, rules.clone());
             }
         });
+        if let Some(rules) = &link.rules {
+            self.link_rules.note_connected(link, rules);
+        }
         let reconnects = control.reunions.note(known);
         link.install(peer, reconnects);
         self.peers_changed(None);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use broker_proto::frame::Tag;
+use broker_proto::{EndpointId, Topic};
 
 /// Messages, and their bytes with envelopes and lengths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,6 +22,32 @@ impl std::ops::AddAssign for Traffic {
         self.messages = self.messages.saturating_add(other.messages);
         self.bytes = self.bytes.saturating_add(other.bytes);
     }
+}
+
+/// A link: a peering that only listed topics cross, see
+/// [`Endpoint::set_link_rules`](crate::Endpoint::set_link_rules).
+///
+/// Counts begin with the rules and go on over all its connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkStats {
+    /// Where the other end is, as in events: a URL, or host and port.
+    pub address: String,
+    /// What may come in, as prefixes.
+    pub import: Vec<Topic>,
+    /// What may go out, as prefixes.
+    pub export: Vec<Topic>,
+    /// The peer at the other end; `None` while there is no connection.
+    pub peer: Option<EndpointId>,
+    /// Times that there was a connection.
+    pub connects: u64,
+    /// What came over it, copies of other messages left out, with what the rules dropped here: native
+    /// peers may send more than is asked.
+    pub received: Traffic,
+    /// What was sent over it.
+    pub sent: Traffic,
+    /// Messages that were to be sent and did not get into a full queue.
+    pub dropped: u64,
 }
 
 /// The messages that wait for a consumer, and what became of those before.

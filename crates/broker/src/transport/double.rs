@@ -224,7 +224,7 @@ fn endpoint(foreign: fn(Scheme) -> Option<&'static Foreign>, options: Options) -
                 let double = Double {
                     shared: shared.clone(),
                     link: dial.link.clone(),
-                    inbox: ForeignInbox::new(shared.clone(), PEER, when_full),
+                    inbox: ForeignInbox::new(shared.clone(), dial.link.clone(), PEER, when_full),
                     dial,
                     acts,
                     seen,

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 #[cfg(any(feature = "http", test))]
 use std::task::{Context, Poll, ready};
 
@@ -18,6 +19,7 @@ use broker_proto::mark::Mark;
 use broker_proto::{EndpointId, Origin, Topic};
 use bytes::Bytes;
 
+use crate::core::link::Link;
 use crate::core::shared::Shared;
 use crate::flow::foreign::WhenFull;
 use crate::flow::inject::{inject_or_drop, inject_run};
@@ -48,6 +50,8 @@ pub(crate) enum Handed {
 /// Hands on what one foreign peer sends.
 pub(crate) struct ForeignInbox {
     shared: Arc<Shared>,
+    /// The connection, which counts what comes.
+    link: Arc<Link>,
     peer: EndpointId,
     when_full: WhenFull,
     memo: TopicMemo,
@@ -70,11 +74,17 @@ pub(crate) struct ForeignInbox {
 }
 
 impl ForeignInbox {
-    pub(crate) fn new(shared: Arc<Shared>, peer: EndpointId, when_full: WhenFull) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        link: Arc<Link>,
+        peer: EndpointId,
+        when_full: WhenFull,
+    ) -> Self {
         let forwarding = !shared.options.disable_forwarding;
         Self {
             memo: TopicMemo::new(Origin::Peer(peer), forwarding),
             shared,
+            link,
             peer,
             when_full,
             frame: Vec::new(),
@@ -221,6 +231,9 @@ impl ForeignInbox {
     /// Hands on the frame, or has it wait behind others.
     fn pass_on(&mut self, topic: &Topic) -> InboxNumber {
         let number = InboxNumber(self.taken);
+        self.link.received.count(1, self.frame.len());
+        let received = &self.shared.data.totals.received;
+        received.fetch_add(1, Ordering::Relaxed);
         self.taken += 1;
         if self.delivery.is_some() {
             let size = self.frame.len().saturating_add(BACKLOG_ENTRY_BYTES);

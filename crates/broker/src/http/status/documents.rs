@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use axum::http::StatusCode;
 use broker_data::Timestamp;
+use broker_proto::Topic;
 use broker_proto::store::Role;
 use serde_json::{Map, Value, json};
 
@@ -14,8 +15,8 @@ use crate::core::forwarders::ForwarderConnection;
 use crate::core::websocket_counts::WebSocketCounts;
 use crate::policy::PolicyCounts;
 use crate::stats::{
-    ConsumerStats, ListenerStats, PeerStats, QueueStats, Stats, StoreStats, TopicStats, Traffic,
-    Transport,
+    ConsumerStats, LinkStats, ListenerStats, PeerStats, QueueStats, Stats, StoreStats, TopicStats,
+    Traffic, Transport,
 };
 use crate::store::Node;
 
@@ -141,6 +142,26 @@ fn peer(peer: &PeerStats) -> (String, Value) {
         "round-trip": peer.round_trip.map(|it| it.as_secs_f64()),
     });
     (id, document)
+}
+
+fn link(link: &LinkStats) -> Value {
+    let topics = |topics: &[Topic]| -> Vec<String> {
+        let topics = topics.iter();
+        topics
+            .map(|it| String::from_utf8_lossy(it.as_bytes()).into_owned())
+            .collect()
+    };
+    let traffic = |it: Traffic| json!({ "messages": it.messages, "bytes": it.bytes });
+    json!({
+        "address": link.address,
+        "import": topics(&link.import),
+        "export": topics(&link.export),
+        "peer": link.peer.map(|id| id.to_string()),
+        "connects": link.connects,
+        "received": traffic(link.received),
+        "sent": traffic(link.sent),
+        "dropped": link.dropped,
+    })
 }
 
 fn by_name(counts: &[(&str, u64)]) -> Map<String, Value> {
@@ -281,6 +302,7 @@ pub(super) fn stats(snapshot: &Snapshot) -> Value {
         "loops-found": stats.loops_found,
         "commands-stopped": stats.commands_stopped,
         "peers": all(stats.peers.iter().map(peer).collect()),
+        "links": stats.links.iter().map(link).collect::<Vec<Value>>(),
         "subscribers": all(stats.consumers.iter().map(consumer).collect()),
         "stores": stats.stores.iter().map(store).collect::<Vec<Value>>(),
         "clients": all(snapshot.clients.iter().map(client).collect()),

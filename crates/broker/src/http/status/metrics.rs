@@ -5,6 +5,7 @@
 
 #[cfg(feature = "zeromq")]
 mod forwarders;
+mod links;
 
 use std::fmt;
 
@@ -215,6 +216,7 @@ impl Collector for Snapshot {
         self.encode_original(&mut families)?;
         self.encode_endpoint(&mut families)?;
         self.encode_peers(&mut families)?;
+        links::encode(&mut families, &self.stats.links)?;
         self.encode_consumers(&mut families)?;
         self.encode_stores(&mut families)?;
         self.encode_web_sockets(&mut families)?;
@@ -723,6 +725,7 @@ mod tests {
                 processed: Processed::default(),
                 connections: 1000,
                 peers: (0..peers).map(peer).collect(),
+                links: Vec::new(),
                 consumers: Vec::new(),
                 stores: Vec::new(),
                 certificate_expiry: None,

@@ -102,7 +102,7 @@ impl Conversation {
         let peer = EndpointId::named("nats", &url.host());
         Self {
             counts: shared.nats.counters.of(&url.host()),
-            inbox: ForeignInbox::new(shared.clone(), peer, FOREIGN.when_full),
+            inbox: ForeignInbox::new(shared.clone(), link.clone(), peer, FOREIGN.when_full),
             shared,
             connection,
             link,

@@ -299,6 +299,7 @@ impl Remote {
         count(&self.counts.peered, 1);
         self.inbox = Some(ForeignInbox::new(
             self.shared.clone(),
+            self.link.clone(),
             peer,
             FOREIGN.when_full,
         ));

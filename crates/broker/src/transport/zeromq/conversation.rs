@@ -234,7 +234,12 @@ impl Conversation {
         tracing::info!(event = "zeromq-peer-joined", peer = %self.peer);
         count(&self.counts.connects, 1);
         count(&self.counts.peered, 1);
-        let inbox = ForeignInbox::new(self.shared.clone(), self.peer, FOREIGN.when_full);
+        let inbox = ForeignInbox::new(
+            self.shared.clone(),
+            self.link.clone(),
+            self.peer,
+            FOREIGN.when_full,
+        );
         self.inbox = Some(inbox);
         self.change = FilterChange::None;
         self.shared

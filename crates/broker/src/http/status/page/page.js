@@ -305,6 +305,27 @@ const VIEWS = {
       words("in words", (row) => row.text),
     ],
   },
+  Links: {
+    none: "There is no link here.",
+    // Few endpoints have one.
+    isThere: (now) => now.links?.length > 0,
+    rows: (now) => now.links ?? [],
+    first: (row) => row.peer ? 0 : 1,
+    columns: [
+      { ...words("link", (row) => row.address), kind: "short" },
+      { ...words("state", (row) => row.peer ? "connected" : "cut"), isBad: (row) => !row.peer },
+      words("import", (row) => row.import.map((it) => it || "everything").join(", ")),
+      words("export", (row) => row.export.map((it) => it || "everything").join(", ")),
+      figure("in/s", (row) => row.in, rate),
+      figure("out/s", (row) => row.out, rate),
+      figure("received", (row) => row.received.messages),
+      figure("sent", (row) => row.sent.messages),
+      figure("bytes in", (row) => row.received.bytes, bytes),
+      figure("bytes out", (row) => row.sent.bytes, bytes),
+      figure("lost", (row) => row.dropped, whole, (row) => row.dropped > 0),
+      figure("connects", (row) => row.connects),
+    ],
+  },
   Forwarder: {
     none: "There is no forwarder here.",
     // Few endpoints have one.
@@ -804,6 +825,9 @@ function compare(now) {
   const taken = since(now.subscribers, old?.subscribers, "number", (one) => one.queue.messages);
   for (const peer of now.peers) Object.assign(peer, { in: came.get(peer.id), out: went.get(peer.id) });
   for (const one of now.subscribers) one.taken = taken.get(one.number);
+  const overLinks = (way) => since(now.links ?? [], old?.links, "address", (one) => one[way].messages);
+  const [linkIn, linkOut] = [overLinks("received"), overLinks("sent")];
+  for (const one of now.links ?? []) Object.assign(one, { in: linkIn.get(one.address), out: linkOut.get(one.address) });
   now.outlets = (now.forwarders ?? []).flatMap(outlets);
   const passed = since(now.outlets, old?.outlets, "key", (one) => one.messages);
   for (const one of now.outlets) one.rate = passed.get(one.key);
