@@ -236,6 +236,42 @@ fn what_native_peers_publish_is_what_the_decision_says() {
 }
 
 #[test]
+fn events_of_peers_whose_arguments_do_not_fit_are_refused() {
+    let gateway = Gateway::new(ROLES);
+    let mut options = gateway.policy(ROLES);
+    let schema = "NetControl::add_rule(id: string, cost: count)";
+    let schema = broker::policy::Schema::parse(schema).unwrap();
+    options.policy.set_schema(schema);
+    gateway.endpoint.set_policy(&options).unwrap();
+    let everything = gateway.endpoint.subscriber(["/netcontrol/"]).unwrap();
+    let peer = gateway.peer("responder");
+    assert!(peer.await_subscriber("/netcontrol/x", DEADLINE).wait());
+    let add = || EventBuilder::new("NetControl::add_rule");
+    let fits = add().argument("id").argument(&1_u64);
+    let publish = |event: &EventBuilder| peer.publish("/netcontrol/x", event).unwrap();
+    for bad in [
+        add(),
+        add().argument("id"),
+        add().argument("id").argument(&1_i64),
+        add().argument(&1_u64).argument("id"),
+        EventBuilder::new("NetControl::remove_rule").argument("id"),
+    ] {
+        publish(&bad);
+    }
+    publish(&fits);
+    gateway.hear_out(&peer);
+    assert_eq!(got(&everything), ["/netcontrol/x"]);
+    let mut batch = BatchBuilder::new();
+    batch.push(&add()).unwrap();
+    batch.push(&fits).unwrap();
+    peer.publish("/netcontrol/x", &batch).unwrap();
+    let message = everything.recv_timeout(DEADLINE).unwrap().unwrap();
+    assert_eq!(names(&message), ["NetControl::add_rule"]);
+    let counts = gateway.endpoint.policy_counts();
+    assert_eq!(counts[&gateway.principal("responder")].denied, 6);
+}
+
+#[test]
 fn one_bad_event_of_a_batch_of_a_peer_is_refused_alone() {
     let gateway = Gateway::new(ROLES);
     let everything = gateway.endpoint.subscriber(["/netcontrol/"]).unwrap();

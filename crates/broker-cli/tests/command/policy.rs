@@ -295,8 +295,26 @@ fn a_node_judges_its_clients_and_reads_the_policy_again() {
         let said = node.says("the policy is as before");
         assert!(said.contains(expected), "{said}");
     }
-    replace(&good);
-    node.says("policy-in-effect");
+    // A schema that makes no sense, or is not there, is told of at once, and taken when it is mended.
+    let schema = folder.path().join("events.txt");
+    for (broken, expected) in [
+        (Some("N::a(x: number)"), "line 1, column 9"),
+        (None, "events.txt` is no file"),
+    ] {
+        let with_schema = good.replace("schema = \"\"", "schema = \"events.txt\"");
+        assert_ne!(with_schema, good);
+        match broken {
+            Some(text) => std::fs::write(&schema, text).unwrap(),
+            None => std::fs::remove_file(&schema).unwrap(),
+        }
+        replace(&with_schema);
+        let said = node.says("the policy is as before");
+        assert!(said.contains(expected), "{said}");
+        std::fs::write(&schema, "N::a(x: count)").unwrap();
+        node.says("policy-in-effect");
+        replace(&good);
+        node.says("policy-in-effect");
+    }
     assert_eq!(status(&port, &token), "101");
     node.signal(Signal::TERM);
     node.end().expect(0);

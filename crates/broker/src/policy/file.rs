@@ -59,6 +59,16 @@ impl PolicyFile {
         Self::parse(&text, path)
     }
 
+    /// Returns the file with the types of events' arguments that a policy names, whether or not that file
+    /// makes sense; `None` if the policy names none, or makes no sense itself.
+    pub fn schema_named_by(path: impl AsRef<Path>) -> Option<PathBuf> {
+        let path = path.as_ref();
+        let text = text_of_file(path).ok()?;
+        let document = DeTable::parse(&text).ok()?;
+        let (_, schema) = of_document(&text, document.get_ref()).ok()?;
+        schema.map(|(name, _)| path.with_file_name(name))
+    }
+
     /// Reads the text of a file; the path is for errors, and its folder that of a schema.
     ///
     /// # Errors

@@ -226,3 +226,88 @@ fn a_name_of_a_certificate_makes_a_principal() {
         "{text}"
     );
 }
+
+/// Status of the answer to a request over HTTPS, with a certificate or without one.
+#[cfg(feature = "status")]
+fn https(port: u16, path: &str, client: Option<&Identity>, authority: &Identity) -> String {
+    use openssl::ssl::{SslConnector, SslMethod};
+    use std::io::{Read as _, Write as _};
+
+    let mut builder = SslConnector::builder(SslMethod::tls_client()).unwrap();
+    let trusted = builder.cert_store_mut();
+    trusted.add_cert(authority.certificate.clone()).unwrap();
+    if let Some(client) = client {
+        builder.set_certificate(&client.certificate).unwrap();
+        builder.set_private_key(&client.key).unwrap();
+    }
+    let stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    // What TLS refuses may be told at the handshake or after it.
+    let Ok(mut stream) = builder.build().connect("localhost", stream) else {
+        return "refused".to_owned();
+    };
+    let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let mut start = [0; 12];
+    let asked = stream.write_all(head.as_bytes());
+    match asked.and_then(|()| stream.read_exact(&mut start)) {
+        Ok(()) => String::from_utf8_lossy(&start[9..]).into_owned(),
+        Err(_) => "refused".to_owned(),
+    }
+}
+
+#[cfg(feature = "status")]
+#[test]
+fn a_certificate_is_a_principal_over_https() {
+    const RIGHTS: &str = r#"
+[roles.metrics]
+http = ["/metrics"]
+[roles.stats]
+http = ["/v1/stats"]
+[principals."spiffe://corp/grafana"]
+roles = ["metrics"]
+[principals.operator]
+certificates = ["cn:operator"]
+roles = ["metrics", "stats"]
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let authority = Identity::new("authority", &[], Time::Now, None);
+    let other = Identity::new("authority", &[], Time::Now, None);
+    let names = ["dns:localhost", "ip:127.0.0.1"];
+    let server = Identity::new("gateway", &names, Time::Now, Some(&authority));
+    let server = server.options(path, &authority);
+    let policy: PolicyOptions = PolicyFile::parse(RIGHTS, "policy.toml").unwrap().into();
+    let gateway = endpoint(server.clone(), Some(policy));
+    let options = broker::HttpOptions {
+        tls: Some(server),
+        ..broker::HttpOptions::default()
+    };
+    let port = gateway.serve_http("127.0.0.1", 0, options).wait().unwrap();
+    let identity = |common, alternatives: &[&str], time, signer| {
+        Identity::new(common, alternatives, time, Some(signer))
+    };
+    let grafana = identity("x", &["spiffe://corp/grafana"], Time::Now, &authority);
+    let operator = identity("operator", &[], Time::Now, &authority);
+    let stranger = identity("stranger", &[], Time::Now, &authority);
+    for (client, metrics, stats) in [
+        (&grafana, "200", "403"),
+        (&operator, "200", "200"),
+        (&stranger, "401", "401"),
+    ] {
+        assert_eq!(https(port, "/metrics", Some(client), &authority), metrics);
+        assert_eq!(https(port, "/v1/stats", Some(client), &authority), stats);
+    }
+    for bad in [
+        Some(identity("operator", &[], Time::Over, &authority)),
+        Some(identity("operator", &[], Time::Now, &other)),
+        None,
+    ] {
+        let answer = https(port, "/v1/stats", bad.as_ref(), &authority);
+        assert!(answer == "refused" || answer == "401", "{answer}");
+    }
+    // The right goes with the policy, and the principal with its name.
+    let without = RIGHTS.replace("cn:operator", "cn:other");
+    let policy: PolicyOptions = PolicyFile::parse(&without, "policy.toml").unwrap().into();
+    gateway.set_policy(&policy).unwrap();
+    assert_eq!(https(port, "/v1/stats", Some(&operator), &authority), "401");
+}

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::pin::pin;
 use std::time::Duration;
 
-use broker::policy::Policy;
+use broker::policy::{Policy, PolicyFile};
 use broker::{Backend, CloneOptions, Endpoint, Options, PolicyOptions, Retry, SqliteOptions};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -252,7 +252,13 @@ impl Running {
         let file = match self.configuration.policy.read() {
             Ok(Some(file)) => file,
             Ok(None) => return,
-            Err(failure) => return failed(&failure),
+            Err(failure) => {
+                // The one that is named from now on may be what is wrong: it is read again when it is mended.
+                if let Some(schema) = PolicyFile::schema_named_by(path) {
+                    watch.schema = Some(schema);
+                }
+                return failed(&failure);
+            }
         };
         watch.schema.clone_from(&file.schema_file);
         let policy = PolicyOptions::from(file);

@@ -260,3 +260,159 @@ impl PeerFilter {
         }
     }
 }
+
+#[cfg(feature = "policy")]
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::Arc;
+
+    use broker_data::{Kind, to_bytes};
+    use broker_proto::store::command::Content;
+    use broker_proto::store::entity::EntityId;
+    use broker_proto::store::{clone_topic, master_topic};
+
+    use super::super::Gate;
+    use super::*;
+    use crate::policy::PolicyFile;
+
+    const STORES: [&str; 4] = ["none", "read", "write", "clear"];
+
+    fn contents(key: &[u8]) -> [(Content<'_>, &'static str); 13] {
+        let (value, publisher, expiry) = (key, EntityId::NIL, None);
+        let (who, request, init) = (publisher, 1, Kind::Count);
+        let put = Content::Put {
+            key,
+            value,
+            expiry,
+            publisher,
+        };
+        let put_unique = Content::PutUnique {
+            key,
+            value,
+            expiry,
+            who,
+            request,
+            publisher,
+        };
+        let result = Content::PutUniqueResult {
+            inserted: true,
+            who,
+            request,
+            publisher,
+        };
+        let add = Content::Add {
+            key,
+            value,
+            init,
+            expiry,
+            publisher,
+        };
+        let subtract = Content::Subtract {
+            key,
+            value,
+            expiry,
+            publisher,
+        };
+        let attach = Content::AttachWriter {
+            offset: 1,
+            heartbeat: 1,
+        };
+        let nack = Content::Nack {
+            missing: Cow::Borrowed(&[1]),
+        };
+        [
+            (put, "write"),
+            (put_unique, "write"),
+            (result, "write"),
+            (Content::Erase { key, publisher }, "write"),
+            (Content::Expire { key, publisher }, "write"),
+            (add, "write"),
+            (subtract, "write"),
+            (Content::Clear { publisher }, "clear"),
+            (attach, "read"),
+            (Content::Keepalive { seq: 1 }, "read"),
+            (Content::CumulativeAck { seq: 1 }, "read"),
+            (nack, "read"),
+            (Content::RetransmitFailed { seq: 1 }, "read"),
+        ]
+    }
+
+    /// What a right includes.
+    fn rank(right: &str) -> usize {
+        STORES.iter().position(|it| *it == right).unwrap()
+    }
+
+    #[test]
+    fn commands_of_stores_are_judged_as_the_reference_says() {
+        let text = "[roles.all]\npublish = [\"\"]\nsubscribe = [\"\"]\n\
+                    stores = { \"read\" = \"read\", \"write\" = \"write\", \"clear\" = \"clear\", \"denied-read\" = \"read\", \"denied-write\" = \"write\", \"denied-clear\" = \"clear\" }\n\
+                    limits = { denials_max = 100000 }\n\
+                    [roles.limited]\ndeny.stores = { \"denied-*\" = \"write\" }\n\
+                    [roles.readers]\nstores = { \"*\" = \"read\" }\n\
+                    [roles.nothing]\npublish = [\"\"]\n\
+                    [principals.anonymous]\nroles = [\"all\"]\n\
+                    [principals.\"anonymous@1\"]\nroles = [\"all\", \"limited\"]\n\
+                    [principals.\"anonymous@2\"]\nroles = [\"readers\"]\n\
+                    [principals.\"anonymous@3\"]\nroles = [\"nothing\"]\n";
+        let policy = PolicyFile::parse(text, "policy.toml").unwrap();
+        let gate = Arc::new(Gate::new(&policy.into()).unwrap());
+        let key = to_bytes(&1_u64).unwrap();
+        let own = EndpointId::from_bytes([1; 16]);
+        let mut asked = 0;
+        for port in 0..4 {
+            let remote = IpAddr::V4(Ipv4Addr::LOCALHOST);
+            let mut peer = gate.admit_peer(&Ok(Vec::new()), remote, port).unwrap();
+            for right in STORES {
+                for start in ["", "denied-"] {
+                    let name = format!("{start}{right}");
+                    let given = match port {
+                        2 => rank("read"),
+                        3 => rank("none"),
+                        1 if start == "denied-" => rank(right).min(rank("read")),
+                        _ => rank(right),
+                    };
+                    for (content, needed) in contents(&key) {
+                        for (topic, to_master) in
+                            [(master_topic(&name), true), (clone_topic(&name), false)]
+                        {
+                            for sender in [own, EndpointId::from_bytes([2; 16])] {
+                                let command = Command {
+                                    seq: 1,
+                                    sender: EntityId {
+                                        endpoint: sender,
+                                        ..EntityId::NIL
+                                    },
+                                    receiver: EntityId::NIL,
+                                    content: content.clone(),
+                                };
+                                let mut payload = Vec::new();
+                                command.encode(&mut payload);
+                                let is_action = content.is_action();
+                                let judged = peer.command(topic.as_bytes(), &payload, own);
+                                // Who speaks as a master, or for others, decides about all of it.
+                                let needed = if to_master && sender == own {
+                                    rank(needed)
+                                } else {
+                                    rank("clear")
+                                };
+                                let expected = if needed <= given {
+                                    Judgement::Go(Duration::ZERO)
+                                } else if is_action && sender == own {
+                                    Judgement::RefusedRequest
+                                } else {
+                                    Judgement::Refused
+                                };
+                                let what = format!("{port} {topic} {content:?} {sender}");
+                                assert_eq!(judged, expected, "{what}");
+                                asked += 1;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        assert_eq!(asked, 4 * 8 * 13 * 2 * 2);
+    }
+}
