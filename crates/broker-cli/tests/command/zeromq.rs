@@ -159,6 +159,9 @@ fn commands_join_an_encrypted_cluster() {
     assert!(ended.out.contains("CURVE encrypts"), "{ended:?}");
 }
 
+/// More than one write of a socket.
+const ITEMS: usize = 5000;
+
 #[test]
 fn intelligence_reaches_the_manager_of_a_cluster() {
     let cluster = Cluster::start();
@@ -174,6 +177,19 @@ fn intelligence_reaches_the_manager_of_a_cluster() {
         panic!("an event");
     };
     assert_eq!(event.name(), b"Intel::insert_item");
+
+    // The command is at its end when the proxy has everything.
+    let feed = cluster.path("feed.dat");
+    let lines = (0..ITEMS).map(|number| format!("d{number}.example\tIntel::DOMAIN\n"));
+    let text: String = lines.collect();
+    std::fs::write(&feed, format!("#fields\tindicator\tindicator_type\n{text}")).unwrap();
+    cluster.run(&["intel", "load", &feed]).expect(0);
+    for number in 0..ITEMS {
+        let message = heard.recv_timeout(DEADLINE).unwrap().expect("an event");
+        let item = message.value().to_string();
+        let indicator = format!("d{number}.example,");
+        assert!(item.contains(&indicator), "{indicator} in {item}");
+    }
 
     // One command for two kinds of cluster has to be told the topic.
     let ended = cluster.run(&[&add[..], &["-u", "127.0.0.1:1"]].concat());

@@ -21,7 +21,7 @@ use tracing::Instrument;
 
 use super::conversation::Conversation;
 use super::dial;
-use crate::config::{ZeroMqPeerOptions, timespan};
+use crate::config::{SHUTDOWN_TIMEOUT, ZeroMqPeerOptions, timespan};
 use crate::core::count::count;
 use crate::core::hooks::Dial;
 use crate::core::link::Link;
@@ -39,10 +39,6 @@ const TURN_READS: usize = 8;
 
 /// Turns before the task yields to others.
 const TURNS_MAX: usize = 8;
-
-/// How long what is queued may take to be sent when the peering is over: Zeek's own value.
-/// Spec: zeromq 5.2.
-const LINGER: Duration = Duration::from_millis(500);
 
 /// How the task ends.
 enum End {
@@ -245,11 +241,12 @@ impl Peering {
             self.session.set_wanted(wanted);
         }
         if self.leaving.is_none() && self.link.is_closing() {
-            self.leaving = Some(Box::pin(sleep(LINGER)));
+            self.leaving = Some(Box::pin(sleep(SHUTDOWN_TIMEOUT)));
         }
     }
 
-    /// Whether the control plane let go of it and everything is sent, or there was time enough.
+    /// Whether the control plane let go of it and everything is sent, or there was time enough: as long as a
+    /// native peer has, where Zeek gives up after half a second, as a busy proxy takes longer for a long queue.
     fn has_left(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(leaving) = &mut self.leaving else {
             return false;
