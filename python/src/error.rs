@@ -172,19 +172,15 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("DurableTimeout", &classes.durable_timeout)
 }
 
+/// The exception is made here and now: one that PyO3 makes when it is looked at gives up the interpreter
+/// for a moment, and a thread that an ending program leaves behind would not get it back.
 fn raise(pick: impl FnOnce(&Classes) -> &Py<PyType>, code: u8, text: String) -> PyErr {
-    Python::attach(|py| {
-        let class = match classes(py) {
-            Ok(classes) => pick(classes).bind(py).clone(),
-            Err(error) => return error,
-        };
-        let error = PyErr::from_type(class, text);
-        let code = ErrorCode::object(py, code);
-        match code.and_then(|code| error.value(py).setattr("code", code)) {
-            Ok(()) => error,
-            Err(failed) => failed,
-        }
-    })
+    let make = |py: Python<'_>| -> PyResult<PyErr> {
+        let error = pick(classes(py)?).bind(py).call1((text,))?;
+        error.setattr("code", ErrorCode::object(py, code)?)?;
+        Ok(PyErr::from_value(error))
+    };
+    Python::attach(|py| make(py).unwrap_or_else(|failed| failed))
 }
 
 /// An `OSError` with the system's number.

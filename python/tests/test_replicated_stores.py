@@ -120,6 +120,22 @@ class TestOneEndpoint:
             assert event.code() == broker.EC.TypeClash
         assert store.get("text") == "a"
 
+    def test_a_change_that_the_stream_has_no_room_for_is_an_error(self, scene, server, name):
+        _, store = attach(scene, name, options(server))
+        large = "x" * 600_000
+        changes = [
+            lambda: store.put("value", large),
+            lambda: store.put(large, 1),
+            lambda: store.put_unique("unique", large),
+        ]
+        for change in changes:
+            with pytest.raises(broker.StoreError, match="has room for"):
+                change()
+        store.put("text", "a")
+        with pytest.raises(broker.StoreError, match="has room for"):
+            store.append("text", large)
+        assert store.snapshot() == {"text": "a"}
+
     def test_what_is_over_is_removed(self, scene, server, name):
         _, store = attach(scene, name, options(server))
         store.put("short", 1, datetime.timedelta(milliseconds=1))

@@ -9,6 +9,7 @@ mod servers;
 use std::sync::Arc;
 use std::time::Duration;
 
+use broker_proto::ErrorCode;
 use broker_proto::nats::Subjects;
 use broker_proto::nats::jetstream::RequestError;
 use broker_proto::nats::jetstream::replicated::{self, LEASES_FROM, Places};
@@ -277,7 +278,8 @@ impl PendingChange {
     ///
     /// # Errors
     ///
-    /// [`StoreError::NotApplied`] when it never will, [`StoreError::OutcomeUnknown`] and
+    /// [`StoreError::Refused`] when it is too large for the stream, [`StoreError::NotApplied`] when it never
+    /// will be there, [`StoreError::OutcomeUnknown`] and
     /// [`StoreError::Timeout`] when that is not known.
     pub fn wait(mut self) -> Result<(), StoreError> {
         let answer = self.wait_timeout(STORE_REQUEST_TIMEOUT);
@@ -307,10 +309,11 @@ impl PendingChange {
     }
 }
 
-/// A refusal is told by an event, as every master does it.
+/// What a change does not fit, such as a value of another type, is told by an event only, as every master
+/// does it. What the stream has no room for is an error, as all that is not stored.
 fn told(answer: UniqueAnswer) -> Result<(), StoreError> {
     match answer {
-        Ok(_) | Err(StoreError::Refused(_)) => Ok(()),
-        Err(error) => Err(error),
+        Err(StoreError::Refused(failure)) if failure.code != ErrorCode::BackendFailure => Ok(()),
+        answer => answer.map(drop),
     }
 }

@@ -122,7 +122,11 @@ impl Config {
         let _ = writeln!(text, "  # From the environment of the server.");
         let _ = writeln!(text, "  password: $BROKER_NATS_PASSWORD");
         let _ = writeln!(text, "  permissions: {{");
-        let _ = writeln!(text, "    publish: [{}]", list(&["$JS.API.>", "$JS.ACK.>"]));
+        let _ = writeln!(
+            text,
+            "    publish: [{}]",
+            list(&["$JS.API.>", "$JS.ACK.>", "bkst.>", "$KV.>"])
+        );
         let _ = writeln!(text, "    subscribe: [{}]", list(&["_INBOX.>"]));
         let _ = writeln!(text, "  }}");
         let _ = writeln!(text, "}} ] }}");
@@ -160,7 +164,7 @@ mod tests {
             "  sync_interval: always",
             "  store_dir: \"/s \\\"x\\\"\"",
             "  routes: [\"nats://b:6222\", \"nats://c:6222\"]",
-            "    publish: [\"bk.>\", \"bkb.>\", \"bkr.>\", \"$JS.API.>\", \"$JS.ACK.>\"]",
+            "    publish: [\"bk.>\", \"bkb.>\", \"bkr.>\", \"$JS.API.>\", \"$JS.ACK.>\", \"bkst.>\", \"$KV.>\"]",
             "    subscribe: [\"bk.>\", \"bkb.>\", \"bkr.>\", \"_INBOX.>\"]",
         ] {
             assert!(text.lines().any(|it| it == line), "{line}\n{text}");
