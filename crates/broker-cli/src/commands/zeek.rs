@@ -4,6 +4,9 @@
 //! subscribes to `zeek/control/` and its endpoint id, and answers below `zeek/control`.
 //! Spec: zeek 3.1.
 
+mod schema;
+mod scripts;
+
 use std::time::Duration;
 
 use broker::data::json::put_string;
@@ -34,11 +37,12 @@ const EXAMPLES: &str = "Examples:
   broker zeek set Notice::mail_dest '\"me@example.org\"'
   broker zeek net-stats --node worker-1
   broker zeek shutdown -u localhost:9999
+  broker zeek schema site/ --event 'NetControl::*' > events.schema
 
 The process has to have loaded policy/frameworks/control/controllee, which
 zeekctl does. Each request goes to every peer, or to those of --node.";
 
-/// Ask Zeek processes: globals, statistics, peers, shutdown
+/// Ask Zeek processes: globals, statistics, peers, shutdown; read its scripts
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{GRAMMAR}\n\n{EXIT_CODES}"))]
 pub(crate) struct ZeekCommand {
@@ -48,6 +52,14 @@ pub(crate) struct ZeekCommand {
 
 #[derive(Debug, Clone, Subcommand)]
 enum What {
+    #[command(flatten)]
+    Question(Box<Question>),
+    Schema(schema::SchemaArguments),
+}
+
+/// What processes are asked.
+#[derive(Debug, Clone, Subcommand)]
+enum Question {
     /// Print the value of a global
     Id {
         /// Name, with its module: Log::default_rotation_interval
@@ -107,14 +119,23 @@ impl Node {
 
 impl ZeekCommand {
     pub(crate) fn run(self, global: &Global, console: &mut Console) -> Outcome {
-        let target = Target::find(&self.what.place().connection, global)?;
+        match self.what {
+            What::Question(question) => question.run(global, console),
+            What::Schema(arguments) => arguments.run(console),
+        }
+    }
+}
+
+impl Question {
+    fn run(&self, global: &Global, console: &mut Console) -> Outcome {
+        let target = Target::find(&self.place().connection, global)?;
         if !target.is_native() {
             return Err(Failure::usage(
                 "Zeek processes are asked over native connections",
             ));
         }
-        let new_value = match &self.what {
-            What::Set { value, .. } => Some(value::read(value, 1, console)?),
+        let new_value = match self {
+            Self::Set { value, .. } => Some(value::read(value, 1, console)?),
             _ => None,
         };
         let runtime = session::runtime()?;
@@ -136,9 +157,9 @@ impl ZeekCommand {
             Waited::Ended(_) => return Ok(Exit::Interrupted),
             Waited::Over(nodes) => nodes,
         };
-        let outcome = match (&self.what, nodes.is_empty()) {
+        let outcome = match (self, nodes.is_empty()) {
             (_, true) => Err(self.nobody(&session)),
-            (What::Nodes(_), false) => print_nodes(&nodes, console),
+            (Self::Nodes(_), false) => print_nodes(&nodes, console),
             (_, false) => {
                 self.ask_each(&session, &nodes, new_value, &mut answers, console)
                     .await
@@ -150,7 +171,7 @@ impl ZeekCommand {
 
     /// The peers that are meant; waits until at least one of them can be asked.
     async fn nodes(&self, session: &Session) -> Vec<Node> {
-        let names = &self.what.place().nodes;
+        let names = &self.place().nodes;
         let wanted = || {
             let mut wanted = peers(session);
             wanted.retain(|node| {
@@ -165,10 +186,10 @@ impl ZeekCommand {
                 0 => wanted.iter().any(|node| node.topic.is_some()),
                 count => wanted.len() >= count && wanted.iter().all(|node| node.topic.is_some()),
             };
-            let is_listing = matches!(self.what, What::Nodes(_)) && !wanted.is_empty();
+            let is_listing = matches!(self, Self::Nodes(_)) && !wanted.is_empty();
             (is_enough || is_listing).then_some(wanted)
         });
-        let found = tokio::time::timeout(self.what.place().timeout, found).await;
+        let found = tokio::time::timeout(self.place().timeout, found).await;
         found.unwrap_or_else(|_| wanted())
     }
 
@@ -177,7 +198,7 @@ impl ZeekCommand {
             .iter()
             .map(|node| format!("`{}`", node.label()))
             .collect();
-        let what = format!("no peer is named {}", self.what.place().nodes.join(" or "));
+        let what = format!("no peer is named {}", self.place().nodes.join(" or "));
         Failure::new(Exit::NothingCame, what).hint(format!("there are {}", there.join(", ")))
     }
 
@@ -200,13 +221,13 @@ impl ZeekCommand {
                 silent.push(node.label().to_owned());
                 continue;
             };
-            if let (What::Set { name, .. }, Some(value)) = (&self.what, &new_value) {
+            if let (Self::Set { name, .. }, Some(value)) = (self, &new_value) {
                 let bytes = broker::data::to_bytes(value);
                 let bytes = bytes.map_err(|error| Failure::usage(error.to_string()))?;
                 let update = IdentifierUpdate::new(name, broker::View::trusted(&bytes));
                 session.endpoint.publish_async(topic, &update).await?;
             }
-            let (request, arguments) = self.what.request();
+            let (request, arguments) = self.request();
             let request_bytes = event(&format!("Control::{request}_request"), &arguments)?;
             let view = broker::View::trusted(&request_bytes);
             session.endpoint.publish_async(topic, &view).await?;
@@ -238,8 +259,8 @@ impl ZeekCommand {
         response: &str,
         answers: &mut Subscriber,
     ) -> Option<Vec<Value>> {
-        let deadline = tokio::time::Instant::now() + self.what.place().timeout;
-        let is_to_end = matches!(self.what, What::Shutdown(_));
+        let deadline = tokio::time::Instant::now() + self.place().timeout;
+        let is_to_end = matches!(self, Self::Shutdown(_));
         let mut gone = std::pin::pin!(session.endpoint.until(|it| {
             let is_there = it.peers().iter().any(|peer| peer.id == node.id);
             (is_to_end && !is_there).then_some(())
@@ -267,7 +288,7 @@ impl ZeekCommand {
     }
 }
 
-impl What {
+impl Question {
     fn place(&self) -> &Where {
         match self {
             Self::Id { place, .. }

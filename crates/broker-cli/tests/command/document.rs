@@ -99,6 +99,9 @@ fn every_example_works() {
         "broker { disable-ssl = true }\n",
     )
     .unwrap();
+    std::fs::create_dir(folder.path().join("site")).unwrap();
+    let declared = "module NetControl; global done: event(id: string);";
+    std::fs::write(folder.path().join("site/local.zeek"), declared).unwrap();
     std::fs::write(folder.path().join("feed.csv"), "indicator\n192.0.2.66\n").unwrap();
     let decision = r#"{"time":"2026-01-01T00:00:00Z","principal":"siem","address":"192.0.2.1","action":"subscribe","resource":"/notices/","decision":"allow","count":1}"#;
     std::fs::write(folder.path().join("audit.jsonl"), format!("{decision}\n")).unwrap();

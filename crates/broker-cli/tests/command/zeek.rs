@@ -6,7 +6,7 @@ use broker::zeek::{EventBuilder, Message};
 use broker::{Endpoint, Value};
 use broker_cli::literal;
 
-use crate::process::{Peer, Running, command, run};
+use crate::process::{Peer, Running, command, run, run_with_input};
 use crate::schema;
 
 /// What a scripted node was asked.
@@ -194,6 +194,88 @@ fn items_reach_the_manager() {
     assert_eq!(arguments[1], Value::Boolean(true));
     let ended = peer.run(&["intel", "add", "evil.example"]).expect(2);
     assert!(ended.err.contains("--type"), "{ended:?}");
+}
+
+#[test]
+fn scripts_become_the_schema_of_a_policy() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("netcontrol");
+    std::fs::create_dir(&inner).unwrap();
+    let types =
+        "module NetControl; export { type Rule: record { id: string; cost: count &optional; }; }";
+    let events = "module NetControl; global add: event(rule: Rule, where: set[addr], c: conn_id);
+        global done: event(id: string); module Other; global a: event();";
+    std::fs::write(inner.join("types.zeek"), types).unwrap();
+    std::fs::write(folder.path().join("a.zeek"), events).unwrap();
+    std::fs::write(folder.path().join("a.txt"), "global not: event();").unwrap();
+    let path = folder.path().to_str().unwrap();
+    let schema_of = |more: &[&str]| run(&[&["zeek", "schema", path], more].concat()).expect(0);
+
+    let printed = schema_of(&[]);
+    let lines = [
+        "NetControl::add(rule: record, where: set[addr], c: any)",
+        "NetControl::done(id: string)",
+        "Other::a()",
+    ];
+    assert_eq!(printed.out.lines().collect::<Vec<_>>(), lines);
+    let told = "`conn_id` is declared in none of the scripts, and `any` in the schema";
+    assert!(printed.err.contains(told), "{printed:?}");
+    assert_eq!(
+        broker::policy::Schema::parse(&printed.out).unwrap().len(),
+        3
+    );
+
+    let more = [
+        "--event",
+        "NetControl::*",
+        "--event",
+        "Other::a",
+        "--fields",
+    ];
+    let printed = schema_of(&more);
+    let with_fields = "NetControl::add(rule: record(id: string, cost: count &optional), where: set[addr], c: any)";
+    assert_eq!(printed.out.lines().next(), Some(with_fields));
+    assert_eq!(
+        broker::policy::Schema::parse(&printed.out).unwrap().len(),
+        3
+    );
+
+    let printed = schema_of(&["--event", "NetControl::done", "--json"]);
+    assert!(printed.err.is_empty(), "{printed:?}");
+    let [line] = printed.json().try_into().unwrap();
+    schema::check("zeek", &line);
+    assert_eq!(line["text"], "NetControl::done(id: string)");
+
+    let mut piped = command(&["zeek", "schema", "-"]);
+    let printed =
+        run_with_input(&mut piped, "global a: event(); global a: event(x: count);").expect(0);
+    assert_eq!(printed.out, "a(...)\n");
+    assert!(
+        printed.err.contains("`a` is declared in several ways"),
+        "{printed:?}"
+    );
+
+    let ended = run(&["zeek", "schema", path, "--event", "NetControl"]).expect(1);
+    assert!(
+        ended.err.contains("no such event is declared there"),
+        "{ended:?}"
+    );
+    let ended = run(&["zeek", "schema", &format!("{path}/none")]).expect(2);
+    assert!(ended.err.contains("cannot read"), "{ended:?}");
+}
+
+#[test]
+fn the_schema_of_the_example_is_that_of_its_script() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/gateway");
+    let script = format!("{example}/gateway.zeek");
+    let [drop, release] = ["NetControl::soar_drop", "NetControl::soar_release"];
+    let printed = run(&[
+        "zeek", "schema", &script, "--event", drop, "--event", release,
+    ])
+    .expect(0);
+    let schema = |text: &str| broker::policy::Schema::parse(text).unwrap();
+    let written = std::fs::read_to_string(format!("{example}/events.txt")).unwrap();
+    assert_eq!(schema(&printed.out), schema(&written));
 }
 
 #[test]
