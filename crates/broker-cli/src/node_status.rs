@@ -142,11 +142,8 @@ pub(crate) struct Policy {
 #[serde(default, rename_all = "kebab-case")]
 pub(crate) struct Link {
     pub(crate) address: String,
-    pub(crate) import: Vec<String>,
-    pub(crate) export: Vec<String>,
     /// While there is a connection.
     pub(crate) peer: Option<String>,
-    pub(crate) connects: u64,
     pub(crate) received: Traffic,
     pub(crate) sent: Traffic,
     pub(crate) dropped: u64,

@@ -9,7 +9,6 @@ use clap::Args;
 
 use super::scripts::Scripts;
 use crate::console::Console;
-use crate::harmless::harmless_line;
 use crate::outcome::{Exit, Failure, Outcome};
 
 /// One script: more than Zeek has, and no file that only looks like one.
@@ -60,10 +59,11 @@ impl SchemaArguments {
             return Err(Failure::failed(what).hint("read is `global NAME: event(...)`"));
         }
         for it in &declarations {
-            if it.is_ambiguous {
-                let event = harmless_line(&it.event);
+            if it.is_open {
                 console.warn(format_args!(
-                    "`{event}` is declared in several ways: any arguments are allowed"
+                    "`{}` is declared in several ways, or with more than a schema takes: any arguments are \
+                     allowed",
+                    it.event
                 ));
             }
             if console.is_json() {

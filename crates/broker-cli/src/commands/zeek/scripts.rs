@@ -68,6 +68,8 @@ pub(super) struct Scripts {
     /// With each declaration that there is.
     events: BTreeMap<String, Vec<Vec<Field>>>,
     types: BTreeMap<String, Type>,
+    /// Fields that are added to a record, which may be declared in a script that is read later.
+    added: Vec<(String, String, Vec<Field>)>,
 }
 
 /// One event, as the line of a schema.
@@ -75,8 +77,8 @@ pub(super) struct Scripts {
 pub(super) struct Declaration {
     pub(super) event: String,
     pub(super) text: String,
-    /// Whether the scripts declare it in several ways, so that the line allows any arguments.
-    pub(super) is_ambiguous: bool,
+    /// Whether the line allows any arguments, as the scripts declare it in several ways or with too many.
+    pub(super) is_open: bool,
 }
 
 impl Scripts {
@@ -97,8 +99,16 @@ impl Scripts {
         with_fields: bool,
         is_meant: impl Fn(&str) -> bool,
     ) -> (Vec<Declaration>, BTreeSet<String>) {
+        let mut types = self.types.clone();
+        for (name, module, more) in &self.added {
+            let own = qualified(name, module);
+            let key = if types.contains_key(&own) { &own } else { name };
+            if let Some(Type::Record(fields)) = types.get_mut(key) {
+                fields.extend(more.iter().cloned());
+            }
+        }
         let mut writer = Writer {
-            types: &self.types,
+            types: &types,
             with_fields,
             left: 0,
             unknown: BTreeSet::new(),
@@ -108,14 +118,14 @@ impl Scripts {
             let mut texts: Vec<_> = ways.iter().map(|way| writer.event(way)).collect();
             texts.sort();
             texts.dedup();
-            let (text, is_ambiguous) = match texts.as_slice() {
+            let (text, is_open) = match texts.as_slice() {
                 [Some(one)] => (format!("{name}({one})"), false),
-                ways => (format!("{name}(...)"), ways.len() > 1),
+                _ => (format!("{name}(...)"), true),
             };
             Declaration {
                 event: name.clone(),
                 text,
-                is_ambiguous,
+                is_open,
             }
         });
         (declarations.collect(), writer.unknown)
@@ -452,16 +462,8 @@ impl<'t> Reader<'t, '_> {
             && self.tokens.takes(Token::Sign('{'))
         {
             let more = self.fields('}', 0);
-            let own = qualified(name, &self.module);
-            let types = &mut self.scripts.types;
-            let key = if types.contains_key(&own) {
-                own
-            } else {
-                name.to_owned()
-            };
-            if let Some(Type::Record(fields)) = types.get_mut(&key) {
-                fields.extend(more);
-            }
+            let added = (name.to_owned(), self.module.clone(), more);
+            self.scripts.added.push(added);
         }
         self.skip_statement();
     }
@@ -589,41 +591,27 @@ impl<'t> Reader<'t, '_> {
 
     /// Passes over the rest of a statement, with its semicolon; what it is in may end before.
     fn skip_statement(&mut self) {
-        while let Some(token) = self.tokens.peek() {
-            if token == Token::Sign('}') {
-                return;
-            }
-            self.tokens.next();
-            match token {
-                Token::Sign(';') => return,
-                Token::Sign(sign) => {
-                    if let Some(close) = closing(sign) {
-                        self.skip_balanced(close);
-                    }
-                }
-                Token::Word(_) | Token::Literal => {}
-            }
-        }
+        while self.skip_one().is_some_and(|it| it != Token::Sign(';')) {}
     }
 
     /// As [`skip_statement`](Self::skip_statement), for what also ends with a block.
     fn skip_block(&mut self) {
-        while let Some(token) = self.tokens.peek() {
-            if token == Token::Sign('}') {
-                return;
-            }
-            self.tokens.next();
-            match token {
-                Token::Sign(';') => return,
-                Token::Sign('{') => return self.skip_balanced('}'),
-                Token::Sign(sign) => {
-                    if let Some(close) = closing(sign) {
-                        self.skip_balanced(close);
-                    }
-                }
-                Token::Word(_) | Token::Literal => {}
-            }
+        while self
+            .skip_one()
+            .is_some_and(|it| !matches!(it, Token::Sign(';' | '{')))
+        {}
+    }
+
+    /// Passes over one token and what it opens; nothing where that ends what it is in.
+    fn skip_one(&mut self) -> Option<Token<'t>> {
+        let token = self.tokens.peek().filter(|it| *it != Token::Sign('}'))?;
+        self.tokens.next();
+        if let Token::Sign(sign) = token
+            && let Some(close) = closing(sign)
+        {
+            self.skip_balanced(close);
         }
+        Some(token)
     }
 
     /// Passes over everything up to the sign that closes what was opened.
@@ -711,6 +699,13 @@ mod tests {
     }
 
     #[test]
+    fn fields_may_be_added_before_their_record_is_read() {
+        let text = "redef record M::R += { b: int; }; module M; type R: record { a: count; };
+            global x: event(r: R);";
+        assert_eq!(schema(text, true), ["M::x(r: record(a: count, b: int))"]);
+    }
+
+    #[test]
     fn names_are_looked_up_in_their_module_first() {
         let text = "type T: count; type U: string; module M; type T: addr; type V: T;
             global a: event(t: T, u: U, v: V, w: W::X); module N; global a: event(t: T, v: M::V);";
@@ -735,7 +730,7 @@ mod tests {
         let (declarations, _) = scripts.declarations(false, |_| true);
         let found: Vec<_> = declarations
             .iter()
-            .map(|it| (it.text.as_str(), it.is_ambiguous))
+            .map(|it| (it.text.as_str(), it.is_open))
             .collect();
         assert_eq!(found, [("a(x: count)", false), ("b(...)", true)]);
     }

@@ -253,7 +253,17 @@ impl Peering {
         };
         let is_sent =
             self.outgoing.is_finished() && self.session.output(ProxySocket::Xsub).is_empty();
-        is_sent || !self.session.is_ready() || leaving.as_mut().poll(cx).is_ready()
+        if is_sent || !self.session.is_ready() {
+            return true;
+        }
+        let is_late = leaving.as_mut().poll(cx).is_ready();
+        if is_late {
+            tracing::warn!(
+                event = "zeromq-left-unsent",
+                "the proxy did not take in time what was queued for it: it is lost"
+            );
+        }
+        is_late
     }
 
     /// Does what follows from what came.

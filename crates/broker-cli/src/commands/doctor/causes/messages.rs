@@ -234,6 +234,7 @@ pub(in super::super) fn denied(place: &str, denied: u64) -> Finding {
         ],
     )
 }
+
 pub(in super::super) fn queue_full(who: &str, waiting: u64, stalled: bool) -> Finding {
     let state = if stalled {
         ", and it takes nothing"
